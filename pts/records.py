@@ -1,0 +1,250 @@
+"""The values that pass between the floors of the package, and the artifacts' records. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from pts.errors import ConfigError
+
+TokenIds: TypeAlias = tuple[int, ...]
+Finish: TypeAlias = Literal["end", "budget"]
+"""Why a completion stopped: the model ended it, or the budget cut it (a cut completion fails)."""
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A query with a reference answer; `metadata` keeps what else the data set says of it."""
+
+    id: str
+    query: str
+    answer: str
+    metadata: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a policy samples: truncation in the order temperature, top-k, top-p, min-p, as transformers does.
+
+    `budget` limits a completion's total new tokens. `top_k=0`, `top_p=1.0` and `min_p=0.0` switch the
+    truncation off; `temperature=0.0` is greedy. Raises ConfigError for a value outside its range.
+    """
+
+    temperature: float = 0.6
+    top_k: int = 20
+    top_p: float = 0.95
+    min_p: float = 0.0
+    budget: int = 512
+
+    def __post_init__(self) -> None:
+        checks = (
+            (self.temperature >= 0, "temperature", self.temperature, "at least 0"),
+            (self.top_k >= 0, "top-k", self.top_k, "at least 0 (0 switches it off)"),
+            (0 < self.top_p <= 1, "top-p", self.top_p, "in (0, 1] (1 switches it off)"),
+            (0 <= self.min_p < 1, "min-p", self.min_p, "in [0, 1) (0 switches it off)"),
+            (self.budget >= 1, "budget", self.budget, "at least 1 token"),
+        )
+        for holds, name, value, wanted in checks:
+            if not holds:
+                raise ConfigError(f"{name} is {value}; it must be {wanted}.")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDistribution:
+    """The policy's next-token distribution after all truncation: `ids` [k] and `probs` [k], most likely first.
+
+    `probs` is float64 and sums to 1; every id not listed has probability 0.
+    """
+
+    ids: npt.NDArray[np.int64]
+    probs: npt.NDArray[np.float64]
+
+    def prob(self, token_id: int) -> float:
+        """Probability of one token, 0.0 where truncation removed it."""
+        hit = np.flatnonzero(self.ids == token_id)
+        return float(self.probs[hit[0]]) if hit.size else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One completion as token ids, with the policy's probability `token_probs[i]` of each (same length).
+
+    A trace that the model ended includes its end token; `finish` is "budget" where the budget cut it.
+    """
+
+    prompt: TokenIds
+    completion: TokenIds
+    token_probs: tuple[float, ...]
+    finish: Finish
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRequest:
+    """`n` completions from `prompt + prefix`, where `prefix` is the part of the completion so far.
+
+    The first new token is `force` where that is given; it is drawn from the policy without `avoid`,
+    renormalised, where that is given (not both). Every draw comes from a stream of `seed` alone, so a
+    request has the same result whatever else shares its batch.
+    """
+
+    prompt: TokenIds
+    prefix: TokenIds = ()
+    force: int | None = None
+    avoid: int | None = None
+    n: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """`count` equal completions drawn for `request`; `completion` holds the prefix and the new tokens.
+
+    Over the rollouts of one request the counts add up to `request.n`.
+    """
+
+    request: RolloutRequest
+    completion: TokenIds
+    count: int
+    finish: Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another first token at a pivot: its policy probability, its measured value and the rollouts behind it."""
+
+    token_id: int
+    token: str
+    prob: float
+    value: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A token that entered the confirmation, with what fresh rollouts alone say of it.
+
+    `trace` indexes the problem's traces and `position` the completion's tokens, from 0. `value` is V̂ (the
+    token taken), `off_trace_value` Ô (the token avoided), `delta` (1 − token_prob)(V̂ − Ô). `p_value` is for
+    |Δ| ≤ threshold/2, over all looks taken, and 1.0 where |delta| is below the threshold; `looks` is how many
+    looks were planned for it, by which intervals must be widened.
+    """
+
+    trace: int
+    position: int
+    token_id: int
+    token: str
+    token_prob: float
+    value: float
+    value_successes: int
+    value_n: int
+    off_trace_value: float
+    off_trace_successes: int
+    off_trace_n: int
+    delta: float
+    p_value: float
+    looks: int
+    alternatives: tuple[Alternative, ...] = ()
+
+    @property
+    def value_before(self) -> float:
+        """V_{i−1} = q·V + (1 − q)·O, the value just before the token."""
+        return self.token_prob * self.value + (1 - self.token_prob) * self.off_trace_value
+
+
+@dataclass(frozen=True, slots=True)
+class SearchedTrace:
+    """One trace after the search, with what became of each of its tokens.
+
+    Every token is in exactly one of the counts: `excluded_exact` (1 − q < threshold, no rollout),
+    `excluded_value` (by the bound that knows V, no rollout of its own), `screened_out` (dropped on rollouts),
+    `unresolved` (the spending limit came first), `out_of_region`, and `confirmed` (entered the confirmation).
+    """
+
+    completion: TokenIds
+    tokens: tuple[str, ...]
+    token_probs: tuple[float, ...]
+    finish: Finish
+    success: bool
+    excluded_exact: int
+    excluded_value: int
+    screened_out: int
+    unresolved: int
+    out_of_region: int
+    confirmed: int
+
+
+ProblemStatus: TypeAlias = Literal["searched", "out_of_range", "spent"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemResult:
+    """What the search of one problem found: a line of the run's shard.
+
+    `status` is "out_of_range" where the prompt's own value left no room to search, "spent" where the spending
+    limit came first. `tokens_*` count generated tokens of the rollouts delivered, by phase.
+    """
+
+    problem_id: str
+    query: str
+    answer: str
+    seed: int
+    status: ProblemStatus
+    prompt: TokenIds
+    prompt_value: float
+    prompt_n: int
+    traces: tuple[SearchedTrace, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    tokens_range: int = 0
+    tokens_traces: int = 0
+    tokens_screen: int = 0
+    tokens_confirm: int = 0
+
+    @property
+    def tokens_generated(self) -> int:
+        """Generated tokens of the rollouts delivered, over all phases."""
+        return self.tokens_range + self.tokens_traces + self.tokens_screen + self.tokens_confirm
+
+
+@dataclass(frozen=True, slots=True)
+class PivotalToken:
+    """A reported finding. Field names follow the ecosystem's pivotal-token records, with ours added.
+
+    `prob_before` is V_{i−1}, `prob_after` V_i, `prob_delta` their difference Δ̂ (all from the confirmation
+    alone); `ci_low` and `ci_high` bound Δ at the run's false-coverage-adjusted level; `q_value` is
+    Benjamini–Hochberg's; `pivot_context` is the text before the token, `context_token_ids` its ids.
+    """
+
+    model_id: str
+    query: str
+    pivot_context: str
+    pivot_token: str
+    pivot_token_id: int
+    prob_before: float
+    prob_after: float
+    prob_delta: float
+    is_positive: bool
+    task_type: str
+    dataset_id: str
+    dataset_item_id: str
+    timestamp: str
+    context_token_ids: TokenIds
+    prompt_length: int
+    trace: int
+    position: int
+    token_prob: float
+    off_trace_prob: float
+    ci_low: float
+    ci_high: float
+    p_value: float
+    q_value: float
+    n_rollouts: int
+    alternatives: tuple[Alternative, ...]
+    tokens_generated: int
+    seed: int
+    schema_version: int = SCHEMA_VERSION
