@@ -1,0 +1,95 @@
+"""Intervals, tests and error-rate control for success counts: thin, over scipy and statsmodels."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats as sps
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+
+Floats = npt.NDArray[np.float64]
+
+NUISANCE_POINTS = 64
+"""How finely the unknown base rate is searched for the largest tail probability."""
+
+
+def proportion_interval(successes: int, n: int, level: float) -> tuple[float, float]:
+    """Clopper–Pearson interval for a success probability; (0, 1) where n is 0."""
+    if n == 0:
+        return 0.0, 1.0
+    low, high = proportion_confint(successes, n, alpha=1 - level, method="beta")
+    return float(low), float(high)
+
+
+def difference_interval(s1: int, n1: int, s2: int, n2: int, level: float) -> tuple[float, float]:
+    """Newcombe's hybrid score interval for p1 − p2 (Newcombe 1998, method 10), clipped to [−1, 1].
+
+    Raises ValueError where either n is 0.
+    """
+    if n1 == 0 or n2 == 0:
+        raise ValueError(f"a difference needs draws on both sides, not {n1} and {n2}")
+    low, high = confint_proportions_2indep(s1, n1, s2, n2, method="newcomb", compare="diff", alpha=1 - level)
+    return max(-1.0, float(low)), min(1.0, float(high))
+
+
+def difference_p_value(s1: int, n1: int, s2: int, n2: int, margin: float) -> float:
+    """Exact unconditional p-value for the null |p1 − p2| ≤ margin, the largest over that set, both tails.
+
+    Outcomes are ordered by Miettinen and Nurminen's score statistic at the margin (Statistics in Medicine
+    1985); the tail probability of the order is then exact (Chan 1998), maximised over the unknown base rate
+    on a grid. Returns 1.0 where the observed difference is within the margin.
+    """
+    if margin >= 1 or abs(s1 / n1 - s2 / n2) <= margin:
+        return 1.0
+    if s1 / n1 < s2 / n2:  # the null is symmetric: look at the positive side
+        s1, n1, s2, n2 = s2, n2, s1, n1
+    upper = _score_table(n1, n2, margin)
+    observed = upper[s1, s2] - 1e-9
+    lower = -_score_table(n2, n1, margin).T  # the mirrored tail, as low as `observed` is high
+    extreme = (upper >= observed) | (lower <= -observed)
+    base = np.linspace(0.0, 1.0 - margin, NUISANCE_POINTS)
+    worst = 0.0
+    for first, second in ((base + margin, base), (base, base + margin)):
+        pmf1 = sps.binom.pmf(np.arange(n1 + 1)[:, None], n1, np.clip(first, 0, 1)[None, :])
+        pmf2 = sps.binom.pmf(np.arange(n2 + 1)[:, None], n2, np.clip(second, 0, 1)[None, :])
+        worst = max(worst, float(np.max(np.sum(pmf1 * (extreme @ pmf2), axis=0))))
+    return min(1.0, worst)
+
+
+@functools.lru_cache(maxsize=256)
+def _score_table(n1: int, n2: int, margin: float) -> Floats:
+    """Score statistics for p1 − p2 = margin over all outcomes [n1 + 1, n2 + 1]."""
+    p1 = np.arange(n1 + 1)[:, None] / n1
+    p2 = np.arange(n2 + 1)[None, :] / n2
+    base = _constrained_base_rate(p1, n1, p2, n2, margin)
+    variance = (base + margin) * (1 - base - margin) / n1 + base * (1 - base) / n2
+    excess = p1 - p2 - margin
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = excess / np.sqrt(np.maximum(variance, 0.0))
+    degenerate = np.where(excess > 1e-12, np.inf, np.where(excess < -1e-12, -np.inf, 0.0))
+    return np.where(variance > 1e-12, score, degenerate)
+
+
+def _constrained_base_rate(p1: Floats, n1: int, p2: Floats, n2: int, margin: float) -> Floats:
+    """Maximum-likelihood p2 under p1 = p2 + margin: the root of Farrington and Manning's cubic (1990)."""
+    ratio = n2 / n1
+    a = 1 + ratio
+    b = -(a + p1 + ratio * p2 + margin * (ratio + 2))
+    c = margin**2 + margin * (2 * p1 + a) + p1 + ratio * p2
+    d = -p1 * margin * (1 + margin)
+    third = b / (3 * a)
+    cubed = third**3 - b * c / (6 * a**2) + d / (2 * a)
+    root = np.where(cubed < 0, -1.0, 1.0) * np.sqrt(np.maximum(third**2 - c / (3 * a), 1e-24))
+    angle = (np.pi + np.arccos(np.clip(cubed / root**3, -1.0, 1.0))) / 3
+    base: Floats = np.clip(2 * root * np.cos(angle) - third - margin, 0.0, 1.0 - margin)
+    return base
+
+
+def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
+    """q-values: the smallest false discovery rate at which each hypothesis is rejected (1995 procedure)."""
+    if not p_values:
+        return []
+    return [float(q) for q in sps.false_discovery_control(np.asarray(p_values, dtype=float), method="bh")]
