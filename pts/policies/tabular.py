@@ -1,0 +1,139 @@
+"""A policy given by an explicit tree of token probabilities and leaf grades, with exact values for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pts.records import (
+    Problem,
+    Rollout,
+    RolloutRequest,
+    Sampling,
+    TokenDistribution,
+    TokenIds,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A point in the tree: its next tokens with probability and node, or a leaf with its grade.
+
+    A node may stand in several places (equal subtrees need not be copied).
+    """
+
+    children: Mapping[int, tuple[float, Node]] = field(default_factory=dict)
+    success: bool = False
+
+
+class TabularPolicy:
+    """The Policy protocol over a tree; values, off-trace values and effects are exact.
+
+    Text is the ids joined by spaces; `grade` reads the grade of a leaf off the tree, so that a grader sees
+    nothing but the completion. The sampler's truncation is taken to be in the tree already.
+    """
+
+    def __init__(self, root: Node, budget: int = 512) -> None:
+        self.root = root
+        self._sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=budget)
+        self._values: dict[tuple[int, int], float] = {}
+
+    @property
+    def sampling(self) -> Sampling:
+        """A plain sampler (the tree holds the final probabilities) with the budget."""
+        return self._sampling
+
+    def encode(self, problem: Problem) -> TokenIds:  # noqa: ARG002 - the tree is the only prompt
+        """The empty prompt."""
+        return ()
+
+    def decode(self, ids: TokenIds) -> str:
+        """The ids joined by spaces."""
+        return " ".join(map(str, ids))
+
+    def grade(self, completion: str, answer: str) -> bool:  # noqa: ARG002 - the tree holds the grades
+        """The grade of a completion: its leaf's, and False where the budget cut it."""
+        node = self.node(tuple(map(int, completion.split())))
+        return node.success and not node.children
+
+    def node(self, path: TokenIds) -> Node:
+        """The node that a completion so far leads to. Raises KeyError for a token that the tree lacks."""
+        node = self.root
+        for token in path:
+            node = node.children[token][1]
+        return node
+
+    def value(self, path: TokenIds) -> float:
+        """Exact V: P(success) from the completion so far, under the budget."""
+        return self._value(self.node(path), self._sampling.budget - len(path))
+
+    def off_trace_value(self, path: TokenIds, token: int) -> float:
+        """Exact O: P(success) from `path` given that the next token is not `token`."""
+        node, left = self.node(path), self._sampling.budget - len(path) - 1
+        others = [(prob, child) for other, (prob, child) in node.children.items() if other != token]
+        mass = sum(prob for prob, _ in others)
+        return sum(prob * self._value(child, left) for prob, child in others) / mass
+
+    def effect(self, path: TokenIds, token: int) -> float:
+        """Exact Δ = V(path + token) − V(path)."""
+        return self.value((*path, token)) - self.value(path)
+
+    def _value(self, node: Node, left: int) -> float:
+        if not node.children:
+            return float(node.success)
+        if left <= 0:
+            return 0.0
+        key = (id(node), left)
+        if key not in self._values:
+            self._values[key] = sum(p * self._value(child, left - 1) for p, child in node.children.values())
+        return self._values[key]
+
+    def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> list[TokenDistribution]:  # noqa: ARG002
+        """The tree's distributions along a completion."""
+        node, found = self.root, []
+        for token in completion:
+            pairs = sorted(((p, t) for t, (p, _) in node.children.items()), key=lambda pair: -pair[0])
+            found.append(TokenDistribution(np.array([t for _, t in pairs]), np.array([p for p, _ in pairs])))
+            node = node.children[token][1]
+        return found
+
+    def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
+        """Completions with counts, each request split down the tree by multinomial draws of its own seed."""
+        for request in requests:
+            yield from self._request(request)
+
+    def _request(self, request: RolloutRequest) -> Iterator[Rollout]:
+        rng = np.random.default_rng(request.seed)
+        open_rows: list[tuple[TokenIds, Node, int]] = []
+        start = self.node(request.prefix)
+        if request.force is not None:
+            child = start.children[request.force][1]
+            open_rows.append(((*request.prefix, request.force), child, request.n))
+        else:
+            open_rows += self._split(request.prefix, start, request.n, request.avoid, rng)
+        while open_rows:
+            path, node, count = open_rows.pop()
+            while len(node.children) == 1 and len(path) < self._sampling.budget:
+                token, (_, node) = next(iter(node.children.items()))
+                path = (*path, token)
+            if not node.children:
+                yield Rollout(request, path, count, "end")
+            elif len(path) >= self._sampling.budget:
+                yield Rollout(request, path, count, "budget")
+            else:
+                open_rows += self._split(path, node, count, None, rng)
+
+    @staticmethod
+    def _split(
+        path: TokenIds, node: Node, count: int, avoid: int | None, rng: np.random.Generator
+    ) -> list[tuple[TokenIds, Node, int]]:
+        options = [(token, p, child) for token, (p, child) in node.children.items() if token != avoid]
+        if not options:
+            raise ValueError(f"token {avoid} is the only one after {path}; nothing is left to draw")
+        probs = np.array([p for _, p, _ in options])
+        counts = rng.multinomial(count, probs / probs.sum())
+        return [
+            ((*path, token), child, int(k)) for (token, _, child), k in zip(options, counts, strict=True) if k
+        ]
