@@ -1,0 +1,62 @@
+"""What a search is told: thresholds, ranges, regions and spending limits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pts.errors import ConfigError
+
+Grade: TypeAlias = Callable[[str, str], bool]
+"""(completion text, reference answer) → success."""
+
+Phase: TypeAlias = Literal["range", "traces", "screen", "confirm"]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConfig:
+    """How pivotal tokens are searched for. Raises ConfigError for a value outside its range.
+
+    `threshold` is τ, the least |Δ| of a finding; `fdr` the share of the reported that may have |Δ| ≤ τ/2;
+    `value_range` the prompt values that are worth searching; `traces` how many completions per problem;
+    `region` restricts the search to a part of each trace, as (first, last) fractions of its length;
+    `max_tokens` limits the generated tokens of the whole run.
+    """
+
+    threshold: float = 0.2
+    fdr: float = 0.05
+    value_range: tuple[float, float] = (0.2, 0.8)
+    traces: int = 2
+    region: tuple[float, float] = (0.0, 1.0)
+    max_tokens: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        low, high = self.value_range
+        first, last = self.region
+        checks = (
+            (0 < self.threshold <= 1, f"threshold is {self.threshold}; it must be in (0, 1]."),
+            (0 < self.fdr < 1, f"fdr is {self.fdr}; it must be in (0, 1)."),
+            (0 <= low < high <= 1, f"value range is {low}–{high}; it must be two rising numbers in [0, 1]."),
+            (self.traces >= 1, f"traces is {self.traces}; it must be at least 1."),
+            (0 <= first < last <= 1, f"region is {first}–{last}; it must be two rising fractions in [0, 1]."),
+            (
+                self.max_tokens is None or self.max_tokens >= 1,
+                f"max-tokens is {self.max_tokens}; it must be at least 1.",
+            ),
+        )
+        for holds, message in checks:
+            if not holds:
+                raise ConfigError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a search stands: generated tokens so far, and what each problem in flight is at."""
+
+    tokens_generated: int
+    problems_done: int
+    candidates_confirmed: int
+    phase: Phase
+    problem_id: str

@@ -1,0 +1,121 @@
+"""The confirmation: fresh rollouts for each candidate on its own, an exact test, and when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from pts.records import Alternative, Candidate, RolloutRequest, TokenDistribution, Trace
+from pts.search.seeds import derive_seed
+from pts.search.values import GradedRollout
+from pts.stats import difference_interval, difference_p_value
+
+LOOKS = (24, 48, 96, 192)
+"""Rollouts on each side after each planned look. Tests and intervals are widened by how many are planned."""
+STOPPING_LEVEL = 0.9
+"""Level of the interval for Δ that ends a confirmation early when it is clear of the threshold."""
+CLEAR_P = 0.005
+"""A candidate stops early as found only where its p-value, all looks counted, is at most this."""
+
+
+@dataclass
+class Confirmation:
+    """One candidate under confirmation: the token at `position` of a trace, and its fresh rollouts so far.
+
+    The two sides are draws of V (the token forced) and of O (the token avoided).
+    """
+
+    trace: Trace
+    trace_index: int
+    position: int
+    threshold: float
+    seed: int
+    on: list[GradedRollout] = field(default_factory=list)
+    off: list[GradedRollout] = field(default_factory=list)
+    looks_taken: int = 0
+    stopped: bool = False
+
+    @property
+    def token_prob(self) -> float:
+        """q, the policy's probability of the token."""
+        return self.trace.token_probs[self.position]
+
+    def requests(self) -> list[RolloutRequest]:
+        """The next look's two requests: the token forced, the token avoided."""
+        done = LOOKS[self.looks_taken - 1] if self.looks_taken else 0
+        n = LOOKS[self.looks_taken] - done
+        prefix, token = self.trace.completion[: self.position], self.trace.completion[self.position]
+        names = ("confirm", self.trace_index, self.position, self.looks_taken)
+        return [
+            RolloutRequest(
+                self.trace.prompt, prefix, force=token, n=n, seed=derive_seed(self.seed, *names, "on")
+            ),
+            RolloutRequest(
+                self.trace.prompt, prefix, avoid=token, n=n, seed=derive_seed(self.seed, *names, "off")
+            ),
+        ]
+
+    def add(self, on: Sequence[GradedRollout], off: Sequence[GradedRollout]) -> None:
+        """Takes a whole look and decides whether another is needed."""
+        self.on += on
+        self.off += off
+        self.looks_taken += 1
+        share = 1.0 - self.token_prob
+        low, high = difference_interval(*tally(self.on), *tally(self.off), STOPPING_LEVEL)
+        hopeless = share * max(abs(low), abs(high)) < self.threshold
+        clear = low * high > 0 and share * min(abs(low), abs(high)) >= self.threshold
+        last = self.looks_taken == len(LOOKS)
+        self.stopped = last or hopeless or (clear and self.p_value() <= CLEAR_P)
+
+    def delta(self) -> float:
+        """Δ̂ = (1 − q)(V̂ − Ô)."""
+        (s1, n1), (s2, n2) = tally(self.on), tally(self.off)
+        return (1.0 - self.token_prob) * (s1 / n1 - s2 / n2)
+
+    def p_value(self) -> float:
+        """For |Δ| ≤ threshold/2, times the planned looks (Bonferroni); 1.0 where |Δ̂| is below the threshold."""
+        share = 1.0 - self.token_prob
+        if abs(self.delta()) < self.threshold:
+            return 1.0
+        margin = self.threshold / (2.0 * share)
+        return min(1.0, len(LOOKS) * difference_p_value(*tally(self.on), *tally(self.off), margin))
+
+    def candidate(self, decode: Callable[[tuple[int, ...]], str], distribution: TokenDistribution) -> Candidate:
+        """The record of what the fresh rollouts said."""
+        (s1, n1), (s2, n2) = tally(self.on), tally(self.off)
+        token = self.trace.completion[self.position]
+        return Candidate(
+            trace=self.trace_index,
+            position=self.position,
+            token_id=token,
+            token=decode((token,)),
+            token_prob=self.token_prob,
+            value=s1 / n1,
+            value_successes=s1,
+            value_n=n1,
+            off_trace_value=s2 / n2,
+            off_trace_successes=s2,
+            off_trace_n=n2,
+            delta=self.delta(),
+            p_value=self.p_value(),
+            looks=len(LOOKS),
+            alternatives=self._alternatives(decode, distribution),
+        )
+
+    def _alternatives(
+        self, decode: Callable[[tuple[int, ...]], str], distribution: TokenDistribution
+    ) -> tuple[Alternative, ...]:
+        """The off-trace rollouts by first token (fact 7), most likely first."""
+        by_token: dict[int, list[GradedRollout]] = {}
+        for rollout in self.off:
+            by_token.setdefault(rollout.completion[self.position], []).append(rollout)
+        found = []
+        for token, rollouts in by_token.items():
+            successes, n = tally(rollouts)
+            found.append(Alternative(token, decode((token,)), distribution.prob(token), successes / n, n))
+        return tuple(sorted(found, key=lambda alternative: (-alternative.prob, alternative.token_id)))
+
+
+def tally(rollouts: Sequence[GradedRollout]) -> tuple[int, int]:
+    """Successes and draws, counts included."""
+    return sum(r.count * r.success for r in rollouts), sum(r.count for r in rollouts)

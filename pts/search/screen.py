@@ -1,0 +1,144 @@
+"""The screen: adaptive rollouts that sort a trace's candidates into worth confirming and not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pts.records import RolloutRequest
+from pts.search.posterior import Belief, believe
+from pts.search.seeds import derive_seed
+from pts.search.values import Floats, GradedRollout, Ints, TraceMap, off_trace_counts
+
+DROP_BELOW = 0.02
+"""A candidate less likely than this to be pivotal is dropped."""
+ADVANCE_ABOVE = 0.9
+"""A candidate more likely than this to be pivotal goes to the confirmation."""
+ADVANCE_AT_LIMIT = 0.3
+"""What is enough for a candidate that has had all the rollouts that the screen gives."""
+MOST_DRAWS = 64
+"""Off-trace draws at one fork after which the screen decides on its candidate."""
+MOST_LOOKS = 24
+BLOCK = 4
+"""Rollouts are asked for in blocks of this many from one prefix."""
+
+
+@dataclass(frozen=True)
+class ScreenCounts:
+    """What became of a trace's tokens in the screen; every token is in exactly one count."""
+
+    excluded_exact: int
+    excluded_value: int
+    screened_out: int
+    unresolved: int
+    out_of_region: int
+
+
+class TraceScreen:
+    """Screens one trace: reads the rollouts so far, decides on candidates, asks for the next look."""
+
+    def __init__(
+        self, trace_map: TraceMap, threshold: float, region: tuple[float, float], seed: int, index: int
+    ) -> None:
+        self.map = trace_map
+        self.advanced: list[int] = []
+        self._threshold = threshold
+        self._seed = derive_seed(seed, "screen", index)
+        self._rng = np.random.default_rng(self._seed)
+        self._looks = 0
+        length = len(trace_map.trace.completion)
+        inside = (trace_map.forks >= region[0] * length) & (trace_map.forks < max(region[1] * length, 1))
+        large = trace_map.most_effect >= threshold
+        self._open = {int(k) for k in np.flatnonzero(inside & large)}
+        self._excluded_value = 0
+        self._screened_out = 0
+        self._out_of_region = int((large & ~inside).sum())
+        self._excluded_exact = length - int(large.sum())
+
+    @property
+    def open(self) -> int:
+        """How many candidates are not decided yet."""
+        return len(self._open)
+
+    def counts(self) -> ScreenCounts:
+        """What became of the trace's tokens so far; the undecided count as unresolved."""
+        return ScreenCounts(
+            self._excluded_exact,
+            self._excluded_value,
+            self._screened_out,
+            len(self._open),
+            self._out_of_region,
+        )
+
+    def expected_tokens(self, rollouts: Sequence[GradedRollout]) -> int:
+        """A rough cost of screening the open candidates: a few blocks at each, to the end of the trace."""
+        cost = _expected_cost(self.map, rollouts)
+        return int(sum(2 * BLOCK * cost[k] for k in self._open))
+
+    def next_look(self, rollouts: Sequence[GradedRollout]) -> list[RolloutRequest]:
+        """Decides on candidates by all rollouts so far and returns what to draw next; empty when done."""
+        if not self._open:
+            return []
+        successes, draws = off_trace_counts(rollouts, self.map)
+        belief = believe(self.map, successes, draws, self._threshold, self._rng)
+        self._decide(belief, draws)
+        if not self._open:
+            return []
+        self._looks += 1
+        trace = self.map.trace
+        blocks = self._allocate(belief, _expected_cost(self.map, rollouts))
+        return [
+            RolloutRequest(
+                prompt=trace.prompt,
+                prefix=trace.completion[: int(self.map.forks[k])],
+                avoid=trace.completion[int(self.map.forks[k])],
+                n=int(blocks[k]) * BLOCK,
+                seed=derive_seed(self._seed, self._looks, int(k)),
+            )
+            for k in np.flatnonzero(blocks)
+        ]
+
+    def _decide(self, belief: Belief, draws: Ints) -> None:
+        last = self._looks >= MOST_LOOKS
+        for k in sorted(self._open):
+            chance = belief.pivotal[k]
+            at_limit = last or draws[k] >= MOST_DRAWS
+            if chance >= (ADVANCE_AT_LIMIT if at_limit else ADVANCE_ABOVE):
+                self.advanced.append(k)
+            elif chance >= DROP_BELOW and not at_limit:
+                continue
+            elif draws[k] == 0:
+                # Fact 3 at work: (1 − q)·max(V, 1 − V) below the threshold leaves the belief no room.
+                self._excluded_value += 1
+            else:
+                self._screened_out += 1
+            self._open.discard(k)
+
+    def _allocate(self, belief: Belief, cost: Floats) -> Ints:
+        """Blocks of rollouts by fork [F]: each where it resolves most open effects for a token spent."""
+        weight, share = self.map.weight, self.map.most_effect
+        opened = np.array(sorted(self._open))
+        influence = (share[:, None] * weight)[opened] ** 2
+        influence[np.arange(len(opened)), opened] = share[opened] ** 2
+        chance = np.clip(belief.pivotal[opened], 0.01, 0.99)
+        urgency = chance * (1.0 - chance) / np.maximum(belief.effect_variance[opened], 1e-9)
+        pull = urgency @ influence
+        spread = np.maximum(belief.off_trace_mean * (1.0 - belief.off_trace_mean), 1e-4)
+        variance = np.minimum(belief.off_trace_variance, spread * 0.999)
+        blocks = np.zeros(len(variance), dtype=np.int64)
+        for _ in range(int(np.clip(len(opened), 4, 32))):
+            # One Bernoulli draw lowers the expected variance of its rate by variance² / (mean·(1 − mean)).
+            gain = pull * variance**2 / (spread * cost)
+            best = int(np.argmax(gain))
+            blocks[best] += 1
+            variance[best] = 1.0 / (1.0 / variance[best] + BLOCK / spread[best])
+        return blocks
+
+
+def _expected_cost(trace_map: TraceMap, rollouts: Sequence[GradedRollout]) -> Floats:
+    """Expected new tokens of a rollout from each fork [F], from the mean length of completions so far."""
+    lengths = [len(trace_map.trace.completion)] + [len(r.completion) for r in rollouts]
+    counts = [1] + [r.count for r in rollouts]
+    return np.maximum(np.average(lengths, weights=counts) - trace_map.forks, 4.0)

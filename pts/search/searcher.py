@@ -1,0 +1,227 @@
+"""The search of one problem as a coroutine: it asks for rollouts and is sent them, whatever draws them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Sequence
+from typing import TypeAlias
+
+from pts.policies.protocol import Policy
+from pts.records import (
+    Candidate,
+    Problem,
+    ProblemResult,
+    ProblemStatus,
+    Rollout,
+    RolloutRequest,
+    SearchedTrace,
+    TokenDistribution,
+    TokenIds,
+    Trace,
+)
+from pts.search import range_filter
+from pts.search.config import Grade, Phase, SearchConfig
+from pts.search.confirm import Confirmation, tally
+from pts.search.ledger import Ledger
+from pts.search.screen import TraceScreen
+from pts.search.seeds import derive_seed
+from pts.search.values import GradedRollout, TraceMap
+
+logger = logging.getLogger(__name__)
+
+LONG_SEARCH = 100_000
+"""Expected tokens above which the cost of screening a problem is said before it is paid."""
+
+Requests: TypeAlias = list[RolloutRequest]
+Answers: TypeAlias = list[list[Rollout]]
+"""One list of rollouts a request, in the order of the requests."""
+
+
+class ProblemSearch:
+    """One problem's search: its rollouts so far, its grades, what each phase has spent."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        policy: Policy,
+        grade: Grade,
+        config: SearchConfig,
+        ledger: Ledger,
+        given: Sequence[TokenIds] | None = None,
+    ) -> None:
+        self.problem = problem
+        self.phase: Phase = "range"
+        self.confirmed = 0
+        self._policy = policy
+        self._grade = grade
+        self._config = config
+        self._ledger = ledger
+        self._given = given
+        self._prompt = policy.encode(problem)
+        self._seed = derive_seed(config.seed, problem.id)
+        self._pool: list[GradedRollout] = []
+        self._grades: dict[TokenIds, bool] = {}
+        self._spent: dict[Phase, int] = {"range": 0, "traces": 0, "screen": 0, "confirm": 0}
+
+    def run(self) -> Generator[Requests, Answers, ProblemResult]:
+        """The whole search: range filter, traces, screen, confirmation."""
+        in_range = yield from self._range_filter()
+        if not in_range:
+            return self._result("spent" if in_range is None else "out_of_range")
+        traces = yield from self._traces()
+        distributions = [self._policy.next_token_probs(self._prompt, t.completion) for t in traces]
+        graded = [self._graded_trace(t, d) for t, d in zip(traces, distributions, strict=True)]
+        screens = yield from self._screen(graded)
+        confirmations = yield from self._confirm(graded, screens)
+        candidates = tuple(
+            c.candidate(self._policy.decode, distributions[c.trace_index][c.position]) for c in confirmations
+        )
+        searched = tuple(
+            self._searched_trace(trace, success, screen, sum(c.trace == i for c in candidates))
+            for i, ((trace, success), screen) in enumerate(zip(graded, screens, strict=True))
+        )
+        cut = any(screen.open for screen in screens) or not all(c.stopped for c in confirmations)
+        return self._result("spent" if cut else "searched", searched, candidates)
+
+    def _ask(self, requests: Requests) -> Generator[Requests, Answers, list[list[GradedRollout]]]:
+        """Sends a look's requests, grades what comes back and books it to the phase."""
+        answers = yield requests
+        graded = []
+        for request, rollouts in zip(requests, answers, strict=True):
+            look = [GradedRollout(request, r.completion, r.count, self._success(r)) for r in rollouts]
+            self._book(sum(r.new_tokens for r in look))
+            graded.append(look)
+        return graded
+
+    def _book(self, tokens: int) -> None:
+        self._spent[self.phase] += tokens
+        self._ledger.spent += tokens
+
+    def _success(self, rollout: Rollout) -> bool:
+        """The grade of a completion; one that the budget cut fails."""
+        if rollout.finish == "budget":
+            return False
+        known = self._grades.get(rollout.completion)
+        if known is None:
+            known = self._grade(self._policy.decode(rollout.completion), self.problem.answer)
+            self._grades[rollout.completion] = known
+        return known
+
+    def _range_filter(self) -> Generator[Requests, Answers, bool | None]:
+        """Whether the prompt's value leaves room to search; None where the spending limit came first."""
+        judged: bool | None = None
+        for look, total in enumerate(range_filter.LOOKS):
+            if self._ledger.exhausted:
+                return None
+            n = total - sum(r.count for r in self._pool)
+            seed = derive_seed(self._seed, "range", look)
+            drawn = yield from self._ask([RolloutRequest(self._prompt, n=n, seed=seed)])
+            self._pool += drawn[0]
+            judged = range_filter.judge(*tally(self._pool), self._config.value_range)
+            if judged is not None:
+                break
+        return judged
+
+    def _traces(self) -> Generator[Requests, Answers, list[Rollout]]:
+        """The completions to search: those given, or fresh draws; equal ones once."""
+        self.phase = "traces"
+        if self._given is not None:
+            return [Rollout(RolloutRequest(self._prompt), c, 1, "end") for c in dict.fromkeys(self._given)]
+        requests = [
+            RolloutRequest(self._prompt, seed=derive_seed(self._seed, "trace", i))
+            for i in range(self._config.traces)
+        ]
+        answers = yield requests
+        drawn = [rollouts[0] for rollouts in answers]
+        self._book(sum(len(rollout.completion) for rollout in drawn))
+        return list({rollout.completion: rollout for rollout in drawn}.values())
+
+    def _graded_trace(self, drawn: Rollout, distributions: Sequence[TokenDistribution]) -> tuple[Trace, bool]:
+        probs = tuple(d.prob(t) for d, t in zip(distributions, drawn.completion, strict=True))
+        return Trace(self._prompt, drawn.completion, probs, drawn.finish), self._success(drawn)
+
+    def _screen(self, graded: Sequence[tuple[Trace, bool]]) -> Generator[Requests, Answers, list[TraceScreen]]:
+        self.phase = "screen"
+        config = self._config
+        screens = [
+            TraceScreen(TraceMap.of(trace, success), config.threshold, config.region, self._seed, i)
+            for i, (trace, success) in enumerate(graded)
+        ]
+        expected = sum(screen.expected_tokens(self._pool) for screen in screens)
+        if expected >= LONG_SEARCH:
+            logger.warning(
+                "problem %s: screening its %d candidates takes about %s tokens "
+                "(--region and --max-tokens limit that)",
+                self.problem.id,
+                sum(screen.open for screen in screens),
+                f"{expected:,}",
+            )
+        while not self._ledger.exhausted:
+            requests = [request for screen in screens for request in screen.next_look(self._pool)]
+            if not requests:
+                break
+            for look in (yield from self._ask(requests)):
+                self._pool += look
+        return screens
+
+    def _confirm(
+        self, graded: Sequence[tuple[Trace, bool]], screens: Sequence[TraceScreen]
+    ) -> Generator[Requests, Answers, list[Confirmation]]:
+        """Fresh rollouts for what the screen advanced; those begun count even where spending ends first."""
+        self.phase = "confirm"
+        pending = [
+            Confirmation(graded[i][0], i, int(screen.map.forks[k]), self._config.threshold, self._seed)
+            for i, screen in enumerate(screens)
+            for k in sorted(screen.advanced)
+        ]
+        while not self._ledger.exhausted:
+            going = [c for c in pending if not c.stopped]
+            if not going:
+                break
+            drawn = yield from self._ask([request for c in going for request in c.requests()])
+            for c, on, off in zip(going, drawn[::2], drawn[1::2], strict=True):
+                c.add(on, off)
+            self.confirmed = sum(c.stopped and c.p_value() < 1.0 for c in pending)
+        return [c for c in pending if c.looks_taken]
+
+    def _searched_trace(
+        self, trace: Trace, success: bool, screen: TraceScreen, confirmed: int
+    ) -> SearchedTrace:
+        counts = screen.counts()
+        return SearchedTrace(
+            completion=trace.completion,
+            tokens=tuple(self._policy.decode((token,)) for token in trace.completion),
+            token_probs=trace.token_probs,
+            finish=trace.finish,
+            success=success,
+            excluded_exact=counts.excluded_exact,
+            excluded_value=counts.excluded_value,
+            screened_out=counts.screened_out,
+            unresolved=counts.unresolved + len(screen.advanced) - confirmed,
+            out_of_region=counts.out_of_region,
+            confirmed=confirmed,
+        )
+
+    def _result(
+        self,
+        status: ProblemStatus,
+        traces: tuple[SearchedTrace, ...] = (),
+        candidates: tuple[Candidate, ...] = (),
+    ) -> ProblemResult:
+        successes, n = tally([r for r in self._pool if r.request.prefix == () and r.request.avoid is None])
+        return ProblemResult(
+            problem_id=self.problem.id,
+            query=self.problem.query,
+            answer=self.problem.answer,
+            seed=self._config.seed,
+            status=status,
+            prompt=self._prompt,
+            prompt_value=successes / n if n else float("nan"),
+            prompt_n=n,
+            traces=traces,
+            candidates=candidates,
+            tokens_range=self._spent["range"],
+            tokens_traces=self._spent["traces"],
+            tokens_screen=self._spent["screen"],
+            tokens_confirm=self._spent["confirm"],
+        )

@@ -1,0 +1,108 @@
+"""How a trace's values hang together: where rollouts leave it, and with what weight (facts 1, 2, 4, 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pts.records import RolloutRequest, TokenIds, Trace
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class GradedRollout:
+    """A rollout with its grade: `count` equal completions."""
+
+    request: RolloutRequest
+    completion: TokenIds
+    count: int
+    success: bool
+
+    @property
+    def new_tokens(self) -> int:
+        """Generated tokens that it stands for: count × tokens after the prefix."""
+        return self.count * (len(self.completion) - len(self.request.prefix))
+
+
+@dataclass(frozen=True)
+class TraceMap:
+    """A trace's forks: the positions where the policy could have left it.
+
+    `forks` [F] are positions with token probability below 1, `q` [F] those probabilities. `final_value` is
+    V_T, the trace's own grade. `weight` [F, F] holds w_i(j), the probability that a continuation from just
+    after fork i leaves the trace at fork j (0 for j ≤ i): ∏_{i<k<j} q_k · (1 − q_j).
+    """
+
+    trace: Trace
+    final_value: float
+    forks: Ints
+    q: Floats
+    weight: Floats
+
+    @classmethod
+    def of(cls, trace: Trace, success: bool) -> TraceMap:
+        """The map of a graded trace."""
+        probs = np.asarray(trace.token_probs, dtype=float)
+        forks = np.flatnonzero(probs < 1.0)
+        q = probs[forks]
+        return cls(trace, float(success), forks, q, _leave_weights(q))
+
+    @property
+    def most_effect(self) -> Floats:
+        """Fact 2: |Δ_i| ≤ 1 − q_i, for each fork [F]."""
+        return 1.0 - self.q
+
+
+def _leave_weights(q: Floats) -> Floats:
+    """w_i(j) for all pairs of forks [F, F], upper triangle."""
+    size = len(q)
+    weight = np.zeros((size, size))
+    for i in range(size - 1):
+        stayed = np.concatenate(([1.0], np.cumprod(q[i + 1 : -1])))
+        weight[i, i + 1 :] = stayed * (1.0 - q[i + 1 :])
+    return weight
+
+
+def shared_length(first: TokenIds, second: TokenIds) -> int:
+    """How many leading tokens two completions share."""
+    limit = min(len(first), len(second))
+    if first[:limit] == second[:limit]:
+        return limit
+    return next(i for i in range(limit) if first[i] != second[i])
+
+
+def leaving_position(rollout: GradedRollout, trace: Trace) -> int | None:
+    """The position at which a rollout is a fair draw of the trace's off-trace value, or None (fact 5).
+
+    It is one where it leaves the trace by its own draw, after whatever was forced or avoided, or where what
+    it was told to avoid is the trace's token.
+    """
+    request = rollout.request
+    left = shared_length(rollout.completion, trace.completion)
+    if left >= min(len(trace.completion), len(rollout.completion)):
+        return None
+    start = len(request.prefix)
+    if left < start:
+        return None
+    if left > start or (request.force is None and request.avoid is None):
+        return left
+    return left if request.avoid == trace.completion[left] else None
+
+
+def off_trace_counts(rollouts: Sequence[GradedRollout], trace_map: TraceMap) -> tuple[Ints, Ints]:
+    """Successes and draws of the off-trace value at each fork ([F], [F]), from all rollouts that are fair."""
+    successes = np.zeros(len(trace_map.forks), dtype=np.int64)
+    draws = np.zeros(len(trace_map.forks), dtype=np.int64)
+    index = {int(position): k for k, position in enumerate(trace_map.forks)}
+    for rollout in rollouts:
+        position = leaving_position(rollout, trace_map.trace)
+        fork = index.get(position) if position is not None else None
+        if fork is not None:
+            draws[fork] += rollout.count
+            successes[fork] += rollout.count * rollout.success
+    return successes, draws

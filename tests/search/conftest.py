@@ -1,0 +1,52 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from chains import ON, ChainShape, chain
+
+from pts.policies.tabular import TabularPolicy
+from pts.records import Problem, ProblemResult, TokenIds
+from pts.search import SearchConfig, search_problems
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A chain with its long trace, its exact effects, and what a search of that trace gave."""
+
+    policy: TabularPolicy
+    trace: TokenIds
+    effects: tuple[float, ...]
+    result: ProblemResult
+
+
+def long_trace(policy: TabularPolicy) -> TokenIds:
+    path, node = [], policy.root
+    while node.children:
+        token = ON if ON in node.children else max(node.children)
+        path.append(token)
+        node = node.children[token][1]
+    return tuple(path)
+
+
+def search_chain(policy: TabularPolicy, name: str, config: SearchConfig) -> ProblemResult:
+    problem = Problem(name, "q", "a")
+    (result,) = search_problems(
+        [problem], policy, policy.grade, config, given_traces={name: [long_trace(policy)]}
+    )
+    return result
+
+
+@pytest.fixture(scope="session")
+def searched_chains() -> list[Searched]:
+    """60 searched chains of 120 tokens whose prompts are in range."""
+    rng = np.random.default_rng(7)
+    found: list[Searched] = []
+    while len(found) < 60:
+        policy = TabularPolicy(chain(ChainShape(), rng))
+        if not 0.25 < policy.value(()) < 0.75:
+            continue
+        trace = long_trace(policy)
+        result = search_chain(policy, f"chain-{len(found)}", SearchConfig(seed=11))
+        effects = tuple(policy.effect(trace[:i], token) for i, token in enumerate(trace))
+        found.append(Searched(policy, trace, effects, result))
+    return found
