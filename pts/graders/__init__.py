@@ -1,0 +1,52 @@
+"""Graders: completion text to success, one file per kind of answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pts.errors import GraderError
+from pts.graders.choice import ChoiceGrader
+from pts.graders.demo import DemoGrader
+from pts.graders.exact import ExactGrader
+from pts.graders.mathematics import MathGrader
+from pts.graders.mixed import MixedGrader
+from pts.graders.numeric import NumericGrader
+from pts.graders.pattern import PatternGrader
+from pts.graders.protocol import CallableGrader, Grader
+from pts.graders.thinking import AfterThinking
+
+__all__ = ["GRADER_NAMES", "CallableGrader", "Grader", "make_grader"]
+
+_PLAIN: Mapping[str, Callable[[], Grader]] = {
+    "math": MathGrader,
+    "choice": ChoiceGrader,
+    "exact": ExactGrader,
+    "numeric": NumericGrader,
+    "mixed": MixedGrader,
+    "demo": DemoGrader,
+}
+
+GRADER_NAMES = (*_PLAIN, "regex")
+
+_DEMO_THINK_END = "</think>"
+
+
+def make_grader(
+    name: str, *, pattern: str | None = None, think_end: str | None = None, think_required: bool = False
+) -> Grader:
+    """The grader of that name.
+
+    `pattern` is the regex grader's own. Where `think_end` is given (the demo grader has its own default),
+    only the text after its last occurrence is graded; with `think_required` a completion without it fails.
+    Raises GraderError for an unknown name, a bad pattern, or an option that would go unused.
+    """
+    if name not in GRADER_NAMES:
+        raise GraderError(f"There is no grader {name!r}; choose from {', '.join(GRADER_NAMES)}.")
+    if pattern is not None and name != "regex":
+        raise GraderError(f"A pattern is for the regex grader, not {name!r}; use --grader regex.")
+    if think_end is None and name == "demo":
+        think_end = _DEMO_THINK_END
+    if think_required and not think_end:
+        raise GraderError("Thinking is required but the end tag is unknown; give it with --think-end.")
+    grader = PatternGrader(pattern) if name == "regex" else _PLAIN[name]()
+    return AfterThinking(grader, think_end, think_required) if think_end else grader

@@ -1,0 +1,27 @@
+"""Answers of the demo language: the whole number after the last "The answer is"."""
+
+from __future__ import annotations
+
+import re
+
+from pts.errors import GraderError
+
+_STATED = re.compile(r"The answer is\s+(-?\s?\d+)(?!\s*\d)")
+
+
+class DemoGrader:
+    """The number after the last "The answer is", in just these words, equals the reference."""
+
+    def check_reference(self, answer: str) -> None:
+        """Raises GraderError for an answer that is not a whole number."""
+        if not re.fullmatch(r"-?\d+", answer.strip()):
+            raise GraderError(
+                f"The reference answer {answer!r} is not a whole number; the demo grader is for "
+                "--dataset demo, use --grader math."
+            )
+
+    def __call__(self, completion: str, answer: str) -> bool:
+        """Whether the number agrees; False where none is stated."""
+        last = completion.rfind("The answer is")
+        match = _STATED.match(completion, last) if last >= 0 else None
+        return match is not None and int(match.group(1).replace(" ", "")) == int(answer)

@@ -1,0 +1,31 @@
+"""Grading what follows the thinking, not the thinking itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pts.graders.protocol import Grader
+
+
+@dataclass(frozen=True, slots=True)
+class AfterThinking:
+    """A grader of the text after the last `think_end`.
+
+    A completion without `think_end` fails where `required` (its thinking was cut) and is graded whole where
+    not (the model answered without thinking).
+    """
+
+    grader: Grader
+    think_end: str
+    required: bool = False
+
+    def check_reference(self, answer: str) -> None:
+        """As the inner grader does."""
+        self.grader.check_reference(answer)
+
+    def __call__(self, completion: str, answer: str) -> bool:
+        """The inner grader's verdict on what follows the thinking."""
+        _, tag, visible = completion.rpartition(self.think_end)
+        if self.required and not tag:
+            return False
+        return self.grader(visible, answer)

@@ -1,0 +1,76 @@
+"""Rows of a data set on the Hugging Face Hub, or of its copy in the cache."""
+
+from __future__ import annotations
+
+from pts.errors import DataError
+from pts.problems.files import Row, first_line, first_rows
+from pts.problems.source import ProblemSource
+
+_OFFLINE = (
+    "try a local .jsonl, .csv or .parquet file, --dataset demo, or a copy in the cache with HF_HUB_OFFLINE=1"
+)
+_ANSWERS_WITHIN = 15.0
+
+
+def read_hub(source: ProblemSource) -> list[Row]:
+    """The first `source.limit` rows of a hub data set. No code of the data set's is run.
+
+    Raises DataError where the hub does not answer or has no such data set, configuration or split.
+    """
+    import datasets
+
+    check_reachable(source)
+    split = source.split
+    try:
+        loaded = datasets.load_dataset(source.dataset, source.config, split=None, revision=source.revision)
+    except datasets.exceptions.DatasetNotFoundError as error:
+        raise DataError(
+            f"The hub has no data set {source.dataset}: {first_line(error)}; check the name."
+        ) from error
+    except ConnectionError as error:
+        raise DataError(f"{first_line(error)}; {_OFFLINE}.") from error
+    except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetsError) as error:
+        # An unknown or missing configuration (the message lists them), a loading script, broken files.
+        raise DataError(
+            f"The data set {source.dataset} cannot be loaded ({first_line(error)}); choose a "
+            "configuration with --config, or use a local file."
+        ) from error
+    return first_rows(loaded, source.dataset, split, source.limit)
+
+
+def check_reachable(source: ProblemSource) -> None:
+    """One quick question to the hub, where loading would retry for half a minute and then be vague.
+
+    Asks nothing under HF_HUB_OFFLINE. Raises DataError as `read_hub` does.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub import errors as hub
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    # HTTPError is that of whichever httpx the hub client is built on.
+    unreachable = (hub.HTTPError, OSError)  # type: ignore[attr-defined]
+    name = source.dataset
+    try:
+        HfApi().dataset_info(name, revision=source.revision, timeout=_ANSWERS_WITHIN)
+    except hub.HFValidationError as error:
+        raise DataError(
+            f"{name!r} is neither a file here nor a hub id; check it, or try --dataset demo."
+        ) from error
+    except hub.GatedRepoError as error:
+        raise DataError(
+            f"The data set {name} is gated; accept its terms on the hub and log in first."
+        ) from error
+    except hub.RevisionNotFoundError as error:
+        raise DataError(
+            f"The data set {name} has no revision {source.revision!r}; leave --revision out."
+        ) from error
+    except hub.RepositoryNotFoundError as error:
+        raise DataError(
+            f"There is no data set {name}, neither as a file here nor on the hub (or it is private: log in); "
+            "check the name, or try --dataset demo."
+        ) from error
+    except unreachable as error:
+        raise DataError(
+            f"The hub cannot be reached for the data set {name} ({first_line(error)}); {_OFFLINE}."
+        ) from error
