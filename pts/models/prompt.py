@@ -1,0 +1,87 @@
+"""From a query to prompt ids: the chat template where there is one and it is wanted, plain text otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pts.errors import ModelError
+from pts.records import TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """How a query becomes a prompt.
+
+    `suffix` is an instruction put on a line of its own after the query. `thinking` asks a chat template that
+    knows `enable_thinking` for that mode; None leaves the template its default.
+    """
+
+    system_prompt: str | None = None
+    chat_template: bool = True
+    suffix: str | None = None
+    thinking: bool | None = None
+
+
+def encode_prompt(tokenizer: Any, query: str, fmt: PromptFormat) -> TokenIds:
+    """Prompt ids for a query.
+
+    Raises ModelError where a chat template is wanted and there is none, where it rejects the messages (a system
+    prompt that it does not know), or where `thinking` is asked for and the template has no such mode.
+    """
+    content = query if fmt.suffix is None else f"{query}\n{fmt.suffix}"
+    if not fmt.chat_template:
+        return _encode_plain(tokenizer, content, fmt)
+    if not getattr(tokenizer, "chat_template", None):
+        raise ModelError("the model's tokenizer has no chat template: use --no-chat-template.")
+    options: dict[str, bool] = {}
+    if fmt.thinking is not None:
+        if not _has_thinking_modes(tokenizer, content, fmt):
+            asked = "thinking" if fmt.thinking else "no thinking"
+            raise ModelError(
+                f"{asked} was asked for, but the model's chat template does not know enable_thinking."
+            )
+        options["enable_thinking"] = fmt.thinking
+    # The template writes the beginning-of-sequence token itself where the model wants one.
+    text = _render(tokenizer, content, fmt, options)
+    return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _encode_plain(tokenizer: Any, content: str, fmt: PromptFormat) -> TokenIds:
+    """System prompt and query as plain text, with the special tokens that the tokenizer itself puts before it.
+
+    Raises ModelError for `thinking`, which only a chat template can switch, and for a prompt without tokens.
+    """
+    if fmt.thinking is not None:
+        raise ModelError("thinking is switched by the chat template: it cannot be set with --no-chat-template.")
+    text = content if fmt.system_prompt is None else f"{fmt.system_prompt}\n\n{content}"
+    ids = list(tokenizer.encode(text))
+    # Some tokenizers also close the sequence; a prompt must stay open.
+    while ids and ids[-1] == tokenizer.eos_token_id and ids[-1] != tokenizer.bos_token_id:
+        ids.pop()
+    if not ids:
+        raise ModelError("the prompt is empty: it needs at least one token.")
+    return tuple(ids)
+
+
+def _has_thinking_modes(tokenizer: Any, content: str, fmt: PromptFormat) -> bool:
+    """Whether the template writes something else when asked to think than when asked not to."""
+    texts = [_render(tokenizer, content, fmt, {"enable_thinking": flag}) for flag in (True, False)]
+    return texts[0] != texts[1]
+
+
+def _render(tokenizer: Any, content: str, fmt: PromptFormat, options: dict[str, bool]) -> str:
+    """The template's text up to where the completion begins."""
+    # Jinja comes with transformers wherever a chat template can be rendered; imported here because it is slow.
+    from jinja2 import TemplateError
+
+    messages = [{"role": "user", "content": content}]
+    if fmt.system_prompt is not None:
+        messages.insert(0, {"role": "system", "content": fmt.system_prompt})
+    try:
+        text: str = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **options
+        )
+    except TemplateError as error:
+        raise ModelError(f"the model's chat template rejects the prompt: {error}") from error
+    return text

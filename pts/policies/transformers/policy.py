@@ -1,0 +1,190 @@
+"""A policy over a transformers model: prefills once, keeps one large ragged batch full."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pts.errors import ConfigError
+from pts.models.load import LoadedModel
+from pts.models.prompt import PromptFormat, encode_prompt
+from pts.policies.transformers.check import check_ragged_rows
+from pts.policies.transformers.distribution import truncate
+from pts.policies.transformers.engine import Engine, StepWork
+from pts.policies.transformers.masks import attention_plan
+from pts.policies.transformers.memory import available_bytes
+from pts.policies.transformers.prefill import PrefixStore
+from pts.policies.transformers.rows import Finished
+from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenDistribution, TokenIds, Trace
+
+_ROWS = {"cpu": 256, "mps": 256, "cuda": 1024}
+"""Rows of a batch at most, by device: beyond, a step takes longer without giving more tokens a second."""
+_ROWS_SHARE, _PREFIXES_SHARE = 0.5, 0.125
+"""What part of the memory free at the start the rows' caches and the prefilled sequences may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a policy has done so far.
+
+    `tokens_delivered` counts generated tokens of the rollouts yielded (count times new tokens, forced ones left
+    out); `rows_forwarded` the rows, each one token, that the model read for them in `forward_passes` passes;
+    `tokens_prefilled` the tokens it read besides. `seconds` is time spent inside the policy.
+    """
+
+    tokens_delivered: int
+    rows_forwarded: int
+    forward_passes: int
+    tokens_prefilled: int
+    seconds: float
+
+
+class TransformersPolicy:
+    """A loaded model with its sampler and prompt format (see pts.policies.protocol.Policy).
+
+    `batch_rows` bounds the rows of a batch; by default the device's bound, or fewer where memory is short.
+    Raises ModelError where the model's cache is not keys and values that rows can share.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        sampling: Sampling,
+        prompt_format: PromptFormat = PromptFormat(),  # noqa: B008 (frozen)
+        *,
+        batch_rows: int | None = None,
+    ) -> None:
+        if batch_rows is not None and batch_rows < 1:
+            raise ConfigError(f"batch-rows is {batch_rows}; it must be at least 1.")
+        self.loaded = loaded
+        self.prompt_format = prompt_format
+        self._sampling = sampling
+        self._plan = attention_plan(loaded.model)
+        free = available_bytes(loaded.device)
+        self._row_limit = batch_rows or _ROWS.get(loaded.device.type, 256)
+        self._cache_bytes = int(_ROWS_SHARE * free)
+        self._prefixes = PrefixStore(loaded.model, int(_PREFIXES_SHARE * free))
+        check_ragged_rows(loaded.model, self._plan, self._prefixes)
+        self._steps = StepWork()
+        self._tokens_delivered = 0
+        self._seconds = 0.0
+
+    @property
+    def sampling(self) -> Sampling:
+        """The sampler and the budget."""
+        return self._sampling
+
+    @property
+    def end_token_ids(self) -> frozenset[int]:
+        """The tokens that end a completion; the one that did belongs to it."""
+        return self.loaded.end_token_ids
+
+    @property
+    def work(self) -> Work:
+        """What the policy has done so far."""
+        return Work(
+            self._tokens_delivered,
+            self._steps.rows_forwarded,
+            self._steps.forward_passes,
+            self._prefixes.tokens_forwarded,
+            self._seconds,
+        )
+
+    def encode(self, problem: Problem) -> TokenIds:
+        """The prompt for a problem in the policy's format. Raises ModelError where the format does not fit."""
+        return encode_prompt(self.loaded.tokenizer, problem.query, self.prompt_format)
+
+    def encode_completion(self, text: str) -> TokenIds:
+        """Ids of a completion given as text, with no special tokens added, an end token neither."""
+        return tuple(self.loaded.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, ids: TokenIds) -> str:
+        """Text of a completion; its end token is left out unless it is all there is."""
+        if len(ids) > 1 and ids[-1] in self.end_token_ids:
+            ids = ids[:-1]
+        text: str = self.loaded.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
+        return text
+
+    def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> list[TokenDistribution]:
+        """The truncated distribution at every position of a completion, from one pass over the whole of it.
+
+        The logits are read in chunks, so memory does not grow with vocabulary times length. A pass over many
+        tokens rounds differently from steps of one: a token that a rollout drew at the very edge of the
+        truncation can have probability 0 here (the probabilities in a Trace are those it was drawn with).
+        """
+        if not completion:
+            return []
+        started = time.perf_counter()
+        distributions: list[TokenDistribution] = []
+        for logits in self._prefixes.logits(prompt + completion[:-1], start=len(prompt) - 1):
+            truncated = truncate(logits, self._sampling)
+            distributions += [truncated.row(index) for index in range(len(logits))]
+        self._seconds += time.perf_counter() - started
+        return distributions
+
+    def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
+        """The requests' rollouts, as they are done; equal ones of a request come as one with a count.
+
+        Raises ValueError for a request that contradicts itself (see `RolloutRequest`), or that avoids the only
+        token the policy allows, and ConfigError for a prompt too long for the model and the budget.
+        """
+        for finished in self._finished(requests):
+            yield finished.rollout
+
+    def sample_traces(self, prompt: TokenIds, n: int, seed: int) -> list[Trace]:
+        """`n` completions of the prompt, in random order, each token with the probability it was drawn with."""
+        request = RolloutRequest(prompt, n=n, seed=seed)
+        traces = [
+            Trace(prompt, finished.rollout.completion, finished.new_probs, finished.rollout.finish)
+            for finished in self._finished([request])
+            for _ in range(finished.rollout.count)
+        ]
+        # They finish in order of length: whoever takes the first few must not get the short ones. What finishes
+        # at the same step does so in an order that depends on the batch.
+        traces.sort(key=lambda trace: trace.completion)
+        order = np.random.default_rng(seed % 2**64).permutation(n)
+        return [traces[index] for index in order]
+
+    def _finished(self, requests: Iterable[RolloutRequest]) -> Iterator[Finished]:
+        """Run the loop, counting what it delivers and the time it takes (the consumer's own left out)."""
+        engine = Engine(
+            self.loaded.model,
+            self._plan,
+            self._prefixes,
+            self._sampling,
+            self.end_token_ids,
+            self._row_limit,
+            self._cache_bytes,
+            self._steps,
+        )
+        results = engine.run(self._fitting(requests))
+        while True:
+            started = time.perf_counter()
+            finished = next(results, None)
+            self._seconds += time.perf_counter() - started
+            if finished is None:
+                return
+            self._tokens_delivered += finished.rollout.count * _generated(finished.rollout)
+            yield finished
+
+    def _fitting(self, requests: Iterable[RolloutRequest]) -> Generator[RolloutRequest]:
+        """The requests, each checked to fit the model's positions together with the budget."""
+        config = self.loaded.model.config.get_text_config(decoder=True)
+        positions = getattr(config, "max_position_embeddings", None)
+        for request in requests:
+            needed = len(request.prompt) + self._sampling.budget
+            if positions is not None and needed > positions:
+                raise ConfigError(
+                    f"a prompt of {len(request.prompt)} tokens and a budget of {self._sampling.budget} exceed "
+                    f"the model's {positions} positions: lower --budget."
+                )
+            yield request
+
+
+def _generated(rollout: Rollout) -> int:
+    """New tokens of one completion that the policy drew."""
+    forced = rollout.request.force is not None and len(rollout.completion) > len(rollout.request.prefix)
+    return len(rollout.completion) - len(rollout.request.prefix) - forced

@@ -1,0 +1,125 @@
+"""The rows of a batch: what each is a completion of, and the branches that wait for a row."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pts.records import Finish, Rollout, RolloutRequest, TokenIds
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A rollout with the policy's probability of each of its new tokens (forced ones have none: nan)."""
+
+    rollout: Rollout
+    new_probs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """`count` completions that left a row where they drew `token`, the `made`-th of their tokens."""
+
+    token: int
+    prob: float
+    key: int
+    count: int
+    made: int
+
+
+class RowTable:
+    """Completions in progress, one a row, in rows 0 to `active` − 1; equal ones are one row with a count.
+
+    Of a row's tokens (the prompt, then `made` tokens of the completion) all but the last are in its cache: the
+    next forward pass reads the last and gives the distribution of the next one.
+
+    A row that forks goes on with one child; the others wait as branches *of that row*. What a branch needs, the
+    cached tokens before its own, stays in the row, which only ever writes behind that point. So when the row's
+    current completion ends it turns to its deepest branch, at no cost, and a free row takes a shallowest one.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.active = 0
+        self.prompt_length = np.zeros(0, dtype=np.int64)
+        self.made = np.zeros(0, dtype=np.int64)
+        self.last = np.zeros(0, dtype=np.int64)
+        self.count = np.zeros(0, dtype=np.int64)
+        self.avoid = np.zeros(0, dtype=np.int64)
+        self.key = np.zeros(0, dtype=np.uint64)
+        self.tokens = np.zeros((0, budget), dtype=np.int64)
+        self.probs = np.zeros((0, budget), dtype=np.float64)
+        self.requests: list[RolloutRequest | None] = []
+        self.branches: list[deque[Branch]] = []
+
+    def reserve(self, rows: int) -> None:
+        """Make room for at least so many rows."""
+        extra = rows - len(self.made)
+        if extra <= 0:
+            return
+        for name in ("prompt_length", "made", "last", "count", "avoid", "key", "tokens", "probs"):
+            old = getattr(self, name)
+            setattr(self, name, np.concatenate([old, np.zeros((extra, *old.shape[1:]), dtype=old.dtype)]))
+        self.requests += [None] * extra
+        self.branches += [deque() for _ in range(extra)]
+
+    @property
+    def positions(self) -> Ints:
+        """Position of each active row's last token: how many tokens are in its cache."""
+        return self.prompt_length[: self.active] + self.made[: self.active] - 1
+
+    def start(self, row: int, request: RolloutRequest, key: int) -> None:
+        """Begin a request in a row."""
+        given = request.prefix if request.force is None else (*request.prefix, request.force)
+        self.requests[row] = request
+        self.prompt_length[row] = len(request.prompt)
+        self.made[row] = len(given)
+        self.tokens[row, : len(given)] = given
+        self.probs[row, : len(given)] = np.nan
+        self.last[row] = given[-1] if given else request.prompt[-1]
+        self.count[row] = request.n
+        self.avoid[row] = -1 if request.avoid is None else request.avoid
+        self.key[row] = key
+
+    def enter(self, row: int, branch: Branch) -> None:
+        """Go on with a branch in a row whose tokens before the branch's own are already its ancestors'."""
+        self.tokens[row, branch.made - 1] = branch.token
+        self.probs[row, branch.made - 1] = branch.prob
+        self.made[row] = branch.made
+        self.last[row] = branch.token
+        self.count[row] = branch.count
+        self.avoid[row] = -1
+        self.key[row] = branch.key
+
+    def share(self, source: int, target: int) -> None:
+        """Give a row the request and the completion tokens of another, for a branch of that one to enter."""
+        self.requests[target] = self.requests[source]
+        self.prompt_length[target] = self.prompt_length[source]
+        self.tokens[target] = self.tokens[source]
+        self.probs[target] = self.probs[source]
+
+    def move(self, source: int, target: int) -> None:
+        """Move a row with its branches to a free place."""
+        self.share(source, target)
+        for values in (self.made, self.last, self.count, self.avoid, self.key):
+            values[target] = values[source]
+        self.branches[target], self.branches[source] = self.branches[source], self.branches[target]
+        self.requests[source] = None
+
+    def finished(self, row: int, extra: Branch | None, finish: Finish) -> Finished:
+        """The row's completion, or that of a branch at its end that finished at once, as a result."""
+        request = self.requests[row]
+        assert request is not None
+        made = int(self.made[row])
+        completion: TokenIds = tuple(self.tokens[row, :made].tolist())
+        probs = self.probs[row, len(request.prefix) : made].tolist()
+        count = int(self.count[row])
+        if extra is not None:
+            completion, count = (*completion, extra.token), extra.count
+            probs.append(extra.prob)
+        return Finished(Rollout(request, completion, count, finish), tuple(probs))
