@@ -1,0 +1,149 @@
+"""A run directory: who may write it, what in it is ours, and when a command may continue it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pts.errors import RunError
+from pts.runs.files import TEMPORARY_SUFFIX, write_failure
+from pts.runs.lock import LOCK_NAME, OWNER_NAME, sole_writer
+from pts.runs.manifest import MANIFEST_NAME, Manifest, differences, read_manifest, write_manifest
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunKind:
+    """A kind of run: its name in the manifest, its append-only shard, and the files derived from that."""
+
+    name: str
+    shard: str
+    derived: tuple[str, ...]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every file of a run but its lock, the manifest last."""
+        return (self.shard, *self.derived, MANIFEST_NAME)
+
+
+class RunDirectory:
+    """A run directory that this process holds the lock of; made by `open_run` alone."""
+
+    def __init__(self, path: Path, kind: RunKind, manifest: Manifest | None) -> None:
+        self.path = path
+        self.kind = kind
+        self._manifest = manifest
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest of the run that is here, or None where there is none yet."""
+        return self._manifest
+
+    @property
+    def shard(self) -> Path:
+        """Where the append-only lines are."""
+        return self.path / self.kind.shard
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replace the manifest in one step. Raises RunError where the system refuses."""
+        write_manifest(self.path, manifest)
+        self._manifest = manifest
+
+    def require_same(self, part: str, old: Mapping[str, object], new: Mapping[str, object]) -> None:
+        """Raise RunError, naming each key that differs with both values, unless the two are equal."""
+        changed = differences(old, new)
+        if changed:
+            raise RunError(
+                f"{self.path} holds a run with another {part}: {'; '.join(changed)}. "
+                "Give another --output, or --fresh to delete that run and start anew."
+            )
+
+    def clear(self) -> None:
+        """Delete the run that is here: its own files and nothing else. Raises RunError."""
+        # The manifest goes last, so that a kill in between leaves a run that can be cleared again.
+        for name in self.kind.files:
+            try:
+                (self.path / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise write_failure(self.path / name, error) from error
+        self._manifest = None
+
+
+@contextmanager
+def open_run(path: Path, kind: RunKind) -> Iterator[RunDirectory]:
+    """Lock the directory for a run of `kind`, making it where it is not there.
+
+    Nothing is left behind if no manifest was written by the end. Raises RunError where another process
+    holds the lock, where the directory holds anything but a run of this kind, or where it cannot be made.
+    """
+    _require_kind(path, kind)
+    made = _make_directories(path)
+    try:
+        with sole_writer(path):
+            directory = RunDirectory(path, kind, _require_kind(path, kind))
+            try:
+                yield directory
+            finally:
+                _remove_leftovers(path, kind)
+    finally:
+        if not (path / MANIFEST_NAME).exists():
+            for folder in reversed(made):
+                with suppress(OSError):
+                    folder.rmdir()
+
+
+def find_run(path: Path) -> Manifest:
+    """The manifest of the run at `path`, for a reader: no lock is taken. Raises RunError if there is none."""
+    manifest = read_manifest(path)
+    if manifest is None:
+        what = "is not a run: it has no manifest.json" if path.exists() else "is not there"
+        raise RunError(f"{path} {what}. Give the directory that `pts search --output` wrote.")
+    return manifest
+
+
+def _require_kind(path: Path, kind: RunKind) -> Manifest | None:
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file; --output must be a directory, new or of an earlier run.")
+    manifest = read_manifest(path)
+    if manifest is None:
+        _require_empty(path, kind)
+    elif manifest.kind != kind.name:
+        raise RunError(
+            f"{path} holds another kind of run ({manifest.kind}, not {kind.name}); give another --output."
+        )
+    return manifest
+
+
+def _require_empty(path: Path, kind: RunKind) -> None:
+    if not path.exists():
+        return
+    ours = {LOCK_NAME, OWNER_NAME, *(name + TEMPORARY_SUFFIX for name in kind.files)}
+    others = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
+    if others:
+        raise RunError(
+            f"{path} holds files that are not a run ({', '.join(others[:3])}); give another --output."
+        )
+
+
+def _make_directories(path: Path) -> list[Path]:
+    made: list[Path] = []
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder} could not be made: {error.strerror}; give another --output.") from error
+        made.append(folder)
+    return made
+
+
+def _remove_leftovers(path: Path, kind: RunKind) -> None:
+    for name in kind.files:
+        (path / (name + TEMPORARY_SUFFIX)).unlink(missing_ok=True)
+    if not (path / MANIFEST_NAME).exists():
+        (path / OWNER_NAME).unlink(missing_ok=True)
+        (path / LOCK_NAME).unlink(missing_ok=True)

@@ -1,0 +1,86 @@
+"""The findings of a search run as records: JSON Lines and Parquet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pts.records import PivotalToken
+from pts.runs.codec import to_json
+from pts.runs.files import replace_file, replace_text
+from pts.runs.search_run import SearchedRun
+from pts.search.findings import Finding
+
+
+def pivotal_tokens(run: SearchedRun, findings: Sequence[Finding]) -> list[PivotalToken]:
+    """Findings of the run as records, in their order; a function of the manifest and the shard alone."""
+    return [_record(run, finding) for finding in findings]
+
+
+def write_jsonl(path: Path, records: Sequence[PivotalToken]) -> None:
+    """Replace `path` by one JSON object a line. Raises RunError where the system refuses."""
+    lines = (json.dumps(to_json(record), ensure_ascii=False, allow_nan=False) for record in records)
+    replace_text(path, "".join(line + "\n" for line in lines))
+
+
+def write_parquet(path: Path, records: Sequence[PivotalToken]) -> None:
+    """Replace `path` by a Parquet table of the records, alternatives nested. Raises RunError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number, real, text = pa.int64(), pa.float64(), pa.string()
+    alternative = pa.struct(
+        [("token_id", number), ("token", text), ("prob", real), ("value", real), ("n", number)]
+    )
+    # Written out: an empty run has the same columns as a full one.
+    schema = pa.schema(
+        [(name, text) for name in ("model_id", "query", "pivot_context", "pivot_token")]
+        + [("pivot_token_id", number)]
+        + [(name, real) for name in ("prob_before", "prob_after", "prob_delta")]
+        + [("is_positive", pa.bool_())]
+        + [(name, text) for name in ("task_type", "dataset_id", "dataset_item_id", "timestamp")]
+        + [("context_token_ids", pa.list_(number))]
+        + [(name, number) for name in ("prompt_length", "trace", "position")]
+        + [(name, real) for name in ("token_prob", "off_trace_prob", "ci_low", "ci_high", "p_value", "q_value")]
+        + [("n_rollouts", number), ("alternatives", pa.list_(alternative))]
+        + [(name, number) for name in ("tokens_generated", "seed", "schema_version")]
+    )
+    table = pa.Table.from_pylist([to_json(record) for record in records], schema=schema)
+    replace_file(path, lambda temporary: pq.write_table(table, temporary))
+
+
+def _record(run: SearchedRun, finding: Finding) -> PivotalToken:
+    result, candidate = finding.problem, finding.candidate
+    trace = result.traces[candidate.trace]
+    before = candidate.position
+    return PivotalToken(
+        model_id=run.found.model_id,
+        query=result.query,
+        pivot_context=run.context(finding).before,
+        pivot_token=candidate.token,
+        pivot_token_id=candidate.token_id,
+        prob_before=candidate.value_before,
+        prob_after=candidate.value,
+        prob_delta=candidate.delta,
+        is_positive=candidate.delta > 0,
+        task_type=run.found.problem_schema,
+        dataset_id=run.found.dataset_id,
+        dataset_item_id=result.problem_id,
+        # The run's own time, not the clock's: what is derived again on a resume is the same, byte for byte.
+        timestamp=run.manifest.created,
+        context_token_ids=result.prompt + trace.completion[:before],
+        prompt_length=len(result.prompt),
+        trace=candidate.trace,
+        position=before,
+        token_prob=candidate.token_prob,
+        off_trace_prob=candidate.off_trace_value,
+        ci_low=finding.ci_low,
+        ci_high=finding.ci_high,
+        p_value=candidate.p_value,
+        q_value=finding.q_value,
+        n_rollouts=candidate.value_n + candidate.off_trace_n,
+        alternatives=candidate.alternatives,
+        tokens_generated=result.tokens_generated,
+        seed=result.seed,
+    )

@@ -1,0 +1,229 @@
+"""A search's run directory as a reader sees it: its manifest, its results and its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
+
+from pts.errors import DataError, RunError
+from pts.records import ProblemResult
+from pts.runs.codec import ShapeError, from_json
+from pts.runs.directory import RunKind, find_run
+from pts.runs.manifest import Manifest
+from pts.runs.shard import Context, ShardLine, latest_results, read_shard
+from pts.search.findings import Finding, select_findings
+
+T = TypeVar("T")
+
+SEARCH = RunKind(
+    name="search",
+    shard="problems.jsonl",
+    derived=("pivotal_tokens.jsonl", "pivotal_tokens.parquet", "summary.json"),
+)
+
+RunStatus: TypeAlias = Literal["complete", "partial", "spent"]
+"""All problems done; some still to do; or the spending limit came before the last problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFound:
+    """What the configuration of a search turned out to mean, once the model and the data were read.
+
+    `model_revision` is a commit or a digest of local files, chat template included; `problem_schema` is the
+    data set's kind, as detected.
+    """
+
+    model_id: str
+    model_revision: str | None
+    dtype: str
+    think_end: str | None
+    dataset_id: str
+    problem_schema: str
+    grader: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchConditions:
+    """What may differ between the sessions of one run: it changes what is paid, or when, never a result.
+
+    `max_tokens` is the run's spending limit in generated tokens, `limit` the number of problems asked for.
+    """
+
+    device: str
+    batch_rows: int | None
+    max_tokens: int | None
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSummary:
+    """A run in numbers.
+
+    `token_shares` says what part of all trace tokens each bound removed, and what part was confirmed;
+    `expected_false` is the most findings with |Δ| ≤ threshold/2 to be expected, fdr · findings. The
+    `tokens_*` count everything generated, what was searched a second time included.
+    """
+
+    status: RunStatus
+    model_id: str
+    dataset_id: str
+    problems: int
+    searched: int
+    out_of_range: int
+    spent: int
+    traces: int
+    trace_tokens: int
+    token_shares: Mapping[str, float]
+    candidates: int
+    findings: int
+    helping: int
+    harming: int
+    fdr: float
+    expected_false: float
+    tokens_range: int
+    tokens_traces: int
+    tokens_screen: int
+    tokens_confirm: int
+    tokens_generated: int
+
+    @property
+    def done(self) -> int:
+        """Problems that need no further search."""
+        return self.searched + self.out_of_range
+
+
+@dataclass(frozen=True)
+class SearchedRun:
+    """A search's directory, read without its lock: complete or not."""
+
+    path: Path
+    manifest: Manifest
+    lines: tuple[ShardLine, ...]
+
+    @cached_property
+    def found(self) -> SearchFound:
+        """What the run's configuration turned out to mean. Raises RunError."""
+        return self._read(SearchFound, self.manifest.found, "found")
+
+    @cached_property
+    def fdr(self) -> float:
+        """The false discovery rate that the run was asked to hold. Raises RunError."""
+        search = self.manifest.asked.get("search")
+        fdr = search.get("fdr") if isinstance(search, Mapping) else None
+        return self._read(float, fdr, "asked.search.fdr")
+
+    @cached_property
+    def conditions(self) -> SearchConditions:
+        """What may differ between sessions, as of the latest. Raises RunError."""
+        return self._read(SearchConditions, self.manifest.conditions, "conditions")
+
+    @cached_property
+    def latest(self) -> dict[str, ShardLine]:
+        """Each problem's last line, by problem id, in the order searched."""
+        return latest_results(self.lines)
+
+    @cached_property
+    def results(self) -> list[ProblemResult]:
+        """Each problem's result, the last one where it was searched again."""
+        return [line.result for line in self.latest.values()]
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """The pivotal tokens among all results so far, at the run's false discovery rate."""
+        return select_findings(self.results, self.fdr)
+
+    def context(self, finding: Finding) -> Context:
+        """A finding's surroundings as text, as they were decoded when the problem was searched."""
+        line = self.latest[finding.problem.problem_id]
+        return line.contexts[line.result.candidates.index(finding.candidate)]
+
+    def findings_of(self, problem: str | None) -> list[Finding]:
+        """The findings of one problem, chosen over the whole run; all of them for None.
+
+        Raises DataError for a problem that the run has no result of.
+        """
+        if problem is None:
+            return self.findings
+        if problem not in self.latest:
+            known = ", ".join(list(self.latest)[:3])
+            raise DataError(f"{self.path} has no result of problem {problem}; it has {known or 'none'}, ...")
+        return [finding for finding in self.findings if finding.problem.problem_id == problem]
+
+    @property
+    def tokens_spent(self) -> int:
+        """Tokens generated over all sessions, what was searched a second time included."""
+        return sum(line.result.tokens_generated for line in self.lines)
+
+    def summary(self) -> SearchSummary:
+        """The run in numbers, as of its shard."""
+        return _summarise(self)
+
+    def _read(self, kind: type[T], data: object, where: str) -> T:
+        try:
+            return from_json(kind, data, where)
+        except ShapeError as error:
+            raise RunError(
+                f"{self.path / 'manifest.json'} cannot be read ({error}); start anew with another --output."
+            ) from error
+
+
+def read_search(path: Path) -> SearchedRun:
+    """The search run at `path`, whether it is complete, cut or still going. Raises RunError."""
+    manifest = find_run(path)
+    if manifest.kind != SEARCH.name:
+        raise RunError(f"{path} holds another kind of run ({manifest.kind}, not {SEARCH.name}).")
+    return SearchedRun(path, manifest, tuple(read_shard(path / SEARCH.shard)))
+
+
+def _summarise(run: SearchedRun) -> SearchSummary:
+    statuses = [result.status for result in run.results]
+    traces = [trace for result in run.results for trace in result.traces]
+    deltas = [finding.candidate.delta for finding in run.findings]
+    every = [line.result for line in run.lines]
+    return SearchSummary(
+        status=_status(run),
+        model_id=run.found.model_id,
+        dataset_id=run.found.dataset_id,
+        problems=run.manifest.problems.count,
+        searched=statuses.count("searched"),
+        out_of_range=statuses.count("out_of_range"),
+        spent=statuses.count("spent"),
+        traces=len(traces),
+        trace_tokens=sum(len(trace.completion) for trace in traces),
+        token_shares=_token_shares(run.results),
+        candidates=sum(len(result.candidates) for result in run.results),
+        findings=len(deltas),
+        helping=sum(delta > 0 for delta in deltas),
+        harming=sum(delta < 0 for delta in deltas),
+        fdr=run.fdr,
+        expected_false=run.fdr * len(deltas),
+        tokens_range=sum(result.tokens_range for result in every),
+        tokens_traces=sum(result.tokens_traces for result in every),
+        tokens_screen=sum(result.tokens_screen for result in every),
+        tokens_confirm=sum(result.tokens_confirm for result in every),
+        tokens_generated=run.tokens_spent,
+    )
+
+
+def _status(run: SearchedRun) -> RunStatus:
+    done = sum(result.status != "spent" for result in run.results)
+    if done >= run.manifest.problems.count:
+        return "complete"
+    cut = any(
+        line.result.status == "spent" and line.settled(run.conditions.max_tokens)
+        for line in run.latest.values()
+    )
+    return "spent" if cut else "partial"
+
+
+_FATES = ("excluded_exact", "excluded_value", "screened_out", "unresolved", "out_of_region", "confirmed")
+
+
+def _token_shares(results: Sequence[ProblemResult]) -> dict[str, float]:
+    traces = [trace for result in results for trace in result.traces]
+    counts = {fate: sum(getattr(trace, fate) for trace in traces) for fate in _FATES}
+    total = sum(counts.values())
+    return {fate: count / total if total else 0.0 for fate, count in counts.items()}
