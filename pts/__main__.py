@@ -1,0 +1,5 @@
+"""`python -m pts` is the command `pts`."""
+
+from pts.cli import main
+
+main()

@@ -1,0 +1,42 @@
+"""The group `pts`: its commands are imported when they are used, so that the help is quick."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+import pts
+
+_COMMANDS = {
+    "search": ("pts.cli.search", "search_command", "Find the pivotal tokens of a model on a set of problems."),
+    "show": ("pts.cli.show", "show_command", "Show the pivotal tokens of a run in their context."),
+    "run": ("pts.cli.run", "run_command", "Run the stages of a recipe."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are known by name and a line of help until one is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
+        """The names, in the order of a day's work."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command, imported now."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, what) for name, (_, _, what) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(pts.__version__, prog_name="pts")
+def cli() -> None:
+    """Find the few tokens that decide a language model's answer."""

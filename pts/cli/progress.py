@@ -1,0 +1,79 @@
+"""Progress of a search on stderr: a live line in a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from pts.cli.interrupts import stop_if_asked
+from pts.search.config import Progress
+from pts.stages.search_inputs import SearchRun
+
+PLAIN_EVERY = 10.0
+"""Seconds between plain lines."""
+
+
+@contextmanager
+def search_progress(run: SearchRun, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """What to hand to a search as `observe`; in every mode it also lets a swallowed interrupt through."""
+    if quiet:
+        yield lambda _: stop_if_asked()
+        return
+    pace = _Pace(run.problems)
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with Live(Text("reading model and problems"), console=console, transient=True) as live:
+            yield lambda progress: _observe(pace, progress, lambda line: live.update(Text(line)), 0.0)
+        return
+    yield lambda progress: _observe(
+        pace, progress, lambda line: print("pts:", line, file=sys.stderr), PLAIN_EVERY
+    )
+
+
+class _Pace:
+    """When the first round was over, and when a line was last shown."""
+
+    def __init__(self, total: int | None) -> None:
+        self.total = total
+        self.first: tuple[float, int] | None = None
+        self.shown = time.monotonic()
+
+
+def _observe(pace: _Pace, progress: Progress, show: Callable[[str], None], every: float) -> None:
+    stop_if_asked()
+    now = time.monotonic()
+    if pace.first is None:
+        pace.first = (now, progress.tokens_generated)
+    if now - pace.shown >= every:
+        pace.shown = now
+        show(_line(pace, progress, now))
+
+
+def _line(pace: _Pace, progress: Progress, now: float) -> str:
+    assert pace.first is not None
+    began, tokens = pace.first
+    seconds = now - began
+    parts = [
+        f"{progress.problems_done}{f' of {pace.total}' if pace.total else ''} problems",
+        f"{progress.tokens_generated:,} tokens",
+        f"{(progress.tokens_generated - tokens) / seconds:,.0f} tokens/s" if seconds > 0 else "starting",
+        f"{progress.candidates_confirmed} pivots confirmed in flight",
+        f"{progress.phase} of {progress.problem_id}",
+    ]
+    if pace.total and progress.problems_done:
+        left = seconds / progress.problems_done * max(0, pace.total - progress.problems_done)
+        parts.append(f"about {_duration(left)} left")
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,24 @@
+"""`pts show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pts.cli.output import print_json, print_run
+
+
+@click.command("show")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--top", type=click.IntRange(min=1), help="Most findings to show.  [default: 10; with --json all]"
+)
+@click.option("--problem", metavar="ID", help="Only the findings of this problem.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: summary and pivotal_tokens.")
+def show_command(run: Path, top: int | None, problem: str | None, as_json: bool) -> None:
+    """Show the pivotal tokens of a run in their context, finished or not."""
+    if as_json:
+        print_json(run, top, problem)
+    else:
+        print_run(run, top or 10, problem)

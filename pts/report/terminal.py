@@ -1,0 +1,143 @@
+"""A search run in the terminal: a table of its findings, their context in colour, and the run in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pts.records import Alternative
+from pts.runs.search_run import SearchedRun, SearchSummary
+from pts.search.findings import Finding
+
+BEFORE = 240
+"""Characters of the text before a token that its context shows."""
+HELPS, HARMS = "green", "red"
+_SHARES = {
+    "excluded_exact": "by 1 − q",
+    "excluded_value": "by the value bound",
+    "screened_out": "by the screen",
+    "out_of_region": "outside the region",
+    "unresolved": "left open",
+    "confirmed": "confirmed",
+}
+
+
+def run_report(run: SearchedRun, top: int, problem: str | None = None) -> RenderableType:
+    """The `top` findings with the largest |Δ|, of one problem if given, and the summary of the whole run.
+
+    Raises DataError for a problem that the run does not hold.
+    """
+    findings = run.findings_of(problem)
+    shown = findings[:top]
+    parts: list[RenderableType] = []
+    if shown:
+        parts += [_table(shown), Text()]
+        parts += [part for finding in shown for part in (*_context(run, finding), Text())]
+        if len(findings) > len(shown):
+            more = len(findings) - len(shown)
+            parts.append(Text(f"{more} more findings: --top {len(findings)}\n", style="dim"))
+    else:
+        where = f" in problem {problem}" if problem is not None else ""
+        parts.append(Text(f"No pivotal tokens were found{where}.\n", style="bold"))
+    return Group(*parts, summary_report(run.summary()), Text(f"Run directory: {run.path}"))
+
+
+def summary_report(summary: SearchSummary) -> RenderableType:
+    """The run in numbers, as a few lines of text."""
+    state = {
+        "complete": "complete",
+        "partial": "partial: the same command continues it",
+        "spent": "stopped by --max-tokens: a larger one continues it",
+    }[summary.status]
+    shares = ", ".join(f"{summary.token_shares[key]:.0%} {what}" for key, what in _SHARES.items())
+    lines = [
+        f"{summary.model_id} on {summary.dataset_id}: {state}",
+        f"Problems: {summary.searched} searched, {summary.out_of_range} out of range, "
+        f"{summary.spent} cut by the spending limit, "
+        f"{summary.problems - summary.done - summary.spent} to do; {summary.problems} in all",
+        f"Traces: {summary.traces}, of {summary.trace_tokens:,} tokens: {shares}",
+        f"Findings: {summary.findings} of {summary.candidates} candidates "
+        f"({summary.helping} help, {summary.harming} harm), at most {summary.expected_false:.2g} of them false "
+        f"in expectation (FDR {summary.fdr:g})",
+        f"Generated: {summary.tokens_generated:,} tokens: range {summary.tokens_range:,}, traces "
+        f"{summary.tokens_traces:,}, screen {summary.tokens_screen:,}, confirm {summary.tokens_confirm:,}",
+    ]
+    return Text("\n".join(lines))
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table(show_lines=False)
+    for heading in (
+        "#",
+        "problem",
+        "token",
+        "at",
+        "q",
+        "value",
+        "Δ",
+        "interval",
+        "q-value",
+        "best alternative",
+    ):
+        table.add_column(
+            heading, justify="left" if heading in ("problem", "token", "best alternative") else "right"
+        )
+    for number, finding in enumerate(findings, start=1):
+        candidate = finding.candidate
+        table.add_row(
+            str(number),
+            Text(finding.problem.problem_id, overflow="fold"),
+            Text(_visible(candidate.token), style=_style(finding)),
+            str(candidate.position),
+            f"{candidate.token_prob:.2f}",
+            f"{candidate.value_before:.2f} → {candidate.value:.2f}",
+            Text(f"{candidate.delta:+.2f}", style=_style(finding)),
+            f"{finding.ci_low:+.2f} to {finding.ci_high:+.2f}",
+            f"{finding.q_value:.1g}",
+            Text(_best(candidate.alternatives)),
+        )
+    return table
+
+
+def _context(run: SearchedRun, finding: Finding) -> list[RenderableType]:
+    candidate, context = finding.candidate, run.context(finding)
+    before = context.before if len(context.before) <= BEFORE else "…" + context.before[-BEFORE:]
+    effect = "helps" if candidate.delta > 0 else "harms"
+    text = Text()
+    text.append(f"{finding.problem.problem_id}, token {candidate.position}, {effect} ", style="bold")
+    text.append(f"{candidate.delta:+.2f}\n", style=_style(finding))
+    # Marked as well as coloured, for pipes, NO_COLOR and eyes that do not tell red from green.
+    token = context.token.lstrip(" ")
+    text.append(before + " " * (len(context.token) - len(token)))
+    text.append(f"«{token}»", style=f"bold reverse {_style(finding)}")
+    text.append(context.after, style="dim")
+    lines: list[RenderableType] = [text]
+    if candidate.alternatives:
+        told = "; ".join(_told(alternative) for alternative in _ranked(candidate.alternatives)[:4])
+        lines.append(Text(f"instead: {told}"))
+    return lines
+
+
+def _ranked(alternatives: Sequence[Alternative]) -> list[Alternative]:
+    return sorted(alternatives, key=lambda alternative: (-alternative.value, -alternative.n))
+
+
+def _best(alternatives: Sequence[Alternative]) -> str:
+    ranked = _ranked(alternatives)
+    return f"{_visible(ranked[0].token)} {ranked[0].value:.2f} (n={ranked[0].n})" if ranked else ""
+
+
+def _told(alternative: Alternative) -> str:
+    token, n = _visible(alternative.token), alternative.n
+    return f"{token} (q {alternative.prob:.2f}, value {alternative.value:.2f}, n={n})"
+
+
+def _visible(token: str) -> str:
+    return repr(token)
+
+
+def _style(finding: Finding) -> str:
+    return HELPS if finding.candidate.delta > 0 else HARMS
