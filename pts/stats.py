@@ -1,4 +1,7 @@
-"""Intervals, tests and error-rate control for success counts: thin, over scipy and statsmodels."""
+"""Intervals, tests and error-rate control for success counts: thin, over scipy and statsmodels.
+
+Both take a second to import, so each function imports what it needs: `pts --help` needs none.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats as sps
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 Floats = npt.NDArray[np.float64]
 
@@ -18,6 +19,8 @@ NUISANCE_POINTS = 64
 
 def proportion_interval(successes: int, n: int, level: float) -> tuple[float, float]:
     """Clopper–Pearson interval for a success probability; (0, 1) where n is 0."""
+    from statsmodels.stats.proportion import proportion_confint
+
     if n == 0:
         return 0.0, 1.0
     low, high = proportion_confint(successes, n, alpha=1 - level, method="beta")
@@ -29,6 +32,8 @@ def difference_interval(s1: int, n1: int, s2: int, n2: int, level: float) -> tup
 
     Raises ValueError where either n is 0.
     """
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
     if n1 == 0 or n2 == 0:
         raise ValueError(f"a difference needs draws on both sides, not {n1} and {n2}")
     low, high = confint_proportions_2indep(s1, n1, s2, n2, method="newcomb", compare="diff", alpha=1 - level)
@@ -42,6 +47,8 @@ def difference_p_value(s1: int, n1: int, s2: int, n2: int, margin: float) -> flo
     1985); the tail probability of the order is then exact (Chan 1998), maximised over the unknown base rate
     on a grid. Returns 1.0 where the observed difference is within the margin.
     """
+    from scipy.stats import binom
+
     if margin >= 1 or abs(s1 / n1 - s2 / n2) <= margin:
         return 1.0
     if s1 / n1 < s2 / n2:  # the null is symmetric: look at the positive side
@@ -53,8 +60,8 @@ def difference_p_value(s1: int, n1: int, s2: int, n2: int, margin: float) -> flo
     base = np.linspace(0.0, 1.0 - margin, NUISANCE_POINTS)
     worst = 0.0
     for first, second in ((base + margin, base), (base, base + margin)):
-        pmf1 = sps.binom.pmf(np.arange(n1 + 1)[:, None], n1, np.clip(first, 0, 1)[None, :])
-        pmf2 = sps.binom.pmf(np.arange(n2 + 1)[:, None], n2, np.clip(second, 0, 1)[None, :])
+        pmf1 = binom.pmf(np.arange(n1 + 1)[:, None], n1, np.clip(first, 0, 1)[None, :])
+        pmf2 = binom.pmf(np.arange(n2 + 1)[:, None], n2, np.clip(second, 0, 1)[None, :])
         worst = max(worst, float(np.max(np.sum(pmf1 * (extreme @ pmf2), axis=0))))
     return min(1.0, worst)
 
@@ -90,6 +97,8 @@ def _constrained_base_rate(p1: Floats, n1: int, p2: Floats, n2: int, margin: flo
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """q-values: the smallest false discovery rate at which each hypothesis is rejected (1995 procedure)."""
+    from scipy.stats import false_discovery_control
+
     if not p_values:
         return []
-    return [float(q) for q in sps.false_discovery_control(np.asarray(p_values, dtype=float), method="bh")]
+    return [float(q) for q in false_discovery_control(np.asarray(p_values, dtype=float), method="bh")]

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaln
 
 from pts.search.values import Floats, Ints, TraceMap
 
@@ -26,8 +25,8 @@ class OffTracePrior:
     (Beta(`spread`, `spread`), U-shaped below 1).
     """
 
-    indifferent: float = 0.6
-    concentration: float = 12.0
+    indifferent: float = 0.8
+    concentration: float = 16.0
     spread: float = 0.6
 
 
@@ -80,6 +79,8 @@ def _draw_off_trace(
     value: Floats, successes: int, draws: int, prior: OffTracePrior, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
     """Off-trace values [PARTICLES] from each particle's posterior, and its likelihood up to a factor."""
+    from scipy.special import betaln  # heavy to import, and `pts --help` needs none of it
+
     centre = np.clip(value, EDGE, 1.0 - EDGE)
     near_a, near_b = prior.concentration * centre, prior.concentration * (1.0 - centre)
     failures = draws - successes

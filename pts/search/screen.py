@@ -23,6 +23,8 @@ MOST_DRAWS = 64
 MOST_LOOKS = 24
 BLOCK = 4
 """Rollouts are asked for in blocks of this many from one prefix."""
+FEWEST_BLOCKS, MOST_BLOCKS = 4, 256
+"""Blocks in one look at a trace; between these, one for each open candidate."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ class TraceScreen:
         spread = np.maximum(belief.off_trace_mean * (1.0 - belief.off_trace_mean), 1e-4)
         variance = np.minimum(belief.off_trace_variance, spread * 0.999)
         blocks = np.zeros(len(variance), dtype=np.int64)
-        for _ in range(int(np.clip(len(opened), 4, 32))):
+        for _ in range(int(np.clip(len(opened), FEWEST_BLOCKS, MOST_BLOCKS))):
             # One Bernoulli draw lowers the expected variance of its rate by variance² / (mean·(1 − mean)).
             gain = pull * variance**2 / (spread * cost)
             best = int(np.argmax(gain))
