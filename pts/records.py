@@ -163,7 +163,8 @@ class SearchedTrace:
 
     Every token is in exactly one of the counts: `excluded_exact` (1 − q < threshold, no rollout),
     `excluded_value` (by the bound that knows V, no rollout of its own), `screened_out` (dropped on rollouts),
-    `unresolved` (the spending limit came first), `out_of_region`, and `confirmed` (entered the confirmation).
+    `unresolved` (the spending limit came first), `out_of_region`, `shared` (an earlier trace of the problem
+    begins with the same tokens and answers for them), and `confirmed` (entered the confirmation).
     """
 
     completion: TokenIds
@@ -176,6 +177,7 @@ class SearchedTrace:
     screened_out: int
     unresolved: int
     out_of_region: int
+    shared: int
     confirmed: int
 
 

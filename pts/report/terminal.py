@@ -20,6 +20,7 @@ _SHARES = {
     "excluded_value": "by the value bound",
     "screened_out": "by the screen",
     "out_of_region": "outside the region",
+    "shared": "searched on another trace",
     "unresolved": "left open",
     "confirmed": "confirmed",
 }

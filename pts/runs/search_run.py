@@ -219,7 +219,15 @@ def _status(run: SearchedRun) -> RunStatus:
     return "spent" if cut else "partial"
 
 
-_FATES = ("excluded_exact", "excluded_value", "screened_out", "unresolved", "out_of_region", "confirmed")
+_FATES = (
+    "excluded_exact",
+    "excluded_value",
+    "screened_out",
+    "unresolved",
+    "out_of_region",
+    "shared",
+    "confirmed",
+)
 
 
 def _token_shares(results: Sequence[ProblemResult]) -> dict[str, float]:

@@ -36,28 +36,34 @@ class ScreenCounts:
     screened_out: int
     unresolved: int
     out_of_region: int
+    shared: int
 
 
 class TraceScreen:
-    """Screens one trace: reads the rollouts so far, decides on candidates, asks for the next look."""
+    """Screens one trace: reads the rollouts so far, decides on candidates, asks for the next look.
+
+    `region` is the part of the trace to search, as fractions of its length; its first `shared` tokens stand
+    in an earlier trace of the same problem too and are left to that.
+    """
 
     def __init__(
-        self, trace_map: TraceMap, threshold: float, region: tuple[float, float], seed: int, index: int
+        self, trace_map: TraceMap, threshold: float, region: tuple[float, float], *, seed: int, shared: int
     ) -> None:
         self.map = trace_map
         self.advanced: list[int] = []
         self._threshold = threshold
-        self._seed = derive_seed(seed, "screen", index)
-        self._rng = np.random.default_rng(self._seed)
+        self._seed = seed
+        self._rng = np.random.default_rng(seed)
         self._looks = 0
         length = len(trace_map.trace.completion)
         inside = (trace_map.forks >= region[0] * length) & (trace_map.forks < max(region[1] * length, 1))
-        large = trace_map.most_effect >= threshold
+        large = (trace_map.most_effect >= threshold) & (trace_map.forks >= shared)
         self._open = {int(k) for k in np.flatnonzero(inside & large)}
         self._excluded_value = 0
         self._screened_out = 0
         self._out_of_region = int((large & ~inside).sum())
-        self._excluded_exact = length - int(large.sum())
+        self._shared = shared
+        self._excluded_exact = length - shared - int(large.sum())
 
     @property
     def open(self) -> int:
@@ -72,6 +78,7 @@ class TraceScreen:
             self._screened_out,
             len(self._open),
             self._out_of_region,
+            self._shared,
         )
 
     def expected_tokens(self, rollouts: Sequence[GradedRollout]) -> int:

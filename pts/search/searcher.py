@@ -25,7 +25,7 @@ from pts.search.confirm import Confirmation, tally
 from pts.search.ledger import Ledger
 from pts.search.screen import TraceScreen
 from pts.search.seeds import derive_seed
-from pts.search.values import GradedRollout, TraceMap
+from pts.search.values import GradedRollout, TraceMap, shared_length
 
 logger = logging.getLogger(__name__)
 
@@ -143,8 +143,15 @@ class ProblemSearch:
     def _screen(self, graded: Sequence[tuple[Trace, bool]]) -> Generator[Requests, Answers, list[TraceScreen]]:
         self.phase = "screen"
         config = self._config
+        completions = [trace.completion for trace, _ in graded]
         screens = [
-            TraceScreen(TraceMap.of(trace, success), config.threshold, config.region, self._seed, i)
+            TraceScreen(
+                TraceMap.of(trace, success),
+                config.threshold,
+                config.region,
+                seed=derive_seed(self._seed, "screen", i),
+                shared=max((shared_length(trace.completion, c) for c in completions[:i]), default=0),
+            )
             for i, (trace, success) in enumerate(graded)
         ]
         expected = sum(screen.expected_tokens(self._pool) for screen in screens)
@@ -199,6 +206,7 @@ class ProblemSearch:
             screened_out=counts.screened_out,
             unresolved=counts.unresolved + len(screen.advanced) - confirmed,
             out_of_region=counts.out_of_region,
+            shared=counts.shared,
             confirmed=confirmed,
         )
 

@@ -11,7 +11,7 @@ from pts.runs.shard import Context, ShardLine, append_line, latest_results, mend
 CANDIDATE = Candidate(
     0, 1, 5, " b", 0.5, 0.9, 9, 10, 0.1, 1, 10, 0.4, 0.01, 3, (Alternative(6, " c", 0.3, 0.125, 8),)
 )
-TRACE = SearchedTrace((4, 5), ("a", " b"), (1.0, 0.5), "end", True, 1, 0, 0, 0, 0, 1)
+TRACE = SearchedTrace((4, 5), ("a", " b"), (1.0, 0.5), "end", True, 1, 0, 0, 0, 0, 0, 1)
 RESULT = ProblemResult("p", "q?", "42", 3, "searched", (1, 2), 0.5, 20, (TRACE,), (CANDIDATE,), 10, 20, 30, 40)
 LINE = ShardLine("digest", None, RESULT, (Context("a", " b", "…\né"),))
 

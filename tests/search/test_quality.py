@@ -54,6 +54,7 @@ def test_every_token_is_accounted_for(searched_chains: list[Searched]) -> None:
                 + trace.screened_out
                 + trace.unresolved
                 + trace.out_of_region
+                + trace.shared
                 + trace.confirmed
             )
             assert counts == len(trace.completion)

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from chains import ChainShape, chain
+from chains import OFF, ChainShape, chain
 from conftest import long_trace, search_chain
 
 from pts.errors import ConfigError, PtsError
@@ -136,6 +136,26 @@ def test_a_problem_without_given_traces_is_not_searched_afresh() -> None:
     policy = in_range_chain(7)
     (result,) = search_problems(PROBLEMS[:1], policy, policy.grade, SearchConfig(), given_traces={})
     assert result.traces == ()
+
+
+def test_a_token_that_two_traces_share_is_searched_once() -> None:
+    policy = in_range_chain(9)
+    trace = long_trace(policy)
+    # The second trace leaves the first late: all before that stands in both.
+    left = next(i for i in reversed(range(60)) if len(policy.node(trace[:i]).children) > 1)
+    other, node = [*trace[:left], OFF], policy.node((*trace[:left], OFF))
+    while node.children:
+        other.append(next(iter(node.children)))
+        node = node.children[other[-1]][1]
+    (result,) = search_problems(
+        PROBLEMS[:1],
+        policy,
+        policy.grade,
+        SearchConfig(),
+        given_traces={"0": [trace, tuple(other)]},
+    )
+    assert result.traces[1].shared == left
+    assert all(c.position >= left for c in result.candidates if c.trace == 1)
 
 
 def test_progress_is_observed() -> None:
