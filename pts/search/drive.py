@@ -47,7 +47,7 @@ def search_problems(
     spent: int = 0,
     observe: Callable[[Progress], None] | None = None,
 ) -> Iterator[ProblemResult]:
-    """Results in the order of the problems, as they complete.
+    """Results as they complete, so that a caller who writes them down loses only what is in flight.
 
     `given_traces` are completions to search instead of fresh draws, by problem id; `spent` is what the run
     has generated already, counted against `config.max_tokens`; `observe` hears of every round. Each problem's
@@ -61,18 +61,17 @@ def search_problems(
         while len(flights) < IN_FLIGHT and (problem := next(source, None)) is not None:
             given = given_traces.get(problem.id, ()) if given_traces is not None else None
             flights.append(_Flight(ProblemSearch(problem, policy, grader, config, ledger, given)))
-        while flights and (result := flights[0].result) is not None:
-            flights.pop(0)
-            done += 1
-            yield result
         if not flights:
             return
-        active = [flight for flight in flights if flight.result is None]
-        _round(active, policy)
+        oldest = flights[0].search
+        _round([flight for flight in flights if flight.result is None], policy)
         if observe is not None:
-            search = active[0].search
             confirmed = sum(flight.search.confirmed for flight in flights)
-            observe(Progress(ledger.spent, done, confirmed, search.phase, search.problem.id))
+            observe(Progress(ledger.spent, done, confirmed, oldest.phase, oldest.problem.id))
+        landed = [flight.result for flight in flights if flight.result is not None]
+        flights = [flight for flight in flights if flight.result is None]
+        done += len(landed)
+        yield from landed
 
 
 class _Flight:

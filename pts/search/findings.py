@@ -24,14 +24,20 @@ def select_findings(results: Sequence[ProblemResult], fdr: float) -> list[Findin
     """The candidates that Benjamini–Hochberg rejects at level `fdr` over all that entered the confirmation.
 
     Every candidate of every result counts, those with p = 1 as well. Intervals are at level
-    1 − fdr·R/m for R findings among m candidates (Benjamini and Yekutieli 2005). Largest |Δ̂| first.
+    1 − fdr·R/m for R findings among m candidates (Benjamini and Yekutieli 2005). Largest |Δ̂| first; ties in an
+    order that does not depend on that of the results.
     """
     entered = [(result, candidate) for result in results for candidate in result.candidates]
     q_values = benjamini_hochberg([candidate.p_value for _, candidate in entered])
     found = [(*pair, q) for pair, q in zip(entered, q_values, strict=True) if q <= fdr]
     level = 1.0 - fdr * len(found) / max(len(entered), 1)
     findings = [Finding(r, c, q, *effect_interval(c, level)) for r, c, q in found]
-    return sorted(findings, key=lambda f: -abs(f.candidate.delta))
+    return sorted(findings, key=_rank)
+
+
+def _rank(finding: Finding) -> tuple[float, str, int, int]:
+    candidate = finding.candidate
+    return -abs(candidate.delta), finding.problem.problem_id, candidate.trace, candidate.position
 
 
 def effect_interval(candidate: Candidate, level: float) -> tuple[float, float]:

@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_search_and_another_does_not() -> None:
 def test_what_else_is_in_flight_changes_nothing() -> None:
     policy = in_range_chain(2)
     together = list(search_problems(PROBLEMS, policy, policy.grade, SearchConfig()))
-    assert [r.problem_id for r in together] == [p.id for p in PROBLEMS]
+    together.sort(key=lambda result: result.problem_id)
     alone = [next(search_problems([p], policy, policy.grade, SearchConfig())) for p in PROBLEMS]
     assert together == alone
 
