@@ -22,7 +22,7 @@ from pts.policies.transformers import TransformersPolicy
 from pts.records import Problem, RolloutRequest, Sampling, TokenIds
 
 QUERIES = {
-    "demo": "start with 17 . add 5 . subtract 4 . add 9 .",
+    "demo": "What is 17 + 5 - 4 + 9 - 6 ?",
     "other": "A shop had 48 apples and sold 19 of them, then bought 25 more. How many apples does it have?",
 }
 GENERATE_BATCH = 5

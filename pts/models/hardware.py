@@ -8,7 +8,7 @@ from pts.errors import ModelError
 from pts.models.options import DtypeName
 
 _SMALL = 10_000_000
-"""Parameters up to which a CPU computes in float32: there bfloat16 saves nothing."""
+"""Parameters up to which a CPU computes in float32 (bfloat16 saves nothing there) and in one thread."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -29,6 +29,16 @@ def choose_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ModelError("device mps was asked for, but it is not available here: use --device auto.")
     return device
+
+
+def settle_threads(device: torch.device, parameters: int) -> None:
+    """One thread for a small model on a CPU, for the whole process.
+
+    Its steps are too short to share: what a second thread saves is lost in waiting for it, many times over
+    where the machine has other work (`benchmarks/rollout_speed.py --threads`).
+    """
+    if device.type == "cpu" and parameters <= _SMALL:
+        torch.set_num_threads(1)
 
 
 def choose_dtype(name: DtypeName, device: torch.device, parameters: int) -> torch.dtype:

@@ -183,12 +183,14 @@ def _search(
 def _load(run: SearchRun, plan: _Plan) -> tuple[TransformersPolicy, Grader, SearchFound]:
     """The policy and the grader, and what they turned out to be. Raises PtsError."""
     from pts.graders import make_grader
+    from pts.models.hardware import settle_threads
     from pts.models.load import load_model
     from pts.models.prompt import PromptFormat
     from pts.models.thinking import find_think_tags, require_think_tags
     from pts.policies.transformers.policy import TransformersPolicy
 
     loaded = load_model(run.model_options())
+    settle_threads(loaded.device, loaded.model.num_parameters())
     needed = run.thinking is True or run.think_end is not None
     find = require_think_tags if needed else find_think_tags
     tags = find(loaded.tokenizer, run.think_start, run.think_end)
