@@ -50,7 +50,7 @@ def described(run: SearchedRun, finding: Finding) -> str:
     after = context.after.replace("\n", " ⏎ ")
     return (
         f"- `{finding.problem.problem_id}`, token {c.position}, q = {c.token_prob:.2f}: "
-        f"…{before} **⟦{context.token.strip() or context.token!r}⟧** {after}  \n"
+        f"…{before} **⟦{context.token.strip() or repr(context.token)}⟧** {after}  \n"
         f"  P(success) {c.value_before:.2f} → {c.value:.2f}, Δ = {c.delta:+.2f} "
         f"[{finding.ci_low:+.2f}, {finding.ci_high:+.2f}]; instead: {others}"
     )

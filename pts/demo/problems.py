@@ -13,7 +13,7 @@ from pts.records import Problem
 _CARRYING_STEPS = {1: (0, 1), 2: (1, 2), 3: (1, 2), 4: (1, 2), 5: (1, 2)}
 """The fewest and most steps that carry or borrow, by level, so that a level's problems are about as hard."""
 
-_TRIES_FOR_A_NEW_ONE = 500
+_TRIES_FOR_A_NEW_ONE = 100
 _QUERY = "What is {} ?"
 
 

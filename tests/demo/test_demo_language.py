@@ -1,5 +1,6 @@
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_the_drill_doubts_every_wrong_step_and_no_right_one() -> None:
     for _ in range(300):
         words = [word for word, _ in write_drill(rng, 100)][2:]
         statements = read_thought(" ".join(words))
-        for statement, after in zip(statements, statements[1:], strict=False):
+        for statement, after in pairwise(statements):
             if statement.kind != "direct":
                 continue
             wrong_steps += statement.wrong

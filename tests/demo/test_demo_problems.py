@@ -16,8 +16,7 @@ def test_seeds_and_levels_change_the_problems() -> None:
 
 def test_splits_share_no_query() -> None:
     queries = {
-        split: {p.query for seed in range(3) for p in demo_problems(split, 500, seed)}
-        for split in ("train", "calibrate", "test")
+        split: {p.query for p in demo_problems(split, 400, 0)} for split in ("train", "calibrate", "test")
     }
     assert not queries["train"] & queries["calibrate"]
     assert not queries["train"] & queries["test"]
@@ -45,8 +44,8 @@ def test_answers_are_the_left_to_right_results() -> None:
 def test_expressions_repeat_only_when_a_level_has_no_more() -> None:
     many = [p.query for p in demo_problems("test", 300, 0, (3,))]
     assert len(set(many)) == 300
-    few = [p.query for p in demo_problems("test", 300, 0, (1,))]
-    assert 40 <= len(set(few)) < 300
+    few = [p.query for p in demo_problems("test", 80, 0, (1,))]
+    assert 40 <= len(set(few)) < 80
     assert len(set(few[:30])) == 30
 
 
@@ -60,7 +59,7 @@ def test_expressions_repeat_only_when_a_level_has_no_more() -> None:
     ],
 )
 def test_a_setting_that_does_not_fit_is_named(arguments: tuple, said: str) -> None:
-    with pytest.raises(ConfigError, match="") as caught:
+    with pytest.raises(ConfigError) as caught:
         demo_problems(*arguments)
     assert said in str(caught.value)
 

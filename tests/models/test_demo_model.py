@@ -17,7 +17,7 @@ from pts.stages.demo_model import DemoModelConfig, train_demo_model
 
 TOY = Architecture(hidden_size=32, layers=1, heads=2, kv_heads=1, head_dim=16, mlp_size=64)
 SHORT = Schedule(
-    steps=40,
+    steps=25,
     tokens_per_step=1024,
     learning_rate=0.01,
     weight_decay=0.0,
@@ -94,9 +94,7 @@ def test_thinking_is_the_default_and_stays_open(tokenizer) -> None:
     prompt = _prompt(tokenizer, "What is 27 + 8 ?")
     assert prompt == _prompt(tokenizer, "What is 27 + 8 ?", enable_thinking=True)
     assert prompt.endswith(THINK_START)
-    assert _prompt(tokenizer, "What is 27 + 8 ?", enable_thinking=False).endswith(
-        f"{THINK_START} {THINK_END}"
-    )
+    assert _prompt(tokenizer, "What is 27 + 8 ?", enable_thinking=False).endswith(f"{THINK_START} {THINK_END}")
 
 
 def test_a_system_message_is_taken(tokenizer) -> None:
@@ -124,7 +122,7 @@ def test_answers_level_one_without_thinking(model, tokenizer) -> None:
 
 
 def test_thinking_succeeds_sometimes_and_does_not_leak(model, tokenizer) -> None:
-    problems = demo_problems("test", 100, 0, (2, 3, 4))
+    problems = demo_problems("test", 48, 0, (2, 3, 4))
     texts = _complete(model, tokenizer, [p.query for p in problems], thinking=True)
     assert not any(text.startswith(THINK_END) for text in texts)
     assert all(text.count(THINK_END) == 1 for text in texts)
