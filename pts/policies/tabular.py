@@ -81,14 +81,24 @@ class TabularPolicy:
         return self.value((*path, token)) - self.value(path)
 
     def _value(self, node: Node, left: int) -> float:
-        if not node.children:
-            return float(node.success)
-        if left <= 0:
-            return 0.0
-        key = (id(node), left)
-        if key not in self._values:
-            self._values[key] = sum(p * self._value(child, left - 1) for p, child in node.children.values())
-        return self._values[key]
+        """V of a node with `left` tokens of budget; by a stack, since trees may be thousands of tokens deep."""
+        stack = [(node, left)]
+        while stack:
+            top, room = stack[-1]
+            if not top.children or room <= 0:
+                self._values[id(top), room] = float(top.success and not top.children)
+                stack.pop()
+                continue
+            below = [(child, room - 1) for _, child in top.children.values()]
+            missing = [pair for pair in below if (id(pair[0]), pair[1]) not in self._values]
+            if missing:
+                stack += missing
+                continue
+            self._values[id(top), room] = sum(
+                p * self._values[id(child), room - 1] for p, child in top.children.values()
+            )
+            stack.pop()
+        return self._values[id(node), left]
 
     def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> list[TokenDistribution]:  # noqa: ARG002
         """The tree's distributions along a completion."""

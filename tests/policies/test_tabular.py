@@ -73,3 +73,10 @@ def test_next_token_probs_along_a_completion() -> None:
     assert list(first.ids) == [1, 4, 5]
     assert second.prob(3) == pytest.approx(0.2)
     assert second.prob(99) == 0.0
+
+
+def test_a_tree_thousands_of_tokens_deep_has_exact_values() -> None:
+    node = GOOD
+    for _ in range(5000):
+        node = Node({1: (0.9999, node), 2: (0.0001, BAD)})
+    assert TabularPolicy(node, budget=6000).value(()) == pytest.approx(0.9999**5000)
