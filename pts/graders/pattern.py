@@ -15,7 +15,7 @@ class PatternGrader:
 
     def __init__(self, pattern: str | None) -> None:
         if not pattern:
-            raise GraderError("The regex grader needs a pattern with one group; give it with --pattern.")
+            raise GraderError("The regex grader needs a pattern with one group; give it with --grader-pattern.")
         try:
             self._pattern = re.compile(pattern)
         except re.error as error:

@@ -63,7 +63,7 @@ def check_reachable(source: ProblemSource) -> None:
         ) from error
     except hub.RevisionNotFoundError as error:
         raise DataError(
-            f"The data set {name} has no revision {source.revision!r}; leave --revision out."
+            f"The data set {name} has no revision {source.revision!r}; leave --dataset-revision out."
         ) from error
     except hub.RepositoryNotFoundError as error:
         raise DataError(
