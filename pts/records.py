@@ -89,7 +89,8 @@ class RolloutRequest:
     """`n` completions from `prompt + prefix`, where `prefix` is the part of the completion so far.
 
     The first new token is `force` where that is given; it is drawn from the policy without `avoid`,
-    renormalised, where that is given (not both). Every draw comes from a stream of `seed` alone, so a
+    renormalised, where that is given (not both). A sampler whose truncation leaves nothing but `avoid` gives
+    the likeliest other token. Every draw comes from a stream of `seed` alone, so a
     request has the same result whatever else shares its batch.
     """
 

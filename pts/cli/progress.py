@@ -41,7 +41,7 @@ class _Pace:
 
     def __init__(self, total: int | None) -> None:
         self.total = total
-        self.first: tuple[float, int] | None = None
+        self.first: tuple[float, Progress] | None = None
         self.shown = time.monotonic()
 
 
@@ -49,7 +49,7 @@ def _observe(pace: _Pace, progress: Progress, show: Callable[[str], None], every
     stop_if_asked()
     now = time.monotonic()
     if pace.first is None:
-        pace.first = (now, progress.tokens_generated)
+        pace.first = (now, progress)
     if now - pace.shown >= every:
         pace.shown = now
         show(_line(pace, progress, now))
@@ -57,17 +57,19 @@ def _observe(pace: _Pace, progress: Progress, show: Callable[[str], None], every
 
 def _line(pace: _Pace, progress: Progress, now: float) -> str:
     assert pace.first is not None
-    began, tokens = pace.first
+    began, first = pace.first
+    tokens = progress.tokens_generated - first.tokens_generated
+    problems = progress.problems_done - first.problems_done
     seconds = now - began
     parts = [
         f"{progress.problems_done}{f' of {pace.total}' if pace.total else ''} problems",
         f"{progress.tokens_generated:,} tokens",
-        f"{(progress.tokens_generated - tokens) / seconds:,.0f} tokens/s" if seconds > 0 else "starting",
+        f"{tokens / seconds:,.0f} tokens/s" if seconds > 0 else "starting",
         f"{progress.candidates_confirmed} pivots confirmed in flight",
         f"{progress.phase} of {progress.problem_id}",
     ]
-    if pace.total and progress.problems_done:
-        left = seconds / progress.problems_done * max(0, pace.total - progress.problems_done)
+    if pace.total and problems:
+        left = seconds / problems * max(0, pace.total - progress.problems_done)
         parts.append(f"about {_duration(left)} left")
     return ", ".join(parts)
 

@@ -44,19 +44,20 @@ def search_problems(
     config: SearchConfig,
     *,
     given_traces: Mapping[str, Sequence[TokenIds]] | None = None,
+    done: int = 0,
     spent: int = 0,
     observe: Callable[[Progress], None] | None = None,
 ) -> Iterator[ProblemResult]:
     """Results as they complete, so that a caller who writes them down loses only what is in flight.
 
-    `given_traces` are completions to search instead of fresh draws, by problem id; `spent` is what the run
-    has generated already, counted against `config.max_tokens`; `observe` hears of every round. Each problem's
-    findings depend on its own seed alone, not on what else is in flight (a spending limit aside).
+    `given_traces` are completions to search instead of fresh draws, by problem id; `done` and `spent` are the
+    problems and tokens that the run has behind it, the latter counted against `config.max_tokens`; `observe`
+    hears of every round. Each problem's findings depend on its own seed alone, not on what else is in flight
+    (a spending limit aside).
     """
     ledger = Ledger(config.max_tokens, spent)
     source = iter(problems)
     flights: list[_Flight] = []
-    done = 0
     while True:
         while len(flights) < IN_FLIGHT and (problem := next(source, None)) is not None:
             given = given_traces.get(problem.id, ()) if given_traces is not None else None

@@ -44,7 +44,7 @@ def run_search(run: SearchRun, observe: Callable[[Progress], None] | None = None
 
     Nothing is generated or written before the model, the data, every reference answer and the prompt format
     have been found good. A complete run is left as it is. `observe` hears of every round of rollouts; its
-    counts are of this session, its tokens of the whole run. Raises PtsError.
+    counts are of the whole run, what earlier sessions did included. Raises PtsError.
     """
     with open_run(run.directory(), SEARCH) as directory:
         plan = _plan(run, directory)
@@ -72,6 +72,7 @@ class _Plan:
 
     problem_set: ProblemSet
     todo: tuple[Problem, ...]
+    done: int
     digests: Mapping[str, str]
     traces: Mapping[str, Sequence[TokenIds | str]] | None
     asked: Mapping[str, object]
@@ -95,7 +96,7 @@ def _plan(run: SearchRun, directory: RunDirectory) -> _Plan:
         grader.check_reference(problem.answer)
     digests = {problem.id: problem_digest(problem) for problem in problem_set.problems}
     if earlier is None:
-        todo, spent, count = tuple(problem_set.problems), 0, len(digests)
+        todo, done, spent, count = tuple(problem_set.problems), 0, 0, len(digests)
     else:
         _require_same_problems(directory, earlier, digests)
         mend_shard(directory.shard)
@@ -103,10 +104,11 @@ def _plan(run: SearchRun, directory: RunDirectory) -> _Plan:
         settled = {key for key, line in latest_results(lines).items() if line.settled(run.max_tokens)}
         todo = tuple(problem for problem in problem_set.problems if problem.id not in settled)
         spent = sum(line.result.tokens_generated for line in lines)
+        done = len(problem_set.problems) - len(todo)
         if run.max_tokens is not None and spent >= run.max_tokens:
             todo = ()
         count = max(len(digests), earlier.problems.count)
-    return _Plan(problem_set, todo, digests, traces, asked, spent, count)
+    return _Plan(problem_set, todo, done, digests, traces, asked, spent, count)
 
 
 def _load_problems(run: SearchRun, traces: Mapping[str, object] | None) -> ProblemSet:
@@ -173,6 +175,7 @@ def _search(
         grader,
         run.search_config(),
         given_traces=given,
+        done=plan.done,
         spent=plan.spent,
         observe=observe,
     )

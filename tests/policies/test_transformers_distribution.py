@@ -86,12 +86,15 @@ def test_logits_that_are_not_finite_are_refused():
         truncate(torch.tensor([[float("nan"), 1.0, 2.0]]), Sampling())
 
 
-def test_without_renormalises_and_refuses_to_leave_nothing():
+def test_without_renormalises_or_takes_the_likeliest_other_token():
     truncated = Truncated(np.array([[4, 2, 9], [7, 0, 0]]), np.array([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]]))
-    left = without(truncated, np.array([2, -1]))
+    logits = torch.zeros(2, 10)
+    logits[1, 7], logits[1, 3] = 9.0, 4.0
+    left = without(truncated, np.array([2, -1]), logits)
     np.testing.assert_allclose(left.probs, [[0.5 / 0.7, 0, 0.2 / 0.7], [1, 0, 0]])
-    with pytest.raises(ValueError, match="token 7"):
-        without(truncated, np.array([2, 7]))
+    left = without(truncated, np.array([2, 7]), logits)
+    np.testing.assert_allclose(left.probs, [[0.5 / 0.7, 0, 0.2 / 0.7], [1, 0, 0]])
+    assert left.row(1).ids.tolist() == [3]
 
 
 def test_draws_follow_the_distribution():

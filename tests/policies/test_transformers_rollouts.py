@@ -216,11 +216,9 @@ def test_what_is_complete_is_never_continued(prefix, force, completion, finish):
 
 
 def test_requests_that_make_no_sense_are_refused():
-    policy = TransformersPolicy(tiny_model("qwen3"), Sampling(temperature=0.0, budget=4))
-    (only,) = policy.next_token_probs((7, 8), (3,))[0].ids
+    policy = TransformersPolicy(tiny_model("qwen3"), Sampling(budget=4))
     bad = [
         RolloutRequest((7, 8), force=3, avoid=4),
-        RolloutRequest((7, 8), avoid=int(only)),
         RolloutRequest((7, 8), (3, 4, 5, 6, 7)),
         RolloutRequest((), (3,)),
         RolloutRequest((7, 8), n=-1),
@@ -229,6 +227,18 @@ def test_requests_that_make_no_sense_are_refused():
         with pytest.raises(ValueError):
             list(policy.rollouts([request]))
     assert list(policy.rollouts([RolloutRequest((7, 8), n=0)])) == []
+
+
+def test_avoiding_all_that_truncation_left_gives_the_likeliest_other_token():
+    loaded = tiny_model("qwen3")
+    narrow = TransformersPolicy(loaded, Sampling(top_p=1e-6, budget=4))
+    ranked = TransformersPolicy(loaded, Sampling(top_k=2, top_p=1.0, budget=4)).next_token_probs((7, 8), (3,))
+    (only,), (best, second) = narrow.next_token_probs((7, 8), (3,))[0].ids, ranked[0].ids
+    assert only == best
+    requests = [RolloutRequest((7, 8), avoid=int(only), n=3), RolloutRequest((7, 8), n=2, seed=1)]
+    avoided, free = sorted(narrow.rollouts(requests), key=lambda rollout: rollout.request.seed)
+    assert (avoided.completion[0], avoided.count) == (second, 3)
+    assert (free.completion[0], free.count) == (best, 2)
 
 
 def test_a_prompt_beyond_the_models_positions_is_refused():

@@ -161,7 +161,8 @@ def test_a_token_that_two_traces_share_is_searched_once() -> None:
 def test_progress_is_observed() -> None:
     policy = in_range_chain(8)
     seen: list[Progress] = []
-    results = list(search_problems(PROBLEMS, policy, policy.grade, SearchConfig(), observe=seen.append))
+    results = list(search_problems(PROBLEMS, policy, policy.grade, SearchConfig(), done=5, observe=seen.append))
+    assert seen[0].problems_done == 5
     spent = [p.tokens_generated for p in seen]
     assert spent == sorted(spent)
     assert spent[-1] == sum(r.tokens_generated for r in results)

@@ -67,17 +67,24 @@ def truncate(logits: torch.Tensor, sampling: Sampling) -> Truncated:
         width = min(vocab, 8 * width)
 
 
-def without(distributions: Truncated, avoid: Ints) -> Truncated:
+@torch.inference_mode()
+def without(distributions: Truncated, avoid: Ints, logits: torch.Tensor) -> Truncated:
     """The distributions with token `avoid[r]` removed from row r and the rest renormalised; −1 removes nothing.
 
-    Raises ValueError where nothing is left.
+    Where truncation left nothing else, the likeliest other token by `logits` [rows, vocabulary] has it all: at
+    the edge of the truncation, a step may round away the one other token that the trace's own pass kept.
     """
     probs = np.where(distributions.ids == avoid[:, None], 0.0, distributions.probs)
     totals = probs.sum(axis=1, keepdims=True)
-    if not (totals > 0).all():
-        token = int(avoid[int(np.argmin(totals))])
-        raise ValueError(f"token {token} cannot be avoided: the policy gives every other token probability 0.")
-    return Truncated(distributions.ids, probs / totals)
+    alone = np.flatnonzero(totals[:, 0] == 0)
+    if not alone.size:
+        return Truncated(distributions.ids, probs / totals)
+    avoided = torch.from_numpy(avoid[alone, None]).to(logits.device)
+    others = logits[alone].float().scatter(1, avoided, -torch.inf)
+    ids = distributions.ids.copy()
+    ids[alone, 0] = others.argmax(dim=-1).cpu().numpy()
+    probs[alone, 0] = totals[alone, 0] = 1.0
+    return Truncated(ids, probs / totals)
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,9 +187,10 @@ class Engine:
         )
         self.work.forward_passes += 1
         self.work.rows_forwarded += active
-        distributions = truncate(output.logits[:, -1], self.sampling)
+        logits = output.logits[:, -1]
+        distributions = truncate(logits, self.sampling)
         if (table.avoid[:active] >= 0).any():
-            distributions = without(distributions, table.avoid[:active])
+            distributions = without(distributions, table.avoid[:active], logits)
             table.avoid[:active] = -1
         return draw(distributions, table.key[:active], table.count[:active])
 

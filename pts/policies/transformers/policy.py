@@ -128,8 +128,8 @@ class TransformersPolicy:
     def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
         """The requests' rollouts, as they are done; equal ones of a request come as one with a count.
 
-        Raises ValueError for a request that contradicts itself (see `RolloutRequest`), or that avoids the only
-        token the policy allows, and ConfigError for a prompt too long for the model and the budget.
+        Raises ValueError for a request that contradicts itself (see `RolloutRequest`), and ConfigError for a
+        prompt too long for the model and the budget.
         """
         for finished in self._finished(requests):
             yield finished.rollout
