@@ -1,5 +1,6 @@
 """Rollouts of the transformers policy against `generate`, exact probabilities, and themselves."""
 
+import gc
 import itertools
 from collections import Counter
 
@@ -299,3 +300,22 @@ def test_a_model_with_another_kind_of_state_is_refused():
     )
     with pytest.raises(ModelError, match="not supported"):
         TransformersPolicy(loaded, Sampling())
+
+
+def test_no_row_memory_outlives_a_call():
+    policy = TransformersPolicy(tiny_model("qwen3"), Sampling(budget=40))
+    list(policy.rollouts([RolloutRequest((7, 8), n=64)]))
+    gc.collect()
+    gc.disable()
+    try:
+        before = tensor_bytes()
+        for seed in range(3):
+            list(policy.rollouts([RolloutRequest((7, 8), n=64, seed=seed)]))
+        kept = tensor_bytes() - before
+        assert kept < 10_000
+    finally:
+        gc.enable()
+
+
+def tensor_bytes():
+    return sum(held.nbytes for held in gc.get_objects() if type(held) is torch.Tensor)

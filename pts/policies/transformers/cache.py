@@ -122,6 +122,11 @@ class RowStore:
             self.planes[shape] = grown
         self.rows, self.columns = rows, columns
 
+    def release(self) -> None:
+        """Let go of all memory."""
+        self.rows = self.columns = 0
+        self.planes = {}
+
     @torch.inference_mode()
     def load(self, planes: Planes, rows: list[int], tokens: int) -> None:
         """Write the first `tokens` of a prefilled sequence to `rows`."""

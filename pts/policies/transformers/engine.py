@@ -58,12 +58,16 @@ class Engine:
     def run(self, requests: Iterable[RolloutRequest]) -> Iterator[Finished]:
         """The rollouts of all requests, as they are done; requests are read as rows become free."""
         feed = iter(requests)
-        while True:
-            yield from self._fill(feed)
-            if self.table.active == 0:
-                return
-            draws = self._step()
-            yield from self._fork(draws)
+        try:
+            while True:
+                yield from self._fill(feed)
+                if self.table.active == 0:
+                    return
+                draws = self._step()
+                yield from self._fork(draws)
+        finally:
+            # The cache and its layers refer to each other: the planes would stay until the collector comes by.
+            self.store.release()
 
     def _fill(self, feed: Iterator[RolloutRequest]) -> Iterator[Finished]:
         """Give free rows the branches that wait in others, then new requests; close the gaps that are left."""
