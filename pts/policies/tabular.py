@@ -39,6 +39,7 @@ class TabularPolicy:
         self.root = root
         self._sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=budget)
         self._values: dict[tuple[int, int], float] = {}
+        self._heights: dict[int, int] = {}
 
     @property
     def sampling(self) -> Sampling:
@@ -82,23 +83,29 @@ class TabularPolicy:
 
     def _value(self, node: Node, left: int) -> float:
         """V of a node with `left` tokens of budget; by a stack, since trees may be thousands of tokens deep."""
-        stack = [(node, left)]
+        heights = self._heights
+        _measure(node, heights)
+        # More room than the longest completion needs changes nothing: one entry serves all of it.
+        goal = (id(node), min(left, heights[id(node)]))
+        stack = [(node, goal)]
         while stack:
-            top, room = stack[-1]
+            top, key = stack[-1]
+            room = key[1]
             if not top.children or room <= 0:
-                self._values[id(top), room] = float(top.success and not top.children)
+                self._values[key] = float(top.success and not top.children)
                 stack.pop()
                 continue
-            below = [(child, room - 1) for _, child in top.children.values()]
-            missing = [pair for pair in below if (id(pair[0]), pair[1]) not in self._values]
+            below = [
+                (prob, child, (id(child), min(room - 1, heights[id(child)])))
+                for prob, child in top.children.values()
+            ]
+            missing = [(child, key) for _, child, key in below if key not in self._values]
             if missing:
                 stack += missing
                 continue
-            self._values[id(top), room] = sum(
-                p * self._values[id(child), room - 1] for p, child in top.children.values()
-            )
+            self._values[key] = sum(prob * self._values[key] for prob, _, key in below)
             stack.pop()
-        return self._values[id(node), left]
+        return self._values[goal]
 
     def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> list[TokenDistribution]:  # noqa: ARG002
         """The tree's distributions along a completion."""
@@ -147,3 +154,16 @@ class TabularPolicy:
         return [
             ((*path, token), child, int(k)) for (token, _, child), k in zip(options, counts, strict=True) if k
         ]
+
+
+def _measure(node: Node, heights: dict[int, int]) -> None:
+    """Write how many tokens the longest completion from each node below `node` has, by identity."""
+    stack = [node]
+    while stack:
+        top = stack[-1]
+        missing = [child for _, child in top.children.values() if id(child) not in heights]
+        if missing:
+            stack += missing
+            continue
+        heights[id(top)] = max((heights[id(child)] + 1 for _, child in top.children.values()), default=0)
+        stack.pop()

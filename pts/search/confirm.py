@@ -10,9 +10,9 @@ from pts.search.seeds import derive_seed
 from pts.search.values import GradedRollout
 from pts.stats import difference_interval, difference_p_value
 
-LOOKS = (24, 48, 96, 192)
+LOOKS = (24, 48, 96)
 """Rollouts on each side after each planned look. Tests and intervals are widened by how many are planned."""
-STOPPING_LEVEL = 0.9
+STOPPING_LEVEL = 0.6
 """Level of the interval for Δ that ends a confirmation early when it is clear of the threshold."""
 CLEAR_P = 0.005
 """A candidate stops early as found only where its p-value, all looks counted, is at most this."""

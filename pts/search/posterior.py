@@ -25,8 +25,8 @@ class OffTracePrior:
     (Beta(`spread`, `spread`), U-shaped below 1).
     """
 
-    indifferent: float = 0.8
-    concentration: float = 16.0
+    indifferent: float = 0.75
+    concentration: float = 30.0
     spread: float = 0.6
 
 

@@ -12,16 +12,16 @@ from pts.search.posterior import Belief, believe
 from pts.search.seeds import derive_seed
 from pts.search.values import Floats, GradedRollout, Ints, TraceMap, off_trace_counts
 
-DROP_BELOW = 0.02
+DROP_BELOW = 0.025
 """A candidate less likely than this to be pivotal is dropped."""
-ADVANCE_ABOVE = 0.9
+ADVANCE_ABOVE = 0.8
 """A candidate more likely than this to be pivotal goes to the confirmation."""
 ADVANCE_AT_LIMIT = 0.3
 """What is enough for a candidate that has had all the rollouts that the screen gives."""
-MOST_DRAWS = 64
+MOST_DRAWS = 24
 """Off-trace draws at one fork after which the screen decides on its candidate."""
-MOST_LOOKS = 24
-BLOCK = 4
+MOST_LOOKS = 48
+BLOCK = 2
 """Rollouts are asked for in blocks of this many from one prefix."""
 FEWEST_BLOCKS, MOST_BLOCKS = 4, 256
 """Blocks in one look at a trace; between these, one for each open candidate."""

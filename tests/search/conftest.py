@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from chains import ON, ChainShape, chain
+from shapes import ChainShape, chain, long_trace
 
 from pts.policies.tabular import TabularPolicy
 from pts.records import Problem, ProblemResult, TokenIds
@@ -19,19 +19,10 @@ class Searched:
     result: ProblemResult
 
 
-def long_trace(policy: TabularPolicy) -> TokenIds:
-    path, node = [], policy.root
-    while node.children:
-        token = ON if ON in node.children else max(node.children)
-        path.append(token)
-        node = node.children[token][1]
-    return tuple(path)
-
-
 def search_chain(policy: TabularPolicy, name: str, config: SearchConfig) -> ProblemResult:
     problem = Problem(name, "q", "a")
     (result,) = search_problems(
-        [problem], policy, policy.grade, config, given_traces={name: [long_trace(policy)]}
+        [problem], policy, policy.grade, config, given_traces={name: [long_trace(policy.root)]}
     )
     return result
 
@@ -45,7 +36,7 @@ def searched_chains() -> list[Searched]:
         policy = TabularPolicy(chain(ChainShape(), rng))
         if not 0.25 < policy.value(()) < 0.75:
             continue
-        trace = long_trace(policy)
+        trace = long_trace(policy.root)
         result = search_chain(policy, f"chain-{len(found)}", SearchConfig(seed=11))
         effects = tuple(policy.effect(trace[:i], token) for i, token in enumerate(trace))
         found.append(Searched(policy, trace, effects, result))

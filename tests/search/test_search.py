@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from chains import OFF, ChainShape, chain
-from conftest import long_trace, search_chain
+from conftest import search_chain
+from shapes import OFF, ChainShape, chain, long_trace
 
 from pts.errors import ConfigError, PtsError
 from pts.policies.tabular import Node, TabularPolicy
@@ -126,7 +126,7 @@ def test_the_spending_limit_ends_the_run_and_says_so() -> None:
 
 def test_the_region_restricts_the_candidates() -> None:
     policy = in_range_chain(6)
-    length = len(long_trace(policy))
+    length = len(long_trace(policy.root))
     result = search_chain(policy, "x", SearchConfig(region=(0.5, 1.0)))
     assert result.traces[0].out_of_region > 0
     assert all(c.position >= length // 2 for c in result.candidates)
@@ -140,7 +140,7 @@ def test_a_problem_without_given_traces_is_not_searched_afresh() -> None:
 
 def test_a_token_that_two_traces_share_is_searched_once() -> None:
     policy = in_range_chain(9)
-    trace = long_trace(policy)
+    trace = long_trace(policy.root)
     # The second trace leaves the first late: all before that stands in both.
     left = next(i for i in reversed(range(60)) if len(policy.node(trace[:i]).children) > 1)
     other, node = [*trace[:left], OFF], policy.node((*trace[:left], OFF))

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-from chains import ON, ChainShape, chain
-from conftest import long_trace
+from shapes import ON, ChainShape, chain, long_trace
 
 from pts.policies.tabular import TabularPolicy
 from pts.records import RolloutRequest, TokenIds, Trace
@@ -10,7 +9,7 @@ from pts.search.values import GradedRollout, TraceMap, leaving_position, off_tra
 
 def mapped_chain(seed: int) -> tuple[TabularPolicy, TraceMap]:
     policy = TabularPolicy(chain(ChainShape(length=60), np.random.default_rng(seed)))
-    path = long_trace(policy)
+    path = long_trace(policy.root)
     probs = tuple(d.prob(t) for d, t in zip(policy.next_token_probs((), path), path, strict=True))
     return policy, TraceMap.of(Trace((), path, probs, "end"), policy.grade(policy.decode(path), ""))
 

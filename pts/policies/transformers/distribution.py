@@ -122,6 +122,16 @@ def draw(distributions: Truncated, keys: Keys, counts: Ints) -> Draws:
     return Draws(owners, flat_ids[codes], flat_probs[codes], found.astype(np.int64), first)
 
 
+def apportion(distributions: Truncated, counts: Ints, least: int) -> Draws:
+    """Each row's count split in proportion to its probabilities, rounded down; shares below `least` go."""
+    shares = np.floor(distributions.probs * counts[:, None]).astype(np.int64)
+    owners, columns = np.nonzero(shares >= least)
+    first = np.ones(len(owners), dtype=np.bool_)
+    first[1:] = owners[1:] != owners[:-1]
+    ids, probs = distributions.ids[owners, columns], distributions.probs[owners, columns]
+    return Draws(owners, ids, probs, shares[owners, columns], first)
+
+
 def _largest(logits: torch.Tensor, width: int) -> tuple[Floats, Ints]:
     """The `width` largest logits of each row with their ids, falling; ties in an order that is not defined."""
     top, ids = torch.topk(logits, width, dim=-1)

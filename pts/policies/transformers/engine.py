@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from pts.policies.transformers.cache import RowCache, RowStore
-from pts.policies.transformers.distribution import Draws, draw, truncate, without
-from pts.policies.transformers.draws import child_keys, root_key
+from pts.policies.transformers.distribution import Draws, Ints, Truncated, draw, truncate, without
+from pts.policies.transformers.draws import Keys, child_keys, root_key
 from pts.policies.transformers.masks import AttentionPlan
 from pts.policies.transformers.prefill import Prefilled, PrefixStore
 from pts.policies.transformers.rows import Branch, Finished, RowTable
@@ -20,6 +20,9 @@ from pts.records import Finish, Rollout, RolloutRequest, Sampling, TokenIds
 
 _COLUMN_BLOCK = 64
 """Columns by which the rows' caches grow."""
+
+Split: TypeAlias = Callable[[Truncated, Keys, Ints], Draws]
+"""From each row's distribution, key and count: the tokens that take a share of the count."""
 
 
 @dataclass(slots=True)
@@ -32,7 +35,10 @@ class StepWork:
 
 @dataclass(slots=True)
 class Engine:
-    """One run of the loop. `row_limit` bounds the rows of a batch, `cache_bytes` the memory of their caches."""
+    """One run of the loop. `row_limit` bounds the rows of a batch, `cache_bytes` the memory of their caches.
+
+    `split` says how a row's count falls on its next tokens; where none takes any the row ends with no result.
+    """
 
     model: Any
     plan: AttentionPlan
@@ -42,10 +48,11 @@ class Engine:
     row_limit: int
     cache_bytes: int
     work: StepWork
+    split: Split = draw
     table: RowTable = field(init=False)
     store: RowStore = field(init=False)
     _cache: RowCache = field(init=False)
-    _ends: np.ndarray[Any, np.dtype[np.int64]] = field(init=False)
+    _ends: Ints = field(init=False)
     _holes: list[int] = field(init=False, default_factory=list)
     _longest_prompt: int = field(init=False, default=0)
 
@@ -196,11 +203,11 @@ class Engine:
         if (table.avoid[:active] >= 0).any():
             distributions = without(distributions, table.avoid[:active], logits)
             table.avoid[:active] = -1
-        return draw(distributions, table.key[:active], table.count[:active])
+        return self.split(distributions, table.key[:active], table.count[:active])
 
     def _fork(self, draws: Draws) -> Iterator[Finished]:
         """Append what was drawn: one child goes on in its row, the others wait in it; yield the finished."""
-        table = self.table
+        table, active = self.table, self.table.active
         keys = child_keys(table.key[draws.rows], draws.tokens)
         made = table.made[draws.rows] + 1
         ended = np.isin(draws.tokens, self._ends)
@@ -229,10 +236,16 @@ class Engine:
         for child in first[done[first]].tolist():
             row = int(draws.rows[child])
             yield table.finished(row, None, "end" if ended[child] else "budget")
-            if table.branches[row]:
-                table.enter(row, table.branches[row].pop())
-            else:
-                self._holes.append(row)
+            self._turn(row)
+        for row in np.setdiff1d(np.arange(active), rows).tolist():
+            self._turn(row)
+
+    def _turn(self, row: int) -> None:
+        """Have a row whose completion is over go on with its deepest branch, or leave it free."""
+        if self.table.branches[row]:
+            self.table.enter(row, self.table.branches[row].pop())
+        else:
+            self._holes.append(row)
 
 
 def _given(request: RolloutRequest) -> TokenIds:

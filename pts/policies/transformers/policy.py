@@ -12,8 +12,8 @@ from pts.errors import ConfigError
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat, encode_prompt
 from pts.policies.transformers.check import check_ragged_rows
-from pts.policies.transformers.distribution import truncate
-from pts.policies.transformers.engine import Engine, StepWork
+from pts.policies.transformers.distribution import apportion, draw, truncate
+from pts.policies.transformers.engine import Engine, Split, StepWork
 from pts.policies.transformers.masks import attention_plan
 from pts.policies.transformers.memory import available_bytes
 from pts.policies.transformers.prefill import PrefixStore
@@ -148,7 +148,18 @@ class TransformersPolicy:
         order = np.random.default_rng(seed % 2**64).permutation(n)
         return [traces[index] for index in order]
 
-    def _finished(self, requests: Iterable[RolloutRequest]) -> Iterator[Finished]:
+    def expand(self, requests: Iterable[RolloutRequest], least: int) -> Iterator[Rollout]:
+        """The completions of each request that are likely enough, all of them, with no draw made.
+
+        A completion's count is `request.n` times its probability, rounded down at each token; a branch whose
+        share falls below `least` is not followed. What is missing from `request.n` is the mass not explored: it
+        bounds how far the success of the rest can be from the value. Take n large (10¹²), so that rounding is
+        nothing beside it.
+        """
+        for finished in self._finished(requests, lambda rows, _, counts: apportion(rows, counts, least)):
+            yield finished.rollout
+
+    def _finished(self, requests: Iterable[RolloutRequest], split: Split = draw) -> Iterator[Finished]:
         """Run the loop, counting what it delivers and the time it takes (the consumer's own left out)."""
         engine = Engine(
             self.loaded.model,
@@ -159,6 +170,7 @@ class TransformersPolicy:
             self._row_limit,
             self._cache_bytes,
             self._steps,
+            split,
         )
         results = engine.run(self._fitting(requests))
         while True:
