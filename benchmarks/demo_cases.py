@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from certified import certify
 
@@ -29,15 +31,22 @@ def demo_policy(sampling: Sampling | None = None) -> TransformersPolicy:
 
 
 def certified_cases(
-    count: int, seed: int, sampling: Sampling | None = None
+    count: int,
+    seed: int,
+    sampling: Sampling | None = None,
+    wrap: Callable[[Grade], Grade] = lambda grade: grade,
+    width: float = 0.007,
 ) -> tuple[list[tuple[Problem, TransformersPolicy, Grade, TokenIds, tuple[float, ...]]], float]:
-    """`count` traces, one a problem, of prompts in range; and the largest mass that no bound accounts for."""
+    """`count` traces, one a problem, of prompts in range; and the largest mass that no bound accounts for.
+
+    `wrap` changes the grader; a trace whose values cannot be had within `width` is passed over.
+    """
     policy = demo_policy(sampling)
     source = ProblemSource(dataset="demo", split="test", limit=4 * count + 20, levels=LEVELS, seed=seed)
     problems = load_problems(source)
     tags = find_think_tags(policy.loaded.tokenizer, None, None)
     assert tags is not None
-    grade = make_grader(problems.grader, think_end=tags.end)
+    grade = wrap(make_grader(problems.grader, think_end=tags.end))
     cases = []
     unexplored = 0.0
     for problem in problems.problems:
@@ -46,7 +55,7 @@ def certified_cases(
         request = RolloutRequest(policy.encode(problem), seed=derive_seed(seed, problem.id, "trace"))
         (drawn,) = policy.rollouts([request])
         success = drawn.finish == "end" and grade(policy.decode(drawn.completion), problem.answer)
-        certified = certify(policy, grade, problem, drawn.completion, success)
+        certified = certify(policy, grade, problem, drawn.completion, success, width=width)
         if certified is None or not IN_RANGE[0] <= certified.low[0] <= certified.high[0] <= IN_RANGE[1]:
             continue
         unexplored = max(unexplored, certified.unexplored)

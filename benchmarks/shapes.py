@@ -26,7 +26,8 @@ class ChainShape:
     """How a chain is drawn: its length in tokens, and what its off-trace values look like.
 
     Of the forks, a share `indifferent` changes the value by about `jitter`; the others have a value of their
-    own, Beta(`spread`, `spread`). `recovers` is the share of forks at which the trace takes a wrong turn of
+    own, Beta(`spread`, `spread`). Tokens that are no forks are left with a probability of up to 2 × `rare`, to
+    little effect. `recovers` is the share of forks at which the trace takes a wrong turn of
     `depth` and, `gap` forks later, a token that takes it back: effects that cancel over a segment.
     """
 
@@ -35,6 +36,7 @@ class ChainShape:
     indifferent: float = 0.85
     jitter: float = 0.05
     spread: float = 0.5
+    rare: float = 0.0
     recovers: float = 0.0
     depth: float = 0.45
     gap: int = 3
@@ -50,20 +52,21 @@ def chain(shape: ChainShape, rng: np.random.Generator) -> Node:
     value = float(node.success)
     falls: int | None = None
     for position in range(shape.length - 1, -1, -1):
-        if rng.random() >= shape.forks:
+        plain = rng.random() >= shape.forks
+        if plain and not shape.rare:
             node = Node({ON: (1.0, node)})
             continue
-        q = float(rng.uniform(0.2, 0.98))
-        turns = shape.recovers > 0 and rng.random() < shape.recovers
-        if falls is not None:
+        q = float(rng.uniform(1.0 - 2 * shape.rare, 1.0) if plain else rng.uniform(0.2, 0.98))
+        turns = not plain and shape.recovers > 0 and rng.random() < shape.recovers
+        if falls is not None and not plain:
             falls -= 1
-        if falls == 0 or (turns and falls is None):
+        if not plain and (falls == 0 or (turns and falls is None)):
             # Backwards: first the token that recovers the value, `gap` forks before it the one that lost it.
             q = float(rng.uniform(0.2, 0.5))
             before = value - shape.depth if falls is None else value + shape.depth
             falls = shape.gap if falls is None else None
             off = (before - q * value) / (1.0 - q)
-        elif rng.random() < shape.indifferent:
+        elif plain or rng.random() < shape.indifferent:
             off = value + rng.normal(0, shape.jitter)
         else:
             off = rng.beta(shape.spread, shape.spread)

@@ -128,6 +128,8 @@ class TabularPolicy:
         if request.force is not None:
             child = start.children[request.force][1]
             open_rows.append(((*request.prefix, request.force), child, request.n))
+        elif not start.children or len(request.prefix) >= self._sampling.budget:
+            open_rows.append((request.prefix, start, request.n))
         else:
             open_rows += self._split(request.prefix, start, request.n, request.avoid, rng)
         while open_rows:

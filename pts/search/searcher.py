@@ -126,7 +126,16 @@ class ProblemSearch:
         """The completions to search: those given, or fresh draws; equal ones once."""
         self.phase = "traces"
         if self._given is not None:
-            return [Rollout(RolloutRequest(self._prompt), c, 1, "end") for c in dict.fromkeys(self._given)]
+            given = [Rollout(RolloutRequest(self._prompt), c, 1, "end") for c in dict.fromkeys(self._given)]
+            # Whether the budget cut a completion of that length, only the policy can tell.
+            full = [
+                RolloutRequest(self._prompt, r.completion)
+                for r in given
+                if len(r.completion) >= self._policy.sampling.budget
+            ]
+            answers = yield full
+            told = {request.prefix: rollouts[0] for request, rollouts in zip(full, answers, strict=True)}
+            return [told.get(rollout.completion, rollout) for rollout in given]
         requests = [
             RolloutRequest(self._prompt, seed=derive_seed(self._seed, "trace", i))
             for i in range(self._config.traces)

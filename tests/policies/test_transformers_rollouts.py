@@ -319,3 +319,33 @@ def test_no_row_memory_outlives_a_call():
 
 def tensor_bytes():
     return sum(held.nbytes for held in gc.get_objects() if type(held) is torch.Tensor)
+
+
+@pytest.mark.parametrize("batch_rows", [3, 64])
+def test_expansion_follows_every_completion_with_its_exact_probability(batch_rows):
+    loaded = tiny_model("qwen3")
+    policy = TransformersPolicy(loaded, Sampling(top_k=3, top_p=1.0, budget=5), batch_rows=batch_rows)
+    requests = [RolloutRequest((7, 8), n=10**12), RolloutRequest((7, 8), (3,), avoid=4, n=10**12)]
+    found = {request: Counter() for request in requests}
+    for rollout in policy.expand(requests, least=1):
+        found[rollout.request][rollout.completion] += rollout.count
+    for request, counts in found.items():
+        assert sum(counts.values()) == pytest.approx(10**12, rel=1e-9)
+        assert len(counts) == len(set(counts))
+        for completion, count in counts.items():
+            start = len(request.prefix)
+            distributions = policy.next_token_probs(request.prompt, completion)[start:]
+            probs = [d.prob(t) for d, t in zip(distributions, completion[start:], strict=True)]
+            if request.avoid is not None:
+                assert completion[start] != request.avoid
+                probs[0] /= 1.0 - distributions[0].prob(request.avoid)
+            assert count / 10**12 == pytest.approx(np.prod(probs), rel=1e-4, abs=1e-9)
+
+
+def test_expansion_leaves_out_what_is_too_unlikely():
+    policy = TransformersPolicy(tiny_model("qwen3"), Sampling(top_k=3, top_p=1.0, budget=5))
+    request = RolloutRequest((7, 8), n=10**6)
+    every = {r.completion: r.count for r in policy.expand([request], least=1)}
+    likely = {r.completion: r.count for r in policy.expand([request], least=20_000)}
+    assert 0 < len(likely) < len(every)
+    assert likely == {completion: count for completion, count in every.items() if count >= 20_000}

@@ -138,6 +138,23 @@ def test_a_problem_without_given_traces_is_not_searched_afresh() -> None:
     assert result.traces == ()
 
 
+def test_a_given_trace_that_the_budget_cut_fails() -> None:
+    # Only the last token can end it well, and a budget of its length leaves room for it; one less does not.
+    end = Node({6: (0.5, Node(success=True)), 7: (0.5, Node())})
+    tree = Node({1: (1.0, Node({2: (1.0, end)}))})
+    for budget, success in ((3, True), (2, False)):
+        policy = TabularPolicy(tree, budget=budget)
+        (result,) = search_problems(
+            PROBLEMS[:1],
+            policy,
+            lambda completion, answer: True,
+            SearchConfig(value_range=(0.0, 1.0)),
+            given_traces={"0": [(1, 2, 6)[:budget]]},
+        )
+        assert result.traces[0].success == success
+        assert result.traces[0].finish == ("end" if success else "budget")
+
+
 def test_a_token_that_two_traces_share_is_searched_once() -> None:
     policy = in_range_chain(9)
     trace = long_trace(policy.root)
