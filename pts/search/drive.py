@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -57,55 +58,117 @@ def search_problems(
     """
     ledger = Ledger(config.max_tokens, spent)
     source = iter(problems)
+    feed = _Feed()
     flights: list[_Flight] = []
     while True:
         while len(flights) < IN_FLIGHT and (problem := next(source, None)) is not None:
             given = given_traces.get(problem.id, ()) if given_traces is not None else None
             flights.append(_Flight(ProblemSearch(problem, policy, grader, config, ledger, given)))
-        if not flights:
-            return
-        oldest = flights[0].search
-        _round([flight for flight in flights if flight.result is None], policy)
-        if observe is not None:
-            confirmed = sum(flight.search.confirmed for flight in flights)
-            observe(Progress(ledger.spent, done, confirmed, oldest.phase, oldest.problem.id))
-        landed = [flight.result for flight in flights if flight.result is not None]
-        flights = [flight for flight in flights if flight.result is None]
-        done += len(landed)
-        yield from landed
+            feed.add(flights[-1])
+        landed = next((flight for flight in flights if flight.result is not None), None)
+        if landed is None:
+            if not flights:
+                return
+            flight = feed.next_complete(policy)
+            flight.answer()
+            feed.add(flight)
+            if observe is not None:
+                oldest, confirmed = flights[0].search, sum(f.search.confirmed for f in flights)
+                observe(Progress(ledger.spent, done, confirmed, oldest.phase, oldest.problem.id))
+        else:
+            flights.remove(landed)
+            done += 1
+            assert landed.result is not None
+            yield landed.result
 
 
 class _Flight:
-    """A search under way: its coroutine, what it waits for, and its result once it has one."""
+    """A search under way: its coroutine, the look that it waits for, and its result once it has one."""
 
     def __init__(self, search: ProblemSearch) -> None:
         self.search = search
         self.result: ProblemResult | None = None
-        self.waiting: Requests = []
+        self.look: dict[RolloutRequest, list[Rollout]] = {}
+        self._missing = 0
         self._steps: Generator[Requests, Answers, ProblemResult] = search.run()
-        self.send(None)
+        self._go(None)
 
-    def send(self, answers: Answers | None) -> None:
-        try:
-            self.waiting = next(self._steps) if answers is None else self._steps.send(answers)
-        except StopIteration as stop:
-            self.result = stop.value
+    def take(self, rollout: Rollout) -> bool:
+        """Add a rollout to the look; whether that completes it. Raises PtsError for one too many."""
+        drawn = self.look[rollout.request]
+        drawn.append(rollout)
+        self._missing -= rollout.count
+        _require_count(rollout.request, drawn, complete=False)
+        return self._missing == 0
+
+    def answer(self) -> None:
+        """Hand the look to the search, each request's rollouts in the order in which it asked."""
+        for drawn in self.look.values():
+            # As they finish is no order to rely on: sorted, the same draws give the same search.
+            drawn.sort(key=lambda rollout: rollout.completion)
+        self._go(list(self.look.values()))
+
+    def _go(self, answers: Answers | None) -> None:
+        """On to the search's next look that asks for anything, or to its end."""
+        self.look = {}
+        while self.result is None and not self.look:
+            try:
+                asked = next(self._steps) if answers is None else self._steps.send(answers)
+            except StopIteration as stop:
+                self.result = stop.value
+                return
+            self.look = {request: [] for request in asked}
+            self._missing = sum(request.n for request in asked)
+            answers = []
 
 
-def _round(flights: Sequence[_Flight], policy: Policy) -> None:
-    """Draws what all the flights wait for in one call, and hands each its own in the order it asked."""
-    requests = [request for flight in flights for request in flight.waiting]
-    answers: dict[RolloutRequest, list[Rollout]] = {request: [] for request in requests}
-    for rollout in policy.rollouts(requests):
-        answers[rollout.request].append(rollout)
-    for request, rollouts in answers.items():
-        drawn = sum(r.count for r in rollouts)
-        if drawn != request.n:
-            raise PtsError(
-                f"the policy returned {drawn} rollouts for a request of {request.n}; "
-                "over the rollouts of a request the counts must add up to its n."
-            )
-        # As they finish is no order to rely on: sorted, the same draws give the same search.
-        rollouts.sort(key=lambda r: r.completion)
-    for flight in flights:
-        flight.send([answers[request] for request in flight.waiting])
+class _Feed:
+    """The requests of all flights as a policy reads them: run dry, it has more once a look is complete.
+
+    So a policy that reads as it has room keeps its batch full across problems, and one that reads everything
+    before it begins is called again for what was asked meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._queue: deque[RolloutRequest] = deque()
+        self._owners: dict[RolloutRequest, _Flight] = {}
+        self._drawing: Iterator[Rollout] | None = None
+
+    def __iter__(self) -> Iterator[RolloutRequest]:
+        return self
+
+    def __next__(self) -> RolloutRequest:
+        if not self._queue:
+            raise StopIteration
+        return self._queue.popleft()
+
+    def add(self, flight: _Flight) -> None:
+        """Queue the look that a flight waits for."""
+        self._queue += flight.look
+        self._owners |= dict.fromkeys(flight.look, flight)
+
+    def next_complete(self, policy: Policy) -> _Flight:
+        """Draw until a look is complete; its flight. Raises PtsError where the policy gives too few."""
+        while True:
+            if self._drawing is None:
+                self._drawing = policy.rollouts(self)
+            for rollout in self._drawing:
+                flight = self._owners[rollout.request]
+                if flight.take(rollout):
+                    for request in flight.look:
+                        del self._owners[request]
+                    return flight
+            self._drawing = None
+            if not self._queue:
+                for request, flight in self._owners.items():
+                    _require_count(request, flight.look[request], complete=True)
+
+
+def _require_count(request: RolloutRequest, drawn: Sequence[Rollout], *, complete: bool) -> None:
+    """Raise PtsError where a request's rollouts are more than it asked for, or, once complete, fewer."""
+    count = sum(rollout.count for rollout in drawn)
+    if count > request.n or (complete and count < request.n):
+        raise PtsError(
+            f"the policy returned {count} rollouts for a request of {request.n}; "
+            "over the rollouts of a request the counts must add up to its n."
+        )

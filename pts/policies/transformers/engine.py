@@ -63,7 +63,10 @@ class Engine:
         self._ends = np.array(sorted(self.end_token_ids), dtype=np.int64)
 
     def run(self, requests: Iterable[RolloutRequest]) -> Iterator[Finished]:
-        """The rollouts of all requests, as they are done; requests are read as rows become free."""
+        """The rollouts of all requests, as they are done; requests are read as rows become free.
+
+        What `requests` has after it ran dry is read too, as long as anything is under way.
+        """
         feed = iter(requests)
         try:
             while True:

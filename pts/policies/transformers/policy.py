@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -172,7 +172,8 @@ class TransformersPolicy:
             self._steps,
             split,
         )
-        results = engine.run(self._fitting(requests))
+        # A map, not a generator: requests that ran dry may have more later, and a generator would have ended.
+        results = engine.run(map(self._fitting, requests))
         while True:
             started = time.perf_counter()
             finished = next(results, None)
@@ -182,18 +183,17 @@ class TransformersPolicy:
             self._tokens_delivered += finished.rollout.count * _generated(finished.rollout)
             yield finished
 
-    def _fitting(self, requests: Iterable[RolloutRequest]) -> Generator[RolloutRequest]:
-        """The requests, each checked to fit the model's positions together with the budget."""
+    def _fitting(self, request: RolloutRequest) -> RolloutRequest:
+        """The request, found to fit the model's positions together with the budget."""
         config = self.loaded.model.config.get_text_config(decoder=True)
         positions = getattr(config, "max_position_embeddings", None)
-        for request in requests:
-            needed = len(request.prompt) + self._sampling.budget
-            if positions is not None and needed > positions:
-                raise ConfigError(
-                    f"a prompt of {len(request.prompt)} tokens and a budget of {self._sampling.budget} exceed "
-                    f"the model's {positions} positions: lower --budget."
-                )
-            yield request
+        needed = len(request.prompt) + self._sampling.budget
+        if positions is not None and needed > positions:
+            raise ConfigError(
+                f"a prompt of {len(request.prompt)} tokens and a budget of {self._sampling.budget} exceed "
+                f"the model's {positions} positions: lower --budget."
+            )
+        return request
 
 
 def _generated(rollout: Rollout) -> int:
