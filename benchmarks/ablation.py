@@ -36,7 +36,7 @@ def without_fact_3(shape: str) -> None:  # noqa: ARG001 - one signature for all
         trace_map: TraceMap, successes: Ints, draws: Ints, threshold: float, rng: np.random.Generator
     ) -> Belief:
         belief = believe(trace_map, successes, draws, threshold, rng)
-        unseen = np.where(draws == 0, screen.DROP_BELOW, 0.0)
+        unseen = np.where(draws == 0, max(screen.DROP_BELOW), 0.0)
         return replace(belief, pivotal=np.maximum(belief.pivotal, unseen))
 
     screen.believe = seen_first

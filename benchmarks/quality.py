@@ -9,6 +9,8 @@ import numpy as np
 
 THRESHOLD = 0.2
 MARGIN = 0.05
+ROUNDING = 1e-9
+"""An effect of exactly −(1 − q) is the end of its interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +75,5 @@ def _bias(pairs: Sequence[tuple[Estimate, float]]) -> float:
 
 
 def _coverage(pairs: Sequence[tuple[Estimate, float]]) -> float:
-    return _mean(np.array([e.low <= truth <= e.high for e, truth in pairs if not np.isnan(e.low)]))
+    covered = [e.low - ROUNDING <= truth <= e.high + ROUNDING for e, truth in pairs if not np.isnan(e.low)]
+    return _mean(np.array(covered))

@@ -133,7 +133,9 @@ def main() -> None:
         "rollouts_each": args.rollouts,
         "budget": args.budget,
     }
-    print(json.dumps({"ratio": round(ratio, 2), "rollouts": rollouts, "generate": generate, **setting}))
+    known = {"demo": "ratio_demo", "smollm2": "ratio_smollm2"}
+    key = next((key for name, key in known.items() if name in args.model.lower()), "ratio")
+    print(json.dumps({key: round(ratio, 2), "rollouts": rollouts, "generate": generate, **setting}))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ from pts.search.posterior import Belief, believe
 from pts.search.seeds import derive_seed
 from pts.search.values import Floats, GradedRollout, Ints, TraceMap, off_trace_counts
 
-DROP_BELOW = 0.025
-"""A candidate less likely than this to be pivotal is dropped."""
+DROP_PER_TOKEN = 0.0003
+"""A candidate is dropped when it is less likely to be pivotal than this for each token of a rollout from it."""
+DROP_BELOW = (0.004, 0.03)
+"""Bounds of what drops a candidate: certainty is cheap where rollouts are short, not where they are long."""
 ADVANCE_ABOVE = 0.8
 """A candidate more likely than this to be pivotal goes to the confirmation."""
 ADVANCE_AT_LIMIT = 0.3
@@ -92,12 +94,13 @@ class TraceScreen:
             return []
         successes, draws = off_trace_counts(rollouts, self.map)
         belief = believe(self.map, successes, draws, self._threshold, self._rng)
-        self._decide(belief, draws)
+        cost = _expected_cost(self.map, rollouts)
+        self._decide(belief, draws, cost)
         if not self._open:
             return []
         self._looks += 1
         trace = self.map.trace
-        blocks = self._allocate(belief, _expected_cost(self.map, rollouts))
+        blocks = self._allocate(belief, cost)
         return [
             RolloutRequest(
                 prompt=trace.prompt,
@@ -109,14 +112,15 @@ class TraceScreen:
             for k in np.flatnonzero(blocks)
         ]
 
-    def _decide(self, belief: Belief, draws: Ints) -> None:
+    def _decide(self, belief: Belief, draws: Ints, cost: Floats) -> None:
+        drop_below = np.clip(DROP_PER_TOKEN * cost, *DROP_BELOW)
         last = self._looks >= MOST_LOOKS
         for k in sorted(self._open):
             chance = belief.pivotal[k]
             at_limit = last or draws[k] >= MOST_DRAWS
             if chance >= (ADVANCE_AT_LIMIT if at_limit else ADVANCE_ABOVE):
                 self.advanced.append(k)
-            elif chance >= DROP_BELOW and not at_limit:
+            elif chance >= drop_below[k] and not at_limit:
                 continue
             elif draws[k] == 0:
                 # Fact 3 at work: (1 − q)·max(V, 1 − V) below the threshold leaves the belief no room.
