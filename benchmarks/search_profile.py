@@ -93,6 +93,9 @@ def main() -> None:
     parser.add_argument("--suffix")
     parser.add_argument("--problems", type=int, default=24)
     parser.add_argument("--budget", type=int, default=96)
+    parser.add_argument(
+        "--all", action="store_true", help="search problems that are never or always solved too"
+    )
     options = parser.parse_args()
     count = max(1, options.problems // 4) if options.quick else options.problems
     loaded = load_model(ModelOptions(options.model))
@@ -104,12 +107,13 @@ def main() -> None:
     prompt_format = PromptFormat(suffix=options.suffix)
     drawing = TransformersPolicy(loaded, Sampling(budget=options.budget), prompt_format)
     list(search_problems(problems.problems[:1], drawing, grader, SearchConfig(seed=9)))  # imports and warms up
+    config = SearchConfig(value_range=(0.0, 1.0)) if options.all else SearchConfig()
     clock = Clock()
     loaded.model.forward = clock.timed("the model's forward pass", loaded.model.forward)
     for owner, name, part in PARTS:
         setattr(owner, name, clock.timed(part, getattr(owner, name)))
     before, clock._since = drawing.work, time.perf_counter()
-    results = list(search_problems(problems.problems, drawing, grader, SearchConfig()))
+    results = list(search_problems(problems.problems, drawing, grader, config))
     parts, after = clock.stop(), drawing.work
     total = sum(parts.values())
     for part, seconds in parts.items():

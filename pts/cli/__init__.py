@@ -38,6 +38,9 @@ def run(arguments: Sequence[str]) -> int:
         return _stopped(stopped)
     except PtsError as error:
         return _complain(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return BAD_INPUT
     except click.ClickException as error:
         return _complain(error.format_message())
     except BrokenPipeError:

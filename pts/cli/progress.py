@@ -65,7 +65,7 @@ def _line(pace: _Pace, progress: Progress, now: float) -> str:
         f"{progress.problems_done}{f' of {pace.total}' if pace.total else ''} problems",
         f"{progress.tokens_generated:,} tokens",
         f"{tokens / seconds:,.0f} tokens/s" if seconds > 0 else "starting",
-        f"{progress.candidates_confirmed} pivots confirmed in flight",
+        f"{progress.candidates_confirmed} pivots confirmed",
         f"{progress.phase} of {progress.problem_id}",
     ]
     if pace.total and problems:

@@ -65,7 +65,7 @@ def detect_schema(source: ProblemSource, rows: Sequence[Row]) -> Schema:
             unread = ("solution", "Solution") if answer in ("answer", "Answer") else ()
             return _plain("aime" if aime else "math", question, answer, extra=unread)
     if names >= {"question", "answer"} and _is_number(str(first["answer"])):
-        return _plain("svamp", "question", "answer")
+        return _plain("svamp" if "svamp" in source.dataset.lower() else "qa", "question", "answer")
     raise DataError(
         f"The fields of {source.dataset} are not those of a known data set; name them with --question-field "
         f"and --answer-field. It has: {', '.join(first)}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -35,7 +35,7 @@ def run_report(run: SearchedRun, top: int, problem: str | None = None) -> Render
     shown = findings[:top]
     parts: list[RenderableType] = []
     if shown:
-        parts += [_table(shown), Text()]
+        parts += [_Findings(shown), Text()]
         parts += [part for finding in shown for part in (*_context(run, finding), Text())]
         if len(findings) > len(shown):
             more = len(findings) - len(shown)
@@ -50,57 +50,74 @@ def summary_report(summary: SearchSummary) -> RenderableType:
     """The run in numbers, as a few lines of text."""
     state = {
         "complete": "complete",
-        "partial": "partial: the same command continues it",
+        "partial": f"partial: --problems {summary.problems} continues it",
         "spent": "stopped by --max-tokens: a larger one continues it",
     }[summary.status]
     shares = ", ".join(f"{summary.token_shares[key]:.0%} {what}" for key, what in _SHARES.items())
     lines = [
-        f"{summary.model_id} on {summary.dataset_id}: {state}",
+        f"{summary.model_id} on {summary.dataset_id}, graded by {summary.grader}: {state}",
         f"Problems: {summary.searched} searched, {summary.out_of_range} out of range, "
         f"{summary.spent} cut by the spending limit, "
         f"{summary.problems - summary.done - summary.spent} to do; {summary.problems} in all",
         f"Traces: {summary.traces}, of {summary.trace_tokens:,} tokens: {shares}",
         f"Findings: {summary.findings} of {summary.candidates} candidates "
-        f"({summary.helping} help, {summary.harming} harm), at most {summary.expected_false:.2g} of them false "
-        f"in expectation (FDR {summary.fdr:g})",
+        f"({summary.helping} help, {summary.harming} harm), at a false discovery rate of {summary.fdr:g} "
+        f"for |Δ| ≤ {summary.threshold / 2:g}",
         f"Generated: {summary.tokens_generated:,} tokens: range {summary.tokens_range:,}, traces "
         f"{summary.tokens_traces:,}, screen {summary.tokens_screen:,}, confirm {summary.tokens_confirm:,}",
     ]
     return Text("\n".join(lines))
 
 
-def _table(findings: Sequence[Finding]) -> Table:
-    table = Table(show_lines=False)
-    for heading in (
-        "#",
-        "problem",
-        "token",
-        "at",
-        "q",
-        "value",
-        "Δ",
-        "interval",
-        "q-value",
-        "best alternative",
-    ):
-        table.add_column(
-            heading, justify="left" if heading in ("problem", "token", "best alternative") else "right"
-        )
-    for number, finding in enumerate(findings, start=1):
-        candidate = finding.candidate
-        table.add_row(
-            str(number),
-            Text(finding.problem.problem_id, overflow="fold"),
-            Text(_visible(candidate.token), style=_style(finding)),
-            str(candidate.position),
-            f"{candidate.token_prob:.2f}",
-            f"{candidate.value_before:.2f} → {candidate.value:.2f}",
-            Text(f"{candidate.delta:+.2f}", style=_style(finding)),
-            f"{finding.ci_low:+.2f} to {finding.ci_high:+.2f}",
-            f"{finding.q_value:.1g}",
-            Text(_best(candidate.alternatives)),
-        )
-    return table
+class _Findings:
+    """The table of findings, with as many columns as the console has room for."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self._findings = findings
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table; the last columns go first where it would not fit."""
+        table = self._table(0)
+        for left_out in range(1, len(_OPTIONAL) + 1):
+            if table.__rich_measure__(console, options.update_width(_WIDE)).maximum <= options.max_width:
+                break
+            table = self._table(left_out)
+        yield table
+
+    def _table(self, left_out: int) -> Table:
+        table = Table(show_lines=False)
+        hidden = _OPTIONAL[:left_out]
+        headings = [heading for heading in _COLUMNS if heading not in hidden]
+        for heading in headings:
+            left = heading in ("problem", "token", "best alternative")
+            table.add_column(heading, justify="left" if left else "right", no_wrap=heading != "problem")
+        for number, finding in enumerate(self._findings, start=1):
+            cells = dict(zip(_COLUMNS, _cells(number, finding), strict=True))
+            table.add_row(*(cells[heading] for heading in headings))
+        return table
+
+
+_COLUMNS = ("#", "problem", "token", "at", "q", "value", "Δ", "interval", "q-value", "best alternative")
+_WIDE = 1000
+"""Columns of a console on which every table fits, to ask one how wide it is."""
+_OPTIONAL = ("best alternative", "q-value", "value", "at")
+"""What a narrow console goes without, in this order."""
+
+
+def _cells(number: int, finding: Finding) -> tuple[str | Text, ...]:
+    candidate = finding.candidate
+    return (
+        str(number),
+        Text(finding.problem.problem_id, overflow="fold"),
+        Text(_visible(candidate.token), style=_style(finding)),
+        str(candidate.position),
+        f"{candidate.token_prob:.2f}",
+        f"{candidate.value_before:.2f} → {candidate.value:.2f}",
+        Text(f"{candidate.delta:+.2f}", style=_style(finding)),
+        f"{finding.ci_low:+.2f} to {finding.ci_high:+.2f}",
+        f"{finding.q_value:.1g}",
+        Text(_best(candidate.alternatives)),
+    )
 
 
 def _context(run: SearchedRun, finding: Finding) -> list[RenderableType]:

@@ -62,9 +62,9 @@ class SearchConditions:
 class SearchSummary:
     """A run in numbers.
 
-    `token_shares` says what part of all trace tokens each bound removed, and what part was confirmed;
-    `expected_false` is the most findings with |Δ| ≤ threshold/2 to be expected, fdr · findings. The
-    `tokens_*` count everything generated, what was searched a second time included.
+    `token_shares` says what part of all trace tokens each bound removed, and what part was confirmed; `fdr` is
+    the false discovery rate for |Δ| ≤ threshold/2. The `tokens_*` count everything generated, what was searched
+    a second time included.
     """
 
     status: RunStatus
@@ -82,7 +82,8 @@ class SearchSummary:
     helping: int
     harming: int
     fdr: float
-    expected_false: float
+    threshold: float
+    grader: str
     tokens_range: int
     tokens_traces: int
     tokens_screen: int
@@ -111,9 +112,17 @@ class SearchedRun:
     @cached_property
     def fdr(self) -> float:
         """The false discovery rate that the run was asked to hold. Raises RunError."""
+        return self._asked("fdr")
+
+    @cached_property
+    def threshold(self) -> float:
+        """The least |Δ| of a finding. Raises RunError."""
+        return self._asked("threshold")
+
+    def _asked(self, name: str) -> float:
         search = self.manifest.asked.get("search")
-        fdr = search.get("fdr") if isinstance(search, Mapping) else None
-        return self._read(float, fdr, "asked.search.fdr")
+        value = search.get(name) if isinstance(search, Mapping) else None
+        return self._read(float, value, f"asked.search.{name}")
 
     @cached_property
     def conditions(self) -> SearchConditions:
@@ -199,7 +208,8 @@ def _summarise(run: SearchedRun) -> SearchSummary:
         helping=sum(delta > 0 for delta in deltas),
         harming=sum(delta < 0 for delta in deltas),
         fdr=run.fdr,
-        expected_false=run.fdr * len(deltas),
+        threshold=run.threshold,
+        grader=run.found.grader,
         tokens_range=sum(result.tokens_range for result in every),
         tokens_traces=sum(result.tokens_traces for result in every),
         tokens_screen=sum(result.tokens_screen for result in every),

@@ -60,6 +60,7 @@ def search_problems(
     source = iter(problems)
     feed = _Feed()
     flights: list[_Flight] = []
+    confirmed = 0
     while True:
         while len(flights) < IN_FLIGHT and (problem := next(source, None)) is not None:
             given = given_traces.get(problem.id, ()) if given_traces is not None else None
@@ -73,11 +74,12 @@ def search_problems(
             flight.answer()
             feed.add(flight)
             if observe is not None:
-                oldest, confirmed = flights[0].search, sum(f.search.confirmed for f in flights)
-                observe(Progress(ledger.spent, done, confirmed, oldest.phase, oldest.problem.id))
+                oldest, confirming = flights[0].search, sum(f.search.confirmed for f in flights)
+                observe(Progress(ledger.spent, done, confirmed + confirming, oldest.phase, oldest.problem.id))
         else:
             flights.remove(landed)
             done += 1
+            confirmed += landed.search.confirmed
             assert landed.result is not None
             yield landed.result
 

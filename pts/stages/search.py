@@ -165,6 +165,14 @@ def _search(
 
     policy, grader, found = _load(run, plan)
     policy.encode(plan.todo[0])
+    logger.info("%s in %s on %s.", found.model_id, found.dtype, policy.loaded.device)
+    logger.info(
+        "%s: read as %s, graded by %s; %d problems to search.",
+        found.dataset_id,
+        found.problem_schema,
+        found.grader,
+        len(plan.todo),
+    )
     given = None if plan.traces is None else encode_traces(plan.traces, policy)
     _settle_manifest(run, plan, directory, found, str(policy.loaded.device))
     if plan.spent:

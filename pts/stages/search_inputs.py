@@ -72,6 +72,10 @@ class SearchRun:
         self.sampling()
         self.search_config()
         self.model_options()
+        if self.temperature == 0 or self.top_k == 1:
+            raise ConfigError("a greedy sampler never leaves its one completion, so no token can be pivotal.")
+        if self.levels is not None and self.dataset != "demo":
+            raise ConfigError(f"levels are the demo's: {self.dataset} has none; leave --levels out.")
         for name, value in (("problems", self.problems), ("batch-rows", self.batch_rows)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1.")

@@ -40,6 +40,8 @@ def complaint(capsys, *arguments):
         (("--threshold", "0"), "threshold is 0.0; it must be in (0, 1]"),
         (("--threshold", "1.5"), "threshold is 1.5; it must be in (0, 1]"),
         (("--range", "0.8", "0.2"), "value range"),
+        (("--temperature", "0"), "greedy"),
+        (("--dataset", "nowhere.jsonl", "--levels", "3"), "leave --levels out"),
         (("--top-p", "0"), "top-p is 0.0"),
         (("--problems", "0"), "problems is 0"),
         (("--problems", "many"), "--problems"),
@@ -127,3 +129,11 @@ def test_a_bad_recipe(capsys, tmp_path, text, said):
 
 def test_an_unknown_recipe_lists_the_bundled_ones(capsys):
     assert "demo-search" in complaint(capsys, "run", "nothing")
+
+
+def test_no_command_prints_the_help_in_its_lines(capsys):
+    assert run([]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("Usage: pts")
+    assert "\n  search " in captured.err

@@ -50,7 +50,7 @@ GPQA = {
             "b q",
             "7.5",
         ),
-        ({"id": "chal-1", "question": "q", "answer": "51", "type": "x"}, "svamp", "math", "q", "51"),
+        ({"id": "chal-1", "question": "q", "answer": "51", "type": "x"}, "qa", "math", "q", "51"),
         (MMLU, "mmlu", "choice", "Which?\n\nA) red\nB) green\nC) blue\nD) grey", "C"),
         (
             {"question": "q", "options": ["x", "y"], "answer": "B", "answer_index": 1},

@@ -1,0 +1,40 @@
+"""The table of findings in consoles of different width."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from pts.policies.tabular import Node, TabularPolicy
+from pts.records import Problem
+from pts.report.terminal import _Findings
+from pts.search import SearchConfig, find_pivotal_tokens
+
+RIGHT = Node({3: (1.0, Node(success=True))})
+WRONG = Node({4: (1.0, Node())})
+
+
+@pytest.fixture(scope="module")
+def findings():
+    policy = TabularPolicy(Node({1: (0.5, RIGHT), 2: (0.5, WRONG)}))
+    return find_pivotal_tokens(
+        Problem("problem-7", "q", "a"), policy, policy.grade, SearchConfig()
+    ).findings
+
+
+@pytest.mark.parametrize(
+    ("width", "there", "left_out"),
+    [
+        (140, {"interval", "value", "at", "q-value", "best alternative"}, set()),
+        (85, {"interval", "value", "at"}, {"best alternative"}),
+        (60, {"interval", "token", "problem"}, {"best alternative", "q-value", "value"}),
+    ],
+)
+def test_a_narrow_console_gets_fewer_columns_and_whole_ones(findings, width, there, left_out):
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(_Findings(findings))
+    lines = console.export_text().splitlines()
+    assert there <= {cell.strip() for cell in lines[1].replace("┃", "|").split("|")}
+    assert not any(heading in lines[1].replace("┃", "|").split("|") for heading in left_out)
+    assert "…" not in "".join(lines)
+    assert len(lines) == 4 + len(findings)
