@@ -36,10 +36,12 @@ def certified_cases(
     sampling: Sampling | None = None,
     wrap: Callable[[Grade], Grade] = lambda grade: grade,
     width: float = 0.007,
+    most_nodes: int = 2_000_000,
 ) -> tuple[list[tuple[Problem, TransformersPolicy, Grade, TokenIds, tuple[float, ...]]], float]:
     """`count` traces, one a problem, of prompts in range; and the largest mass that no bound accounts for.
 
-    `wrap` changes the grader; a trace whose values cannot be had within `width` is passed over.
+    `wrap` changes the grader; a trace whose values cannot be had within `width` by `most_nodes` rows is passed
+    over.
     """
     policy = demo_policy(sampling)
     source = ProblemSource(dataset="demo", split="test", limit=4 * count + 20, levels=LEVELS, seed=seed)
@@ -55,7 +57,9 @@ def certified_cases(
         request = RolloutRequest(policy.encode(problem), seed=derive_seed(seed, problem.id, "trace"))
         (drawn,) = policy.rollouts([request])
         success = drawn.finish == "end" and grade(policy.decode(drawn.completion), problem.answer)
-        certified = certify(policy, grade, problem, drawn.completion, success, width=width)
+        certified = certify(
+            policy, grade, problem, drawn.completion, success, width=width, most_nodes=most_nodes
+        )
         if certified is None or not IN_RANGE[0] <= certified.low[0] <= certified.high[0] <= IN_RANGE[1]:
             continue
         unexplored = max(unexplored, certified.unexplored)

@@ -124,10 +124,14 @@ def demo_task(task: tuple[str, int, int]) -> tuple[str, list[Searched], float]:
 
     world, count, seed = task
     wrap: Callable[[Grade], Grade] = erring_grade if world == "wrong grader" else lambda grade: grade
-    cases, unexplored = demo_cases.certified_cases(count, seed, DEMO_SAMPLING[world], wrap, DEMO_WIDTH[world])
+    cases, unexplored = demo_cases.certified_cases(
+        count, seed, DEMO_SAMPLING[world], wrap, DEMO_WIDTH[world], MOST_NODES
+    )
     return world, search_as_run(cases, seed), unexplored
 
 
+MOST_NODES = 40_000
+"""Rows that certify a trace of the demo model: the untruncated tree is too large for some, which are passed over."""
 DEMO_SAMPLING = {
     "as it is": Sampling(budget=96),
     "untruncated": Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=96),

@@ -17,9 +17,7 @@ WRONG = Node({4: (1.0, Node())})
 @pytest.fixture(scope="module")
 def findings():
     policy = TabularPolicy(Node({1: (0.5, RIGHT), 2: (0.5, WRONG)}))
-    return find_pivotal_tokens(
-        Problem("problem-7", "q", "a"), policy, policy.grade, SearchConfig()
-    ).findings
+    return find_pivotal_tokens(Problem("problem-7", "q", "a"), policy, policy.grade, SearchConfig()).findings
 
 
 @pytest.mark.parametrize(
