@@ -131,7 +131,7 @@ def demo_task(task: tuple[str, int, int]) -> tuple[str, list[Searched], float]:
 
 
 MOST_NODES = 40_000
-"""Rows that certify a trace of the demo model: the untruncated tree is too large for some, which are passed over."""
+"""Rows that certify a demo trace: the untruncated tree is too large for some, which are passed over."""
 DEMO_SAMPLING = {
     "as it is": Sampling(budget=96),
     "untruncated": Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=96),
