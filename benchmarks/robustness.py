@@ -21,11 +21,11 @@ from dataclasses import replace
 
 import numpy as np
 from quality import Searched, figures
-from search_quality import Case, print_table, rounded, search_as_run
+from search_quality import Case, print_table, rounded, search_as_run, tabular_case
 from shapes import RIGHT, SHAPES, WRONG, ChainShape, Shape, policy_in_range
 
 from pts.policies.tabular import Node, TabularPolicy
-from pts.records import Problem, RolloutRequest, Sampling, TokenIds
+from pts.records import RolloutRequest, Sampling, TokenIds
 from pts.search import Grade
 
 ERROR = 0.05
@@ -72,9 +72,7 @@ def tabular_cases(world: str, shape: str, count: int, seed: int) -> list[Case]:
             policy, trace = shortened(policy, trace, rng)
             if not 0.2 < policy.value(()) < 0.8:
                 continue
-        values = [policy.value(trace[:position]) for position in range(len(trace) + 1)]
-        problem = Problem(f"{shape}-{len(cases)}", "q", "a")
-        cases.append((problem, policy, policy.grade, trace, tuple(np.diff(values).tolist())))
+        cases.append(tabular_case(f"{shape}-{len(cases)}", policy, trace))
     return cases
 
 

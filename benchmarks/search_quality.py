@@ -25,6 +25,7 @@ from quality import THRESHOLD, Estimate, Searched, figures
 from shapes import SHAPES, policy_in_range
 
 from pts.policies.protocol import Policy
+from pts.policies.tabular import TabularPolicy
 from pts.records import Problem, TokenIds
 from pts.search import Grade, SearchConfig, effect_interval, search_problems, select_findings
 
@@ -79,11 +80,14 @@ def tabular_cases(shape: str, count: int, seed: int) -> list[Case]:
     rng = np.random.default_rng([seed, list(SHAPES).index(shape)])
     cases: list[Case] = []
     for index in range(count):
-        policy, trace = policy_in_range(SHAPES[shape], rng)
-        values = [policy.value(trace[:position]) for position in range(len(trace) + 1)]
-        problem = Problem(f"{shape}-{index}", "q", "a")
-        cases.append((problem, policy, policy.grade, trace, tuple(np.diff(values).tolist())))
+        cases.append(tabular_case(f"{shape}-{index}", *policy_in_range(SHAPES[shape], rng)))
     return cases
+
+
+def tabular_case(name: str, policy: TabularPolicy, trace: TokenIds) -> Case:
+    """A trace of a tabular policy with its exact effects."""
+    values = [policy.value(trace[:position]) for position in range(len(trace) + 1)]
+    return Problem(name, "q", "a"), policy, policy.grade, trace, tuple(np.diff(values).tolist())
 
 
 def tabular_task(task: tuple[str, str, int, int]) -> tuple[str, str, list[Searched]]:

@@ -29,4 +29,8 @@ class Policy(Protocol):
         """The truncated distribution at every position of a completion, the i-th given the tokens before i."""
 
     def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
-        """The requests' rollouts, as they are done; the consumer puts them back in order before use."""
+        """The requests' rollouts, as they are done; the consumer puts them back in order before use.
+
+        `requests` may have more after it ran dry, once rollouts were taken: whoever reads it as there is room
+        keeps a batch full, whoever reads it whole is called again. `next_token_probs` may be called between.
+        """

@@ -53,7 +53,7 @@ def search_problems(
 
     `given_traces` are completions to search instead of fresh draws, by problem id; `done` and `spent` are the
     problems and tokens that the run has behind it, the latter counted against `config.max_tokens`; `observe`
-    hears of every round. Each problem's findings depend on its own seed alone, not on what else is in flight
+    hears of every look. Each problem's findings depend on its own seed alone, not on what else is in flight
     (a spending limit aside).
     """
     ledger = Ledger(config.max_tokens, spent)

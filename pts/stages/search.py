@@ -43,8 +43,8 @@ def run_search(run: SearchRun, observe: Callable[[Progress], None] | None = None
     """Do the search that `run` describes, or what is left of it, and write its directory.
 
     Nothing is generated or written before the model, the data, every reference answer and the prompt format
-    have been found good. A complete run is left as it is. `observe` hears of every round of rollouts; its
-    counts are of the whole run, what earlier sessions did included. Raises PtsError.
+    have been found good. A complete run is left as it is. `observe` hears of every look; its problems
+    and tokens are of the whole run, its confirmed candidates of this session. Raises PtsError.
     """
     with open_run(run.directory(), SEARCH) as directory:
         plan = _plan(run, directory)
