@@ -4,8 +4,8 @@
 
 `untruncated`: every token has another beside it, so no q is exactly 1; on the demo model temperature 1 with no
 truncation. `wrong grader`: one grade in twenty is turned round; effects are then those under that grader, nine
-tenths of the true ones. `short budget`: a third of the completions are cut,
-and fail. The last line of the output is one line of JSON.
+tenths of the true ones. `short budget`: a third of the completions are cut
+(on the demo model, at 26 tokens, two fifths), and fail. The last line of the output is one line of JSON.
 """
 
 from __future__ import annotations

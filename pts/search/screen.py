@@ -25,6 +25,8 @@ MOST_DRAWS = 24
 MOST_LOOKS = 48
 BLOCK = 2
 """Rollouts are asked for in blocks of this many from one prefix."""
+EXPECTED_DRAWS = 8
+"""Rollouts that a candidate takes on average, for saying beforehand what a screen will cost."""
 FEWEST_BLOCKS, MOST_BLOCKS = 4, 256
 """Blocks in one look at a trace; between these, one for each open candidate."""
 
@@ -84,9 +86,9 @@ class TraceScreen:
         )
 
     def expected_tokens(self, rollouts: Sequence[GradedRollout]) -> int:
-        """A rough cost of screening the open candidates: a few blocks at each, to the end of the trace."""
+        """A rough cost of screening the open candidates: a few rollouts at each, to the end of the trace."""
         cost = _expected_cost(self.map, rollouts)
-        return int(sum(2 * BLOCK * cost[k] for k in self._open))
+        return int(sum(EXPECTED_DRAWS * cost[k] for k in self._open))
 
     def next_look(self, rollouts: Sequence[GradedRollout]) -> list[RolloutRequest]:
         """Decides on candidates by all rollouts so far and returns what to draw next; empty when done."""
