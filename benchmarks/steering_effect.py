@@ -27,11 +27,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pts.calibration.evaluator import Decoder, Evaluator
+from pts.calibration.evaluator import Evaluator
 from pts.calibration.halving import race
 from pts.calibration.settings import RANDOM, Directions, Setting, grid
 from pts.demo.problems import demo_problems
 from pts.demo.reading import read_thought
+from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import Outcomes
 from pts.policies.transformers import TransformersPolicy
 from pts.records import Problem, RolloutRequest

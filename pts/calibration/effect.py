@@ -8,11 +8,9 @@ from pts.calibration.divergence import kl_per_token
 from pts.calibration.evaluator import Evaluator
 from pts.calibration.settings import Setting
 from pts.evaluation.outcomes import Outcomes
-from pts.policies.transformers import TransformersPolicy
 from pts.records import RolloutRequest
 from pts.search.seeds import derive_seed
 from pts.stats import bootstrap_mean_interval
-from pts.steering.hooks import steer
 from pts.steering.vector_set import Effect
 
 LEVEL = 0.95
@@ -68,16 +66,7 @@ def _kl(evaluator: Evaluator, setting: Setting) -> float:
     """KL per token on one steered completion each of some problems."""
     decoder = evaluator.decoder
     variant = [evaluator.directions.intervention(setting)]
-    with steer(
-        decoder.loaded.model, [variant], engine_driven=True, layers_path=decoder.layers_path
-    ) as steering:
-        policy = TransformersPolicy(
-            decoder.loaded,
-            decoder.sampling,
-            decoder.prompt_format,
-            batch_rows=decoder.batch_rows,
-            before_step=steering.begin_step,
-        )
+    with decoder.steered([variant]) as policy:
         requests = [
             RolloutRequest(
                 policy.encode(problem), seed=derive_seed(evaluator.seed, "divergence", problem.id), variant=1

@@ -12,29 +12,13 @@ import numpy as np
 
 from pts.calibration.settings import Directions, Setting
 from pts.errors import RunError
+from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import Outcomes, run_variants
-from pts.models.load import LoadedModel
-from pts.models.prompt import PromptFormat
-from pts.policies.transformers import TransformersPolicy
-from pts.records import Problem, Sampling
+from pts.records import Problem
 from pts.runs.files import append_bytes
-from pts.search.config import Grade
-from pts.steering.hooks import steer
 
 CHUNK = 24
 """Settings of one stream of requests: what a kill may lose."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decoder:
-    """How completions are made and graded: the same for every setting."""
-
-    loaded: LoadedModel
-    sampling: Sampling
-    prompt_format: PromptFormat
-    grade: Grade
-    batch_rows: int | None = None
-    layers_path: str | None = None
 
 
 @dataclass(slots=True)
@@ -75,22 +59,12 @@ class Evaluator:
 
     def _measure(self, settings: Sequence[Setting], first: int, end: int) -> None:
         variants = [[self.directions.intervention(setting)] for setting in settings]
-        decoder = self.decoder
-        with steer(
-            decoder.loaded.model, variants, engine_driven=True, layers_path=decoder.layers_path
-        ) as steering:
-            policy = TransformersPolicy(
-                decoder.loaded,
-                decoder.sampling,
-                decoder.prompt_format,
-                batch_rows=decoder.batch_rows,
-                before_step=steering.begin_step,
-            )
-            numbers = range(1, len(settings) + 1) if settings else [0]
+        numbers = range(1, len(settings) + 1) if settings else [0]
+        with self.decoder.steered(variants) as policy:
             measured = run_variants(
                 policy,
                 self.problems[first:end],
-                decoder.grade,
+                self.decoder.grade,
                 list(numbers),
                 self.samples,
                 self.seed,

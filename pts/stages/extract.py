@@ -254,7 +254,8 @@ def _choose(
 ) -> tuple[Calibrated, Mapping[str, Effect]]:
     from pts.calibration.calibrate import Choices, calibrate
     from pts.calibration.effect import measure_effects
-    from pts.calibration.evaluator import Decoder, Evaluator
+    from pts.calibration.evaluator import Evaluator
+    from pts.evaluation.decoder import Decoder
     from pts.steering.vector_set import GateKind
 
     decoder = Decoder(

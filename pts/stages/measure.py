@@ -46,9 +46,9 @@ def measure_set(run: MeasureRun, observe: Callable[[str, int], None] | None = No
 
     The example is the first problem that only the steered model solved, where there is one.
     """
-    from pts.policies.transformers import TransformersPolicy
+    from pts.evaluation.decoder import Decoder
     from pts.stages.search_again import inputs_from, load_inputs
-    from pts.steering import interventions, load_vectors, steer
+    from pts.steering import interventions, load_vectors
     from pts.steering.vector_algebra import require_fits
 
     vectors = load_vectors(run.vectors)
@@ -58,10 +58,8 @@ def measure_set(run: MeasureRun, observe: Callable[[str, int], None] | None = No
     problems = _problems(run, inputs.dataset, inputs.levels)
     search = load_inputs(inputs, found, run.device)
     require_fits(vectors, search.loaded, same_shape=run.same_shape)
-    with steer(search.loaded.model, [variant], engine_driven=True) as steering:
-        policy = TransformersPolicy(
-            search.loaded, search.sampling, search.prompt_format, before_step=steering.begin_step
-        )
+    decoder = Decoder(search.loaded, search.sampling, search.prompt_format, search.grade)
+    with decoder.steered([variant]) as policy:
         return _measure(run, search, policy, problems, observe)
 
 

@@ -1,0 +1,39 @@
+"""How completions are made and graded in a measurement: the same for all that is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pts.models.load import LoadedModel
+from pts.models.prompt import PromptFormat
+from pts.policies.transformers import TransformersPolicy
+from pts.records import Sampling
+from pts.search.config import Grade
+from pts.steering.hooks import Variant, steer
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """A model with its sampler, prompt format and grader."""
+
+    loaded: LoadedModel
+    sampling: Sampling
+    prompt_format: PromptFormat
+    grade: Grade
+    batch_rows: int | None = None
+    layers_path: str | None = None
+
+    @contextmanager
+    def steered(self, variants: Sequence[Variant]) -> Iterator[TransformersPolicy]:
+        """A policy whose requests may name `variants`, from 1 (0: not steered). No hook stays behind."""
+        model = self.loaded.model
+        with steer(model, variants, engine_driven=True, layers_path=self.layers_path) as steering:
+            yield TransformersPolicy(
+                self.loaded,
+                self.sampling,
+                self.prompt_format,
+                batch_rows=self.batch_rows,
+                before_step=steering.begin_step,
+            )
