@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from pts.records import PivotalToken
-from pts.runs.codec import to_json
-from pts.runs.files import replace_file, replace_text
+from pts.runs.record_files import write_jsonl_records, write_parquet_records
 from pts.runs.search_run import SearchedRun
 from pts.search.findings import Finding
 
@@ -20,14 +18,12 @@ def pivotal_tokens(run: SearchedRun, findings: Sequence[Finding]) -> list[Pivota
 
 def write_jsonl(path: Path, records: Sequence[PivotalToken]) -> None:
     """Replace `path` by one JSON object a line. Raises RunError where the system refuses."""
-    lines = (json.dumps(to_json(record), ensure_ascii=False, allow_nan=False) for record in records)
-    replace_text(path, "".join(line + "\n" for line in lines))
+    write_jsonl_records(path, records)
 
 
 def write_parquet(path: Path, records: Sequence[PivotalToken]) -> None:
     """Replace `path` by a Parquet table of the records, alternatives nested. Raises RunError."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     number, real, text = pa.int64(), pa.float64(), pa.string()
     alternative = pa.struct(
@@ -46,8 +42,7 @@ def write_parquet(path: Path, records: Sequence[PivotalToken]) -> None:
         + [("n_rollouts", number), ("alternatives", pa.list_(alternative))]
         + [(name, number) for name in ("tokens_generated", "seed", "schema_version")]
     )
-    table = pa.Table.from_pylist([to_json(record) for record in records], schema=schema)
-    replace_file(path, lambda temporary: pq.write_table(table, temporary))
+    write_parquet_records(path, records, schema)
 
 
 def _record(run: SearchedRun, finding: Finding) -> PivotalToken:
