@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from pts.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pts.policies.guide import Guide
 
 TokenIds: TypeAlias = tuple[int, ...]
 Finish: TypeAlias = Literal["end", "budget"]
@@ -93,6 +96,7 @@ class RolloutRequest:
     the likeliest other token. Every draw comes from a stream of `seed` alone, so a
     request has the same result whatever else shares its batch. `variant` says which of the policy's steerings
     completes it (0 is the model as it is); it is no part of the stream, so variants share their random numbers.
+    `guide` makes what else decides each completion's tokens (its `advance` has heard of the prefix already).
     """
 
     prompt: TokenIds
@@ -102,6 +106,7 @@ class RolloutRequest:
     n: int = 1
     seed: int = 0
     variant: int = 0
+    guide: Callable[[], Guide] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,5 +35,5 @@ class Decoder:
                 self.sampling,
                 self.prompt_format,
                 batch_rows=self.batch_rows,
-                before_step=steering.begin_step,
+                steering=steering,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ def encode_prompt(tokenizer: Any, query: str, fmt: PromptFormat) -> TokenIds:
         raise ModelError("the model's tokenizer has no chat template: use --no-chat-template.")
     options: dict[str, bool] = {}
     if fmt.thinking is not None:
-        if not _has_thinking_modes(tokenizer, content, fmt):
+        if not has_thinking_modes(tokenizer, content, fmt):
             asked = "thinking" if fmt.thinking else "no thinking"
             raise ModelError(
                 f"{asked} was asked for, but the model's chat template does not know enable_thinking."
@@ -44,6 +45,26 @@ def encode_prompt(tokenizer: Any, query: str, fmt: PromptFormat) -> TokenIds:
         options["enable_thinking"] = fmt.thinking
     # The template writes the beginning-of-sequence token itself where the model wants one.
     text = _render(tokenizer, content, fmt, options)
+    return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+
+def encode_messages(tokenizer: Any, messages: Sequence[Mapping[str, str]], fmt: PromptFormat) -> TokenIds:
+    """Prompt ids for a conversation, each message with its role and content.
+
+    The format's system prompt stands first where the conversation has none; its suffix follows the last
+    message. Raises ModelError where the model has no chat template, or its template rejects the messages.
+    """
+    if not fmt.chat_template or not getattr(tokenizer, "chat_template", None):
+        raise ModelError("messages need a chat template, and the model has none: give the prompt as text.")
+    said = [dict(message) for message in messages]
+    if not said:
+        raise ModelError("a conversation without messages cannot be answered: give at least one.")
+    if fmt.system_prompt is not None and said[0].get("role") != "system":
+        said.insert(0, {"role": "system", "content": fmt.system_prompt})
+    if fmt.suffix is not None:
+        said[-1]["content"] = f"{said[-1]['content']}\n{fmt.suffix}"
+    options = {} if fmt.thinking is None else {"enable_thinking": fmt.thinking}
+    text = _render_messages(tokenizer, said, options)
     return tuple(tokenizer.encode(text, add_special_tokens=False))
 
 
@@ -64,7 +85,7 @@ def _encode_plain(tokenizer: Any, content: str, fmt: PromptFormat) -> TokenIds:
     return tuple(ids)
 
 
-def _has_thinking_modes(tokenizer: Any, content: str, fmt: PromptFormat) -> bool:
+def has_thinking_modes(tokenizer: Any, content: str, fmt: PromptFormat) -> bool:
     """Whether the template writes something else when asked to think than when asked not to."""
     texts = [_render(tokenizer, content, fmt, {"enable_thinking": flag}) for flag in (True, False)]
     return texts[0] != texts[1]
@@ -72,15 +93,19 @@ def _has_thinking_modes(tokenizer: Any, content: str, fmt: PromptFormat) -> bool
 
 def _render(tokenizer: Any, content: str, fmt: PromptFormat, options: dict[str, bool]) -> str:
     """The template's text up to where the completion begins."""
-    # Jinja comes with transformers wherever a chat template can be rendered; imported here because it is slow.
-    from jinja2 import TemplateError
-
     messages = [{"role": "user", "content": content}]
     if fmt.system_prompt is not None:
         messages.insert(0, {"role": "system", "content": fmt.system_prompt})
+    return _render_messages(tokenizer, messages, options)
+
+
+def _render_messages(tokenizer: Any, messages: Sequence[Mapping[str, str]], options: Mapping[str, bool]) -> str:
+    # Jinja comes with transformers wherever a chat template can be rendered; imported here because it is slow.
+    from jinja2 import TemplateError
+
     try:
         text: str = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, **options
+            list(messages), tokenize=False, add_generation_prompt=True, **options
         )
     except TemplateError as error:
         raise ModelError(f"the model's chat template rejects the prompt: {error}") from error

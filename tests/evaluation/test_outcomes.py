@@ -37,7 +37,7 @@ def measured(loaded, vector):
     with steer(
         loaded.model, [[Intervention(2, 0 * vector)], [Intervention(2, vector)]], engine_driven=True
     ) as on:
-        policy = TransformersPolicy(loaded, SAMPLING, PromptFormat(thinking=True), before_step=on.begin_step)
+        policy = TransformersPolicy(loaded, SAMPLING, PromptFormat(thinking=True), steering=on)
         outcomes = run_variants(policy, problems, grade, [0, 1, 2], 6, seed=9)
         requests = [
             RolloutRequest(policy.encode(p), n=6, seed=derive_seed(9, "evaluate", p.id)) for p in problems

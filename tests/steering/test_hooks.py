@@ -197,7 +197,7 @@ def test_rollouts_of_a_variant_equal_generate_and_share_their_random_numbers(loa
     sampling = Sampling(temperature=0.0, top_k=0, top_p=1.0, budget=7)
     interventions = [[Intervention(LAYER, vector)], [Intervention(0, -vector)]]
     with steer(loaded.model, interventions, engine_driven=True) as steering:
-        policy = TransformersPolicy(loaded, sampling, before_step=steering.begin_step)
+        policy = TransformersPolicy(loaded, sampling, steering=steering)
         requests = [RolloutRequest(PROMPT, variant=variant) for variant in (0, 1, 2, 0)]
         rolled = {rollout.request.variant: rollout.completion for rollout in policy.rollouts(requests)}
     for variant in (0, 1, 2):
@@ -211,7 +211,7 @@ def test_rollouts_of_a_variant_equal_generate_and_share_their_random_numbers(loa
 
 def test_a_variant_that_changes_nothing_draws_the_very_same(loaded, vector):
     with steer(loaded.model, [[Intervention(LAYER, 0 * vector)]], engine_driven=True) as steering:
-        policy = TransformersPolicy(loaded, Sampling(budget=12), before_step=steering.begin_step)
+        policy = TransformersPolicy(loaded, Sampling(budget=12), steering=steering)
         requests = [RolloutRequest(PROMPT, n=20, seed=4, variant=variant) for variant in (0, 1)]
         drawn = {0: [], 1: []}
         for rollout in policy.rollouts(requests):

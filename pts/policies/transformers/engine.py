@@ -8,13 +8,15 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from pts.policies.guide import Guide, PassSteering
 from pts.policies.transformers.cache import RowCache, RowStore
 from pts.policies.transformers.distribution import Draws, Ints, Truncated, draw, truncate, without
 from pts.policies.transformers.draws import Keys, child_keys, root_key
 from pts.policies.transformers.masks import AttentionPlan
-from pts.policies.transformers.prefill import Prefilled, PrefixStore
+from pts.policies.transformers.prefill import Prefilled, PrefixStore, Reading
 from pts.policies.transformers.rows import Branch, Finished, RowTable
 from pts.records import Finish, Rollout, RolloutRequest, Sampling, TokenIds
 
@@ -23,8 +25,6 @@ _COLUMN_BLOCK = 64
 
 Split: TypeAlias = Callable[[Truncated, Keys, Ints], Draws]
 """From each row's distribution, key and count: the tokens that take a share of the count."""
-BeforeStep: TypeAlias = Callable[[Ints, Ints], None]
-"""Told the variant [rows] that makes each row's next step, and the tokens [rows] that the step reads."""
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class Engine:
     """One run of the loop. `row_limit` bounds the rows of a batch, `cache_bytes` the memory of their caches.
 
     `split` says how a row's count falls on its next tokens; where none takes any the row ends with no result.
-    `before_step` hears of every forward pass over the rows before it is made.
+    `steering` hears of every forward pass over the rows before it is made.
     """
 
     model: Any
@@ -52,7 +52,7 @@ class Engine:
     cache_bytes: int
     work: StepWork
     split: Split = draw
-    before_step: BeforeStep | None = None
+    steering: PassSteering | None = None
     table: RowTable = field(init=False)
     store: RowStore = field(init=False)
     _cache: RowCache = field(init=False)
@@ -159,7 +159,7 @@ class Engine:
             self.table.start(row, request, root_key(request))
             cached = _given(request)[:-1]
             if cached:
-                entry = self.prefixes.prefilled(cached)
+                entry = self.prefixes.prefilled(cached, Reading.of(request))
                 others, longest = starts.get(entry, ([], 0))
                 starts[entry] = ([*others, row], max(longest, len(cached)))
         self._reserve(max((longest for _, longest in starts.values()), default=0) + 1)
@@ -196,8 +196,8 @@ class Engine:
         device = self.model.device
         positions = torch.from_numpy(table.positions).to(device)
         self._cache.begin_step(positions, width)
-        if self.before_step is not None:
-            self.before_step(table.steered, table.last[:active])
+        if self.steering is not None:
+            self.steering.begin_step(table.steered, table.last[:active])
         output = self.model(
             input_ids=torch.from_numpy(table.last[:active, None]).to(device),
             attention_mask=self.plan.masks(positions, width, self.model.dtype),
@@ -208,6 +208,9 @@ class Engine:
         self.work.forward_passes += 1
         self.work.rows_forwarded += active
         logits = output.logits[:, -1]
+        for row, guide in enumerate(table.guides[:active]):
+            if guide is not None and guide.adjusts:
+                guide.adjust(logits[row])
         distributions = truncate(logits, self.sampling)
         if (table.avoid[:active] >= 0).any():
             distributions = without(distributions, table.avoid[:active], logits)
@@ -220,7 +223,8 @@ class Engine:
         keys = child_keys(table.key[draws.rows], draws.tokens)
         made = table.made[draws.rows] + 1
         ended = np.isin(draws.tokens, self._ends)
-        done = ended | (made == table.budget)
+        guides, stopped = _advanced(table.guides, draws)
+        done = ended | (made == table.budget) | stopped
         for child in np.flatnonzero(~draws.first).tolist():
             row = int(draws.rows[child])
             branch = Branch(
@@ -229,6 +233,7 @@ class Engine:
                 int(keys[child]),
                 int(draws.counts[child]),
                 int(made[child]),
+                guides[child],
             )
             if done[child]:
                 yield table.finished(row, branch, "end" if ended[child] else "budget")
@@ -242,6 +247,8 @@ class Engine:
         table.last[rows] = draws.tokens[first]
         table.key[rows] = keys[first]
         table.count[rows] = draws.counts[first]
+        for child in first.tolist():
+            table.guides[int(draws.rows[child])] = guides[child]
         for child in first[done[first]].tolist():
             row = int(draws.rows[child])
             yield table.finished(row, None, "end" if ended[child] else "budget")
@@ -255,6 +262,21 @@ class Engine:
             self.table.enter(row, self.table.branches[row].pop())
         else:
             self._holes.append(row)
+
+
+def _advanced(guides: list[Guide | None], draws: Draws) -> tuple[list[Guide | None], npt.NDArray[np.bool_]]:
+    """Each drawn token's guide, told of it, and whether it ends there [n]; first children keep the row's."""
+    advanced: list[Guide | None] = [None] * len(draws.rows)
+    stopped = np.zeros(len(draws.rows), dtype=np.bool_)
+    if not any(guide is not None for guide in guides):
+        return advanced, stopped
+    # Backwards: the first child comes last, so that the others are copied from a guide that has not moved.
+    for child in range(len(draws.rows) - 1, -1, -1):
+        guide = guides[int(draws.rows[child])]
+        if guide is not None:
+            advanced[child] = own = guide if draws.first[child] else guide.fork()
+            stopped[child] = own.advance(int(draws.tokens[child]))
+    return advanced, stopped
 
 
 def _given(request: RolloutRequest) -> TokenIds:

@@ -11,9 +11,10 @@ import numpy as np
 from pts.errors import ConfigError
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat, encode_prompt
+from pts.policies.guide import PassSteering
 from pts.policies.transformers.check import check_ragged_rows
 from pts.policies.transformers.distribution import apportion, draw, truncate
-from pts.policies.transformers.engine import BeforeStep, Engine, Split, StepWork
+from pts.policies.transformers.engine import Engine, Split, StepWork
 from pts.policies.transformers.masks import attention_plan
 from pts.policies.transformers.memory import available_bytes
 from pts.policies.transformers.prefill import PrefixStore
@@ -46,8 +47,7 @@ class TransformersPolicy:
     """A loaded model with its sampler and prompt format (see pts.policies.protocol.Policy).
 
     `batch_rows` bounds the rows of a batch; by default the device's bound, or fewer where memory is short.
-    `before_step` is what makes the requests' variants differ (`pts.steering.hooks.steer` gives one); without it
-    they are refused.
+    `steering` is what makes the requests' variants differ; without it they are refused.
     Raises ModelError where the model's cache is not keys and values that rows can share.
     """
 
@@ -58,19 +58,19 @@ class TransformersPolicy:
         prompt_format: PromptFormat = PromptFormat(),  # noqa: B008 (frozen)
         *,
         batch_rows: int | None = None,
-        before_step: BeforeStep | None = None,
+        steering: PassSteering | None = None,
     ) -> None:
         if batch_rows is not None and batch_rows < 1:
             raise ConfigError(f"batch-rows is {batch_rows}; it must be at least 1.")
         self.loaded = loaded
         self.prompt_format = prompt_format
         self._sampling = sampling
-        self._before_step = before_step
+        self._steering = steering
         self._plan = attention_plan(loaded.model)
         free = available_bytes(loaded.device)
         self._row_limit = batch_rows or _ROWS.get(loaded.device.type, 256)
         self._cache_bytes = int(_ROWS_SHARE * free)
-        self._prefixes = PrefixStore(loaded.model, int(_PREFIXES_SHARE * free))
+        self._prefixes = PrefixStore(loaded.model, int(_PREFIXES_SHARE * free), steering)
         check_ragged_rows(loaded.model, self._plan, self._prefixes)
         self._steps = StepWork()
         self._tokens_delivered = 0
@@ -100,6 +100,16 @@ class TransformersPolicy:
     def encode(self, problem: Problem) -> TokenIds:
         """The prompt for a problem in the policy's format. Raises ModelError where the format does not fit."""
         return encode_prompt(self.loaded.tokenizer, problem.query, self.prompt_format)
+
+    def check_length(self, prompt: int) -> None:
+        """Raise ConfigError where a prompt of so many tokens and the budget exceed the model's positions."""
+        config = self.loaded.model.config.get_text_config(decoder=True)
+        positions = getattr(config, "max_position_embeddings", None)
+        if positions is not None and prompt + self._sampling.budget > positions:
+            raise ConfigError(
+                f"a prompt of {prompt} tokens and a budget of {self._sampling.budget} exceed the model's "
+                f"{positions} positions: lower --budget."
+            )
 
     def encode_completion(self, text: str) -> TokenIds:
         """Ids of a completion given as text, with no special tokens added, an end token neither."""
@@ -135,7 +145,7 @@ class TransformersPolicy:
         Raises ValueError for a request that contradicts itself (see `RolloutRequest`), and ConfigError for a
         prompt too long for the model and the budget.
         """
-        for finished in self._finished(requests):
+        for finished in self.finished(requests):
             yield finished.rollout
 
     def sample_traces(self, prompt: TokenIds, n: int, seed: int) -> list[Trace]:
@@ -143,7 +153,7 @@ class TransformersPolicy:
         request = RolloutRequest(prompt, n=n, seed=seed)
         traces = [
             Trace(prompt, finished.rollout.completion, finished.new_probs, finished.rollout.finish)
-            for finished in self._finished([request])
+            for finished in self.finished([request])
             for _ in range(finished.rollout.count)
         ]
         # They finish in order of length: whoever takes the first few must not get the short ones. What finishes
@@ -160,11 +170,14 @@ class TransformersPolicy:
         bounds how far the success of the rest can be from the value. Take n large (10¹²), so that rounding is
         nothing beside it.
         """
-        for finished in self._finished(requests, lambda rows, _, counts: apportion(rows, counts, least)):
+        for finished in self.finished(requests, lambda rows, _, counts: apportion(rows, counts, least)):
             yield finished.rollout
 
-    def _finished(self, requests: Iterable[RolloutRequest], split: Split = draw) -> Iterator[Finished]:
-        """Run the loop, counting what it delivers and the time it takes (the consumer's own left out)."""
+    def finished(self, requests: Iterable[RolloutRequest], split: Split = draw) -> Iterator[Finished]:
+        """The requests' rollouts as they are done, each with its tokens' probabilities and its guide.
+
+        Counts what is delivered and the time it takes (the consumer's own left out). Raises as `rollouts` does.
+        """
         engine = Engine(
             self.loaded.model,
             self._plan,
@@ -175,7 +188,7 @@ class TransformersPolicy:
             self._cache_bytes,
             self._steps,
             split,
-            self._before_step,
+            self._steering,
         )
         # A map, not a generator: requests that ran dry may have more later, and a generator would have ended.
         results = engine.run(map(self._fitting, requests))
@@ -190,16 +203,9 @@ class TransformersPolicy:
 
     def _fitting(self, request: RolloutRequest) -> RolloutRequest:
         """The request, found to fit the model's positions together with the budget."""
-        if request.variant and self._before_step is None:
+        if request.variant and self._steering is None:
             raise ValueError(f"a request names variant {request.variant} of a policy that has none.")
-        config = self.loaded.model.config.get_text_config(decoder=True)
-        positions = getattr(config, "max_position_embeddings", None)
-        needed = len(request.prompt) + self._sampling.budget
-        if positions is not None and needed > positions:
-            raise ConfigError(
-                f"a prompt of {len(request.prompt)} tokens and a budget of {self._sampling.budget} exceed "
-                f"the model's {positions} positions: lower --budget."
-            )
+        self.check_length(len(request.prompt))
         return request
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from pts.policies.guide import Guide
 from pts.records import Finish, Rollout, RolloutRequest, TokenIds
 
 Ints = npt.NDArray[np.int64]
@@ -15,10 +17,14 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A rollout with the policy's probability of each of its new tokens (forced ones have none: nan)."""
+    """A rollout with the policy's probability of each of its new tokens (forced ones have none: nan).
+
+    `guide` is the one that the request asked for, at the completion's end.
+    """
 
     rollout: Rollout
     new_probs: tuple[float, ...]
+    guide: Guide | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class Branch:
     key: int
     count: int
     made: int
+    guide: Guide | None = None
 
 
 class RowTable:
@@ -56,6 +63,7 @@ class RowTable:
         self.tokens = np.zeros((0, budget), dtype=np.int64)
         self.probs = np.zeros((0, budget), dtype=np.float64)
         self.requests: list[RolloutRequest | None] = []
+        self.guides: list[Guide | None] = []
         self.branches: list[deque[Branch]] = []
 
     def reserve(self, rows: int) -> None:
@@ -67,6 +75,7 @@ class RowTable:
             old = getattr(self, name)
             setattr(self, name, np.concatenate([old, np.zeros((extra, *old.shape[1:]), dtype=old.dtype)]))
         self.requests += [None] * extra
+        self.guides += [None] * extra
         self.branches += [deque() for _ in range(extra)]
 
     @property
@@ -76,8 +85,15 @@ class RowTable:
 
     @property
     def steered(self) -> Ints:
-        """The variant that each active row's next step is made by; 0 where the last token is the prompt's."""
-        return np.where(self.made[: self.active] > 0, self.variant[: self.active], 0)
+        """The variant that each active row's next step is made by.
+
+        0 where the last token is the prompt's, or the row's guide does not steer there.
+        """
+        steered = np.where(self.made[: self.active] > 0, self.variant[: self.active], 0)
+        for row, guide in enumerate(self.guides[: self.active]):
+            if guide is not None and not guide.steers:
+                steered[row] = 0
+        return steered
 
     def start(self, row: int, request: RolloutRequest, key: int) -> None:
         """Begin a request in a row."""
@@ -92,6 +108,7 @@ class RowTable:
         self.avoid[row] = -1 if request.avoid is None else request.avoid
         self.variant[row] = request.variant
         self.key[row] = key
+        self.guides[row] = None if request.guide is None else request.guide()
 
     def enter(self, row: int, branch: Branch) -> None:
         """Go on with a branch in a row whose tokens before the branch's own are already its ancestors'."""
@@ -102,6 +119,7 @@ class RowTable:
         self.count[row] = branch.count
         self.avoid[row] = -1
         self.key[row] = branch.key
+        self.guides[row] = branch.guide
 
     def share(self, source: int, target: int) -> None:
         """Give a row the request and the completion tokens of another, for a branch of that one to enter."""
@@ -117,6 +135,7 @@ class RowTable:
         for values in (self.made, self.last, self.count, self.avoid, self.key):
             values[target] = values[source]
         self.branches[target], self.branches[source] = self.branches[source], self.branches[target]
+        self.guides[target], self.guides[source] = self.guides[source], None
         self.requests[source] = None
 
     def finished(self, row: int, extra: Branch | None, finish: Finish) -> Finished:
@@ -126,8 +145,12 @@ class RowTable:
         made = int(self.made[row])
         completion: TokenIds = tuple(self.tokens[row, :made].tolist())
         probs = self.probs[row, len(request.prefix) : made].tolist()
-        count = int(self.count[row])
+        count, guide = int(self.count[row]), self.guides[row]
         if extra is not None:
-            completion, count = (*completion, extra.token), extra.count
+            completion, count, guide = (*completion, extra.token), extra.count, extra.guide
             probs.append(extra.prob)
-        return Finished(Rollout(request, completion, count, finish), tuple(probs))
+        if guide is not None:
+            injected = set(guide.injected)
+            start = len(request.prefix)
+            probs = [math.nan if start + at in injected else prob for at, prob in enumerate(probs)]
+        return Finished(Rollout(request, completion, count, finish), tuple(probs), guide)

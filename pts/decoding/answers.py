@@ -1,0 +1,77 @@
+"""What a strategy gives back: an answer, and a ledger of everything that it took."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal, TypeAlias
+
+from pts.records import TokenIds
+
+FinishReason: TypeAlias = Literal["end", "answer limit", "total limit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Everything that one answer took, in tokens and seconds.
+
+    `thinking` and `answer` are the tokens of the completion that is returned, of which `injected` were put in.
+    The others are generated tokens of which nothing is left in it: `probe` (trial answers), `rejected`
+    (branches and words dropped), `scorer`, `router` (what a router generated or read beyond the prompt) and
+    `second_model`. `seconds` run from the start of the batch until the answer was there, `router_seconds` are
+    those of them that routing took.
+    """
+
+    prompt: int
+    thinking: int
+    answer: int
+    injected: int
+    finish: FinishReason
+    budget_kept: bool
+    seconds: float
+    probe: int = 0
+    rejected: int = 0
+    scorer: int = 0
+    router: int = 0
+    second_model: int = 0
+    router_seconds: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """All tokens spent after the prompt."""
+        spent = (self.thinking, self.answer, self.probe, self.rejected, self.scorer, self.router)
+        return sum(spent) + self.second_model
+
+    def to_json(self) -> dict[str, object]:
+        """The ledger with its total, for machines."""
+        return {**asdict(self), "total": self.total}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One question answered: `completion` in full, and as text its thinking and what follows it.
+
+    `answer` is empty where a limit cut the completion within its thinking. `route` is what the strategy decided
+    for this question, where it decides (a router's class, the model that answered), with its `confidence`.
+    """
+
+    question: str
+    strategy: str
+    completion: TokenIds
+    text: str
+    thinking: str
+    answer: str
+    ledger: Ledger
+    route: str | None = None
+    confidence: float | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """The answer without its token ids, for machines."""
+        return {
+            "id": self.question,
+            "strategy": self.strategy,
+            "answer": self.answer,
+            "thinking": self.thinking,
+            "route": self.route,
+            "confidence": self.confidence,
+            "ledger": self.ledger.to_json(),
+        }

@@ -1,0 +1,210 @@
+"""The thinking budget of one completion, as a state machine over its tokens.
+
+`idle` until thinking begins, `counting` while it lasts, `forcing` while its end is put in, `done` after it; the
+states are those of llama.cpp's reasoning budget. Thinking that begins again counts on.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeAlias
+
+from pts.decoding.limits import Limits
+from pts.decoding.think_format import ThinkFormat
+from pts.errors import ConfigError
+from pts.records import TokenIds
+from pts.search.seeds import derive_seed
+
+Phase: TypeAlias = Literal["idle", "counting", "forcing", "done"]
+StopReason: TypeAlias = Literal["answer limit", "total limit", "pause"]
+
+
+class ThinkBudget:
+    """Keeps one completion within its limits (a `pts.policies.guide.Guide`).
+
+    `thinking` and `answer` count its tokens so far, `switches` its turns of thought; `stopped` says which limit
+    ended it. `opened`: the prompt ends within thinking. `listen`, where it is set, hears of every token.
+    Raises ConfigError where limits need thinking and `think` is None, or a minimum has no continuation.
+    """
+
+    steers = True
+
+    def __init__(
+        self,
+        limits: Limits,
+        think: ThinkFormat | None = None,
+        *,
+        opened: bool = False,
+        end_token_ids: Iterable[int] = (),
+        seed: int = 0,
+    ) -> None:
+        if think is None and limits.needs_thinking:
+            raise ConfigError("a limit on thinking needs think tags: the model has none that are known.")
+        if think is not None and limits.least_thinking > 0 and not think.continuations:
+            raise ConfigError("a minimum of thinking needs a continuation that the vocabulary can write.")
+        self.limits = limits
+        self.thinking = self.answer = self.switches = 0
+        self.stopped: StopReason | None = None
+        self.listen: Callable[[int], None] | None = None
+        self.phase: Phase = "counting" if opened else "idle"
+        self._think = think
+        self._ends = tuple(end_token_ids)
+        self._seed = seed
+        self._injected: list[int] = []
+        self._queue: list[int] = []
+        self._replacement: TokenIds | None = None
+        self._replaced = 0
+        self._tail: list[int] = []
+        if think is not None and limits.thinking == 0:
+            self.phase, self._queue = "forcing", list(think.empty)
+
+    @property
+    def total(self) -> int:
+        """Tokens so far."""
+        return self.thinking + self.answer
+
+    @property
+    def injected(self) -> TokenIds:
+        """Positions, from 0, of the tokens that were put in."""
+        return tuple(self._injected)
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether the next token is not the model's alone to choose."""
+        return bool(self._queue) or self._too_soon
+
+    @property
+    def _too_soon(self) -> bool:
+        return self.phase == "counting" and self.thinking < self.limits.least_thinking
+
+    def adjust(self, logits: Any) -> None:
+        """Force the next token of a sequence, or give the place of an end that is too soon to a continuation.
+
+        The continuation takes the end's logit where that is the higher: it is drawn where the end would have
+        been, whatever the sampler. Of an end of several tokens only the last is replaced, since those before
+        may begin something else.
+        """
+        if self._queue:
+            logits[self._queue[0]] = logits.max() + 1e4
+            return
+        assert self._think is not None
+        replacement = self._continuation()
+        first = replacement[0]
+        ends = list(self._ends)
+        if self._ends_with(self._think.end[:-1]):
+            ends.append(self._think.end[-1])
+        own, best = float(logits[first]), max(float(logits[end]) for end in ends) if ends else -float("inf")
+        for end in ends:
+            logits[end] = -float("inf")
+        logits[first] = max(own, best)
+        self._replacement = replacement if best > own else None
+
+    def advance(self, token: int) -> bool:
+        """Count a token, forced or drawn; True where a limit ends the completion with it."""
+        position = self.total
+        if self._queue and token == self._queue[0]:
+            self._queue.pop(0)
+            self._injected.append(position)
+        elif self._replacement is not None and token == self._replacement[0]:
+            self._queue = list(self._replacement[1:])
+            self._injected.append(position)
+            self._replaced += 1
+        self._replacement = None
+        self._tail.append(token)
+        self._count()
+        self._stop(token)
+        if self.listen is not None:
+            self.listen(token)
+        return self.stopped is not None
+
+    def fork(self) -> ThinkBudget:
+        """A copy that goes its own way."""
+        other = copy.copy(self)
+        other._injected, other._queue, other._tail = list(self._injected), list(self._queue), list(self._tail)
+        return other
+
+    def continued(self, limits: Limits) -> ThinkBudget:
+        """The same completion at the same token under other limits, no longer stopped."""
+        other = self.fork()
+        other.limits, other.stopped = limits, None
+        other._hold()
+        return other
+
+    def end_thinking(self) -> ThinkBudget:
+        """The same completion with its thinking closed by force from here on, where it is open."""
+        other = self.fork()
+        other.stopped = None
+        if other.phase in ("counting", "forcing"):
+            other._force_end()
+        return other
+
+    def _count(self) -> None:
+        """Count the token last written and move between phases."""
+        think = self._think
+        if self.phase in ("counting", "forcing"):
+            self.thinking += 1
+        else:
+            self.answer += 1
+        if think is None:
+            return
+        if self.phase in ("idle", "done"):
+            if self._ends_with(think.start):
+                self.phase = "counting"
+                self.thinking += len(think.start)
+                self.answer -= len(think.start)
+                self._hold()
+        elif self._ends_with(think.end):
+            self.phase = "done"
+        else:
+            self._turn(think)
+            self._hold()
+
+    def _turn(self, think: ThinkFormat) -> None:
+        """Notice that a thought turned."""
+        if any(self._ends_with(switch) for switch in think.switches):
+            self.switches += 1
+            if self.limits.switches is not None and self.switches > self.limits.switches:
+                self._force_end()
+
+    def _hold(self) -> None:
+        """Begin to force the end where the thinking has just room for it."""
+        limit = self.limits.thinking
+        if limit is None or self._think is None or self.phase != "counting":
+            return
+        if self.thinking + len(self._rest_of_end()) >= limit:
+            self._force_end()
+
+    def _force_end(self) -> None:
+        self.phase, self._queue = "forcing", list(self._rest_of_end())
+
+    def _rest_of_end(self) -> TokenIds:
+        """What is still to be written of the end sequence, given what has been."""
+        assert self._think is not None
+        end = self._think.end
+        begun = next((size for size in range(len(end) - 1, 0, -1) if self._ends_with(end[:size])), 0)
+        return end[begun:]
+
+    def _stop(self, token: int) -> None:
+        limits = self.limits
+        if token in self._ends:
+            return
+        if limits.answer is not None and self.phase == "done" and self.answer >= limits.answer:
+            self.stopped = "answer limit"
+        elif limits.total is not None and self.total >= limits.total:
+            self.stopped = "total limit"
+        elif limits.pause and self.phase == "counting" and not self._queue and self._turned():
+            self.stopped = "pause"
+
+    def _turned(self) -> bool:
+        assert self._think is not None
+        return any(self._ends_with(switch) for switch in self._think.switches)
+
+    def _ends_with(self, sequence: TokenIds) -> bool:
+        return not sequence or tuple(self._tail[-len(sequence) :]) == sequence
+
+    def _continuation(self) -> TokenIds:
+        """The continuation of the next end that is replaced, drawn by the seed."""
+        assert self._think is not None
+        choices = self._think.continuations
+        return choices[derive_seed(self._seed, "continuation", str(self._replaced)) % len(choices)]

@@ -1,0 +1,74 @@
+"""Budgets of a completion: how long it may think, answer and be in all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TypeAlias
+
+from pts.errors import ConfigError
+
+Amount: TypeAlias = int | float
+"""Tokens where it is an int, a share of the total where it is a float (0.4 is 40%)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one completion, in tokens; None is no limit.
+
+    `thinking` counts everything from the start sequence (or the prompt that opened it) to the end sequence,
+    both included; 0 is no thinking at all. Before `least_thinking` tokens an end of thinking is replaced by a
+    continuation. `answer` counts what follows, `total` everything. `switches` is how many times a thought may
+    turn before its end is forced; with `pause` the completion stops where a thought turns.
+    """
+
+    thinking: int | None = None
+    least_thinking: int = 0
+    answer: int | None = None
+    total: int | None = None
+    switches: int | None = None
+    pause: bool = False
+
+    @property
+    def needs_thinking(self) -> bool:
+        """Whether they mean anything only to a model that thinks."""
+        return self.thinking is not None or self.least_thinking > 0 or self.switches is not None or self.pause
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits as a user gives them: absolute, or as shares of the total. Fields are those of `Limits`."""
+
+    thinking: Amount | None = None
+    least_thinking: Amount = 0
+    answer: Amount | None = None
+    switches: int | None = None
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value, name = getattr(self, entry.name), entry.name.replace("_", " ")
+            if value is not None and value < 0:
+                raise ConfigError(f"the limit {name} is {value}; it cannot be below 0.")
+            if isinstance(value, float) and value > 1:
+                raise ConfigError(
+                    f"the limit {name} is {value:g} of the total; give a share from 0 to 1, or whole tokens."
+                )
+
+    def limits(self, total: int, end_length: int) -> Limits:
+        """The limits in tokens of a completion of `total` tokens, whose end of thinking takes `end_length`.
+
+        Raises ConfigError for a limit on thinking that the end sequence alone would pass (0 is no thinking),
+        and for a minimum above the limit.
+        """
+        thinking, least = _tokens(self.thinking, total), _tokens(self.least_thinking, total) or 0
+        if thinking and thinking < end_length:
+            raise ConfigError(
+                f"a thinking budget of {thinking} tokens is below the {end_length} that end thinking: give at "
+                f"least {end_length}, or 0 for none."
+            )
+        if thinking is not None and least > thinking:
+            raise ConfigError(f"at least {least} tokens of thinking are more than the limit of {thinking}.")
+        return Limits(thinking, least, _tokens(self.answer, total), total, self.switches)
+
+
+def _tokens(amount: Amount | None, total: int) -> int | None:
+    return int(amount * total) if isinstance(amount, float) else amount

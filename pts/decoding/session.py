@@ -1,0 +1,198 @@
+"""A model ready to answer: what every strategy builds on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias, cast
+
+from pts.decoding.answers import Answer, FinishReason, Ledger
+from pts.decoding.budget import ThinkBudget
+from pts.decoding.limits import Budget, Limits
+from pts.decoding.think_format import ThinkFormat
+from pts.errors import ConfigError
+from pts.models.prompt import PromptFormat, encode_messages, encode_prompt
+from pts.policies.transformers import TransformersPolicy
+from pts.records import RolloutRequest, Sampling, TokenIds
+
+Prompt: TypeAlias = str | Sequence[Mapping[str, str]]
+"""A question as text, or a conversation of messages with role and content."""
+Listener: TypeAlias = Callable[[int, int], None]
+"""Hears of every token as it is written: the question's index, and the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt to be answered, with the seed of its random draws.
+
+    `variant` says which of the steerings that the session was opened with is on; 0 is the model as it is.
+    """
+
+    id: str
+    prompt: Prompt
+    seed: int = 0
+    variant: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One completion asked for, of the question at index `question` of the batch.
+
+    With `prefix` and `budget` it goes on from there: `budget` has counted the prefix.
+    """
+
+    question: int
+    prompt: TokenIds
+    limits: Limits
+    seed: int
+    variant: int = 0
+    prefix: TokenIds = ()
+    budget: ThinkBudget | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Draft:
+    """A completion as it stopped, prefix included.
+
+    `probs` has the policy's probability of each token after the prefix, nan for those put in. `stop` is
+    "pause" where the limits asked for that.
+    """
+
+    ask: Ask
+    completion: TokenIds
+    probs: tuple[float, ...]
+    budget: ThinkBudget
+    stop: FinishReason | str
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens written after the prefix."""
+        return len(self.completion) - len(self.ask.prefix)
+
+
+@dataclass(slots=True)
+class Session:
+    """A policy with its prompt and think format. `listen` hears of the tokens of completions with a budget."""
+
+    policy: TransformersPolicy
+    think: ThinkFormat | None
+    listen: Listener | None = None
+    _started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def sampling(self) -> Sampling:
+        """The sampler, with the total limit of every completion."""
+        return self.policy.sampling
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the batch began."""
+        return time.perf_counter() - self._started
+
+    def begin(self) -> None:
+        """Start the clock of a batch."""
+        self._started = time.perf_counter()
+
+    def encode(self, prompt: Prompt, fmt: PromptFormat | None = None) -> TokenIds:
+        """Ids of a prompt in the session's format, or another.
+
+        Raises ConfigError for an empty prompt or one too long for the model with its budget, ModelError where
+        the format does not fit the model.
+        """
+        fmt = self.policy.prompt_format if fmt is None else fmt
+        tokenizer = self.policy.loaded.tokenizer
+        if isinstance(prompt, str):
+            if not prompt.strip():
+                raise ConfigError("the prompt is empty: give a question.")
+            ids = encode_prompt(tokenizer, prompt, fmt)
+        else:
+            ids = encode_messages(tokenizer, prompt, fmt)
+        self.policy.check_length(len(ids))
+        return ids
+
+    def limits(self, budget: Budget) -> Limits:
+        """A budget in tokens of this session. Raises ConfigError for one that cannot be kept."""
+        end = 0 if self.think is None else len(self.think.end)
+        return budget.limits(self.sampling.budget, end)
+
+    def complete(self, asks: Sequence[Ask]) -> Iterator[Draft]:
+        """The completions asked for, as they are done."""
+        requests = [
+            RolloutRequest(
+                ask.prompt,
+                ask.prefix,
+                seed=ask.seed,
+                variant=ask.variant,
+                guide=partial(self._guide, ask),
+            )
+            for ask in asks
+        ]
+        by_request = {id(request): ask for request, ask in zip(requests, asks, strict=True)}
+        for finished in self.policy.finished(requests):
+            rollout = finished.rollout
+            ask = by_request[id(rollout.request)]
+            budget = cast(ThinkBudget, finished.guide) if finished.guide else self._guide(ask)
+            stop = "end" if rollout.finish == "end" else budget.stopped or "total limit"
+            yield Draft(ask, rollout.completion, finished.new_probs, budget, stop)
+
+    def answer(
+        self, question: Question, draft: Draft, strategy: str, limits: Limits | None = None, **more: Any
+    ) -> Answer:
+        """A draft as the answer to a question; `more` are further fields of the answer and its ledger.
+
+        The budget was kept where thinking, answer and total are within the limits (by default the draft's).
+        """
+        asked = draft.ask.limits if limits is None else limits
+        budget, completion = draft.budget, draft.completion
+        opened = self.think is not None and self.think.is_open(draft.ask.prompt)
+        thinking, answer = ((), completion) if self.think is None else self.think.split(completion, opened)
+        named = {name: more.pop(name) for name in ("route", "confidence") if name in more}
+        kept = all(
+            limit is None or limit == 0 or used <= limit
+            for used, limit in (
+                (budget.thinking, asked.thinking),
+                (budget.answer, asked.answer),
+                (budget.total, asked.total),
+            )
+        )
+        ledger = Ledger(
+            prompt=len(draft.ask.prompt),
+            thinking=budget.thinking,
+            answer=budget.answer,
+            injected=len(budget.injected),
+            finish=cast(FinishReason, draft.stop),
+            budget_kept=kept,
+            seconds=self.seconds,
+            **more,
+        )
+        decode = self.policy.decode
+        return Answer(
+            question.id,
+            strategy,
+            completion,
+            decode(completion) if completion else "",
+            decode(thinking) if thinking else "",
+            decode(answer).strip() if answer else "",
+            ledger,
+            **named,
+        )
+
+    def _guide(self, ask: Ask) -> ThinkBudget:
+        budget = ask.budget
+        if budget is None:
+            budget = ThinkBudget(
+                ask.limits,
+                self.think,
+                opened=self.think is not None and self.think.is_open(ask.prompt),
+                end_token_ids=self.policy.end_token_ids,
+                seed=ask.seed,
+            )
+            for token in ask.prefix:
+                budget.advance(token)
+        else:
+            budget = budget.continued(ask.limits)
+        if self.listen is not None:
+            budget.listen = partial(self.listen, ask.question)
+        return budget

@@ -1,0 +1,144 @@
+"""The bundled decoder: a model, a vector set and a strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from pts.decoding.answers import Answer
+from pts.decoding.parts import Parts
+from pts.decoding.registry import make_strategy
+from pts.decoding.session import Listener, Prompt, Question, Session
+from pts.decoding.strategies import Strategy
+from pts.decoding.think_format import ThinkFormat, find_think_format
+from pts.errors import ConfigError
+from pts.models.load import LoadedModel
+from pts.models.prompt import PromptFormat
+from pts.policies.transformers import TransformersPolicy
+from pts.records import Sampling
+from pts.search.seeds import derive_seed
+from pts.steering.hooks import Variant, interventions, steer
+from pts.steering.vector_algebra import require_fits
+from pts.steering.vector_set import VectorSet
+
+Strengths = Mapping[str, float]
+"""Patterns and how strongly each is on, in multiples of its calibrated strength; empty for none."""
+
+
+class SteeredDecoder:
+    """Answers prompts by a strategy, steered by a vector set where one is given.
+
+    `patterns` is what is on where a call does not say otherwise (by default the set's first pattern at 1.0).
+    `batch_rows` bounds the rows of a batch. No hook is on the model between calls. Raises VectorError where the
+    vectors are another model's (`same_shape` accepts a fine-tune), ConfigError for an unknown strategy or
+    pattern, or one that does not fit the model.
+
+        decoder = SteeredDecoder(load_model(ModelOptions(spec="demo")), load_vectors("demo"), "budget:32")
+        for answer in decoder.generate(["What is 27 + 8 - 9 ?"]):
+            print(answer.answer, answer.ledger.total)
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        vectors: VectorSet | None = None,
+        strategy: str | Strategy = "full",
+        *,
+        sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
+        prompt_format: PromptFormat = PromptFormat(),  # noqa: B008 (frozen)
+        patterns: Strengths | None = None,
+        think: ThinkFormat | None = None,
+        parts: Parts = Parts(),  # noqa: B008 (frozen)
+        batch_rows: int | None = None,
+        layers_path: str | None = None,
+        same_shape: bool = False,
+    ) -> None:
+        if vectors is not None:
+            require_fits(vectors, model, same_shape=same_shape)
+        elif patterns:
+            raise ConfigError(f"patterns ({', '.join(patterns)}) are a vector set's: give one.")
+        self.model = model
+        self.vectors = vectors
+        self.strategy = make_strategy(strategy, parts) if isinstance(strategy, str) else strategy
+        self.think = find_think_format(model.tokenizer, prompt_format) if think is None else think
+        self._sampling = sampling
+        self._prompt_format = prompt_format
+        self._batch_rows = batch_rows
+        self._layers_path = layers_path
+        self._steering: Variant = () if vectors is None else interventions(vectors, patterns)
+        with self.session([]) as session:
+            self.strategy.check(session)
+
+    @contextmanager
+    def session(self, variants: Sequence[Variant], listen: Listener | None = None) -> Iterator[Session]:
+        """A session whose questions may name `variants`, from 1; the hooks are gone when it ends."""
+        if not variants:
+            yield self._session(TransformersPolicy(self.model, self._sampling, self._prompt_format), listen)
+            return
+        with steer(self.model.model, variants, engine_driven=True, layers_path=self._layers_path) as steering:
+            policy = TransformersPolicy(
+                self.model, self._sampling, self._prompt_format, batch_rows=self._batch_rows, steering=steering
+            )
+            yield self._session(policy, listen)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        seed: int = 0,
+        patterns: Sequence[Strengths | None] | None = None,
+        listen: Listener | None = None,
+    ) -> list[Answer]:
+        """The answers to prompts, in their order.
+
+        `patterns` says for each prompt what is on ({} for nothing, None for the decoder's own); all of them
+        share one batch. `listen` hears of each token as it is written. Each prompt's draws depend on `seed` and
+        its place alone. Raises ConfigError for an empty prompt or one that is too long.
+        """
+        found = dict(self.stream(prompts, seed=seed, patterns=patterns, listen=listen))
+        return [found[index] for index in range(len(prompts))]
+
+    def stream(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        seed: int = 0,
+        patterns: Sequence[Strengths | None] | None = None,
+        listen: Listener | None = None,
+    ) -> Iterator[tuple[int, Answer]]:
+        """The same as they are done, each with its prompt's index."""
+        chosen = [None] * len(prompts) if patterns is None else list(patterns)
+        if len(chosen) != len(prompts):
+            raise ConfigError(f"patterns are given for {len(chosen)} prompts; there are {len(prompts)}.")
+        variants, places = self._variants(chosen)
+        questions = [
+            Question(str(index), prompt, seed=derive_seed(seed, "decode", index), variant=place)
+            for index, (prompt, place) in enumerate(zip(prompts, places, strict=True))
+        ]
+        with self.session(variants, listen) as session:
+            session.begin()
+            yield from self.strategy.answers(session, questions)
+
+    def _session(self, policy: TransformersPolicy, listen: Listener | None) -> Session:
+        return Session(policy, self.think, listen)
+
+    def _variants(self, chosen: Sequence[Strengths | None]) -> tuple[list[Variant], list[int]]:
+        """The distinct steerings that are wanted, and each prompt's: its place among them from 1, or 0."""
+        variants: list[Variant] = []
+        by_key: dict[object, int] = {}
+        places = []
+        for strengths in chosen:
+            key = None if strengths is None else tuple(strengths.items())
+            if key not in by_key:
+                variant = self._steering if strengths is None else self._named(strengths)
+                variants += [variant] if variant else []
+                by_key[key] = len(variants) if variant else 0
+            places.append(by_key[key])
+        return variants, places
+
+    def _named(self, strengths: Strengths) -> Variant:
+        if not strengths:
+            return ()
+        if self.vectors is None:
+            raise ConfigError(f"patterns ({', '.join(strengths)}) are a vector set's: give one.")
+        return interventions(self.vectors, strengths)

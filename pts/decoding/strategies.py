@@ -1,0 +1,73 @@
+"""Strategies: how a model's tokens are spent on a question. Each is a small preset over the same parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pts.decoding.answers import Answer
+from pts.decoding.limits import Budget
+from pts.decoding.session import Ask, Question, Session
+from pts.errors import ConfigError
+from pts.models.prompt import PromptFormat
+
+
+class Strategy(Protocol):
+    """A way to answer. `name` is as the user gave it, such as budget:64."""
+
+    @property
+    def name(self) -> str:
+        """Its name with its argument."""
+
+    def check(self, session: Session) -> None:
+        """Raise ConfigError or ModelError where the strategy does not fit the session's model."""
+
+    def answers(self, session: Session, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+        """Each question's index and answer, as they are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """One completion under one budget; `suffix` is an instruction put after the question."""
+
+    name: str
+    budget: Budget = Budget()  # noqa: RUF009 (frozen)
+    suffix: str | None = None
+
+    def check(self, session: Session) -> None:
+        """Raise ConfigError for a budget that cannot be kept, or one that needs a model that thinks."""
+        require_thinking(self.name, session, self.budget)
+        session.limits(self.budget)
+
+    def answers(self, session: Session, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+        """One completion a question, all in one batch."""
+        limits = session.limits(self.budget)
+        fmt = with_suffix(session, self.suffix)
+        asks = [
+            Ask(index, session.encode(question.prompt, fmt), limits, question.seed, question.variant)
+            for index, question in enumerate(questions)
+        ]
+        for draft in session.complete(asks):
+            index = draft.ask.question
+            yield index, session.answer(questions[index], draft, self.name)
+
+
+def require_thinking(name: str, session: Session, budget: Budget) -> None:
+    """Raise ConfigError where a budget needs think tags and the model has none, or cannot be extended."""
+    limits = session.limits(budget)
+    if session.think is None and limits.needs_thinking:
+        raise ConfigError(
+            f"strategy {name} needs a model that thinks, and this one has no think tags that are known: name "
+            "them by --think-start and --think-end, or choose full."
+        )
+    if session.think is not None and limits.least_thinking and not session.think.continuations:
+        raise ConfigError(f"strategy {name} needs a word to go on with: name one by --continuation.")
+
+
+def with_suffix(session: Session, suffix: str | None) -> PromptFormat | None:
+    """The session's prompt format with one more instruction after the question; None where there is none."""
+    if suffix is None:
+        return None
+    fmt = session.policy.prompt_format
+    return replace(fmt, suffix=suffix if fmt.suffix is None else f"{fmt.suffix}\n{suffix}")

@@ -1,0 +1,133 @@
+"""How a model's thinking begins, ends and turns, as token sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pts.errors import ConfigError, ModelError
+from pts.models.prompt import PromptFormat, encode_prompt, has_thinking_modes
+from pts.models.thinking import ThinkTags, find_think_tags, require_think_tags
+from pts.records import TokenIds
+
+CONTINUATIONS = ("Wait",)
+"""What replaces an end of thinking that comes too soon (Muennighoff et al., s1, 2025)."""
+SWITCHES = ("Wait", "Alternatively", "However", "Additionally")
+"""Openings of a sentence at which a thought is taken to turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkFormat:
+    """The token sequences between which a model thinks.
+
+    `empty` is what stands for no thinking after a prompt: the chat template's own way where it has one.
+    `continuations` may replace an end of thinking, one chosen at random; a thought turns
+    where one of `switches` is written.
+    """
+
+    start: TokenIds
+    end: TokenIds
+    empty: TokenIds
+    continuations: tuple[TokenIds, ...]
+    switches: tuple[TokenIds, ...]
+
+    def is_open(self, prompt: TokenIds) -> bool:
+        """Whether a prompt ends within thinking: its last start sequence has no end after it."""
+        return _last(prompt, self.start) > _last(prompt, self.end)
+
+    def split(self, completion: TokenIds, opened: bool) -> tuple[TokenIds, TokenIds]:
+        """A completion's thinking, tags and what stands before it included, and its answer.
+
+        A completion that never closes its thinking has no answer; one that never opens it is all answer.
+        """
+        closed = _last(completion, self.end)
+        if closed >= 0:
+            cut = closed + len(self.end)
+            return completion[:cut], completion[cut:]
+        if opened or _last(completion, self.start) >= 0:
+            return completion, ()
+        return (), completion
+
+
+def think_format(
+    tokenizer: Any,
+    tags: ThinkTags,
+    prompt_format: PromptFormat,
+    continuations: Sequence[str] | None = None,
+    switches: Sequence[str] | None = None,
+) -> ThinkFormat:
+    """The think tags with all that a budget needs.
+
+    By default `CONTINUATIONS` and `SWITCHES`, as far as the vocabulary can write them. Raises ConfigError for
+    words given that it cannot.
+    """
+    follow = [_written(tokenizer, word) for word in (CONTINUATIONS if continuations is None else continuations)]
+    turns = [_written(tokenizer, form) for word in (switches or SWITCHES) for form in (word, f" {word}")]
+    for kind, given, found in (
+        ("continuation", continuations or (), follow),
+        ("thought switch", switches or (), turns[::2]),
+    ):
+        for word, ids in zip(given, found, strict=False):
+            if ids is None:
+                raise ConfigError(f"the {kind} {word!r} cannot be written with the model's vocabulary.")
+    return ThinkFormat(
+        tags.start_ids,
+        tags.end_ids,
+        _empty(tokenizer, tags, prompt_format),
+        tuple(ids for ids in follow if ids is not None),
+        tuple(dict.fromkeys(ids for ids in turns if ids is not None)),
+    )
+
+
+def find_think_format(
+    tokenizer: Any,
+    prompt_format: PromptFormat,
+    start: str | None = None,
+    end: str | None = None,
+    continuations: Sequence[str] | None = None,
+    switches: Sequence[str] | None = None,
+    required_by: str | None = None,
+) -> ThinkFormat | None:
+    """The model's think format, or that of the tags named; None where the model does not think.
+
+    Raises ModelError, where `required_by` names what needs thinking, for a model that has none, and for named
+    tags that the model does not know.
+    """
+    named = start is not None or end is not None
+    if required_by is None and not named:
+        tags = find_think_tags(tokenizer)
+    else:
+        try:
+            tags = require_think_tags(tokenizer, start, end)
+        except ModelError as error:
+            if named or required_by is None:
+                raise
+            raise ModelError(f"{required_by} needs a model that thinks: {error}") from error
+    return None if tags is None else think_format(tokenizer, tags, prompt_format, continuations, switches)
+
+
+def _empty(tokenizer: Any, tags: ThinkTags, prompt_format: PromptFormat) -> TokenIds:
+    """What the chat template adds to a prompt for no thinking; else the tags that the prompt lacks."""
+    plain = replace(prompt_format, thinking=None)
+    if plain.chat_template and not getattr(tokenizer, "chat_template", None):
+        return tags.start_ids + tags.end_ids
+    asked = encode_prompt(tokenizer, "?", plain)
+    if plain.chat_template and has_thinking_modes(tokenizer, "?", plain):
+        refused = encode_prompt(tokenizer, "?", replace(plain, thinking=False))
+        if refused[: len(asked)] == asked and len(refused) > len(asked):
+            return refused[len(asked) :]
+    opened = _last(asked, tags.start_ids) > _last(asked, tags.end_ids)
+    return tags.end_ids if opened else tags.start_ids + tags.end_ids
+
+
+def _written(tokenizer: Any, word: str) -> TokenIds | None:
+    """A word's ids, None where the vocabulary cannot write it."""
+    ids = tuple(tokenizer.encode(word, add_special_tokens=False))
+    return None if not ids or tokenizer.unk_token_id in ids else ids
+
+
+def _last(ids: TokenIds, sequence: TokenIds) -> int:
+    """Where a sequence last begins in `ids`, −1 where it does not."""
+    size = len(sequence)
+    return next((at for at in range(len(ids) - size, -1, -1) if ids[at : at + size] == sequence), -1)

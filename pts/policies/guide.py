@@ -1,0 +1,51 @@
+"""What besides the model decides how a completion goes on: steering, budgets, forced tokens, early ends."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pts.records import TokenIds
+
+
+class PassSteering(Protocol):
+    """What makes the variants of requests differ: told of each forward pass before it is made.
+
+    A pass that it is not told of is the model's own (`pts.steering.hooks.steer` gives one).
+    """
+
+    def begin_step(self, variants: npt.NDArray[np.int64], tokens: npt.NDArray[np.int64]) -> None:
+        """The next pass reads one token [rows] a row, by these variants [rows] (0: the model as it is)."""
+
+    def begin_pass(self, variants: Any, tokens: Any, where: Any = None) -> None:
+        """The next pass reads `tokens` [rows, n], a tensor; `where` [rows, n] says which may be steered."""
+
+
+class Guide(Protocol):
+    """Follows one completion token by token; the engine asks it before every draw and tells it what came.
+
+    `injected` are the positions of the completion's tokens that the model did not choose.
+    """
+
+    @property
+    def injected(self) -> TokenIds:
+        """Positions in the completion, from 0, of tokens that were put there."""
+
+    @property
+    def steers(self) -> bool:
+        """Whether the request's steering is on for the pass that reads the last token."""
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether `adjust` would change anything now: most steps it would not."""
+
+    def adjust(self, logits: Any) -> None:
+        """Change the next token's logits [vocabulary], a tensor, in place, before any truncation."""
+
+    def advance(self, token: int) -> bool:
+        """Hear of the next token, drawn or forced; True where the completion must end with it."""
+
+    def fork(self) -> Guide:
+        """A copy, for a completion that goes another way from here."""
