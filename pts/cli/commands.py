@@ -17,6 +17,7 @@ _COMMANDS = {
         "Make steering vectors of a run's pivotal tokens and measure what they do.",
     ),
     "vectors": ("pts.cli.vectors", "vectors_command", "Look at vector sets."),
+    "decode": ("pts.cli.decode", "decode_command", "Answer questions, steered and under a budget."),
     "export": ("pts.cli.export", "export_command", "Write vectors or pairs in another program's format."),
     "run": ("pts.cli.run", "run_command", "Run the stages of a recipe."),
     "push-to-hub": (

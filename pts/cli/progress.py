@@ -70,6 +70,37 @@ def token_progress(quiet: bool) -> Iterator[Callable[[str, int], None]]:
         )
 
 
+@contextmanager
+def answer_progress(quiet: bool, total: int) -> Iterator[Callable[[int, int], None]]:
+    """What to hand to a stage that reports answers and the tokens that they took."""
+    console = Console(stderr=True)
+    began = shown = time.monotonic()
+    answers = tokens = 0
+
+    def line() -> str:
+        seconds = max(1e-9, time.monotonic() - began)
+        left = f", about {_duration(seconds / answers * (total - answers))} left" if answers else ""
+        return f"{answers:,} of {total:,} answers, {tokens:,} tokens, {tokens / seconds:,.0f} tokens/s{left}"
+
+    def observe(more: int, spent: int, show: Callable[[str], None], every: float) -> None:
+        nonlocal answers, tokens, shown
+        stop_if_asked()
+        answers, tokens = answers + more, tokens + spent
+        if time.monotonic() - shown >= every:
+            shown = time.monotonic()
+            show(line())
+
+    if quiet:
+        yield lambda _answers, _tokens: stop_if_asked()
+    elif console.is_terminal:
+        with Live(Text("reading model and questions"), console=console, transient=True) as live:
+            yield lambda more, spent: observe(more, spent, lambda text: live.update(Text(text)), 0.2)
+    else:
+        yield lambda more, spent: observe(
+            more, spent, lambda text: print("pts:", text, file=sys.stderr), PLAIN_EVERY
+        )
+
+
 class _Pace:
     """When the first round was over, and when a line was last shown."""
 

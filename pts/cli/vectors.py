@@ -10,8 +10,8 @@ import click
 
 from pts.cli.logs import log_to_stderr
 from pts.cli.output import print_report
+from pts.cli.patterns import strengths
 from pts.cli.progress import token_progress
-from pts.errors import ConfigError
 
 
 @click.group("vectors")
@@ -52,19 +52,10 @@ def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any)
     from pts.stages.measure import MeasureRun, measure_set
 
     log_to_stderr(0, quiet)
-    strengths = dict(_strength(entry) for entry in patterns) or None
+    factors = dict(strengths(patterns)) or None
     with token_progress(quiet) as observe:
-        measured = measure_set(MeasureRun(vectors, strengths, **inputs), observe)
+        measured = measure_set(MeasureRun(vectors, factors, **inputs), observe)
     print_report(measured_report(measured))
-
-
-def _strength(entry: str) -> tuple[str, float]:
-    """A pattern with its factor, 1.0 where none is given."""
-    name, _, factor = entry.partition("=")
-    try:
-        return name, float(factor) if factor else 1.0
-    except ValueError:
-        raise ConfigError(f"--pattern {entry}: {factor!r} is no number; give NAME or NAME=1.5.") from None
 
 
 @vectors_command.command("compare")

@@ -53,6 +53,11 @@ class Budget:
                     f"the limit {name} is {value:g} of the total; give a share from 0 to 1, or whole tokens."
                 )
 
+    def within(self, other: Budget) -> Budget:
+        """This budget, with the other's limits where it has none of its own."""
+        given = {entry.name: getattr(self, entry.name) or getattr(other, entry.name) for entry in fields(self)}
+        return Budget(**{**given, **({"thinking": 0, "least_thinking": 0} if self.thinking == 0 else {})})
+
     def limits(self, total: int, end_length: int) -> Limits:
         """The limits in tokens of a completion of `total` tokens, whose end of thinking takes `end_length`.
 

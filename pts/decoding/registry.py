@@ -26,7 +26,7 @@ class Entry:
 
 
 def _plain(budget: Callable[[int], Budget]) -> Callable[[str, int, Parts], Strategy]:
-    return lambda name, number, _parts: Plain(name, budget(number))
+    return lambda name, number, parts: Plain(name, budget(number).within(parts.budget))
 
 
 STRATEGIES: Mapping[str, Entry] = {

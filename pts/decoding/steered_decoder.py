@@ -9,13 +9,13 @@ from pts.decoding.answers import Answer
 from pts.decoding.parts import Parts
 from pts.decoding.registry import make_strategy
 from pts.decoding.session import Listener, Prompt, Question, Session
-from pts.decoding.strategies import Strategy
+from pts.decoding.strategies import Plain, Strategy
 from pts.decoding.think_format import ThinkFormat, find_think_format
 from pts.errors import ConfigError
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.policies.transformers import TransformersPolicy
-from pts.records import Sampling
+from pts.records import Sampling, TokenIds
 from pts.search.seeds import derive_seed
 from pts.steering.hooks import Variant, interventions, steer
 from pts.steering.vector_algebra import require_fits
@@ -81,6 +81,17 @@ class SteeredDecoder:
             )
             yield self._session(policy, listen)
 
+    @property
+    def streams(self) -> bool:
+        """Whether an answer is written once, from first token to last, so that it can be read along."""
+        return isinstance(self.strategy, Plain)
+
+    def text(self, ids: TokenIds) -> str:
+        """Text of token ids, think tags included, the end token left out."""
+        written = [token for token in ids if token not in self.model.end_token_ids]
+        text: str = self.model.tokenizer.decode(written, clean_up_tokenization_spaces=False)
+        return text
+
     def generate(
         self,
         prompts: Sequence[Prompt],
@@ -105,15 +116,17 @@ class SteeredDecoder:
         seed: int = 0,
         patterns: Sequence[Strengths | None] | None = None,
         listen: Listener | None = None,
+        places: Sequence[int] | None = None,
     ) -> Iterator[tuple[int, Answer]]:
-        """The same as they are done, each with its prompt's index."""
+        """The same as they are done, each with its prompt's index. `places` are those that draws depend on."""
+        at = range(len(prompts)) if places is None else places
         chosen = [None] * len(prompts) if patterns is None else list(patterns)
         if len(chosen) != len(prompts):
             raise ConfigError(f"patterns are given for {len(chosen)} prompts; there are {len(prompts)}.")
-        variants, places = self._variants(chosen)
+        variants, steered = self._variants(chosen)
         questions = [
-            Question(str(index), prompt, seed=derive_seed(seed, "decode", index), variant=place)
-            for index, (prompt, place) in enumerate(zip(prompts, places, strict=True))
+            Question(str(index), prompt, seed=derive_seed(seed, "decode", at[index]), variant=place)
+            for index, (prompt, place) in enumerate(zip(prompts, steered, strict=True))
         ]
         with self.session(variants, listen) as session:
             session.begin()

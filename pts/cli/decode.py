@@ -1,0 +1,215 @@
+"""`pts decode`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pts.cli.interrupts import Stopped
+from pts.cli.logs import log_to_stderr
+from pts.cli.options import GroupedCommand, options_of
+from pts.cli.progress import answer_progress
+from pts.errors import ConfigError
+from pts.stages.decode import DecodeRun
+
+if TYPE_CHECKING:
+    from pts.decoding.answers import Answer
+    from pts.decoding.session import Listener
+    from pts.decoding.steered_decoder import SteeredDecoder
+
+SOME_BAD = 1
+"""Exit code where some lines of the input could not be answered."""
+
+_OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
+    "Model": [
+        (("model", "--model"), "Hub id, directory, .gguf file, or demo.  [default: the vectors' own]", {}),
+        (("revision", "--revision"), "Revision of a model from the hub.", {}),
+        (("adapter", "--adapter"), "PEFT adapter: directory or hub id.", {}),
+        (("device", "--device"), "auto, cpu, cuda, cuda:1, mps.", {}),
+        (
+            ("dtype", "--dtype"),
+            "What the model computes in.",
+            {"type": click.Choice(["auto", "float32", "bfloat16", "float16"])},
+        ),
+        (("batch_size", "--batch-size"), "Most rows in a batch.  [default: by memory]", {"type": int}),
+        (
+            ("trust_remote_code", "--trust-remote-code"),
+            "Run code from the model's repository.",
+            {"is_flag": True},
+        ),
+    ],
+    "Steering": [
+        (("vectors", "--vectors"), "Vector set: directory, hub id, or demo.", {}),
+        (("vectors_revision", "--vectors-revision"), "Revision of a set from the hub.", {}),
+        (("same_shape", "--same-shape"), "Accept another model of the same shape.", {"is_flag": True}),
+        (("layers_path", "--layers-path"), "Module with the decoder blocks.  [default: found]", {}),
+    ],
+    "Budget": [
+        (("strategy", "--strategy"), "How tokens are spent (see --list-strategies).", {}),
+        (("budget", "--budget"), "New tokens in all.  [default: 512; 96 for demo]", {"type": int}),
+        (("thinking_budget", "--thinking-budget"), "Most thinking: tokens, or a share such as 0.4.", {}),
+        (("min_thinking", "--min-thinking"), "Least thinking: tokens, or a share.", {}),
+        (("answer_budget", "--answer-budget"), "Most answer: tokens, or a share.", {}),
+        (("max_switches", "--max-switches"), "Most turns of a thought.  [default: no limit]", {"type": int}),
+        (("think_start", "--think-start"), "Tag that opens thinking.  [default: detected]", {}),
+        (("think_end", "--think-end"), "Tag that closes thinking.  [default: detected]", {}),
+        (
+            ("continuations", "--continuation"),
+            "Word in place of an end that is too soon; may be repeated.  [default: Wait]",
+            {"multiple": True, "show_default": False},
+        ),
+        (
+            ("switches", "--switch"),
+            "Word at which a thought turns; may be repeated.  [default: Wait, Alternatively, ...]",
+            {"multiple": True, "show_default": False},
+        ),
+    ],
+    "Prompt": [
+        (("system_prompt", "--system-prompt"), "System prompt.", {}),
+        (
+            ("chat_template", "--chat-template/--no-chat-template"),
+            "Use the model's chat template, or plain text.",
+            {},
+        ),
+        (("suffix", "--suffix"), "Instruction on a line after the question.", {}),
+        (("thinking", "--thinking/--no-thinking"), "Ask the template for thinking, or none.", {}),
+    ],
+    "Sampler": [
+        (("temperature", "--temperature"), "Temperature; 0 is greedy.", {}),
+        (("top_p", "--top-p"), "Nucleus; 1 switches it off.", {}),
+        (("top_k", "--top-k"), "Most likely tokens kept; 0 switches it off.", {}),
+        (("min_p", "--min-p"), "Least probability relative to the likeliest; 0 switches it off.", {}),
+        (("seed", "--seed"), "Seed of every random draw.", {}),
+    ],
+}
+
+
+def _list_strategies(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if not asked:
+        return
+    from pts.decoding.registry import STRATEGIES
+
+    for name, entry in STRATEGIES.items():
+        shown = name if entry.argument is None else f"{name}:{entry.argument}"
+        click.echo(f"{shown:<12} {entry.summary} ({entry.source})")
+    context.exit()
+
+
+@click.command("decode", cls=GroupedCommand)
+@click.argument("prompt", required=False)
+@click.option(
+    "--input", "source", type=click.Path(path_type=Path), help="JSONL of questions, or of messages, to answer."
+)
+@click.option("--output", "target", type=click.Path(path_type=Path), help="JSONL of answers to write.")
+@click.option("--compare", is_flag=True, help="Unsteered and steered, side by side.")
+@click.option("--pattern", "named", multiple=True, metavar="NAME[=FACTOR]", help="Pattern, and how strongly.")
+@options_of(DecodeRun, _OPTIONS)
+@click.option("--json", "as_json", is_flag=True, help="Print answers with their ledgers as JSON.")
+@click.option("--quiet", is_flag=True, help="No progress and no warnings.")
+@click.option(
+    "--list-strategies", is_flag=True, is_eager=True, expose_value=False, callback=_list_strategies,
+    help="List the strategies and stop.",
+)  # fmt: skip
+def decode_command(
+    prompt: str | None,
+    source: Path | None,
+    target: Path | None,
+    compare: bool,
+    named: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    **inputs: Any,
+) -> int:
+    """Answer PROMPT, or the questions of a file, under a budget and steered by a vector set."""
+    from pts.cli.patterns import strengths
+    from pts.stages.decode import open_decoder
+
+    log_to_stderr(0, quiet)
+    _check(prompt, source, target, compare)
+    run = DecodeRun(patterns=strengths(named), **_with_vectors(inputs, compare))
+    if source is not None and target is not None:
+        return _answer_file(run, source, target, quiet)
+    assert prompt is not None
+    decoder = open_decoder(run)
+    answers = _answer(decoder, run.seed, prompt, compare, quiet or as_json)
+    if as_json:
+        shown = [answer.to_json() for answer in answers]
+        click.echo(json.dumps(shown if compare else shown[0], ensure_ascii=False))
+    return 0
+
+
+def _check(prompt: str | None, source: Path | None, target: Path | None, compare: bool) -> None:
+    if (prompt is None) == (source is None):
+        raise ConfigError("give a prompt, or a file of questions by --input; one of the two.")
+    if (source is None) != (target is None):
+        raise ConfigError("--input and --output go together: the questions' file, and where answers go.")
+    if compare and source is not None:
+        raise ConfigError("--compare is for one prompt; measure a file by pts eval.")
+    if target is not None and target.exists():
+        raise ConfigError(f"{target} exists: give another --output, or remove it.")
+
+
+def _with_vectors(inputs: dict[str, Any], compare: bool) -> dict[str, Any]:
+    """The demo's vectors for a comparison on the demo model that names none."""
+    if compare and inputs["vectors"] is None:
+        if inputs["model"] not in (None, "demo"):
+            raise ConfigError("--compare needs vectors: name a set by --vectors.")
+        return {**inputs, "vectors": "demo"}
+    return inputs
+
+
+def _answer(decoder: SteeredDecoder, seed: int, prompt: str, compare: bool, quiet: bool) -> list[Answer]:
+    """One answer, or the unsteered and the steered one, shown as they are written where that is possible."""
+    from pts.cli.streaming import ledger_line, side_by_side, streamed
+
+    titles = ("unsteered", "steered") if compare else (decoder.strategy.name,)
+
+    def ask(listen: Listener | None = None) -> list[Answer]:
+        found = dict(
+            decoder.stream(
+                [prompt] * len(titles),
+                seed=seed,
+                patterns=[{}, None] if compare else None,
+                listen=listen,
+                places=[0] * len(titles),
+            )
+        )
+        return [found[index] for index in range(len(titles))]
+
+    if quiet:
+        return ask()
+    if not decoder.streams or (compare and not sys.stdout.isatty()):
+        answers = ask()
+        for title, answer in zip(titles, answers, strict=True):
+            click.echo(f"{title}: {answer.text}" if compare else answer.text)
+    else:
+        show = side_by_side(decoder.text, titles) if compare else streamed(decoder.text)
+        with show as listen:
+            answers = ask(listen)
+    for title, answer in zip(titles, answers, strict=True):
+        click.echo(f"pts: {f'{title}, ' if compare else ''}{ledger_line(answer)}", err=True)
+    return answers
+
+
+def _answer_file(run: DecodeRun, source: Path, target: Path, quiet: bool) -> int:
+    """Answer a file; its bad lines are named on stderr."""
+    from pts.stages.decode import open_decoder
+    from pts.stages.decode_file import answer_file, read_questions
+
+    good, unread = read_questions(source)
+    try:
+        with answer_progress(quiet, len(good)) as observe:
+            bad = answer_file(run, open_decoder(run), source, target, observe)
+    except Stopped as stopped:
+        stopped.note = "the same command goes on with the answers that are left."
+        raise
+    for line in bad:
+        click.echo(f"pts: {source} line {line.number} was left out: {line.reason}", err=True)
+    if not quiet:
+        answered = len(good) + len(unread) - len(bad)
+        click.echo(f"pts: {answered} answers in {target}.", err=True)
+    return SOME_BAD if bad else 0

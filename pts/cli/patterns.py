@@ -1,0 +1,20 @@
+"""Patterns as they are named on the command line: NAME, or NAME=1.5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pts.errors import ConfigError
+
+
+def strengths(named: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """Each pattern with its factor, 1.0 where none is given. Raises ConfigError for one that is no number."""
+    return tuple(_strength(entry) for entry in named)
+
+
+def _strength(entry: str) -> tuple[str, float]:
+    name, _, factor = entry.partition("=")
+    try:
+        return name, float(factor) if factor else 1.0
+    except ValueError:
+        raise ConfigError(f"--pattern {entry}: {factor!r} is no number; give NAME or NAME=1.5.") from None

@@ -1,0 +1,182 @@
+"""Answering a file of questions: bad lines are named and left out, and a stopped run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pts.errors import DataError, PtsError, RunError
+from pts.runs.files import append_bytes, replace_text
+from pts.stages.decode import DecodeRun
+
+if TYPE_CHECKING:
+    from pts.decoding.session import Prompt
+    from pts.decoding.steered_decoder import SteeredDecoder
+
+PART_SUFFIX = ".part"
+QUESTION_FIELDS = ("question", "prompt", "query", "problem", "Question", "Problem")
+_NO_MATTER = ("device", "batch_size")
+"""Inputs that a run may go on without: the answers are the same."""
+_CHUNK = 256
+"""Questions given to the decoder at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A question of the file, with the number of its line from 1."""
+
+    number: int
+    id: str
+    prompt: Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that cannot be answered, and why."""
+
+    number: int
+    reason: str
+
+
+def read_questions(path: Path) -> tuple[list[Line], list[BadLine]]:
+    """The questions of a JSONL file, and the lines that are none.
+
+    A line is an object with `messages` or a question field, and maybe an `id` (else its number). Raises
+    DataError for a file that cannot be read or has no line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); convert it first.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    good: list[Line] = []
+    bad: list[BadLine] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            found = _parsed(number, line)
+            good.append(found) if isinstance(found, Line) else bad.append(found)
+    if not good and not bad:
+        raise DataError(f"{path} is empty; give a JSON object with a question on each line.")
+    return good, bad
+
+
+def answer_file(
+    run: DecodeRun,
+    decoder: SteeredDecoder,
+    source: Path,
+    target: Path,
+    observe: Callable[[int, int], None] | None = None,
+) -> list[BadLine]:
+    """Answer the questions of `source` into `target`, one JSON object a line, in their order.
+
+    Answers are kept beside the target until all are there: the same call after a stop goes on. `observe` hears
+    of answers and tokens. Returns the lines that could not be answered. Raises RunError where the target is
+    there already, or what was kept is of other questions or settings.
+    """
+    if target.exists():
+        raise RunError(f"{target} exists: give another --output, or remove it.")
+    lines, bad = read_questions(source)
+    fitting, unfit = _fitting(decoder, lines)
+    part = target.with_name(target.name + PART_SUFFIX)
+    settings = _settings(run, decoder, source)
+    done = _kept(part, settings, source)
+    if not part.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        append_bytes(part, _encoded({"settings": settings}))
+    if observe is not None and done:
+        observe(len(done), 0)
+    places = {line.number: place for place, line in enumerate(lines)}
+    todo = [line for line in fitting if line.number not in done]
+    for start in range(0, len(todo), _CHUNK):
+        chunk = todo[start : start + _CHUNK]
+        prompts, at = [line.prompt for line in chunk], [places[line.number] for line in chunk]
+        for index, answer in decoder.stream(prompts, seed=run.seed, places=at):
+            line = chunk[index]
+            done[line.number] = entry = {"line": line.number, **answer.to_json(), "id": line.id}
+            append_bytes(part, _encoded(entry))
+            if observe is not None:
+                observe(1, answer.ledger.total)
+    ordered = [done[line.number] for line in fitting]
+    replace_text(target, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in ordered))
+    part.unlink()
+    return sorted([*bad, *unfit], key=lambda line: line.number)
+
+
+def _fitting(decoder: SteeredDecoder, lines: Sequence[Line]) -> tuple[list[Line], list[BadLine]]:
+    """The questions that the model can take, and the others."""
+    good, bad = [], []
+    with decoder.session([]) as session:
+        for line in lines:
+            try:
+                session.encode(line.prompt)
+            except PtsError as error:
+                bad.append(BadLine(line.number, str(error)))
+            else:
+                good.append(line)
+    return good, bad
+
+
+def _parsed(number: int, text: str) -> Line | BadLine:
+    try:
+        row: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        return BadLine(number, f"not JSON ({error.msg})")
+    if not isinstance(row, dict):
+        return BadLine(number, "not a JSON object")
+    name = str(row.get("id", number))
+    messages = row.get("messages")
+    if messages is not None:
+        if _are_messages(messages):
+            return Line(number, name, messages)
+        return BadLine(number, "its messages are not a list of objects with role and content")
+    for field in QUESTION_FIELDS:
+        if isinstance(row.get(field), str):
+            return Line(number, name, row[field])
+    return BadLine(number, f"no question: it has neither messages nor {', '.join(QUESTION_FIELDS[:4])}")
+
+
+def _are_messages(messages: Any) -> bool:
+    return isinstance(messages, list) and all(
+        isinstance(message, dict) and isinstance(message.get("role"), str)
+        and isinstance(message.get("content"), str)
+        for message in messages
+    )  # fmt: skip
+
+
+def _settings(run: DecodeRun, decoder: SteeredDecoder, source: Path) -> dict[str, object]:
+    """What decides the answers: inputs, model, and the questions' bytes."""
+    inputs = {name: value for name, value in asdict(run).items() if name not in _NO_MATTER}
+    model = {"model_id": decoder.model.model_id, "model_revision": decoder.model.revision}
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    loaded: dict[str, object] = json.loads(json.dumps({**inputs, **model, "questions": digest}))
+    return loaded
+
+
+def _kept(part: Path, settings: Mapping[str, object], source: Path) -> dict[int, dict[str, object]]:
+    """The answers of a run that was stopped, by line; a half-written last line is dropped."""
+    if not part.exists():
+        return {}
+    *whole, half = part.read_bytes().split(b"\n")
+    try:
+        entries = [json.loads(line) for line in whole]
+        same = bool(entries) and entries[0]["settings"] == settings
+        kept = {int(entry["line"]): entry for entry in entries[1:]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{part} cannot be read ({error}): remove it to begin anew.") from error
+    if not same:
+        raise RunError(
+            f"{part} holds answers to other questions than {source.name}, or by other settings: give those "
+            "again, or remove it."
+        )
+    if half:
+        replace_text(part, b"".join(line + b"\n" for line in whole).decode())
+    return kept
+
+
+def _encoded(entry: Mapping[str, object]) -> bytes:
+    return json.dumps(entry, ensure_ascii=False).encode() + b"\n"

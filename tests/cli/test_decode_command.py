@@ -1,0 +1,192 @@
+"""`pts decode`: one prompt, a comparison, a file of questions; bad input; a run that was stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pts.cli import run
+
+QUESTION = "What is 27 + 8 - 9 ?"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def decode_json(capsys, *arguments):
+    assert run(("decode", "--json", *arguments)) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return json.loads(captured.out)
+
+
+def write_lines(path, *lines):
+    path.write_text("".join(line + "\n" for line in lines))
+    return str(path)
+
+
+def question_line(text, **more):
+    return json.dumps({"question": text, **more})
+
+
+def test_a_prompt_is_answered_and_its_text_is_what_the_ledger_counts(capsys):
+    assert run(("decode", QUESTION)) == 0
+    captured = capsys.readouterr()
+    found = decode_json(capsys, QUESTION)
+    assert captured.out == f"{found['thinking']} {found['answer']}\n"
+    ledger = found["ledger"]
+    assert ledger["thinking"] == len(found["thinking"].split())
+    assert ledger["answer"] == len(found["answer"].split()) + 1
+    assert ledger["total"] == ledger["thinking"] + ledger["answer"]
+    assert captured.err.startswith(
+        f"pts: full: {ledger['thinking']} thinking + {ledger['answer']} answer tokens"
+    )
+
+
+def test_a_comparison_is_the_model_as_it_is_beside_the_steered_one(capsys):
+    unsteered, steered = decode_json(capsys, "--compare", QUESTION)
+    assert unsteered["thinking"] == decode_json(capsys, QUESTION)["thinking"]
+    assert steered["thinking"] == decode_json(capsys, "--vectors", "demo", QUESTION)["thinking"]
+    assert steered["thinking"] != unsteered["thinking"]
+    still = decode_json(capsys, "--compare", "--vectors", "demo", "--pattern", "all=0", QUESTION)
+    assert still[0]["thinking"] == still[1]["thinking"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "thinking", "answer"),
+    [
+        (("--strategy", "nothink"), 1, 96),
+        (("--strategy", "budget:9"), 9, 96),
+        (("--thinking-budget", "0.1"), 9, 96),
+        (("--strategy", "nothink", "--answer-budget", "3"), 1, 3),
+        (("--max-switches", "0", "--switch", "First"), 96, 96),
+    ],
+)
+def test_budgets_are_kept(capsys, arguments, thinking, answer):
+    ledger = decode_json(capsys, *arguments, QUESTION)["ledger"]
+    assert ledger["thinking"] <= thinking
+    assert ledger["answer"] <= answer
+    assert ledger["budget_kept"]
+
+
+def test_the_least_thinking_is_reached_by_continuations(capsys):
+    found = decode_json(capsys, "--min-thinking", "70", QUESTION)
+    assert found["ledger"]["thinking"] >= 70
+    assert 1 <= found["ledger"]["injected"] <= found["thinking"].count("Wait")
+
+
+def test_every_strategy_is_listed_with_its_source(capsys):
+    assert run(("decode", "--list-strategies")) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert {"full", "nothink", "budget:N", "min:N"} <= {line.split()[0] for line in listed}
+    assert all(line.endswith(")") and "(" in line for line in listed)
+
+
+def test_the_bad_lines_of_a_file_are_named_and_the_others_answered(capsys, tmp_path):
+    long = "What is " + "1 + " * 300 + "1 ?"
+    source = write_lines(
+        tmp_path / "q.jsonl",
+        question_line("What is 2 + 5 ?"),
+        "not json",
+        json.dumps({"id": "z", "messages": [{"role": "user", "content": "What is 9 + 5 ?"}]}),
+        question_line("  "),
+        '{"x": 1}',
+        '{"messages": "hello"}',
+        question_line(long),
+        "",
+        question_line("What is 3 + 5 ?", id="last"),
+    )
+    assert run(("decode", "--input", source, "--output", "a.jsonl", "--quiet")) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" line ")[1].split()[0] for line in said] == ["2", "4", "5", "6", "7"]
+    for line, reason in zip(said, ("JSON", "empty", "no question", "messages", "exceed"), strict=True):
+        assert reason in line
+    answers = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [(answer["line"], answer["id"]) for answer in answers] == [(1, "1"), (3, "z"), (9, "last")]
+    assert all(answer["ledger"]["total"] > 0 for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "give a prompt"),
+        (("x", "--input", "q.jsonl", "--output", "o"), "one of the two"),
+        (("--input", "q.jsonl"), "--output"),
+        (("--input", "nowhere.jsonl", "--output", "o"), "nowhere.jsonl cannot be read"),
+        (("--input", "empty.jsonl", "--output", "o"), "empty"),
+        (("--input", "q.jsonl", "--output", "there.jsonl"), "there.jsonl exists"),
+        (("",), "the prompt is empty"),
+        (("1 " * 900,), "exceed the model's 512 positions"),
+        (("--strategy", "buget:12", "x"), "did you mean budget?"),
+        (("--strategy", "budget", "x"), "budget:64"),
+        (("--strategy", "budget:0", "x"), "above 0"),
+        (("--strategy", "full:3", "x"), "takes no number"),
+        (("--thinking-budget", "1.5", "x"), "1.5"),
+        (("--thinking-budget", "many", "x"), "many"),
+        (("--pattern", "all", "x"), "--vectors"),
+        (("--vectors", "demo", "--pattern", "nope", "x"), "nope"),
+        (("--vectors", "demo", "--pattern", "all=strong", "x"), "strong"),
+        (("--vectors", "nowhere", "x"), "nowhere"),
+        (("--compare", "--model", "./m", "x"), "--vectors"),
+        (("--batch-size", "0", "x"), "batch-size"),
+        (("--think-start", "<a>", "--think-end", "<b>", "x"), "think tag"),
+        (("--budget", "0", "x"), "budget is 0"),
+    ],
+)
+def test_bad_settings_are_one_line(capsys, tmp_path, arguments, said):
+    write_lines(tmp_path / "q.jsonl", question_line("What is 2 + 5 ?"))
+    write_lines(tmp_path / "empty.jsonl")
+    write_lines(tmp_path / "there.jsonl", "kept")
+    before = {path.name for path in tmp_path.iterdir()}
+    assert run(("decode", *arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("pts: ")
+    assert captured.err.count("\n") == 1
+    assert said in captured.err
+    assert {path.name for path in tmp_path.iterdir()} == before
+    assert (tmp_path / "there.jsonl").read_text() == "kept\n"
+
+
+def answers_of(path):
+    """The answers without the clock's part."""
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    for answer in found:
+        del answer["ledger"]["seconds"]
+    return found
+
+
+@pytest.mark.slow
+def test_a_stopped_file_goes_on_to_the_same_answers(tmp_path):
+    source = write_lines(
+        tmp_path / "q.jsonl", *(question_line(f"What is {20 + n} + 8 - 9 ?") for n in range(60))
+    )
+    command = [sys.executable, "-m", "pts", "decode", "--input", source, "--quiet", "--batch-size", "4"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--output", "whole.jsonl"], check=True, env=env)
+    process = subprocess.Popen([*command, "--output", "cut.jsonl"], stderr=subprocess.PIPE, text=True, env=env)
+    part, target = tmp_path / "cut.jsonl.part", tmp_path / "cut.jsonl"
+    while process.poll() is None and (not part.exists() or part.read_bytes().count(b"\n") < 5):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (130, 1)
+    assert "goes on" in err
+    assert not target.exists()
+    with part.open("ab") as file:
+        file.write(b'{"line": 7, "half')
+    kept = part.read_bytes().count(b"\n")
+    assert 5 <= kept < 61
+    other = subprocess.run([*command, "--output", "cut.jsonl", "--seed", "5"], env=env, capture_output=True)
+    assert other.returncode == 2
+    assert b"other settings" in other.stderr
+    subprocess.run([*command, "--output", "cut.jsonl"], check=True, env=env)
+    assert answers_of(target) == answers_of(tmp_path / "whole.jsonl")
+    assert not part.exists()
