@@ -14,10 +14,10 @@ from pts.decoding.think_format import ThinkFormat, find_think_format
 from pts.errors import ConfigError
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
-from pts.policies.transformers import TransformersPolicy
 from pts.records import Sampling, TokenIds
 from pts.search.seeds import derive_seed
-from pts.steering.hooks import Variant, interventions, steer
+from pts.steering.hooks import Variant, interventions
+from pts.steering.steered_policy import steered_policy
 from pts.steering.vector_algebra import require_fits
 from pts.steering.vector_set import VectorSet
 
@@ -72,14 +72,15 @@ class SteeredDecoder:
     @contextmanager
     def session(self, variants: Sequence[Variant], listen: Listener | None = None) -> Iterator[Session]:
         """A session whose questions may name `variants`, from 1; the hooks are gone when it ends."""
-        if not variants:
-            yield self._session(TransformersPolicy(self.model, self._sampling, self._prompt_format), listen)
-            return
-        with steer(self.model.model, variants, engine_driven=True, layers_path=self._layers_path) as steering:
-            policy = TransformersPolicy(
-                self.model, self._sampling, self._prompt_format, batch_rows=self._batch_rows, steering=steering
-            )
-            yield self._session(policy, listen)
+        with steered_policy(
+            self.model,
+            self._sampling,
+            self._prompt_format,
+            variants,
+            batch_rows=self._batch_rows,
+            layers_path=self._layers_path,
+        ) as policy:
+            yield Session(policy, self.think, listen)
 
     @property
     def streams(self) -> bool:
@@ -131,9 +132,6 @@ class SteeredDecoder:
         with self.session(variants, listen) as session:
             session.begin()
             yield from self.strategy.answers(session, questions)
-
-    def _session(self, policy: TransformersPolicy, listen: Listener | None) -> Session:
-        return Session(policy, self.think, listen)
 
     def _variants(self, chosen: Sequence[Strengths | None]) -> tuple[list[Variant], list[int]]:
         """The distinct steerings that are wanted, and each prompt's: its place among them from 1, or 0."""

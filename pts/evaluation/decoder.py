@@ -11,7 +11,8 @@ from pts.models.prompt import PromptFormat
 from pts.policies.transformers import TransformersPolicy
 from pts.records import Sampling
 from pts.search.config import Grade
-from pts.steering.hooks import Variant, steer
+from pts.steering.hooks import Variant
+from pts.steering.steered_policy import steered_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,12 @@ class Decoder:
     @contextmanager
     def steered(self, variants: Sequence[Variant]) -> Iterator[TransformersPolicy]:
         """A policy whose requests may name `variants`, from 1 (0: not steered). No hook stays behind."""
-        model = self.loaded.model
-        with steer(model, variants, engine_driven=True, layers_path=self.layers_path) as steering:
-            yield TransformersPolicy(
-                self.loaded,
-                self.sampling,
-                self.prompt_format,
-                batch_rows=self.batch_rows,
-                steering=steering,
-            )
+        with steered_policy(
+            self.loaded,
+            self.sampling,
+            self.prompt_format,
+            variants,
+            batch_rows=self.batch_rows,
+            layers_path=self.layers_path,
+        ) as policy:
+            yield policy

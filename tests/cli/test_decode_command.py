@@ -183,7 +183,7 @@ def test_a_stopped_file_goes_on_to_the_same_answers(tmp_path):
     with part.open("ab") as file:
         file.write(b'{"line": 7, "half')
     kept = part.read_bytes().count(b"\n")
-    assert 5 <= kept < 61
+    assert 4 <= kept < 61  # a line that was being written is undone
     other = subprocess.run([*command, "--output", "cut.jsonl", "--seed", "5"], env=env, capture_output=True)
     assert other.returncode == 2
     assert b"other settings" in other.stderr

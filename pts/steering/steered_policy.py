@@ -1,0 +1,33 @@
+"""A policy whose requests may be steered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pts.models.load import LoadedModel
+from pts.models.prompt import PromptFormat
+from pts.policies.transformers import TransformersPolicy
+from pts.records import Sampling
+from pts.steering.hooks import Variant, steer
+
+
+@contextmanager
+def steered_policy(
+    loaded: LoadedModel,
+    sampling: Sampling,
+    prompt_format: PromptFormat,
+    variants: Sequence[Variant],
+    *,
+    batch_rows: int | None = None,
+    layers_path: str | None = None,
+) -> Iterator[TransformersPolicy]:
+    """A policy whose requests may name `variants`, from 1; 0 is the model as it is.
+
+    No hook stays behind, and without variants none is there. Raises VectorError for a vector that does not fit.
+    """
+    if not variants:
+        yield TransformersPolicy(loaded, sampling, prompt_format, batch_rows=batch_rows)
+        return
+    with steer(loaded.model, variants, engine_driven=True, layers_path=layers_path) as steering:
+        yield TransformersPolicy(loaded, sampling, prompt_format, batch_rows=batch_rows, steering=steering)
