@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
+from threadpoolctl import threadpool_limits
 
 from pts.errors import DataError
-from pts.steering.kmeans import Bools, Floats, Ints, fit_parts, mean_agreement
 
 Doubles = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
 
 MAX_CLUSTERS = 8
 SIGNIFICANCE = 1e-4
@@ -24,8 +31,11 @@ _HEAD = 64
 _NULL_DRAWS = 24
 _PARTS, _PART = 6, 0.7
 _CAREFUL_PARTS, _CAREFUL_STARTS = 16, 12
+_FINAL_STARTS = 48
 _AS_STABLE = 0.03
 """Stabilities within this of the best are as good: what the clusters explain then decides."""
+_TOLERANCE = 1e-3
+"""Movement of the centres, as a share of the points' mean variance, at which a fit counts as done."""
 _FEWEST = 30
 _SMALLEST = 5
 
@@ -37,7 +47,7 @@ class Clusters:
     `labels` [n] are 0 to k − 1, the largest cluster first; k = 1 means that no structure was found. `p_value`
     is of the null that the contrasts are one elliptical cloud. `stability` is the mean adjusted Rand index of
     clusterings of resamples at k (1 where k is 1), `stabilities` the same for each k that was tried, and
-    `null_stabilities` its mean on draws of the null.
+    `null_stabilities` its mean on draws of the null (empty where no structure was found).
     """
 
     k: int
@@ -73,10 +83,13 @@ class _Cloud:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _ByK:
-    """For each k [ks]: minus the log share of variance left outside the fitted parts, and the stability."""
+    """Fits of each k on the parts: the clusters of all points [ks, parts, n], and what the fits explain.
 
+    `explained` [ks] is minus the log share of variance left outside the fitted parts.
+    """
+
+    labels: Ints
     explained: Doubles
-    stable: Doubles
 
 
 def cluster_contrasts(contrasts: npt.NDArray[np.floating], seed: int, max_k: int = MAX_CLUSTERS) -> Clusters:
@@ -90,7 +103,7 @@ def cluster_contrasts(contrasts: npt.NDArray[np.floating], seed: int, max_k: int
 
     How many? As many as the most stable clustering has, among those more stable than on the null (Ben-Hur,
     Elisseeff and Guyon 2002), or more where that is as stable and explains more than it would on the null.
-    Fewer than 30 contrasts are one cluster with p = 1.
+    Fewer than 30 contrasts are one cluster with p = 1. About a thousand small fits: seconds, on one thread.
 
     Raises DataError where `contrasts` is no matrix of finite numbers.
     """
@@ -104,38 +117,41 @@ def cluster_contrasts(contrasts: npt.NDArray[np.floating], seed: int, max_k: int
         return Clusters(1, np.zeros(n, dtype=np.int64), 1.0, 1.0, {}, {})
     rng = np.random.default_rng(seed)
     width = min(_DIMENSIONS, rank)
-    scores = (left[:, :width] * singular[:width]).astype(np.float32)
+    scores = left[:, :width] * singular[:width]
     cloud = _matching_cloud(mean, singular[:rank], right[:rank], n, rng)
     ks = range(2, most + 1)
     parts = _parts(n, _PARTS, rng)
-    observed = _by_k(scores, parts, ks, rng)
-    nulls = [
-        _by_k(_with_spectrum(cloud.draw(n, rng), singular[:width]), parts, ks, rng) for _ in range(_NULL_DRAWS)
-    ]
-    return _concluded(scores, ks, observed, nulls, rng)
+    # On one thread: fits this small gain nothing by more, and sums in another order are other numbers.
+    # Fewer distinct points than clusters are no fault: such a k explains no more than the one before it.
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        observed = _by_k(scores, parts, ks, rng)
+        nulls = [
+            _by_k(_with_spectrum(cloud.draw(n, rng), singular[:width]), parts, ks, rng)
+            for _ in range(_NULL_DRAWS)
+        ]
+        return _concluded(scores, parts, ks, observed, nulls, rng)
 
 
 def _concluded(
-    scores: Floats, ks: range, observed: _ByK, nulls: list[_ByK], rng: np.random.Generator
+    scores: Doubles, parts: Bools, ks: range, observed: _ByK, nulls: list[_ByK], rng: np.random.Generator
 ) -> Clusters:
     """The clusters of the k that is best supported, or one cluster where none is."""
     explained = np.array([null.explained for null in nulls])
     p_value = _p_value(observed.explained, explained)
-    null_stable = np.mean([null.stable for null in nulls], axis=0)
-    null_by_k = _keyed(ks, null_stable)
-    one = Clusters(
-        1, np.zeros(len(scores), dtype=np.int64), 1.0, p_value, _keyed(ks, observed.stable), null_by_k
-    )
+    stable = _stabilities(observed, parts)
+    one = np.zeros(len(scores), dtype=np.int64)
     if p_value > SIGNIFICANCE:
-        return one
-    stable = {k: _careful_stability(scores, k, rng) for k in ks}
-    labels = {k: _labels(scores, k, rng) for k in np.array(ks)[observed.stable > null_stable].tolist()}
+        return Clusters(1, one, 1.0, p_value, _keyed(ks, stable), {})
+    null_stable = np.mean([_stabilities(null, parts) for null in nulls], axis=0)
+    careful = {k: _careful_stability(scores, k, rng) for k in ks}
+    labels = {k: _labels(scores, k, rng) for k in np.array(ks)[stable > null_stable].tolist()}
     fitting = [k for k in labels if np.bincount(labels[k], minlength=k).min() >= _SMALLEST]
     if not fitting:
-        return one
+        return Clusters(1, one, 1.0, p_value, careful, _keyed(ks, null_stable))
     gaps = _keyed(ks, observed.explained - explained.mean(axis=0))
-    k = _choose(fitting, stable, gaps, _keyed(ks, explained.std(axis=0, ddof=1)))
-    return Clusters(k, labels[k], stable[k], p_value, stable, null_by_k)
+    k = _choose(fitting, careful, gaps, _keyed(ks, explained.std(axis=0, ddof=1)))
+    return Clusters(k, labels[k], careful[k], p_value, careful, _keyed(ks, null_stable))
 
 
 def _keyed(ks: range, values: Doubles) -> dict[int, float]:
@@ -187,11 +203,11 @@ def _matching_cloud(
     return cloud
 
 
-def _with_spectrum(drawn: Doubles, singular: Doubles) -> Floats:
+def _with_spectrum(drawn: Doubles, singular: Doubles) -> Doubles:
     """Scores [n, width] of a draw, made uncorrelated and given the data's singular values."""
     scores = drawn[:, : len(singular)]
     basis, _ = np.linalg.qr(scores - scores.mean(axis=0))
-    return (basis * singular).astype(np.float32)
+    return np.asarray(basis * singular, dtype=np.float64)
 
 
 def _parts(n: int, count: int, rng: np.random.Generator) -> Bools:
@@ -200,15 +216,37 @@ def _parts(n: int, count: int, rng: np.random.Generator) -> Bools:
     return order < round(_PART * n)
 
 
-def _by_k(scores: Floats, parts: Bools, ks: range, rng: np.random.Generator) -> _ByK:
+def _fit(points: Doubles, k: int, starts: int, rng: np.random.Generator) -> KMeans:
+    return KMeans(k, n_init=starts, tol=_TOLERANCE, random_state=int(rng.integers(2**31))).fit(points)
+
+
+def _by_k(scores: Doubles, parts: Bools, ks: range, rng: np.random.Generator) -> _ByK:
     """Fits of each k on the parts, and what they explain outside them."""
     total = float((scores**2).sum(axis=1).mean())
-    explained, stable = [], []
-    for k in ks:
-        member, distance = fit_parts(scores, parts, k, rng)
-        explained.append(-np.log(max(float(distance[~parts].mean()) / total, 1e-12)))
-        stable.append(mean_agreement(member))
-    return _ByK(np.array(explained), np.array(stable))
+    labels = np.empty((len(ks), *parts.shape), dtype=np.int64)
+    explained = []
+    for row, k in enumerate(ks):
+        left = np.empty(parts.shape)
+        for at, part in enumerate(parts):
+            model = _fit(scores[part], k, 1, rng)
+            labels[row, at] = model.predict(scores)
+            left[at] = ((scores - model.cluster_centers_[labels[row, at]]) ** 2).sum(axis=1)
+        explained.append(-np.log(max(float(left[~parts].mean()) / total, 1e-12)))
+    return _ByK(labels, np.array(explained))
+
+
+def _stabilities(fits: _ByK, parts: Bools) -> Doubles:
+    """Of each k [ks]: how far its fits on the parts agree."""
+    return np.array([_agreement(labels, parts) for labels in fits.labels])
+
+
+def _agreement(labels: Sequence[Ints] | Ints, parts: Bools) -> float:
+    """Mean adjusted Rand index (Hubert and Arabie 1985) over pairs of fits, on the points that both saw."""
+    indices = []
+    for one, other in combinations(range(len(parts)), 2):
+        seen = parts[one] & parts[other]
+        indices.append(adjusted_rand_score(labels[one][seen], labels[other][seen]))
+    return float(np.mean(indices))
 
 
 def _p_value(observed: Doubles, nulls: Doubles) -> float:
@@ -246,20 +284,16 @@ def _choose(
     return chosen
 
 
-def _careful_stability(scores: Floats, k: int, rng: np.random.Generator) -> float:
+def _careful_stability(scores: Doubles, k: int, rng: np.random.Generator) -> float:
     """Stability of the best of several starts on each of more parts: an unlucky start is not instability."""
-    parts = np.repeat(_parts(len(scores), _CAREFUL_PARTS, rng), _CAREFUL_STARTS, axis=0)
-    member, distance = fit_parts(scores, parts, k, rng)
-    inside = np.where(parts, distance, 0).sum(axis=1).reshape(_CAREFUL_PARTS, _CAREFUL_STARTS)
-    best = inside.argmin(axis=1) + np.arange(_CAREFUL_PARTS) * _CAREFUL_STARTS
-    return mean_agreement(member[best])
+    parts = _parts(len(scores), _CAREFUL_PARTS, rng)
+    fits = [_fit(scores[part], k, _CAREFUL_STARTS, rng).predict(scores) for part in parts]
+    return _agreement(fits, parts)
 
 
-def _labels(scores: Floats, k: int, rng: np.random.Generator) -> Ints:
+def _labels(scores: Doubles, k: int, rng: np.random.Generator) -> Ints:
     """Clusters of all points [n], from the best of many starts, the largest cluster first."""
-    everything = np.ones((4 * _CAREFUL_STARTS, len(scores)), dtype=bool)
-    member, distance = fit_parts(scores, everything, k, rng)
-    labels = member[distance.sum(axis=1).argmin()].argmax(axis=0)
+    labels = _fit(scores, k, _FINAL_STARTS, rng).labels_
     order = np.argsort(-np.bincount(labels, minlength=k), kind="stable")
     rank: Ints = np.empty(k, dtype=np.int64)
     rank[order] = np.arange(k)

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pts.errors import DataError
-from pts.steering.clusters import Clusters, cluster_contrasts
-from pts.steering.kmeans import Ints
+from pts.steering.clusters import Clusters, Ints, cluster_contrasts
 from pts.steering.lexicon import DEFAULT_LEXICON, RESERVED, UNLABELLED, Lexicon, bare_group, label_pivot
 
 NAMING_LEVEL = 0.01
