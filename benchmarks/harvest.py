@@ -56,7 +56,7 @@ def random_pairs(count: int, vocabulary: int, lengths: str, seed: int = 0) -> li
             for token, value in zip(rng.integers(1, vocabulary, 2), (0.9, 0.2), strict=True)
         )
         name = f"p{index // PROBLEM_PAIRS}"
-        pairs.append(Pair(index, name, prompt, prefix, better, worse, index % 2 == 0, 0.4, "", ""))
+        pairs.append(Pair(index, name, prompt, prefix, better, worse, index % 2 == 0, 0.5, 0.4, "", ""))
     return pairs
 
 

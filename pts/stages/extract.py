@@ -386,7 +386,7 @@ def _write(
     from pts.steering.records import write_records_parquet
     from pts.steering.vector_files import CARD_NAME, RECORDS_NAME, save_vectors
 
-    records = pair_records(searched, pairs, patterns.labels, vectors)
+    records = pair_records(vectors, pairs, patterns.labels, searched.found.problem_schema)
     write_records_parquet(folder / RECORDS_NAME, records)
     replace_text(folder / CARD_NAME, vector_set_card(vectors, folder.resolve().name, None, len(records)))
     save_vectors(vectors, folder)

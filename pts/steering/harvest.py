@@ -256,8 +256,8 @@ def _require_finite(part: Activations, batch: PrefixBatch, layers: Sequence[int]
             row, place = (int(index) for index in bad.nonzero()[0])
             pair = batch.pairs[row]
             raise DataError(
-                f"the residual stream {name} the pivot {pair.token!r} of problem {pair.problem_id} is not "
-                f"finite at layer {layers[place]}: load the model with --dtype float32 or bfloat16."
+                f"the residual stream {name} the pivot {pair.taken.token!r} of problem {pair.problem_id} "
+                f"is not finite at layer {layers[place]}: load the model with --dtype float32 or bfloat16."
             )
 
 

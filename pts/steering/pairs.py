@@ -34,7 +34,8 @@ class Choice:
 class Pair:
     """A pivot with both sides measured. `prefix` is the completion before it; texts are for people and labels.
 
-    `index` counts the run's findings, from 0; `taken_better` says that the trace took the better token.
+    `index` counts the run's findings, from 0; `taken_better` says that the trace took the better token, which
+    changed the value from `value_before` by `delta`.
     """
 
     index: int
@@ -44,6 +45,7 @@ class Pair:
     better: Choice
     worse: Choice
     taken_better: bool
+    value_before: float
     delta: float
     before: str
     after: str
@@ -54,9 +56,9 @@ class Pair:
         return self.better.value - self.worse.value
 
     @property
-    def token(self) -> str:
-        """The text of the token that the trace took."""
-        return self.better.token if self.taken_better else self.worse.token
+    def taken(self) -> Choice:
+        """The side that the trace took."""
+        return self.better if self.taken_better else self.worse
 
     @property
     def ids(self) -> TokenIds:
@@ -111,6 +113,7 @@ def _pair(run: SearchedRun, index: int, finding: Finding) -> Pair | None:
         better=taken if helps else other,
         worse=other if helps else taken,
         taken_better=helps,
+        value_before=candidate.value_before,
         delta=candidate.delta,
         before=context.before,
         after=context.after,

@@ -10,7 +10,8 @@ from pts.cli import run
 from pts.runs.codec import known_keys
 from pts.steering.formats.dpo import PreferencePair
 from pts.steering.formats.gguf import read_gguf
-from pts.steering.formats.optillm import read_optillm, vector_records
+from pts.steering.formats.optillm import read_optillm
+from pts.steering.pair_records import pair_records
 from pts.steering.pairs import Choice, Pair
 from pts.steering.records import write_records_parquet
 from pts.steering.vector_files import RECORDS_NAME, load_vectors, save_vectors
@@ -33,10 +34,10 @@ def one(tmp_path):
     """A set of one pattern, with its records."""
     vectors = VectorSet(SteeredModel("m", None, 8, 4), (1.0, 2.0, 3.0, 4.0), {"calm": vector("calm", 2)})
     better, worse = Choice(5, " a", 0.4, 0.9, 24), Choice(6, " b", 0.6, 0.2, 24)
-    pair = Pair(0, "p", (1,), (2,), better, worse, True, 0.5, "before", " after")
+    pair = Pair(0, "p", (1,), (2,), better, worse, True, 0.4, 0.5, "before", " after")
     save_vectors(vectors, tmp_path / "one")
     write_records_parquet(
-        tmp_path / "one" / RECORDS_NAME, vector_records(vectors, "calm", [pair, pair], "math")
+        tmp_path / "one" / RECORDS_NAME, pair_records(vectors, [pair, pair], ["calm", "calm"], "math")
     )
     return tmp_path / "one"
 

@@ -166,7 +166,7 @@ def test_there_is_a_record_for_each_pair(searched, small, made):
     assert pq.read_schema(small.output / "records.parquet").names == RECORD_FIELDS
     records = read_records_parquet(small.output / "records.parquet")
     pairs = enough_pairs(searched)
-    assert [record.pivot_token for record in records] == [pair.token for pair in pairs]
+    assert [record.pivot_token for record in records] == [pair.taken.token for pair in pairs]
     for record, pair in zip(records, pairs, strict=True):
         assert record.pivot_context == pair.before
         assert record.prob_delta == pytest.approx(record.prob_after - record.prob_before)

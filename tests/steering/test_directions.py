@@ -30,6 +30,7 @@ def pairs(count=180):
                 better,
                 worse,
                 index % 2 == 0,
+                0.5,
                 0.4,
                 "",
                 "",

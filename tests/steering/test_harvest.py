@@ -13,7 +13,7 @@ from tests.policies.tiny import tiny_model
 def pair(index, length, rng):
     tokens = tuple(int(t) for t in torch.randint(2, 37, (length,), generator=rng))
     better, worse = (Choice(t, str(t), 0.5, v, 20) for t, v in ((3 + index % 5, 0.8), (20 + index % 7, 0.2)))
-    return Pair(index, f"p{index % 3}", tokens[:3], tokens[3:], better, worse, index % 2 == 0, 0.3, "", "")
+    return Pair(index, f"p{index % 3}", tokens[:3], tokens[3:], better, worse, index % 2 == 0, 0.4, 0.3, "", "")
 
 
 @pytest.fixture(scope="module")

@@ -20,24 +20,9 @@ import torch
 
 from pts.errors import DataError
 from pts.problems.files import read_local
-from pts.steering.pairs import Pair
-from pts.steering.records import VectorRecord, short_floats
 from pts.steering.vector_set import Gate, SteeredModel, SteeringVector, VectorError, VectorSet
 
 logger = logging.getLogger(__name__)
-
-
-def vector_records(
-    vectors: VectorSet, pattern: str, pairs: Sequence[Pair], task_type: str
-) -> list[VectorRecord]:
-    """One record for each pair, all with the vector that the pattern adds at its calibrated layer and strength.
-
-    Raises ConfigError for an unknown pattern.
-    """
-    vector = vectors.vector(pattern)
-    added = short_floats(vectors.added(pattern))
-    number = list(vectors.vectors).index(pattern)
-    return [_record(pair, vectors.model.id, task_type, added, number, pattern, vector.layer) for pair in pairs]
 
 
 def read_optillm(source: str | Path | Iterable[Mapping[str, object]], model: SteeredModel) -> VectorSet:
@@ -74,33 +59,6 @@ class _Row:
     layer: int
     vector: torch.Tensor
     model_id: str
-
-
-def _record(
-    pair: Pair,
-    model_id: str,
-    task_type: str,
-    added: tuple[float, ...],
-    number: int,
-    pattern: str,
-    layer: int,
-) -> VectorRecord:
-    taken = pair.better if pair.taken_better else pair.worse
-    return VectorRecord(
-        pivot_context=pair.before,
-        pivot_token=taken.token,
-        pivot_token_id=taken.token_id,
-        prob_before=taken.value - pair.delta,
-        prob_after=taken.value,
-        prob_delta=pair.delta,
-        model_id=model_id,
-        task_type=task_type,
-        steering_vector=added,
-        cluster_id=number,
-        reasoning_pattern=pattern,
-        cluster_vector=added,
-        steering_layer=layer,
-    )
 
 
 def _read_row(row: Mapping[str, object], where: str, model: SteeredModel) -> _Row:

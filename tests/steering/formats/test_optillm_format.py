@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from pts.errors import DataError
-from pts.steering.formats.optillm import read_optillm, vector_records
+from pts.steering.formats.optillm import read_optillm
+from pts.steering.pair_records import pair_records
 from pts.steering.pairs import Choice, Pair
 from pts.steering.records import (
     VectorRecord,
@@ -39,6 +40,7 @@ def pair(taken_better=True, before=CONTEXT):
         better=Choice(7, " Wait", 0.3, 0.9, 24),
         worse=Choice(8, " So", 0.6, 0.1, 18),
         taken_better=taken_better,
+        value_before=0.4,
         delta=0.5 if taken_better else -0.3,
         before=before,
         after=" 14",
@@ -52,12 +54,8 @@ def vectors(make_set):
 
 @pytest.fixture
 def records(vectors):
-    return [
-        *vector_records(vectors, "self_correction", [pair(), pair(taken_better=False)], "math"),
-        *vector_records(
-            vectors, "exploration", [pair(before="Another context, long enough to be found.")], "math"
-        ),
-    ]
+    pairs = [pair(), pair(taken_better=False), pair(before="Another context, long enough to be found.")]
+    return pair_records(vectors, pairs, ["self_correction", "self_correction", "exploration"], "math")
 
 
 def test_a_record_says_what_the_trace_did_and_what_to_add(vectors, records):
@@ -77,6 +75,10 @@ def test_a_record_says_what_the_trace_did_and_what_to_add(vectors, records):
     assert [record.steering_layer for record in records] == [2, 2, 3]
     added = torch.tensor(third.steering_vector)
     torch.testing.assert_close(added, vectors.added("exploration"), rtol=0, atol=0)
+    # A pair whose own pattern has no vector is steered by the first, and keeps its label.
+    other = pair_records(vectors, [pair()], ["unlabelled"], "math")[0]
+    assert (other.reasoning_pattern, other.cluster_id) == ("unlabelled", 0)
+    assert other.steering_vector == first.steering_vector
     assert "is_positive" not in {entry.name for entry in fields(VectorRecord)}
 
 
