@@ -129,5 +129,5 @@ def test_preference_pairs(capsys, tmp_path):
     manifest["asked"]["model"] = "./nowhere"
     (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
     said = complaint(capsys, "out", "--format", "dpo", "--output", "q.jsonl")
-    assert "tokenizer of ./nowhere cannot be loaded" in said
+    assert "model directory ./nowhere is not there" in said
     assert not (tmp_path / "q.jsonl").exists()

@@ -1,0 +1,96 @@
+"""Where a model spec leads, and what loading from there may say: no noise, and errors of one line."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import logging as hub_logging
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+from pts.errors import ModelError
+from pts.models.demo import demo_model_dir
+from pts.models.options import ModelOptions
+
+_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError, HfHubHTTPError)
+"""What transformers raises for files that are missing, broken, or need a package that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a spec leads: `name` for transformers, `named` what goes with it, and the local path if any."""
+
+    name: str
+    named: Mapping[str, Any]
+    path: Path | None
+
+
+def find_source(options: ModelOptions) -> Source:
+    """Where the spec leads. Raises ModelError for a path that is not there, or a file of another kind."""
+    spec = options.spec
+    named: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
+    path = demo_model_dir() if spec == "demo" else Path(spec).expanduser()
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"model file {spec} is not there.")
+        return Source(str(path.parent), {**named, "gguf_file": path.name}, path)
+    if path.is_dir():
+        return Source(str(path), named, path)
+    if path.exists():
+        raise ModelError(f"{spec} is a file: a model is a directory, a .gguf file, a hub id or demo.")
+    if spec.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(spec):
+        raise ModelError(f"model directory {spec} is not there, and {spec!r} is no hub id.")
+    return Source(spec, named if options.revision is None else {**named, "revision": options.revision}, None)
+
+
+@contextmanager
+def quiet(source: Source) -> Iterator[None]:
+    """Keep transformers' progress bars and advice from the user's terminal while a model or tokenizer loads."""
+    libraries: tuple[Any, ...] = (transformers_logging, hub_logging)
+    levels = [library.get_verbosity() for library in libraries]
+    shows_bars = bool(transformers_logging.is_progress_bar_enabled())
+    bars: Any = transformers_logging
+    with ExitStack() as stack:
+        if "gguf_file" in source.named:
+            # The conversion of a GGUF file shows a bar of its own that no setting switches off.
+            stack.enter_context(redirect_stderr(io.StringIO()))
+        for library, level in zip(libraries, levels, strict=True):
+            library.set_verbosity_error()
+            stack.callback(library.set_verbosity, level)
+        if shows_bars:
+            bars.disable_progress_bar()
+            stack.callback(bars.enable_progress_bar)
+        yield
+
+
+@contextmanager
+def one_line_errors(options: ModelOptions, source: Source) -> Iterator[None]:
+    """Turn what transformers raises into a ModelError of one line that says what to do."""
+    try:
+        yield
+    except _LOADING_ERRORS as error:
+        said = " ".join(str(error).split())
+        if "trust_remote_code" in said:
+            raise ModelError(
+                f"{options.spec} needs code from its repository: --trust-remote-code runs it."
+            ) from error
+        if source.path is None and isinstance(error, (OSError, HfHubHTTPError)):
+            raise ModelError(
+                f"{options.spec} is no local directory, and the hub does not give it; offline, use a local "
+                "directory, a .gguf file, HF_HUB_OFFLINE=1 if it is cached, or --model demo "
+                f"({_short(said)})"
+            ) from error
+        raise ModelError(f"{options.spec} cannot be loaded: {_short(said)}") from error
+
+
+def _short(text: str) -> str:
+    """The beginning of a long message."""
+    return text if len(text) <= 200 else f"{text[:197]}..."
