@@ -18,7 +18,7 @@ KL_PROBLEMS = 64
 
 
 def measure_effects(
-    evaluator: Evaluator, chosen: Mapping[str, Setting], controls: Sequence[Setting], headroom: float | None
+    evaluator: Evaluator, chosen: Mapping[str, Setting], controls: Sequence[Setting]
 ) -> dict[str, Effect]:
     """The effect of each pattern's setting, beside those of the random controls, by pattern.
 
@@ -29,7 +29,7 @@ def measure_effects(
     steered = evaluator([*chosen.values(), *controls], 0, count)
     random = tuple(steered[control].success - unsteered.success for control in controls)
     return {
-        pattern: _effect(evaluator, pattern, setting, unsteered, steered[setting], random, headroom)
+        pattern: _effect(evaluator, pattern, setting, unsteered, steered[setting], random)
         for pattern, setting in chosen.items()
     }
 
@@ -41,7 +41,6 @@ def _effect(
     unsteered: Outcomes,
     steered: Outcomes,
     random: tuple[float, ...],
-    headroom: float | None,
 ) -> Effect:
     low, high = bootstrap_mean_interval(steered.rates - unsteered.rates, LEVEL, evaluator.seed)
     return Effect(
@@ -55,7 +54,6 @@ def _effect(
         high=high,
         level=LEVEL,
         random=random,
-        headroom=headroom,
         tokens_unsteered=unsteered.tokens_each,
         tokens_steered=steered.tokens_each,
         kl_per_token=_kl(evaluator, setting),

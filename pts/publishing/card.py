@@ -200,7 +200,6 @@ def _effects(vectors: VectorSet) -> str:
             "difference",
             "interval",
             "random directions",
-            "headroom",
             "tokens",
             "KL a token",
         ]
@@ -247,7 +246,6 @@ def _effect_row(name: str, effect: Effect) -> list[object]:
         signed(effect.difference),
         f"[{signed(effect.low)}, {signed(effect.high)}] at {effect.level:.0%}",
         controls,
-        "not measured" if effect.headroom is None else signed(effect.headroom),
         f"{effect.tokens_unsteered:.1f} → {effect.tokens_steered:.1f}",
         "not measured" if effect.kl_per_token is None else f"{effect.kl_per_token:.3g}",
     ]
@@ -260,8 +258,6 @@ bootstrap over problems, for each pattern on its own: with several patterns, one
 at 95% misses.
 - *Random directions* of the same norm went through the same calibration. A vector counts as having \
 an effect only where its interval is above zero and its difference above every random one.
-- *Headroom* is what forcing the better token at measured pivots of the same problems gives: a \
-yardstick of what there was to gain, not a bound for other interventions.
 - *Tokens* are the mean length of a completion: a gain that comes with longer answers costs that \
 much more. *KL a token* is in nats, between steered and unsteered next-token distributions.
 - None of it says anything about another model or revision, other problems, another sampler or \

@@ -293,7 +293,7 @@ def _choose(
         lambda tokens: observe("effect", tokens),
     )
     chosen = {pattern: setting for pattern, (setting, _) in calibrated.chosen.items()}
-    return calibrated, measure_effects(on_test, chosen, calibrated.controls, None)
+    return calibrated, measure_effects(on_test, chosen, calibrated.controls)
 
 
 def _assemble(

@@ -74,9 +74,8 @@ class Effect:
     interval.
 
     `low` and `high` bound the difference at `level` (paired bootstrap over problems); `random` are the
-    differences of random directions that went through the same calibration; `headroom` is what forcing the
-    better token at measured pivots of the same problems gives; tokens are generated tokens of a completion, in
-    the mean.
+    differences of random directions that went through the same calibration; tokens are generated tokens of a
+    completion, in the mean.
     """
 
     pattern: str
@@ -89,7 +88,6 @@ class Effect:
     high: float
     level: float
     random: tuple[float, ...]
-    headroom: float | None
     tokens_unsteered: float
     tokens_steered: float
     kl_per_token: float | None

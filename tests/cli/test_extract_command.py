@@ -179,7 +179,7 @@ def a_set(found=True):
             "organization", "preference", {1: direction}, 1, 0.8, Gate("tokens", token_ids=(3,)), {"pairs": 9}
         ),
     }
-    effect = Effect("all", 64, 4, 0.512, 0.634, 0.122, 0.043, 0.201, 0.95, random, None, 30.0, 41.0, 0.0213)
+    effect = Effect("all", 64, 4, 0.512, 0.634, 0.122, 0.043, 0.201, 0.95, random, 30.0, 41.0, 0.0213)
     return VectorSet(SteeredModel("m", None, 8, 3), (2.0, 3.0, 10.0), vectors, {"all": effect})
 
 

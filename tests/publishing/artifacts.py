@@ -27,7 +27,7 @@ def unit(seed: int) -> torch.Tensor:
 
 def effect(pattern: str, difference: float, low: float, high: float, random=(0.01, -0.02)) -> Effect:
     return Effect(
-        pattern, 200, 16, 0.5, 0.5 + difference, difference, low, high, 0.95, random, 0.24, 40.0, 44.5, 0.02
+        pattern, 200, 16, 0.5, 0.5 + difference, difference, low, high, 0.95, random, 40.0, 44.5, 0.02
     )
 
 

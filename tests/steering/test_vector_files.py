@@ -21,7 +21,7 @@ def unit(seed):
 
 
 def make(model=None, seed=0, layer=1, gate=None):
-    effect = Effect("all", 10, 4, 0.5, 0.7, 0.2, 0.1, 0.3, 0.95, (0.01, -0.02), None, 30.0, 31.5, 0.02)
+    effect = Effect("all", 10, 4, 0.5, 0.7, 0.2, 0.1, 0.3, 0.95, (0.01, -0.02), 30.0, 31.5, 0.02)
     gate = Gate("probe", threshold=0.25, weight=unit(9)) if gate is None else gate
     vectors = {
         "all": SteeringVector(
