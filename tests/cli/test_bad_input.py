@@ -5,29 +5,17 @@ import json
 import pytest
 
 from pts.cli import run
+from tests.cli.one_line import complaint
 
 QUESTIONS = [{"id": "a", "question": "What is 2 + 3 ?", "answer": "5"}]
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def write_jsonl(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
-
-
-def complaint(capsys, *arguments):
-    """The one line that a command line ends with, its exit code being 2."""
-    assert run(arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("pts: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 @pytest.mark.parametrize(

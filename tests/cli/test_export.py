@@ -16,12 +16,9 @@ from pts.steering.pairs import Choice, Pair
 from pts.steering.records import write_records_parquet
 from pts.steering.vector_files import RECORDS_NAME, load_vectors, save_vectors
 from pts.steering.vector_set import Gate, SteeredModel, SteeringVector, VectorSet
+from tests.cli.one_line import complaint
 
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 def vector(pattern, layer):
@@ -50,14 +47,8 @@ def two(tmp_path):
     return tmp_path / "two"
 
 
-def complaint(capsys, *arguments):
-    """The one line that a command line ends with, its exit code being 2."""
-    assert run(["export", *map(str, arguments)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("pts: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
+def refusal(capsys, *arguments):
+    return complaint(capsys, "export", *arguments)
 
 
 def test_a_control_vector(one, capsys):
@@ -81,9 +72,9 @@ def test_vector_records(one, capsys, name):
 
 def test_a_pattern_is_chosen_where_there_are_several(two, capsys):
     arguments = (two, "--format", "gguf", "--output", "v.gguf")
-    assert "calm, brisk: choose one with --pattern" in complaint(capsys, *arguments)
-    assert "it has calm, brisk" in complaint(capsys, *arguments, "--pattern", "joy")
-    assert "layer 0" in complaint(capsys, *arguments, "--pattern", "brisk")
+    assert "calm, brisk: choose one with --pattern" in refusal(capsys, *arguments)
+    assert "it has calm, brisk" in refusal(capsys, *arguments, "--pattern", "joy")
+    assert "layer 0" in refusal(capsys, *arguments, "--pattern", "brisk")
     assert not (two.parent / "v.gguf").exists()
     assert run(["export", *map(str, arguments), "--pattern", "calm", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
@@ -103,13 +94,13 @@ def test_what_does_not_fit_together(one, two, capsys, tmp_path):
         ((one, "--format", "onnx", "--output", "v.gguf"), "onnx"),
         ((one, "--format", "gguf"), "--output"),
     ):
-        assert said in complaint(capsys, *arguments)
+        assert said in refusal(capsys, *arguments)
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["one", "two"]
 
 
 def test_a_directory_that_is_named_like_a_file(one, capsys):
     (one.parent / "v.gguf").mkdir()
-    assert "is a directory" in complaint(capsys, one, "--format", "gguf", "--output", "v.gguf")
+    assert "is a directory" in refusal(capsys, one, "--format", "gguf", "--output", "v.gguf")
 
 
 @pytest.mark.slow
@@ -128,6 +119,6 @@ def test_preference_pairs(capsys, tmp_path):
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     manifest["asked"]["model"] = "./nowhere"
     (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
-    said = complaint(capsys, "out", "--format", "dpo", "--output", "q.jsonl")
+    said = refusal(capsys, "out", "--format", "dpo", "--output", "q.jsonl")
     assert "model directory ./nowhere is not there" in said
     assert not (tmp_path / "q.jsonl").exists()

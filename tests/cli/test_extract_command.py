@@ -18,14 +18,12 @@ from pts.stages.search import run_search
 from pts.stages.search_inputs import SearchRun
 from pts.steering.vector_files import save_vectors
 from pts.steering.vector_set import Effect, Gate, SteeredModel, SteeringVector, VectorSet
+from tests.cli.one_line import complaint
 
 QUESTIONS, COPIES, FREE = 6, 20, 6
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +86,6 @@ def many(few, problems, tmp_path_factory):
     count = replace(manifest.problems, count=QUESTIONS * COPIES)
     write_manifest(path, replace(manifest, problems=count))
     return path
-
-
-def complaint(capsys, *arguments):
-    """The one line that a command line ends with, its exit code being 2."""
-    assert run(list(map(str, arguments))) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("pts: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pts.cli import run
+from tests.cli.one_line import complaint
 from tests.publishing.artifacts import effect, vector_set, write_search_run, write_vector_set
 from tests.publishing.hub_repository import WRITE
 from tests.publishing.hub_server import Fault, Hub
@@ -145,13 +146,8 @@ def test_ctrl_c_is_one_line_and_again_is_safe(hub, environment, tmp_path):
     assert set(hub.repository("me/stopped").files()) == {".gitattributes"}
 
 
-def complaint(capsys, *arguments):
-    assert run(["push-to-hub", *map(str, arguments)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("pts: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
+def refusal(capsys, *arguments):
+    return complaint(capsys, "push-to-hub", *arguments)
 
 
 def test_a_dry_run_needs_no_token_and_no_network(capsys, monkeypatch, vectors_dir):
@@ -174,11 +170,11 @@ def test_a_dry_run_needs_no_token_and_no_network(capsys, monkeypatch, vectors_di
 
 def test_bad_input_is_one_line(capsys, monkeypatch, tmp_path, vectors_dir):
     monkeypatch.delenv("MY_TOKEN", raising=False)
-    assert "lacks its owner" in complaint(capsys, vectors_dir, "--repo-id", "set")
-    assert "--repo-id" in complaint(capsys, vectors_dir)
-    assert "is no directory" in complaint(capsys, tmp_path / "nowhere", "--repo-id", "me/set")
-    assert "--repo-type" in complaint(capsys, vectors_dir, "--repo-id", "me/set", "--repo-type", "space")
-    said = complaint(capsys, vectors_dir, "--repo-id", "me/set", "--token-from-env", "MY_TOKEN")
+    assert "lacks its owner" in refusal(capsys, vectors_dir, "--repo-id", "set")
+    assert "--repo-id" in refusal(capsys, vectors_dir)
+    assert "is no directory" in refusal(capsys, tmp_path / "nowhere", "--repo-id", "me/set")
+    assert "--repo-type" in refusal(capsys, vectors_dir, "--repo-id", "me/set", "--repo-type", "space")
+    said = refusal(capsys, vectors_dir, "--repo-id", "me/set", "--token-from-env", "MY_TOKEN")
     assert "MY_TOKEN holds no token" in said
 
 
