@@ -15,7 +15,8 @@ from pts.cli.logs import log_to_stderr
 from pts.cli.output import print_report, print_run
 from pts.cli.search import search
 from pts.stages.extract_inputs import ExtractRun
-from pts.stages.recipe import Stage, bundled_recipes, read_recipe, run_stage, select_stages
+from pts.stages.recipe import Stage, bundled_recipes, read_recipe, run_stage, select_stages, stage_keys
+from pts.stages.recipe_errors import in_recipe_keys
 from pts.stages.recipe_plan import is_part_done, plan_stages, renewed
 from pts.stages.search_inputs import SearchRun
 
@@ -70,13 +71,15 @@ def run_command(
         raise click.UsageError("Give a recipe, or --list to see those that come with pts.")
     before, chosen = select_stages(read_recipe(recipe, settings), first, last)
     steps = plan_stages(before, chosen, fresh)
+    keys = stage_keys([*before, *chosen])
     for step in steps:
         if step.deletes or not quiet:
             click.echo(f"pts: {step.said}", err=True)
     for step in steps:
         try:
             # What was there before is reported where it is all that was asked for.
-            _run(renewed(step.stage), quiet, report=not step.idle or step is steps[-1])
+            with in_recipe_keys(step.stage.name, keys):
+                _run(renewed(step.stage), quiet, report=not step.idle or step is steps[-1])
         except Stopped as stopped:
             if fresh and step.stage.name != "search":
                 stopped.note = f"{step.stage.name} was under way; the same command without --fresh continues."

@@ -14,6 +14,7 @@ import yaml
 from pts.errors import ConfigError
 from pts.runs.codec import ShapeError, from_json, known_keys
 from pts.stages.extract_inputs import PARTS, ExtractRun, Part
+from pts.stages.recipe_errors import in_recipe_keys
 from pts.stages.search_inputs import SearchRun
 
 
@@ -35,6 +36,11 @@ class Stage:
         if isinstance(self.inputs, ExtractRun):
             return PARTS[: PARTS.index(self.inputs.until) + 1]
         return (self.name,)
+
+
+def stage_keys(stages: Iterable[Stage]) -> dict[str, list[str]]:
+    """The keys that each stage knows, by its name."""
+    return {stage.name: known_keys(type(stage.inputs)) for stage in stages}
 
 
 def read_recipe(recipe: str, settings: Sequence[str] = ()) -> list[Stage]:
@@ -193,7 +199,8 @@ def _stage(entry: _Entry, before: Sequence[Stage]) -> Stage:
     directories = [str(stage.directory) for stage in before if stage.directory is not None]
     filled = {kind.takes: directories[-1]} if kind.takes is not None and directories else {}
     try:
-        return Stage(entry.name, from_json(kind.inputs(), {**filled, **entry.keys}))
+        with in_recipe_keys(entry.name, {entry.name: entry.known}):
+            return Stage(entry.name, from_json(kind.inputs(), {**filled, **entry.keys}))
     except ShapeError as error:
         raise ConfigError(f"{entry.where} ({entry.name}): {error}.") from error
 

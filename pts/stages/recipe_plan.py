@@ -13,7 +13,8 @@ from pts.runs.manifest import Manifest, differences, read_manifest
 from pts.runs.search_run import SEARCH, SearchedRun, read_search
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
 from pts.stages.extract_inputs import ExtractRun
-from pts.stages.recipe import Stage
+from pts.stages.recipe import Stage, stage_keys
+from pts.stages.recipe_errors import in_recipe_keys
 from pts.stages.search_inputs import SearchRun
 
 if TYPE_CHECKING:
@@ -56,23 +57,31 @@ def plan_stages(before: Sequence[Stage], chosen: Sequence[Stage], fresh: bool) -
     says so, as everything chosen is then. Raises RunError for that, for a stage of `before` that is not
     complete, for a directory that cannot be written; ConfigError for a publication without a token.
     """
+    keys = stage_keys([*before, *chosen])
     for stage in before:
-        _require_complete(stage)
+        with in_recipe_keys(stage.name, keys):
+            _require_complete(stage)
     steps: list[Step] = []
     searching = False
     for stage in chosen:
-        if isinstance(stage.inputs, SearchRun):
-            step, searching = _plan_search(stage, stage.inputs, fresh)
-        elif isinstance(stage.inputs, ExtractRun):
-            step = _plan_extract(stage, stage.inputs, fresh, searching)
-        elif stage.name == "publish":
-            step = _plan_publish(stage, stage.inputs)
-        else:
-            output = Path(stage.inputs.output)
-            does = "replaces" if output.exists() else "writes"
-            step = Step(stage, f"{stage.name}: {does} {output}.", deletes=output.exists())
+        with in_recipe_keys(stage.name, keys):
+            step, searches = _plan_stage(stage, fresh, searching)
+        searching = searching or searches
         steps.append(step)
     return steps
+
+
+def _plan_stage(stage: Stage, fresh: bool, searching: bool) -> tuple[Step, bool]:
+    """The step, and whether it will search; `searching` says that a stage before it will."""
+    if isinstance(stage.inputs, SearchRun):
+        return _plan_search(stage, stage.inputs, fresh)
+    if isinstance(stage.inputs, ExtractRun):
+        return _plan_extract(stage, stage.inputs, fresh, searching), False
+    if stage.name == "publish":
+        return _plan_publish(stage, stage.inputs), False
+    output = Path(stage.inputs.output)
+    does = "replaces" if output.exists() else "writes"
+    return Step(stage, f"{stage.name}: {does} {output}.", deletes=output.exists()), False
 
 
 def renewed(stage: Stage) -> Stage:

@@ -11,6 +11,7 @@ import pytest
 
 from pts.cli import run
 from pts.steering.vector_files import load_vectors
+from tests.cli.one_line import complaint
 from tests.publishing.hub_repository import WRITE
 from tests.publishing.hub_server import Hub
 
@@ -75,14 +76,8 @@ def words(printed):
     return " ".join(printed.split())
 
 
-def complaint(capsys, *arguments):
-    """The last line of what is said, the exit code being 2; nothing else is said."""
-    assert run(["run", "r.yaml", *arguments]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("pts: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
+def refusal(capsys, *arguments):
+    return complaint(capsys, "run", "r.yaml", *arguments)
 
 
 def done(capsys, *arguments):
@@ -143,7 +138,7 @@ def test_what_changes_nothing_that_is_compared_makes_nothing_again(made, capsys)
 
 def test_a_changed_search_is_refused_before_anything_is_done(made, capsys):
     before = content(made)
-    said = complaint(capsys, "--set", "search.seed=1", "--set", "samples=2")
+    said = refusal(capsys, "--set", "search.seed=1", "--set", "samples=2")
     assert "run holds a search with other settings (search.seed 0 → 1): 14 of 14 problems done" in said
     assert "--fresh" in said
     assert "--set search.output=" in said
@@ -159,7 +154,7 @@ def test_fresh_says_what_it_deletes_and_replaces_the_search_and_what_follows(mad
     assert "0 to do; 2 in all" in words(printed)
     assert content(made / "run") != search
     assert "left as it is" in done(capsys, *small)[0][0]
-    with_set = complaint(capsys, *small[:4], "--from", "extract-vectors")
+    with_set = refusal(capsys, *small[:4], "--from", "extract-vectors")
     assert "vectors need at least 24 of 8" in with_set or "no confirmed pivot" in with_set
 
 
@@ -171,7 +166,7 @@ def test_a_search_that_spent_its_limit_is_as_complete_as_it_can_be(empty, capsys
     assert "of 4 problems done" in said[0]
     assert "all that max_tokens allowed) and left as it is" in said[0]
     assert content(empty) == before
-    assert "comes before --from" in complaint(capsys, "--from", "harvest", *short[2:], "max_tokens=9000")
+    assert "comes before --from" in refusal(capsys, "--from", "harvest", *short[2:], "max_tokens=9000")
     assert "search: goes on with run" in done(capsys, *short, "max_tokens=9000")[0][0]
 
 
@@ -187,12 +182,12 @@ def test_a_longer_search_makes_the_vectors_again(made, capsys):
 
 def test_the_parts_of_an_extraction_one_by_one(made, capsys):
     shutil.rmtree(made / "set")
-    assert "set is not there" in complaint(capsys, "--from", "cluster")
+    assert "set is not there" in refusal(capsys, "--from", "cluster")
     said, printed = done(capsys, "--until", "harvest")
     assert said[1] == "pts: extract-vectors, until harvest: writes set."
     assert printed == "harvest: the activations are in set\n"
     assert not (made / "set" / "patterns.json").exists()
-    assert "not complete up to cluster" in complaint(capsys, "--from", "calibrate")
+    assert "not complete up to cluster" in refusal(capsys, "--from", "calibrate")
     before = content(made)
     assert "left as it is" in done(capsys, "--until", "harvest")[0][1]
     assert content(made) == before
@@ -204,26 +199,31 @@ def test_the_parts_of_an_extraction_one_by_one(made, capsys):
     assert "goes on with set" in said[0]
     assert "Effect" in printed
     assert "Nothing was sent" in printed
-    said = complaint(capsys, "--from", "publish", "--set", "samples=2")
+    said = refusal(capsys, "--from", "publish", "--set", "samples=2")
     assert "was made with other settings (samples 1 → 2)" in said
 
 
 def test_from_needs_what_comes_before_it(empty, made, monkeypatch, capsys):
-    said = complaint(capsys, "--from", "publish", "--set", "problems=15")
+    said = refusal(capsys, "--from", "publish", "--set", "problems=15")
     assert "search comes before --from" in said
     assert "run has 14 of 14 problems done" in said
     monkeypatch.chdir(empty)
-    assert "run is not there; leave --from out" in complaint(capsys, "--from", "harvest")
+    assert "run is not there; leave --from out" in refusal(capsys, "--from", "harvest")
     assert [path.name for path in empty.iterdir() if path.is_file()] == ["r.yaml"]
 
 
 def test_every_stage_is_looked_at_before_the_first(empty, capsys):
     nowhere = ("--set", "publish.push=true", "--set", "repo_id=me/it", "--set", "token_from_env=PTS_NO_TOKEN")
-    assert "PTS_NO_TOKEN holds no token" in complaint(capsys, *nowhere)
+    assert "PTS_NO_TOKEN holds no token" in refusal(capsys, *nowhere)
     (empty / "set").mkdir()
     (empty / "set" / "thesis.tex").write_text("words")
-    assert "thesis.tex" in complaint(capsys)
-    assert "Did you mean extract-vectors.samples" in complaint(capsys, "--set", "extract-vectors.sample=1")
+    said = refusal(capsys)
+    assert "(thesis.tex); give another extract-vectors.output." in said
+    assert "by --set extract-vectors.output=VALUE" in said
+    shutil.rmtree(empty / "set")
+    said = refusal(capsys, "--set", "search.levels=[9]", "--set", "search.dataset=d.jsonl")
+    assert "leave search.levels out" in said
+    assert "Did you mean extract-vectors.samples" in refusal(capsys, "--set", "extract-vectors.sample=1")
     assert not (empty / "run").exists()
 
 
