@@ -24,7 +24,8 @@ from pts.steering.tensor_files import write_passing_tensors
 
 ORDINARY_EACH = 4
 """Ordinary positions kept for each pair."""
-SHARD_PAIRS = 512
+SHARD_BYTES = 512 * 2**20
+"""Activations that wait in memory before they go to disk as a shard, larger by a batch at most."""
 
 _Decisions: TypeAlias = Mapping[TokenIds, set[TokenIds]]
 """By prompt, the completions' beginnings after which a choice is made."""
@@ -48,6 +49,11 @@ class Activations:
     before_token: torch.Tensor
     ordinary_token: torch.Tensor
     ordinary_pair: torch.Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of it."""
+        return sum(getattr(self, name).nbytes for name in Activations.__slots__)
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ def harvest(
             done += len(batch.pairs)
             if observe is not None:
                 observe(done)
-            if sum(len(part.pairs) for part in waiting) >= SHARD_PAIRS or done == len(pairs):
+            if sum(part.nbytes for part in waiting) >= SHARD_BYTES or done == len(pairs):
                 shards.append(directory / f"harvest-{len(shards):05d}.safetensors")
                 _write(shards[-1], waiting)
                 waiting = []

@@ -61,7 +61,7 @@ def test_shards_and_batches_change_nothing(pairs, tmp_path, monkeypatch):
     for name in "ab":
         (tmp_path / name).mkdir()
     whole = harvest(model, pairs, tmp_path / "a").layer(1)
-    monkeypatch.setattr(harvesting, "SHARD_PAIRS", 2)
+    monkeypatch.setattr(harvesting, "SHARD_BYTES", 1)
     original = harvesting.prefix_batches
     monkeypatch.setattr(harvesting, "prefix_batches", lambda model, pairs: original(model, pairs, most_rows=2))
     split = harvest(model, pairs, tmp_path / "b")
