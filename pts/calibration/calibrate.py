@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pts.calibration.evaluator import Evaluator
-from pts.calibration.halving import race
+from pts.calibration.halving import race, race_size
 from pts.calibration.settings import RANDOM, Setting, grid
 from pts.evaluation.outcomes import Outcomes
 from pts.steering.vector_set import GateKind
@@ -22,6 +22,11 @@ class Choices:
     gates: tuple[GateKind, ...]
     random: int
 
+    @property
+    def places(self) -> int:
+        """Settings of each way: layers × strengths with both signs × gates."""
+        return 2 * len(self.layers) * len(self.strengths) * len(self.gates)
+
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
@@ -35,6 +40,13 @@ class Calibrated:
     by_way: dict[str, tuple[Setting, Outcomes]]
     controls: tuple[Setting, ...]
     layers: tuple[int, ...]
+
+
+def calibration_size(patterns: int, choices: Choices, problems: int) -> int:
+    """How often `calibrate` runs a setting on a problem, for so many patterns."""
+    lanes = [choices.places] * (len(choices.ways) + choices.random)
+    others = [choices.places] * (patterns - 1)
+    return race_size(lanes, problems) + race_size(others, problems)
 
 
 def calibrate(evaluator: Evaluator, patterns: Sequence[str], choices: Choices) -> Calibrated:

@@ -26,8 +26,8 @@ class Evaluator:
     """Measures settings on one list of problems.
 
     `journal` is appended to after every few settings, and what stands in it is not measured again; it belongs
-    to these problems, samples and seed (the caller names it so). `observe` hears of generated tokens as they
-    come.
+    to these problems, samples and seed (the caller names it so). `observe` hears, as completions come, of their
+    tokens and of how many completions are `done` of what was asked so far, those of the journal too.
     """
 
     decoder: Decoder
@@ -36,7 +36,8 @@ class Evaluator:
     samples: int
     seed: int
     journal: Path | None = None
-    observe: Callable[[int], None] | None = None
+    observe: Callable[[int, int], None] | None = None
+    done: int = 0
     _known: dict[tuple[str, int, int], Outcomes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,6 +47,7 @@ class Evaluator:
     def __call__(self, settings: Sequence[Setting], first: int, end: int) -> Mapping[Setting, Outcomes]:
         """Each setting's outcomes on problems `first` to `end`."""
         todo = [setting for setting in settings if (setting.key, first, end) not in self._known]
+        self.done += (len(settings) - len(todo)) * (end - first) * self.samples
         for start in range(0, len(todo), CHUNK):
             self._measure(todo[start : start + CHUNK], first, end)
         return {setting: self._known[setting.key, first, end] for setting in settings}
@@ -53,7 +55,9 @@ class Evaluator:
     def unsteered(self) -> Outcomes:
         """Outcomes of the model as it is on all problems, with the same random numbers."""
         key = (_UNSTEERED, 0, len(self.problems))
-        if key not in self._known:
+        if key in self._known:
+            self.done += len(self.problems) * self.samples
+        else:
             self._measure([], 0, len(self.problems))
         return self._known[key]
 
@@ -68,13 +72,18 @@ class Evaluator:
                 list(numbers),
                 self.samples,
                 self.seed,
-                self.observe,
+                self._count,
             )
         keys = [setting.key for setting in settings] or [_UNSTEERED]
         found = {(key, first, end): measured[number] for key, number in zip(keys, numbers, strict=True)}
         if self.journal is not None:
             append_bytes(self.journal, b"".join(_line(*key, outcomes) for key, outcomes in found.items()))
         self._known |= found
+
+    def _count(self, completions: int, tokens: int) -> None:
+        self.done += completions
+        if self.observe is not None:
+            self.observe(tokens, self.done)
 
 
 _UNSTEERED = "unsteered"

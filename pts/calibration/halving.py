@@ -31,23 +31,44 @@ def race(
     """
     seen: dict[Setting, Outcomes] = {}
     alive = list(dict.fromkeys(settings))
-    first = 0
-    for round_, share in enumerate(SHARES):
-        end = max(first + 1, math.ceil(share * problems)) if share < 1 else problems
+    for round_, (first, end) in enumerate(_rounds(problems)):
         if end > first:
             for setting, outcomes in evaluate(alive, first, end).items():
                 seen[setting] = seen[setting].joined(outcomes) if setting in seen else outcomes
-            first = end
         if round_ < len(KEPT):
             alive = [
                 setting
                 for ranked in _lanes(alive, lane, seen).values()
-                for setting in ranked[: max(1, math.ceil(KEPT[round_] * len(ranked)))]
+                for setting in ranked[: _survivors(round_, len(ranked))]
             ]
     return {
         name: [(setting, seen[setting]) for setting in ranked]
         for name, ranked in _lanes(alive, lane, seen).items()
     }
+
+
+def race_size(lanes: Sequence[int], problems: int) -> int:
+    """How often a race runs a setting on a problem, for lanes of so many settings each."""
+    alive, total = list(lanes), 0
+    for round_, (first, end) in enumerate(_rounds(problems)):
+        total += sum(alive) * (end - first)
+        if round_ < len(KEPT):
+            alive = [_survivors(round_, size) for size in alive]
+    return total
+
+
+def _rounds(problems: int) -> list[tuple[int, int]]:
+    """The problems of each round, from the first to the one before the end; none where there are too few."""
+    rounds, first = [], 0
+    for share in SHARES:
+        end = min(problems, max(first + 1, math.ceil(share * problems)))
+        rounds.append((first, end))
+        first = end
+    return rounds
+
+
+def _survivors(round_: int, size: int) -> int:
+    return max(1, math.ceil(KEPT[round_] * size))
 
 
 def _lanes(

@@ -11,7 +11,7 @@ from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, TextList, options_of
 from pts.cli.output import print_report
-from pts.cli.progress import token_progress
+from pts.cli.progress import phase_progress
 from pts.runs.manifest import MANIFEST_NAME
 from pts.stages.extract_inputs import GATES, WAYS, ExtractRun
 
@@ -84,7 +84,7 @@ def extract(inputs: ExtractRun, quiet: bool) -> Any:
     from pts.stages.extract import run_extract
 
     try:
-        with token_progress(quiet) as observe:
+        with phase_progress(quiet) as observe:
             return run_extract(inputs, observe)
     except Stopped as stopped:
         if (inputs.directory() / MANIFEST_NAME).exists():

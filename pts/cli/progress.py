@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.live import Live
@@ -37,37 +38,51 @@ def search_progress(run: SearchRun, quiet: bool) -> Iterator[Callable[[Progress]
 
 
 @contextmanager
-def token_progress(quiet: bool) -> Iterator[Callable[[str, int], None]]:
-    """What to hand to a stage that reports phases and how much more is done in each."""
+def phase_progress(quiet: bool) -> Iterator[Callable[[str, int, float], None]]:
+    """What to hand to a stage that reports phases, how much more is done in each, and the share done."""
     console = Console(stderr=True)
     shown = time.monotonic()
-    began: dict[str, float] = {}
-    done: dict[str, int] = {}
+    paces: dict[str, _PhasePace] = {}
 
-    def line(phase: str) -> str:
-        seconds = time.monotonic() - began[phase]
-        unit = "pairs" if phase == "harvest" else "tokens"
-        speed = f", {done[phase] / seconds:,.0f} {unit}/s" if seconds > 0.5 else ""
-        return f"{phase}: {done[phase]:,} {unit}{speed}"
-
-    def observe(phase: str, more: int, show: Callable[[str], None], every: float) -> None:
+    def observe(told: tuple[str, int, float], show: Callable[[str], None], every: float) -> None:
         nonlocal shown
+        phase, more, share = told
         stop_if_asked()
-        began.setdefault(phase, time.monotonic())
-        done[phase] = done.get(phase, 0) + more
-        if time.monotonic() - shown >= every:
-            shown = time.monotonic()
-            show(line(phase))
+        now = time.monotonic()
+        pace = paces.setdefault(phase, _PhasePace("pairs" if phase == "harvest" else "tokens", now, share))
+        pace.done += more
+        if now - shown >= every:
+            shown = now
+            show(f"{phase}: {pace.said(share, now)}")
 
     if quiet:
-        yield lambda _phase, _more: stop_if_asked()
+        yield lambda _phase, _more, _share: stop_if_asked()
     elif console.is_terminal:
         with Live(Text("reading the run"), console=console, transient=True) as live:
-            yield lambda phase, more: observe(phase, more, lambda text: live.update(Text(text)), 0.2)
+            yield lambda *told: observe(told, lambda text: live.update(Text(text)), 0.2)
     else:
-        yield lambda phase, more: observe(
-            phase, more, lambda text: print("pts:", text, file=sys.stderr), PLAIN_EVERY
-        )
+        yield lambda *told: observe(told, lambda text: print("pts:", text, file=sys.stderr), PLAIN_EVERY)
+
+
+@dataclass(slots=True)
+class _PhasePace:
+    """When a phase was first heard of, the share that was done by then, and what was done since."""
+
+    unit: str
+    began: float
+    first: float
+    done: int = 0
+
+    def said(self, share: float, now: float) -> str:
+        """How much is done, how fast, and about how long the rest takes at the pace so far."""
+        seconds = now - self.began
+        parts = [f"{self.done:,} {self.unit}"]
+        if seconds > 0.5:
+            parts.append(f"{self.done / seconds:,.0f} {self.unit}/s")
+        parts.append(f"{share:.0%} done")
+        if seconds > 0.5 and share > self.first:
+            parts.append(f"about {_duration(seconds / (share - self.first) * (1 - share))} left")
+        return ", ".join(parts)
 
 
 @contextmanager

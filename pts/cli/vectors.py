@@ -11,7 +11,7 @@ import click
 from pts.cli.logs import log_to_stderr
 from pts.cli.output import print_report
 from pts.cli.patterns import strengths
-from pts.cli.progress import token_progress
+from pts.cli.progress import phase_progress
 
 
 @click.group("vectors")
@@ -53,7 +53,7 @@ def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any)
 
     log_to_stderr(0, quiet)
     factors = dict(strengths(patterns)) or None
-    with token_progress(quiet) as observe:
+    with phase_progress(quiet) as observe:
         measured = measure_set(MeasureRun(vectors, factors, **inputs), observe)
     print_report(measured_report(measured))
 

@@ -64,12 +64,12 @@ def run_variants(
     variants: Sequence[int],
     samples: int,
     seed: int,
-    observe: Callable[[int], None] | None = None,
+    observe: Callable[[int, int], None] | None = None,
 ) -> Mapping[int, Outcomes]:
     """Outcomes of each variant on the same problems, all in one stream of requests.
 
     A problem's random numbers come from `seed` and its id, the same for every variant: two that write the same
-    tokens draw the same next one. `observe` hears of the generated tokens as they come.
+    tokens draw the same next one. `observe` hears of completions and their tokens as they come.
     """
     requests = [
         RolloutRequest(
@@ -91,5 +91,5 @@ def run_variants(
             rollout.count * (not ended),
         )
         if observe is not None:
-            observe(tokens)
+            observe(rollout.count, tokens)
     return {variant: Outcomes(samples, *sums[variant]) for variant in variants}

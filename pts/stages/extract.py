@@ -43,8 +43,9 @@ LAYER_SHARES = (0.25, 0.5, 0.75)
 
 PATTERNS_NAME = "patterns.json"
 
-Observe = Callable[[str, int], None]
-"""Told of the phase, and how much more is done: pairs of the harvest, generated tokens of the rest."""
+Observe = Callable[[str, int, float], None]
+"""Told of the phase, how much more is done (pairs of the harvest, generated tokens of the rest), and the share
+of the phase that is done."""
 
 
 def run_extract(inputs: ExtractRun, observe: Observe | None = None) -> VectorSet | None:
@@ -65,7 +66,7 @@ def run_extract(inputs: ExtractRun, observe: Observe | None = None) -> VectorSet
             if (directory.path / JSON_NAME).exists():
                 logger.info("%s: the vector set is complete.", directory.path)
                 return load_vectors(directory.path)
-        return _extract(inputs, searched, pairs, directory, asked, observe or (lambda _phase, _more: None))
+        return _extract(inputs, searched, pairs, directory, asked, observe or (lambda *_told: None))
 
 
 def enough_pairs(searched: SearchedRun) -> list[Pair]:
@@ -174,7 +175,7 @@ def _harvest(
 
     def more(now: int) -> None:
         nonlocal done
-        observe("harvest", now - done)
+        observe("harvest", now - done, now / len(pairs))
         done = now
 
     return harvest(
@@ -252,7 +253,7 @@ def _choose(
     test: Sequence[Problem],
     observe: Observe,
 ) -> tuple[Calibrated, Mapping[str, Effect]]:
-    from pts.calibration.calibrate import Choices, calibrate
+    from pts.calibration.calibrate import Choices, calibrate, calibration_size
     from pts.calibration.effect import measure_effects
     from pts.calibration.evaluator import Evaluator
     from pts.evaluation.decoder import Decoder
@@ -273,6 +274,8 @@ def _choose(
         cast(tuple[GateKind, ...], inputs.gates),
         inputs.random,
     )
+    patterns = list(directions.materials)
+    to_do = calibration_size(len(patterns), choices, len(calibration)) * inputs.samples
     on_calibration = Evaluator(
         decoder,
         directions,
@@ -280,9 +283,10 @@ def _choose(
         inputs.samples,
         inputs.seed,
         folder / VECTORS.shard,
-        lambda tokens: observe("calibration", tokens),
+        lambda tokens, done: observe("calibration", tokens, done / to_do),
     )
-    calibrated = calibrate(on_calibration, list(directions.materials), choices)
+    calibrated = calibrate(on_calibration, patterns, choices)
+    to_measure = (1 + len(patterns) + inputs.random) * len(test) * inputs.test_samples
     on_test = Evaluator(
         decoder,
         directions,
@@ -290,7 +294,7 @@ def _choose(
         inputs.test_samples,
         inputs.seed,
         folder / "effect.jsonl",
-        lambda tokens: observe("effect", tokens),
+        lambda tokens, done: observe("effect", tokens, done / to_measure),
     )
     chosen = {pattern: setting for pattern, (setting, _) in calibrated.chosen.items()}
     return calibrated, measure_effects(on_test, chosen, calibrated.controls)

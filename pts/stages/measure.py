@@ -41,9 +41,10 @@ class MeasureRun:
     same_shape: bool = False
 
 
-def measure_set(run: MeasureRun, observe: Callable[[str, int], None] | None = None) -> Measured:
+def measure_set(run: MeasureRun, observe: Callable[[str, int, float], None] | None = None) -> Measured:
     """Decode fresh problems with and without a set, with common random numbers. Raises PtsError.
 
+    `observe` is told of the phase, how many tokens more were generated, and the share of it that is done.
     The example is the first problem that only the steered model solved, where there is one.
     """
     from pts.evaluation.decoder import Decoder
@@ -68,9 +69,17 @@ def _measure(
     search: Loaded,
     policy: TransformersPolicy,
     problems: list[Problem],
-    observe: Callable[[str, int], None] | None,
+    observe: Callable[[str, int, float], None] | None,
 ) -> Measured:
     from pts.evaluation.outcomes import run_variants
+
+    done = 0
+
+    def count(completions: int, tokens: int) -> None:
+        nonlocal done
+        done += completions
+        if observe is not None:
+            observe("measuring", tokens, done / (2 * len(problems) * run.samples))
 
     outcomes = run_variants(
         policy,
@@ -79,7 +88,7 @@ def _measure(
         [0, 1],
         run.samples,
         run.seed,
-        None if observe is None else lambda tokens: observe("measuring", tokens),
+        count,
     )
     unsteered, steered = outcomes[0], outcomes[1]
     low, high = bootstrap_mean_interval(steered.rates - unsteered.rates, LEVEL, run.seed)

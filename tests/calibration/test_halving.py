@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pts.calibration.halving import race
+from pts.calibration.halving import race, race_size
 from pts.calibration.settings import grid
 from pts.evaluation.outcomes import Outcomes
 from pts.stats import bootstrap_mean_interval
@@ -61,6 +61,14 @@ def test_no_problem_is_measured_twice_and_few_settings_see_all():
     assert counts[0] == len(settings())
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == 2
+
+
+@pytest.mark.parametrize("problems", [1, 2, 7, PROBLEMS])
+def test_the_size_of_a_race_is_known_before_it_is_run(problems):
+    bench = Bench()
+    race(settings(), lambda setting: setting.way, bench, problems)
+    assert race_size([16, 16], problems) == sum(count * (end - first) for count, first, end in bench.calls)
+    assert max(end for _, _, end in bench.calls) == problems
 
 
 def test_outcomes_of_other_samples_do_not_join():

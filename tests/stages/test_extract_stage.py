@@ -52,13 +52,15 @@ def small(searched, tmp_path_factory):
 
 
 class Spent:
-    """What a stage said that it did, by phase."""
+    """What a stage said that it did, by phase, and the shares done that it said on the way."""
 
     def __init__(self):
         self.phases = {}
+        self.shares = {}
 
-    def __call__(self, phase, more):
+    def __call__(self, phase, more, share):
         self.phases[phase] = self.phases.get(phase, 0) + more
+        self.shares.setdefault(phase, []).append(share)
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +162,9 @@ def test_progress_counts_every_pair_and_every_token(searched, small, made, spent
     assert spent.phases["harvest"] == len(enough_pairs(searched))
     assert spent.phases["calibration"] == tokens(journal(small.output))
     assert spent.phases["effect"] == tokens(journal(small.output, "effect.jsonl"))
+    for shares in spent.shares.values():
+        assert shares == sorted(shares)
+        assert shares[-1] == 1.0
 
 
 def test_there_is_a_record_for_each_pair(searched, small, made):
@@ -214,8 +219,8 @@ class Interrupt:
     def __init__(self, folder, phase):
         self.folder, self.phase, self.phases = folder, phase, Spent()
 
-    def __call__(self, phase, more):
-        self.phases(phase, more)
+    def __call__(self, phase, more, share):
+        self.phases(phase, more, share)
         name = "effect.jsonl" if phase == "effect" else "calibration.jsonl"
         if phase == self.phase and journal(self.folder, name):
             raise KeyboardInterrupt
@@ -246,6 +251,7 @@ def test_a_stopped_extraction_goes_on_to_the_same_set(small, made, tmp_path, mon
     assert measured.startswith(kept)
     new = [json.loads(line) for line in measured[len(kept) :].splitlines()]
     assert second.phases.phases["calibration"] == tokens(new)
+    assert second.phases.shares["calibration"][-1] == 1.0
     run_extract(run, last := Spent())
     assert "calibration" not in last.phases
     assert result(run.output) == result(small.output)
