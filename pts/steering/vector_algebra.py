@@ -16,18 +16,19 @@ def require_fits(vectors: VectorSet, loaded: Any, *, same_shape: bool = False) -
 
     `same_shape` accepts another id or revision, such as a fine-tune; width and layers must fit all the same.
     """
-    config = loaded.model.config.get_text_config(decoder=True)
-    here = SteeredModel(
-        loaded.model_id, loaded.revision, int(config.hidden_size), int(config.num_hidden_layers)
-    )
-    _require_shape(vectors.model, here)
-    known = vectors.model
+    known, here = vectors.model, _steered_model(loaded.model, loaded.model_id, loaded.revision)
+    _require_shape(known, here)
     other = known.revision not in (None, here.revision) if here.revision is not None else known.id != here.id
     if other and not same_shape:
         raise VectorError(
             f"the vectors are of {known.id} (revision {known.revision}), the model is {here.id} (revision "
             f"{here.revision}): use that model, or say that this one has the same shape (a fine-tune)."
         )
+
+
+def require_shape(vectors: VectorSet, model: Any) -> None:
+    """Raise VectorError where a set's width or layers are not those of a transformers model."""
+    _require_shape(vectors.model, _steered_model(model, str(model.config.name_or_path or "this model"), None))
 
 
 def added(first: VectorSet, second: VectorSet) -> VectorSet:
@@ -52,6 +53,11 @@ def cosines(first: VectorSet, second: VectorSet) -> Mapping[tuple[str, str, int]
         for layer, direction in sorted(left.directions.items())
         if layer in right.directions
     }
+
+
+def _steered_model(model: Any, model_id: str, revision: str | None) -> SteeredModel:
+    config = model.config.get_text_config(decoder=True)
+    return SteeredModel(model_id, revision, int(config.hidden_size), int(config.num_hidden_layers))
 
 
 def _sum(first: VectorSet, second: VectorSet, name: str) -> SteeringVector:

@@ -107,6 +107,39 @@ def test_left_padding_changes_nothing(loaded, vector):
     assert together.tolist() == alone.tolist()
 
 
+def test_rows_of_different_gates_share_a_pass(loaded, vector, plain_stream):
+    """Each row gets what it gets alone, whatever the gates of the others."""
+    weight = torch.randn(32, generator=torch.Generator().manual_seed(8))
+    gates = [Gate(), Gate("probe", weight=weight), Gate("tokens", token_ids=(PROMPT[1],)), Gate("entropy", 2.0)]
+    variants = [[Intervention(LAYER, vector, gate)] for gate in gates]
+    with steer(loaded.model, variants, engine_driven=True) as steering:
+        together = passed(loaded.model, steering, [PROMPT] * 5, [0, 1, 2, 3, 4])
+        alone = [passed(loaded.model, steering, [PROMPT], [row])[0] for row in range(5)]
+    for row in range(5):
+        torch.testing.assert_close(together[row], alone[row])
+    torch.testing.assert_close(together[0], plain_stream)
+    torch.testing.assert_close(together[1], plain_stream + vector)
+    opened = (together - plain_stream).abs().sum(-1) > 1e-3
+    assert opened[2].tolist() == (plain_stream @ weight > 0).tolist()
+    assert opened[3].tolist() == [False, True, False, False]
+
+
+def test_a_set_steers_by_its_patterns(loaded, make_set):
+    model, ids = loaded.model, torch.tensor([PROMPT])
+    vectors = make_set(self_correction=1, exploration=0, hidden=32, layers=2)
+    added = vectors.added("self_correction")
+    with steer(model, [[Intervention(1, 1.5 * added)]]):
+        expected = generated(model, ids).tolist()
+    with steer(model, vectors, {"self_correction": 1.5}):
+        assert generated(model, ids).tolist() == expected
+    with pytest.raises(ConfigError, match="no pattern nonsense"), steer(model, vectors, {"nonsense": 1.0}):
+        pass
+    with pytest.raises(ConfigError, match="a vector set's"), steer(model, [[]], {"self_correction": 1.0}):
+        pass
+    with pytest.raises(VectorError, match="do not fit"), steer(model, make_set(self_correction=1, layers=5)):
+        pass
+
+
 def test_two_interventions_at_one_layer_add_up(loaded, vector):
     model, ids = loaded.model, torch.tensor([PROMPT])
     with steer(model, [[Intervention(LAYER, 0.25 * vector), Intervention(LAYER, 0.75 * vector)]]):
@@ -115,17 +148,21 @@ def test_two_interventions_at_one_layer_add_up(loaded, vector):
         assert generated(model, ids).tolist() == parts.tolist()
 
 
-def one_pass(model, steering, tokens):
-    """Residual streams after the layer in a pass whose positions are all steered."""
+def passed(model, steering, rows, variants):
+    """Residual streams after the layer [rows, tokens, hidden] in a pass whose positions are all steered."""
     seen = []
     handle = decoder_layers(model)[LAYER].register_forward_hook(
         lambda _m, _a, out: seen.append(residual_of(out))
     )
-    ids = torch.tensor([tokens])
-    steering.begin_pass(torch.tensor([1]), ids)
+    ids = torch.tensor(rows)
+    steering.begin_pass(torch.tensor(variants), ids)
     model(ids)
     handle.remove()
-    return seen[0][0]
+    return seen[0]
+
+
+def one_pass(model, steering, tokens):
+    return passed(model, steering, [tokens], [1])[0]
 
 
 @pytest.fixture(scope="module")
