@@ -58,6 +58,7 @@ class ThinkBudget:
         self._tail: list[int] = []
         if think is not None and limits.thinking == 0:
             self.phase, self._queue = "forcing", list(think.empty)
+        self._hold()
 
     @property
     def total(self) -> int:
@@ -168,11 +169,14 @@ class ThinkBudget:
                 self._force_end()
 
     def _hold(self) -> None:
-        """Begin to force the end where the thinking has just room for it."""
+        """Begin to force the end where the thinking has just room for it.
+
+        An end that is begun is completed then, early: one more token of the model's own could break it off.
+        """
         limit = self.limits.thinking
         if limit is None or self._think is None or self.phase != "counting":
             return
-        if self.thinking + len(self._rest_of_end()) >= limit:
+        if self.thinking + len(self._think.end) >= limit:
             self._force_end()
 
     def _force_end(self) -> None:
