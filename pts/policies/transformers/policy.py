@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from pts.errors import ConfigError
+from pts.models.decoder_layers import decoder_layers
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat, encode_prompt
 from pts.policies.guide import PassSteering
@@ -25,6 +28,8 @@ _ROWS = {"cpu": 256, "mps": 256, "cuda": 1024}
 """Rows of a batch at most, by device: beyond, a step takes longer without giving more tokens a second."""
 _ROWS_SHARE, _PREFIXES_SHARE = 0.5, 0.125
 """What part of the memory free at the start the rows' caches and the prefilled sequences may take."""
+_PROMPTS_KEPT = 4096
+"""Prompts whose residual stream is kept, so that a prompt asked again is not read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ class TransformersPolicy:
     """A loaded model with its sampler and prompt format (see pts.policies.protocol.Policy).
 
     `batch_rows` bounds the rows of a batch; by default the device's bound, or fewer where memory is short.
-    `steering` is what makes the requests' variants differ; without it they are refused.
+    `steering` is what makes the requests' variants differ; without it they are refused. `layers_path` names the
+    decoder blocks where they cannot be found.
     Raises ModelError where the model's cache is not keys and values that rows can share.
     """
 
@@ -59,6 +65,7 @@ class TransformersPolicy:
         *,
         batch_rows: int | None = None,
         steering: PassSteering | None = None,
+        layers_path: str | None = None,
     ) -> None:
         if batch_rows is not None and batch_rows < 1:
             raise ConfigError(f"batch-rows is {batch_rows}; it must be at least 1.")
@@ -66,6 +73,9 @@ class TransformersPolicy:
         self.prompt_format = prompt_format
         self._sampling = sampling
         self._steering = steering
+        self._layers_path = layers_path
+        self._blocks: Sequence[torch.nn.Module] | None = None
+        self._residuals: OrderedDict[tuple[TokenIds, tuple[int, ...]], torch.Tensor] = OrderedDict()
         self._plan = attention_plan(loaded.model)
         free = available_bytes(loaded.device)
         self._row_limit = batch_rows or _ROWS.get(loaded.device.type, 256)
@@ -139,6 +149,31 @@ class TransformersPolicy:
         self._seconds += time.perf_counter() - started
         return distributions
 
+    def residuals(self, prompt: TokenIds, layers: Sequence[int]) -> torch.Tensor:
+        """The residual stream at a prompt's end, at layers (from 0): [layers, hidden], float32 on the CPU.
+
+        Its end is the last token that a prompt's prefill reads, the last but one (rollouts read the last by
+        their first step). It is recorded in that very prefill, which the prompt's rollouts then start from: the
+        prompt is not read twice. Raises ConfigError for a layer that the model does not have.
+        """
+        if self._blocks is None:
+            self._blocks = tuple(decoder_layers(self.loaded.model, self._layers_path))
+        outside = [layer for layer in layers if not 0 <= layer < len(self._blocks)]
+        if outside:
+            raise ConfigError(
+                f"layer {outside[0]} is out of range: the model has decoder layers 0 to "
+                f"{len(self._blocks) - 1}."
+            )
+        key = (prompt, tuple(layers))
+        if key not in self._residuals:
+            started = time.perf_counter()
+            read = prompt[: max(1, len(prompt) - 1)]
+            self._residuals[key] = self._prefixes.residuals(read, [self._blocks[layer] for layer in layers])
+            if len(self._residuals) > _PROMPTS_KEPT:
+                self._residuals.popitem(last=False)
+            self._seconds += time.perf_counter() - started
+        return self._residuals[key]
+
     def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
         """The requests' rollouts, as they are done; equal ones of a request come as one with a count.
 
@@ -193,9 +228,10 @@ class TransformersPolicy:
         # A map, not a generator: requests that ran dry may have more later, and a generator would have ended.
         results = engine.run(map(self._fitting, requests))
         while True:
-            started = time.perf_counter()
+            # Requests are read in here too, and making one may ask the policy for more: that counts once.
+            started, before = time.perf_counter(), self._seconds
             finished = next(results, None)
-            self._seconds += time.perf_counter() - started
+            self._seconds = before + time.perf_counter() - started
             if finished is None:
                 return
             self._tokens_delivered += finished.rollout.count * _generated(finished.rollout)

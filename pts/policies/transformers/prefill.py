@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import torch
 from transformers.cache_utils import DynamicCache
 
+from pts.models.decoder_layers import residual_of
 from pts.policies.guide import PassSteering
 from pts.policies.transformers.cache import CacheLayout, Planes, cache_layout, to_cache, to_planes
 from pts.records import RolloutRequest, TokenIds
@@ -92,6 +94,20 @@ class PrefixStore:
             pass
         return self._entries[-1]
 
+    def residuals(self, ids: TokenIds, blocks: Sequence[Any]) -> torch.Tensor:
+        """What decoder blocks put out at the last of `ids`, unsteered: [blocks, hidden], float32 on the CPU.
+
+        Read while the sequence is prefilled, which is kept; one that is stored already has its last token
+        forwarded again.
+        """
+        wanted = np.asarray(ids, dtype=np.int64)
+        entry, shared = self._nearest(wanted, Reading())
+        shared = min(shared, len(wanted) - 1)
+        with _recorded(blocks) as outputs:
+            for _ in self._forward(wanted, entry if shared else None, shared, Reading(), keep_logits=False):
+                pass
+        return torch.stack([outputs[index][0, -1].float().cpu() for index in range(len(blocks))])
+
     def logits(self, ids: TokenIds, start: int) -> Iterator[torch.Tensor]:
         """Logits of the tokens from `start` on, in chunks [tokens, vocabulary]; the sequence is kept."""
         wanted = np.asarray(ids, dtype=np.int64)
@@ -168,3 +184,22 @@ class PrefixStore:
         self._entries.append(entry)
         while len(self._entries) > 1 and sum(kept.nbytes for kept in self._entries) > self._max_bytes:
             self._entries.pop(0)
+
+
+@contextmanager
+def _recorded(blocks: Sequence[Any]) -> Iterator[dict[int, torch.Tensor]]:
+    """The last output of each block, by its place, while the context lasts: [rows, tokens, hidden]."""
+    outputs: dict[int, torch.Tensor] = {}
+
+    def record(index: int) -> Any:
+        def hook(_module: Any, _args: Any, output: object) -> None:
+            outputs[index] = residual_of(output)
+
+        return hook
+
+    handles = [block.register_forward_hook(record(index)) for index, block in enumerate(blocks)]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
