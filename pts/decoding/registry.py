@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from pts.decoding.auto import make_auto
 from pts.decoding.limits import Budget
 from pts.decoding.parts import Parts
 from pts.decoding.strategies import Plain, Strategy
@@ -54,14 +55,25 @@ STRATEGIES: Mapping[str, Entry] = {
         "Muennighoff et al., s1, 2025",
         _plain(lambda number: Budget(least_thinking=number)),
     ),
+    "auto": Entry(
+        None,
+        "a router decides for each question: no thinking, a little, or much",
+        "codelion, AutoThink, 2025",
+        make_auto,
+    ),
 }
 
 
 def make_strategy(spec: str, parts: Parts) -> Strategy:
-    """The strategy that a text such as `budget:64` names.
+    """The strategy that a text such as `budget:64` names. Raises ConfigError as `check_strategy` does."""
+    return STRATEGIES[spec.partition(":")[0]].make(spec, check_strategy(spec), parts)
 
-    Raises ConfigError for an unknown name, with the nearest known one, and for an argument that is missing, not
-    a whole number above 0, or not wanted.
+
+def check_strategy(spec: str) -> int:
+    """The number in a text such as `budget:64`, 0 where the strategy takes none.
+
+    Raises ConfigError for an unknown name, with the nearest known one, and for a number that is missing, below
+    1, or not wanted.
     """
     name, colon, argument = spec.partition(":")
     if name not in STRATEGIES:
@@ -72,9 +84,9 @@ def make_strategy(spec: str, parts: Parts) -> Strategy:
     if entry.argument is None:
         if colon:
             raise ConfigError(f"strategy {name} takes no number, and {spec!r} gives one.")
-        return entry.make(spec, 0, parts)
+        return 0
     if not argument.isdigit() or int(argument) < 1:
         raise ConfigError(
             f"strategy {name} needs a whole number above 0, such as {name}:64; {spec!r} gives none."
         )
-    return entry.make(spec, int(argument), parts)
+    return int(argument)

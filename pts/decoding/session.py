@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -117,22 +117,24 @@ class Session:
         end = 0 if self.think is None else len(self.think.end)
         return budget.limits(self.sampling.budget, end)
 
-    def complete(self, asks: Sequence[Ask]) -> Iterator[Draft]:
-        """The completions asked for, as they are done."""
-        requests = [
-            RolloutRequest(
+    def complete(self, asks: Iterable[Ask]) -> Iterator[Draft]:
+        """The completions asked for, as they are done; `asks` are read as rows of the batch become free."""
+        by_request: dict[int, Ask] = {}
+
+        def request(ask: Ask) -> RolloutRequest:
+            made = RolloutRequest(
                 ask.prompt,
                 ask.prefix,
                 seed=ask.seed,
                 variant=ask.variant,
                 guide=partial(self._guide, ask),
             )
-            for ask in asks
-        ]
-        by_request = {id(request): ask for request, ask in zip(requests, asks, strict=True)}
-        for finished in self.policy.finished(requests):
+            by_request[id(made)] = ask
+            return made
+
+        for finished in self.policy.finished(map(request, asks)):
             rollout = finished.rollout
-            ask = by_request[id(rollout.request)]
+            ask = by_request.pop(id(rollout.request))
             budget = cast(ThinkBudget, finished.guide) if finished.guide else self._guide(ask)
             stop = "end" if rollout.finish == "end" else budget.stopped or "total limit"
             yield Draft(ask, rollout.completion, finished.new_probs, budget, stop)

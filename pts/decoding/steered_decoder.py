@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pts.decoding.answers import Answer
+from pts.decoding.auto import Auto
 from pts.decoding.parts import Parts
 from pts.decoding.registry import make_strategy
+from pts.decoding.routers.files import find_router
+from pts.decoding.routers.probe import ProbeRouter
 from pts.decoding.session import Listener, Prompt, Question, Session
 from pts.decoding.strategies import Plain, Strategy
 from pts.decoding.think_format import ThinkFormat, find_think_format
@@ -29,6 +33,7 @@ class SteeredDecoder:
     """Answers prompts by a strategy, steered by a vector set where one is given.
 
     `patterns` is what is on where a call does not say otherwise (by default the set's first pattern at 1.0).
+    `parts` are what strategies may use; a router that is stored with the set is one of them by default.
     `batch_rows` bounds the rows of a batch. No hook is on the model between calls. Raises VectorError where the
     vectors are another model's (`same_shape` accepts a fine-tune), ConfigError for an unknown strategy or
     pattern, or one that does not fit the model.
@@ -57,6 +62,11 @@ class SteeredDecoder:
             require_fits(vectors, model, same_shape=same_shape)
         elif patterns:
             raise ConfigError(f"patterns ({', '.join(patterns)}) are a vector set's: give one.")
+        if parts.router is None and vectors is not None and vectors.directory is not None:
+            fitted = find_router(vectors.directory)
+            parts = (
+                parts if fitted is None else replace(parts, router=ProbeRouter(fitted, same_shape=same_shape))
+            )
         self.model = model
         self.vectors = vectors
         self.strategy = make_strategy(strategy, parts) if isinstance(strategy, str) else strategy
@@ -85,7 +95,7 @@ class SteeredDecoder:
     @property
     def streams(self) -> bool:
         """Whether an answer is written once, from first token to last, so that it can be read along."""
-        return isinstance(self.strategy, Plain)
+        return isinstance(self.strategy, Plain | Auto)
 
     def text(self, ids: TokenIds) -> str:
         """Text of token ids, think tags included, the end token left out."""

@@ -24,7 +24,14 @@ Source: TypeAlias = Path | bytes
 
 _CHUNK = 1 << 20
 NAMES: Mapping[Kind, tuple[str, ...]] = {
-    "vector set": ("vectors.json", "vectors.safetensors", "records.parquet", CARD_NAME),
+    "vector set": (
+        "vectors.json",
+        "vectors.safetensors",
+        "records.parquet",
+        "router.json",
+        "router.safetensors",
+        CARD_NAME,
+    ),
     "search run": ("manifest.json", "pivotal_tokens.parquet", "summary.json", CARD_NAME),
 }
 """The files that each kind may have in a repository; the first one tells that a repository is of the kind.
@@ -101,10 +108,12 @@ def lfs_digest(source: Source) -> str:
 
 
 def _vector_set(path: Path, target: Target) -> Contents:
+    from pts.decoding.routers.files import find_router
     from pts.publishing.card import vector_set_card
     from pts.steering.vector_files import load_vectors
 
     vectors = load_vectors(path)
+    find_router(path)
     rows = _parquet_rows(path / "records.parquet")
     card = (
         _card(path)

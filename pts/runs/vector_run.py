@@ -13,8 +13,14 @@ VECTORS = RunKind(
         "vectors.safetensors",
         "records.parquet",
         "README.md",
+        "router.jsonl",
+        "router.json",
+        "router.safetensors",
         "vectors.json",
     ),
 )
-"""The journals of calibration and effect, and what is made of them; vectors.json comes last."""
+"""The journals of calibration and effect, and what is made of them; vectors.json comes last.
+
+A router that was fitted to the set's vectors goes with them.
+"""
 HARVEST_FOLDER = "harvest"

@@ -81,7 +81,7 @@ def open_decoder(run: DecodeRun) -> SteeredDecoder:
     """Load model and vectors. Raises PtsError, in one line, for anything that does not fit."""
     from pts.decoding.limits import Budget
     from pts.decoding.parts import Parts
-    from pts.decoding.registry import make_strategy
+    from pts.decoding.registry import check_strategy
     from pts.decoding.steered_decoder import SteeredDecoder
     from pts.decoding.think_format import find_think_format
     from pts.models.hardware import settle_threads
@@ -97,7 +97,7 @@ def open_decoder(run: DecodeRun) -> SteeredDecoder:
             run.max_switches,
         )
     )
-    strategy = make_strategy(run.strategy, parts)
+    check_strategy(run.strategy)
     vectors = None if run.vectors is None else load_vectors(run.vectors, run.vectors_revision)
     model = run.model or ("demo" if vectors is None else vectors.model.id)
     loaded = load_model(
@@ -110,7 +110,8 @@ def open_decoder(run: DecodeRun) -> SteeredDecoder:
     return SteeredDecoder(
         loaded,
         vectors,
-        strategy,
+        run.strategy,
+        parts=parts,
         sampling=run.sampling(model),
         prompt_format=prompt_format,
         patterns=dict(run.patterns) or None,

@@ -27,7 +27,16 @@ def steered_policy(
     No hook stays behind, and without variants none is there. Raises VectorError for a vector that does not fit.
     """
     if not variants:
-        yield TransformersPolicy(loaded, sampling, prompt_format, batch_rows=batch_rows)
+        yield TransformersPolicy(
+            loaded, sampling, prompt_format, batch_rows=batch_rows, layers_path=layers_path
+        )
         return
     with steer(loaded.model, variants, engine_driven=True, layers_path=layers_path) as steering:
-        yield TransformersPolicy(loaded, sampling, prompt_format, batch_rows=batch_rows, steering=steering)
+        yield TransformersPolicy(
+            loaded,
+            sampling,
+            prompt_format,
+            batch_rows=batch_rows,
+            steering=steering,
+            layers_path=layers_path,
+        )

@@ -34,6 +34,8 @@ TENSORS_NAME, JSON_NAME, RECORDS_NAME, CARD_NAME = (
     "records.parquet",
     "README.md",
 )
+ROUTER_NAMES = ("router.json", "router.safetensors")
+"""The files of a router that is stored with a set (`pts.decoding.routers.files`)."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -101,18 +103,23 @@ def load_vectors(source: str | Path, revision: str | None = None) -> VectorSet:
 
     Raises VectorError where there is none, where it is cut short, or where tensors and JSON disagree.
     """
+    return _load(set_directory(source, revision))
+
+
+def set_directory(source: str | Path, revision: str | None = None) -> Path:
+    """The directory of a set given as `load_vectors` takes it, downloaded where need be. Raises VectorError."""
     directory = Path(source).expanduser()
     if directory.is_dir():
-        return _load(directory)
+        return directory
     if str(source) in bundled_sets():
-        return _load(_bundled() / str(source))
+        return _bundled() / str(source)
     if directory.exists():
         raise VectorError(
             f"{source} is a file; a vector set is a directory with {TENSORS_NAME} and {JSON_NAME}."
         )
     if not _HUB_ID.fullmatch(str(source)):
         raise VectorError(_neither(str(source)))
-    return _load(_download(str(source), revision))
+    return _download(str(source), revision)
 
 
 def bundled_sets() -> list[str]:
@@ -160,7 +167,13 @@ def _load(directory: Path) -> VectorSet:
         for pattern, vector in entry.vectors.items()
     }
     loaded = VectorSet(
-        entry.model, entry.residual_norms, vectors, entry.effects, entry.provenance, entry.schema_version
+        entry.model,
+        entry.residual_norms,
+        vectors,
+        entry.effects,
+        entry.provenance,
+        entry.schema_version,
+        directory,
     )
     _check(loaded, str(directory))
     return loaded
@@ -265,7 +278,10 @@ def _download(repo_id: str, revision: str | None) -> Path:
         try:
             return Path(
                 snapshot_download(
-                    repo_id, repo_type=kind, revision=revision, allow_patterns=[TENSORS_NAME, JSON_NAME]
+                    repo_id,
+                    repo_type=kind,
+                    revision=revision,
+                    allow_patterns=[TENSORS_NAME, JSON_NAME, *ROUTER_NAMES],
                 )
             )
         except RepositoryNotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
@@ -103,7 +104,8 @@ class VectorSet:
     """Steering vectors of one model, by pattern.
 
     `residual_norms` are mean norms of the residual stream at decode positions, by layer. `effects` are
-    measured on problems that nothing was chosen on. `provenance` says where it all came from.
+    measured on problems that nothing was chosen on. `provenance` says where it all came from. `directory` is
+    where the set was loaded from; None where it was made here.
     """
 
     model: SteeredModel
@@ -112,6 +114,7 @@ class VectorSet:
     effects: Mapping[str, Effect] = field(default_factory=dict)
     provenance: Mapping[str, object] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
+    directory: Path | None = None
 
     def vector(self, pattern: str) -> SteeringVector:
         """The vector of a pattern. Raises ConfigError, naming those there are."""

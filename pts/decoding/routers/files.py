@@ -1,0 +1,186 @@
+"""A fitted router on disk: router.safetensors and router.json, with a vector set or in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from pts.decoding.limits import Budget
+from pts.decoding.routers.fitted import SCHEMA_VERSION, Arm, ArmQuality, FittedRouter, Probe, check_router
+from pts.errors import ConfigError
+from pts.runs.codec import ShapeError, from_json, to_json
+from pts.runs.files import replace_text, write_failure
+from pts.steering.tensor_files import write_tensors
+from pts.steering.vector_files import ROUTER_NAMES, set_directory
+from pts.steering.vector_set import SteeredModel
+
+JSON_NAME, TENSORS_NAME = ROUTER_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class _ArmEntry:
+    """An arm without its tensors."""
+
+    name: str
+    budget: Budget
+    success_bias: float
+    tokens_bias: float
+    quality: ArmQuality
+
+
+@dataclass(frozen=True, slots=True)
+class _ProbeEntry:
+    """A probe without its tensors."""
+
+    layer: int
+    arms: tuple[_ArmEntry, ...]
+    price: float
+    routed: Mapping[str, float]
+    patterns: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _RouterEntry:
+    """What router.json holds."""
+
+    schema_version: int
+    model: SteeredModel
+    total: int
+    unsteered: _ProbeEntry
+    steered: _ProbeEntry | None
+    provenance: Mapping[str, object]
+
+
+def save_router(router: FittedRouter, directory: Path) -> None:
+    """Write router.safetensors and router.json, the JSON last. Raises ConfigError, RunError.
+
+    A router that could not be loaded again is refused before anything is written.
+    """
+    check_router(router, str(directory))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_failure(directory, error) from error
+    write_tensors(
+        directory / TENSORS_NAME,
+        {
+            _tensor_name(name, arm.name, what): weight.detach().float().cpu().contiguous().clone()
+            for name, probe in router.probes.items()
+            for arm in probe.arms
+            for what, weight in (("success", arm.success), ("tokens", arm.tokens))
+        },
+    )
+    text = json.dumps(router_json(router), ensure_ascii=False, indent=2, allow_nan=False)
+    replace_text(directory / JSON_NAME, text + "\n")
+
+
+def router_json(router: FittedRouter) -> dict[str, object]:
+    """All of a router but its tensors, as router.json holds it."""
+    entries = {name: _entry(probe) for name, probe in router.probes.items()}
+    entry = to_json(
+        _RouterEntry(
+            router.schema_version,
+            router.model,
+            router.total,
+            entries["unsteered"],
+            entries.get("steered"),
+            router.provenance,
+        )
+    )
+    assert isinstance(entry, dict)
+    return dict(entry)
+
+
+def load_router(source: str | Path, revision: str | None = None) -> FittedRouter:
+    """The router in a directory, or with a vector set given as `load_vectors` takes it.
+
+    Raises ConfigError where there is none, where it is cut short, or where tensors and JSON disagree.
+    """
+    router = find_router(source, revision)
+    if router is None:
+        raise ConfigError(f"{source} has no router ({JSON_NAME}): `pts fit-router` makes one.")
+    return router
+
+
+def find_router(source: str | Path, revision: str | None = None) -> FittedRouter | None:
+    """The router of a directory or vector set; None where it has none. Raises as `load_router` does."""
+    directory = set_directory(source, revision)
+    path = directory / JSON_NAME
+    if not path.exists():
+        return None
+    entry = _read_entry(path)
+    try:
+        tensors = load_file(str(directory / TENSORS_NAME))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ConfigError(
+            f"{directory / TENSORS_NAME} cannot be read ({error}): the router is cut short; copy it again, or "
+            "fit it anew."
+        ) from error
+    entries = {"unsteered": entry.unsteered, **({} if entry.steered is None else {"steered": entry.steered})}
+    expected = {
+        _tensor_name(name, arm.name, what)
+        for name, probe in entries.items()
+        for arm in probe.arms
+        for what in ("success", "tokens")
+    }
+    if expected != set(tensors):
+        odd = sorted(expected ^ set(tensors))[0]
+        raise ConfigError(f"{directory}: {JSON_NAME} and {TENSORS_NAME} disagree about {odd}; copy both again.")
+    probes = {name: _probe(name, probe, tensors) for name, probe in entries.items()}
+    router = FittedRouter(
+        entry.model,
+        entry.total,
+        probes["unsteered"],
+        probes.get("steered"),
+        entry.provenance,
+        entry.schema_version,
+    )
+    check_router(router, str(directory))
+    return router
+
+
+def _read_entry(path: Path) -> _RouterEntry:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); copy it again, or fit the router anew.") from error
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise ConfigError(f"{path} was written by a newer pts (schema {version}); use that version to read it.")
+    try:
+        return from_json(_RouterEntry, data)
+    except ShapeError as error:
+        raise ConfigError(f"{path} is not a router's ({error}).") from error
+
+
+def _entry(probe: Probe) -> _ProbeEntry:
+    arms = tuple(
+        _ArmEntry(arm.name, arm.budget, arm.success_bias, arm.tokens_bias, arm.quality) for arm in probe.arms
+    )
+    return _ProbeEntry(probe.layer, arms, probe.price, probe.routed, probe.patterns)
+
+
+def _probe(name: str, entry: _ProbeEntry, tensors: Mapping[str, torch.Tensor]) -> Probe:
+    arms = tuple(
+        Arm(
+            arm.name,
+            arm.budget,
+            tensors[_tensor_name(name, arm.name, "success")],
+            arm.success_bias,
+            tensors[_tensor_name(name, arm.name, "tokens")],
+            arm.tokens_bias,
+            arm.quality,
+        )
+        for arm in entry.arms
+    )
+    return Probe(entry.layer, arms, entry.price, entry.routed, entry.patterns)
+
+
+def _tensor_name(probe: str, arm: str, what: str) -> str:
+    return f"{probe}/{arm}/{what}"

@@ -1,0 +1,81 @@
+"""The default router: a probe of the model's own residual stream at the end of the prompt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pts.decoding.routers.fitted import FittedRouter, Probe
+from pts.decoding.routers.protocol import Budgets, Route
+from pts.decoding.session import Question, Session
+from pts.errors import ConfigError, ModelError
+from pts.records import TokenIds
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRouter:
+    """A fitted router at work: the class with the largest success − price × tokens, as predicted.
+
+    The residual stream is recorded in the prefill that the completion starts from, so nothing is read for it
+    and `seconds` leave that out. `price` replaces the fitted one, in success per token. A question with
+    steering on is routed by the steered probe where there is one. `same_shape` accepts a fine-tune of the
+    fitted model.
+    """
+
+    fitted: FittedRouter
+    price: float | None = None
+    same_shape: bool = False
+    name: str = "probe"
+
+    def __post_init__(self) -> None:
+        if self.price is not None and not 0 <= self.price < float("inf"):
+            raise ConfigError(f"the price of a token is {self.price}; it must be 0 or more.")
+
+    @property
+    def budgets(self) -> Budgets:
+        """The classes with the budgets that they were fitted with."""
+        return self.fitted.budgets
+
+    def check(self, session: Session) -> None:
+        """Raise ModelError where the router was fitted on another model."""
+        loaded, known = session.policy.loaded, self.fitted.model
+        config = loaded.model.config.get_text_config(decoder=True)
+        shape = int(config.hidden_size), int(config.num_hidden_layers)
+        same = loaded.revision == known.revision if known.revision is not None else loaded.model_id == known.id
+        if shape != (known.hidden_size, known.layers) or not (same or self.same_shape):
+            raise ModelError(
+                f"the router was fitted on {known.id} (revision {known.revision}), the model is "
+                f"{loaded.model_id} (revision {loaded.revision}): use that model, or fit one by "
+                "`pts fit-router`."
+            )
+
+    def route(
+        self, session: Session, questions: Sequence[Question], prompts: Sequence[TokenIds]
+    ) -> list[Route]:
+        """Each question's class, with every class's predicted success."""
+        return [
+            self._route(session, self._probe(question.variant), prompt)
+            for question, prompt in zip(questions, prompts, strict=True)
+        ]
+
+    def _probe(self, variant: int) -> Probe:
+        steered = self.fitted.steered
+        return steered if variant and steered is not None else self.fitted.unsteered
+
+    def _route(self, session: Session, probe: Probe, prompt: TokenIds) -> Route:
+        state = session.policy.residuals(prompt, (probe.layer,))[0]
+        if not torch.isfinite(state).all():
+            raise ModelError(
+                f"the residual stream at layer {probe.layer} is not finite at a prompt's end, so nothing can "
+                "be routed by it: load the model in another dtype, or choose another router."
+            )
+        started = time.perf_counter()
+        success, tokens = probe.predict(state, session.sampling.budget)
+        price = probe.price if self.price is None else self.price
+        worth = [gain - price * cost for gain, cost in zip(success, tokens, strict=True)]
+        names = [arm.name for arm in probe.arms]
+        best = names[worth.index(max(worth))]
+        return Route(best, dict(zip(names, success, strict=True)), time.perf_counter() - started)
