@@ -16,6 +16,11 @@ _COMMANDS = {
         "extract_vectors_command",
         "Make steering vectors of a run's pivotal tokens and measure what they do.",
     ),
+    "fit-router": (
+        "pts.cli.fit_router",
+        "fit_router_command",
+        "Fit a router that decides how long to think about a question.",
+    ),
     "vectors": ("pts.cli.vectors", "vectors_command", "Look at vector sets."),
     "decode": ("pts.cli.decode", "decode_command", "Answer questions, steered and under a budget."),
     "export": ("pts.cli.export", "export_command", "Write vectors or pairs in another program's format."),

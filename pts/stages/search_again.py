@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast, get_args
 
-from pts.errors import DataError, ModelError, RunError
+from pts.errors import ConfigError, DataError, ModelError, RunError
 from pts.records import Problem, Sampling
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.search_run import SearchedRun, SearchFound
@@ -82,13 +82,17 @@ def load_inputs(given: SearchRun, found: SearchFound, device: str) -> Loaded:
 
 
 def untouched_problems(
-    searched: SearchedRun, calibration: int, test: int
+    searched: SearchedRun,
+    calibration: int,
+    test: int,
+    asked_by: str = "--calibration-problems, --test-problems",
 ) -> tuple[list[Problem], list[Problem]]:
     """Problems that the search did not draw: some to choose on and others, disjoint, to measure on.
 
     Of the demo they come from the splits that the search did not use; of other data sets they are those that
     follow the searched ones, or those without a given trace. Raises DataError where there are too few or the
-    data changed since the search, GraderError where a reference answer does not fit the search's grader.
+    data changed since the search (`asked_by` names the options that ask for them), GraderError where a
+    reference answer does not fit the search's grader.
     """
     from pts.graders import make_grader
 
@@ -97,14 +101,35 @@ def untouched_problems(
     if inputs.dataset == "demo":
         chosen = _demo_problems(inputs, calibration, test)
     else:
-        free = _not_drawn(searched, inputs, calibration + test)
+        free = _not_drawn(searched, inputs, calibration + test, asked_by)
         chosen = free[:calibration], free[calibration : calibration + test]
     for problem in (*chosen[0], *chosen[1]):
         grader.check_reference(problem.answer)
     return chosen
 
 
-def _not_drawn(searched: SearchedRun, inputs: SearchRun, wanted: int) -> list[Problem]:
+def fitting_problems(
+    searched: SearchedRun, wanted: int, reserved: int, levels: tuple[int, ...] | None
+) -> list[Problem]:
+    """Problems to fit on that the search did not draw and no test is made on.
+
+    Of the demo they are of the split `calibrate` (`train` where that was searched), drawn by another seed than
+    the search's, at `levels` (None: the search's); of other data sets they follow the searched ones and
+    `reserved` more. Raises as `untouched_problems` does, and ConfigError for levels of other data.
+    """
+    inputs = searched_inputs(searched)
+    if inputs.dataset == "demo":
+        from pts.demo.expressions import LEVELS, Split
+        from pts.demo.problems import demo_problems
+
+        split: Split = "train" if inputs.split == "calibrate" else "calibrate"
+        return demo_problems(split, wanted, inputs.seed + 1, levels or inputs.levels or LEVELS)
+    if levels is not None:
+        raise ConfigError(f"levels are the demo's: {inputs.dataset} has none; leave --levels out.")
+    return untouched_problems(searched, reserved, wanted, asked_by="--problems")[1]
+
+
+def _not_drawn(searched: SearchedRun, inputs: SearchRun, wanted: int, asked_by: str) -> list[Problem]:
     """At least `wanted` problems of the search's data set that it did not draw. Raises DataError."""
     from pts.problems import ProblemSource, load_problems, problem_digest
 
@@ -135,8 +160,7 @@ def _not_drawn(searched: SearchedRun, inputs: SearchRun, wanted: int) -> list[Pr
     if len(free) < wanted:
         raise DataError(
             f"{inputs.dataset} has {len(free)} problems that the search did not draw; {wanted} are needed to "
-            "calibrate and to test: ask for fewer (--calibration-problems, --test-problems), or search fewer "
-            "(--problems)."
+            f"calibrate and to test: ask for fewer ({asked_by}), or search fewer problems."
         )
     return free
 

@@ -16,7 +16,7 @@ def require_fits(vectors: VectorSet, loaded: Any, *, same_shape: bool = False) -
 
     `same_shape` accepts another id or revision, such as a fine-tune; width and layers must fit all the same.
     """
-    known, here = vectors.model, _steered_model(loaded.model, loaded.model_id, loaded.revision)
+    known, here = vectors.model, described(loaded)
     _require_shape(known, here)
     other = known.revision not in (None, here.revision) if here.revision is not None else known.id != here.id
     if other and not same_shape:
@@ -29,6 +29,11 @@ def require_fits(vectors: VectorSet, loaded: Any, *, same_shape: bool = False) -
 def require_shape(vectors: VectorSet, model: Any) -> None:
     """Raise VectorError where a set's width or layers are not those of a transformers model."""
     _require_shape(vectors.model, _steered_model(model, str(model.config.name_or_path or "this model"), None))
+
+
+def described(loaded: Any) -> SteeredModel:
+    """What says which model `loaded` (pts.models.load.LoadedModel) is."""
+    return _steered_model(loaded.model, loaded.model_id, loaded.revision)
 
 
 def added(first: VectorSet, second: VectorSet) -> VectorSet:

@@ -13,6 +13,7 @@ from pts.decoding.routers.protocol import Budgets, Route
 from pts.decoding.session import Question, Session
 from pts.errors import ConfigError, ModelError
 from pts.records import TokenIds
+from pts.steering.vector_algebra import described
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +42,14 @@ class ProbeRouter:
 
     def check(self, session: Session) -> None:
         """Raise ModelError where the router was fitted on another model."""
-        loaded, known = session.policy.loaded, self.fitted.model
-        config = loaded.model.config.get_text_config(decoder=True)
-        shape = int(config.hidden_size), int(config.num_hidden_layers)
-        same = loaded.revision == known.revision if known.revision is not None else loaded.model_id == known.id
-        if shape != (known.hidden_size, known.layers) or not (same or self.same_shape):
+        here, known = described(session.policy.loaded), self.fitted.model
+        fits = (here.hidden_size, here.layers) == (known.hidden_size, known.layers)
+        same = here.revision == known.revision if known.revision is not None else here.id == known.id
+        if not fits or not (same or self.same_shape):
             raise ModelError(
-                f"the router was fitted on {known.id} (revision {known.revision}), the model is "
-                f"{loaded.model_id} (revision {loaded.revision}): use that model, or fit one by "
-                "`pts fit-router`."
+                f"the router was fitted on {known.id} (revision {known.revision}, {known.layers} layers of "
+                f"{known.hidden_size}), the model is {here.id} (revision {here.revision}, {here.layers} layers "
+                f"of {here.hidden_size}): use that model, or fit a router by `pts fit-router`."
             )
 
     def route(

@@ -1,0 +1,31 @@
+"""A fitted router as a table."""
+
+from __future__ import annotations
+
+from pts.decoding.routers.fitted import Arm, FittedRouter, Probe
+
+_HEAD = f"{'':10}{'class':>6}{'success':>9}{'tokens':>8}{'share':>7}{'Brier':>8}{'log loss':>10}{'AUC':>7}"
+
+
+def router_report(router: FittedRouter) -> str:
+    """Each arm's measured success and tokens, its share of the held-out problems and how well it is predicted.
+
+    The line `routed` is what the router brought on held-out problems.
+    """
+    lines = [_HEAD]
+    for name, probe in router.probes.items():
+        lines += [_arm(name, probe, arm) for arm in probe.arms]
+        routed = probe.routed
+        lines.append(f"{name:10}{'routed':>6}{routed['success']:>9.3f}{routed['tokens']:>8.1f}")
+        lines.append(f"{'':10}layer {probe.layer}, {probe.price:g} of success a token")
+    return "\n".join(lines)
+
+
+def _arm(name: str, probe: Probe, arm: Arm) -> str:
+    quality = arm.quality
+    auc = "–" if quality.auc is None else f"{quality.auc:.3f}"
+    share = probe.routed.get(f"share_{arm.name}", 0.0)
+    return (
+        f"{name:10}{arm.name:>6}{quality.success:>9.3f}{quality.tokens:>8.1f}{share:>7.2f}{quality.brier:>8.3f}"
+        f"{quality.log_loss:>10.3f}{auc:>7}"
+    )

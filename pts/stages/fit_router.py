@@ -1,0 +1,198 @@
+"""The stage `fit-router`: measures budgets on fresh problems and fits a router that chooses among them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pts.errors import ConfigError
+from pts.records import Problem
+from pts.runs.files import write_failure
+from pts.runs.lock import sole_writer
+from pts.runs.manifest import git_commit, installed_versions, text_digest, utc_now
+from pts.runs.search_run import SearchedRun, read_search
+from pts.stages.fit_router_inputs import FitRouterRun
+
+if TYPE_CHECKING:
+    from pts.calibration.arms import ArmMeasurement
+    from pts.decoding.routers.fitted import FittedRouter, Probe
+    from pts.decoding.session import Session
+    from pts.decoding.steered_decoder import SteeredDecoder
+    from pts.stages.search_again import Loaded
+    from pts.steering.vector_set import VectorSet
+
+logger = logging.getLogger(__name__)
+
+JOURNAL_NAME = "router.jsonl"
+LAYERS = 6
+"""Layers that are tried where none is named, evenly spread; all of a model with no more."""
+
+Observe = Callable[[str, int], None]
+"""Told of the phase, and how many more tokens were generated in it."""
+
+
+def run_fit_router(inputs: FitRouterRun, observe: Observe | None = None) -> FittedRouter:
+    """Measure, fit and store a router. A stopped fit goes on: every measurement is kept as it is made.
+
+    Raises PtsError.
+    """
+    from pts.decoding.routers.files import JSON_NAME, TENSORS_NAME
+    from pts.stages.search_again import fitting_problems, load_again
+    from pts.steering.vector_algebra import require_fits
+    from pts.steering.vector_files import load_vectors
+
+    directory = inputs.directory()
+    searched = read_search(inputs.run)
+    vectors = None if inputs.vectors is None else load_vectors(inputs.vectors)
+    problems = fitting_problems(searched, inputs.problems, _reserved(vectors), inputs.levels)
+    search = load_again(searched, inputs.device)
+    if vectors is not None:
+        require_fits(vectors, search.loaded)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_failure(directory, error) from error
+    with sole_writer(directory):
+        if inputs.fresh:
+            for name in (JOURNAL_NAME, JSON_NAME, TENSORS_NAME):
+                (directory / name).unlink(missing_ok=True)
+        return _fit(inputs, searched, search, vectors, problems, directory, observe or (lambda _p, _n: None))
+
+
+def _fit(
+    inputs: FitRouterRun,
+    searched: SearchedRun,
+    search: Loaded,
+    vectors: VectorSet | None,
+    problems: Sequence[Problem],
+    directory: Path,
+    observe: Observe,
+) -> FittedRouter:
+    from pts.calibration.arms import ArmMeasurement
+    from pts.decoding.routers.files import save_router
+    from pts.decoding.routers.fitted import FittedRouter
+    from pts.steering.hooks import interventions
+    from pts.steering.vector_algebra import described
+
+    decoder = _decoder(inputs, search, vectors)
+    asked = {
+        **inputs.asked(),
+        "search": dict(searched.manifest.asked),
+        "model_revision": search.loaded.revision,
+        "vectors": None if vectors is None else _digest(vectors),
+    }
+    measure = ArmMeasurement(
+        problems,
+        search.grade,
+        inputs.samples,
+        inputs.seed,
+        directory / JOURNAL_NAME,
+        asked,
+        lambda tokens: observe("measuring budgets", tokens),
+    )
+    with decoder.session([] if vectors is None else [interventions(vectors)]) as session:
+        unsteered = _probe(inputs, session, measure, {})
+        on = {} if vectors is None else {next(iter(vectors.vectors)): 1.0}
+        steered = _probe(inputs, session, measure, on) if on else None
+        router = FittedRouter(
+            described(search.loaded),
+            search.sampling.budget,
+            unsteered,
+            steered,
+            {
+                **asked,
+                "layer": inputs.layer,
+                "token_price": inputs.token_price,
+                "problem_list": text_digest(problem.id for problem in problems),
+                "created": utc_now(),
+                "versions": installed_versions(),
+                "git_commit": git_commit(),
+            },
+        )
+    save_router(router, directory)
+    logger.info("%s: the router is stored.", directory)
+    return router
+
+
+def _probe(
+    inputs: FitRouterRun, session: Session, measure: ArmMeasurement, patterns: Mapping[str, float]
+) -> Probe:
+    """Measure every budget, steered where patterns are on, and fit."""
+    import numpy as np
+    import torch
+
+    from pts.calibration.router_fit import Measurements, fit_probe
+
+    budgets = inputs.budgets()
+    outcomes = {name: measure(session, name, budget, 1 if patterns else 0) for name, budget in budgets.items()}
+    layers = _layers(inputs, session)
+    states = [session.policy.residuals(session.encode(problem.query), layers) for problem in measure.problems]
+    queries = [problem.query for problem in measure.problems]
+    groups = np.unique(queries, return_inverse=True)[1]
+    measured = Measurements(torch.stack(states).double().numpy(), layers, groups.astype(np.int64), outcomes)
+    total = session.sampling.budget
+    return fit_probe(measured, budgets, total, inputs.token_price, patterns, inputs.seed)
+
+
+def _decoder(inputs: FitRouterRun, search: Loaded, vectors: VectorSet | None) -> SteeredDecoder:
+    """A decoder that thinks as the search's model does. Raises ModelError for one that does not think."""
+    from dataclasses import replace
+
+    from pts.decoding.steered_decoder import SteeredDecoder
+    from pts.decoding.strategies import require_thinking
+    from pts.decoding.think_format import find_think_format
+
+    think = find_think_format(
+        search.loaded.tokenizer,
+        search.prompt_format,
+        search.inputs.think_start,
+        search.inputs.think_end,
+        required_by="fit-router",
+    )
+    decoder = SteeredDecoder(
+        search.loaded,
+        # Without where it came from: a router that is stored there is the one to be replaced.
+        None if vectors is None else replace(vectors, directory=None),
+        sampling=search.sampling,
+        prompt_format=search.prompt_format,
+        think=think,
+        batch_rows=inputs.batch_rows,
+        layers_path=inputs.layers_path,
+    )
+    with decoder.session([]) as session:
+        for name, budget in inputs.budgets().items():
+            require_thinking(name, session, budget)
+    return decoder
+
+
+def _layers(inputs: FitRouterRun, session: Session) -> tuple[int, ...]:
+    import numpy as np
+
+    config = session.policy.loaded.model.config.get_text_config(decoder=True)
+    count = int(config.num_hidden_layers)
+    if inputs.layer is None:
+        return tuple(sorted({round(float(at)) for at in np.linspace(0, count - 1, min(count, LAYERS))}))
+    if not 0 <= inputs.layer < count:
+        raise ConfigError(
+            f"layer {inputs.layer} is out of range: the model has decoder layers 0 to {count - 1}."
+        )
+    return (inputs.layer,)
+
+
+def _reserved(vectors: VectorSet | None) -> int:
+    """Problems that a set was calibrated and tested on: the first that its search did not draw."""
+    if vectors is None:
+        return 0
+    calibrated = vectors.provenance.get("calibration_problems")
+    tested = max((effect.problems for effect in vectors.effects.values()), default=0)
+    return tested + (calibrated if isinstance(calibrated, int) else 0)
+
+
+def _digest(vectors: VectorSet) -> str:
+    """What tells a set from another one: how its patterns are added, to the last bit."""
+    return text_digest(
+        f"{name} {vector.layer} {vector.gate.kind} {vector.gate.threshold} {vectors.added(name).tolist()}"
+        for name, vector in vectors.vectors.items()
+    )
