@@ -33,7 +33,8 @@ class ArmMeasurement:
     """Measures arms, each a budget, on problems; every arm with the same seeds.
 
     `journal` begins with a line of `asked`, which says what is measured; what else stands in it is not measured
-    again. `observe` hears of tokens as they come. Raises RunError for a journal of another measurement.
+    again. `observe` hears of tokens as they come, `answered` counts completions, those of the journal too.
+    Raises RunError for a journal of another measurement.
     """
 
     problems: Sequence[Problem]
@@ -43,6 +44,7 @@ class ArmMeasurement:
     journal: Path
     asked: Mapping[str, object]
     observe: Callable[[int], None] | None = None
+    answered: int = 0
     _known: dict[Key, Outcomes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -68,6 +70,8 @@ class ArmMeasurement:
             outcomes = self._measure(session, Plain(arm, budget), variant, first)
             append_bytes(self.journal, _line(key, outcomes))
             self._known[key] = outcomes
+        else:
+            self.answered += self._known[key].samples * len(self._known[key].successes)
         return self._known[key]
 
     def _measure(self, session: Session, strategy: Plain, variant: int, first: int) -> Outcomes:
@@ -86,6 +90,7 @@ class ArmMeasurement:
             ended = answer.ledger.finish == "end"
             success = ended and self.grade(answer.text, problems[place].answer)
             sums[:, place] += (success, answer.ledger.total, not ended)
+            self.answered += 1
             if self.observe is not None:
                 self.observe(answer.ledger.total)
         return Outcomes(self.samples, *sums)

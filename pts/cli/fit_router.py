@@ -11,7 +11,7 @@ import click
 from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, options_of
-from pts.cli.progress import token_progress
+from pts.cli.progress import phase_progress
 from pts.stages.fit_router_inputs import FitRouterRun
 
 _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
@@ -91,7 +91,7 @@ def fit_router_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) 
     log_to_stderr(verbose, quiet)
     asked = FitRouterRun(**inputs)
     try:
-        with token_progress(quiet) as observe:
+        with phase_progress(quiet) as observe:
             router = run_fit_router(asked, observe)
     except Stopped as stopped:
         if (asked.directory() / JOURNAL_NAME).exists():

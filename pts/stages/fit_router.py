@@ -29,7 +29,7 @@ JOURNAL_NAME = "router.jsonl"
 LAYERS = 6
 """Layers that are tried where none is named, evenly spread; all of a model with no more."""
 
-Observe = Callable[[str, int], None]
+Observe = Callable[[str, int, float], None]
 """Told of the phase, and how many more tokens were generated in it."""
 
 
@@ -58,7 +58,15 @@ def run_fit_router(inputs: FitRouterRun, observe: Observe | None = None) -> Fitt
         if inputs.fresh:
             for name in (JOURNAL_NAME, JSON_NAME, TENSORS_NAME):
                 (directory / name).unlink(missing_ok=True)
-        return _fit(inputs, searched, search, vectors, problems, directory, observe or (lambda _p, _n: None))
+        return _fit(
+            inputs,
+            searched,
+            search,
+            vectors,
+            problems,
+            directory,
+            observe or (lambda _phase, _more, _share: None),
+        )
 
 
 def _fit(
@@ -83,6 +91,7 @@ def _fit(
         "model_revision": search.loaded.revision,
         "vectors": None if vectors is None else _digest(vectors),
     }
+    total = len(problems) * inputs.samples * len(inputs.budgets()) * (1 if vectors is None else 2)
     measure = ArmMeasurement(
         problems,
         search.grade,
@@ -90,7 +99,7 @@ def _fit(
         inputs.seed,
         directory / JOURNAL_NAME,
         asked,
-        lambda tokens: observe("measuring budgets", tokens),
+        lambda tokens: observe("measuring budgets", tokens, measure.answered / total),
     )
     with decoder.session([] if vectors is None else [interventions(vectors)]) as session:
         unsteered = _probe(inputs, session, measure, {})
