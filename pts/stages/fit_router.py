@@ -130,17 +130,16 @@ def _probe(
 ) -> Probe:
     """Measure every budget, steered where patterns are on, and fit."""
     import numpy as np
-    import torch
 
     from pts.calibration.router_fit import Measurements, fit_probe
 
     budgets = inputs.budgets()
     outcomes = {name: measure(session, name, budget, 1 if patterns else 0) for name, budget in budgets.items()}
     layers = _layers(inputs, session)
-    states = [session.policy.residuals(session.encode(problem.query), layers) for problem in measure.problems]
+    states = session.policy.residuals([session.encode(problem.query) for problem in measure.problems], layers)
     queries = [problem.query for problem in measure.problems]
     groups = np.unique(queries, return_inverse=True)[1]
-    measured = Measurements(torch.stack(states).double().numpy(), layers, groups.astype(np.int64), outcomes)
+    measured = Measurements(states.double().numpy(), layers, groups.astype(np.int64), outcomes)
     total = session.sampling.budget
     return fit_probe(measured, budgets, total, inputs.token_price, patterns, inputs.seed)
 

@@ -56,17 +56,19 @@ class ProbeRouter:
         self, session: Session, questions: Sequence[Question], prompts: Sequence[TokenIds]
     ) -> list[Route]:
         """Each question's class, with every class's predicted success."""
+        probes = [self._probe(question.variant) for question in questions]
+        layers = sorted({probe.layer for probe in probes})
+        states = session.policy.residuals(prompts, layers)
         return [
-            self._route(session, self._probe(question.variant), prompt)
-            for question, prompt in zip(questions, prompts, strict=True)
+            self._route(session, probe, state[layers.index(probe.layer)])
+            for probe, state in zip(probes, states, strict=True)
         ]
 
     def _probe(self, variant: int) -> Probe:
         steered = self.fitted.steered
         return steered if variant and steered is not None else self.fitted.unsteered
 
-    def _route(self, session: Session, probe: Probe, prompt: TokenIds) -> Route:
-        state = session.policy.residuals(prompt, (probe.layer,))[0]
+    def _route(self, session: Session, probe: Probe, state: torch.Tensor) -> Route:
         if not torch.isfinite(state).all():
             raise ModelError(
                 f"the residual stream at layer {probe.layer} is not finite at a prompt's end, so nothing can "

@@ -78,13 +78,13 @@ def cache_layout(cache: DynamicCache) -> CacheLayout:
     return CacheLayout(tuple(places))
 
 
-def to_planes(cache: DynamicCache, layout: CacheLayout) -> Planes:
-    """A one-row cache as planes [planes, tokens, heads, size] by shape."""
+def to_planes(cache: DynamicCache, layout: CacheLayout, row: int = 0, tokens: int | None = None) -> Planes:
+    """A row of a cache, its first `tokens` or all, as planes [planes, tokens, heads, size] by shape."""
     grouped: dict[PlaneShape, list[torch.Tensor]] = {shape: [] for shape in layout.groups}
     for index, (shape, _) in enumerate(layout.places):
         layer: Any = cache.layers[index // 2]
         states = layer.values if index % 2 else layer.keys
-        grouped[shape].append(states[0].transpose(0, 1))
+        grouped[shape].append(states[row, :, :tokens].transpose(0, 1))
     return {shape: torch.stack(states) for shape, states in grouped.items()}
 
 

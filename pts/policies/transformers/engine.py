@@ -155,6 +155,7 @@ class Engine:
         # The longest first: what begins like it is then a slice of the same sequence.
         order = sorted(zip(requests, rows, strict=True), key=lambda pair: -len(_given(pair[0])))
         starts: dict[Prefilled, tuple[list[int], int]] = {}
+        self.prefixes.prefill(_given(request)[:-1] for request in requests if not request.prefix)
         for request, row in order:
             self.table.start(row, request, root_key(request))
             cached = _given(request)[:-1]

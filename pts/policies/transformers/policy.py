@@ -149,12 +149,12 @@ class TransformersPolicy:
         self._seconds += time.perf_counter() - started
         return distributions
 
-    def residuals(self, prompt: TokenIds, layers: Sequence[int]) -> torch.Tensor:
-        """The residual stream at a prompt's end, at layers (from 0): [layers, hidden], float32 on the CPU.
+    def residuals(self, prompts: Sequence[TokenIds], layers: Sequence[int]) -> torch.Tensor:
+        """The residual stream at prompts' ends, at layers (from 0): [prompts, layers, hidden], float32, CPU.
 
-        Its end is the last token that a prompt's prefill reads, the last but one (rollouts read the last by
-        their first step). It is recorded in that very prefill, which the prompt's rollouts then start from: the
-        prompt is not read twice. Raises ConfigError for a layer that the model does not have.
+        A prompt's end is the last token that its prefill reads, the last but one (rollouts read the last by
+        their first step). It is recorded in that very prefill, which the prompt's rollouts then start from: no
+        prompt is read twice. Raises ConfigError for a layer that the model does not have.
         """
         if self._blocks is None:
             self._blocks = tuple(decoder_layers(self.loaded.model, self._layers_path))
@@ -164,15 +164,17 @@ class TransformersPolicy:
                 f"layer {outside[0]} is out of range: the model has decoder layers 0 to "
                 f"{len(self._blocks) - 1}."
             )
-        key = (prompt, tuple(layers))
-        if key not in self._residuals:
-            started = time.perf_counter()
-            read = prompt[: max(1, len(prompt) - 1)]
-            self._residuals[key] = self._prefixes.residuals(read, [self._blocks[layer] for layer in layers])
-            if len(self._residuals) > _PROMPTS_KEPT:
-                self._residuals.popitem(last=False)
-            self._seconds += time.perf_counter() - started
-        return self._residuals[key]
+        started = time.perf_counter()
+        at = tuple(layers)
+        unread = list(dict.fromkeys(prompt for prompt in prompts if (prompt, at) not in self._residuals))
+        ends = {prompt: prompt[: max(1, len(prompt) - 1)] for prompt in unread}
+        found = self._prefixes.residuals(list(ends.values()), [self._blocks[layer] for layer in layers])
+        self._residuals.update({(prompt, at): found[end] for prompt, end in ends.items()})
+        states = torch.stack([self._residuals[prompt, at] for prompt in prompts])
+        while len(self._residuals) > _PROMPTS_KEPT:
+            self._residuals.popitem(last=False)
+        self._seconds += time.perf_counter() - started
+        return states
 
     def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
         """The requests' rollouts, as they are done; equal ones of a request come as one with a count.

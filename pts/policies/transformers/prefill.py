@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import DynamicCache
 
 from pts.models.decoder_layers import residual_of
@@ -19,6 +20,10 @@ from pts.records import RolloutRequest, TokenIds
 
 _LOGITS_BYTES = 64 << 20
 """Float32 logits held at once when a whole trace is read: this bounds the tokens of one forward pass."""
+_BATCH_TOKENS = 4096
+"""Tokens of one pass over many sequences, at most (one longer sequence makes a pass of its own)."""
+_FEW = 4
+"""Sequences that are not worth a pass of their own."""
 _CHUNK = 512
 """Tokens of one forward pass at most; bounds the memory of attention over a long prompt."""
 
@@ -63,6 +68,9 @@ class Prefilled:
         return int(differs.argmax()) if differs.any() else size
 
 
+Key: TypeAlias = tuple[TokenIds, Reading]
+
+
 class PrefixStore:
     """Prefilled sequences of one model, found by their longest common prefix; the least recently used go."""
 
@@ -74,6 +82,9 @@ class PrefixStore:
         self._steering = steering
         self._layout: CacheLayout | None = None
         self._entries: list[Prefilled] = []
+        self._found: dict[Key, Prefilled] = {}
+        self._keys: dict[Prefilled, list[Key]] = {}
+        self._bytes = 0
 
     @property
     def layout(self) -> CacheLayout:
@@ -84,29 +95,45 @@ class PrefixStore:
 
     def prefilled(self, ids: TokenIds, reading: Reading = Reading()) -> Prefilled:
         """A sequence that begins with all of `ids`; from the store, or by forward passes over what it lacks."""
-        wanted = np.asarray(ids, dtype=np.int64)
-        if len(wanted) <= reading.start:
+        if len(ids) <= reading.start:
             reading = Reading()
+        if (ids, reading) in self._found:
+            return self._found[ids, reading]
+        wanted = np.asarray(ids, dtype=np.int64)
         entry, shared = self._nearest(wanted, reading)
         if entry is not None and shared == len(wanted):
+            self._name(entry, (ids, reading))
             return entry
         for _ in self._forward(wanted, entry, shared, reading, keep_logits=False):
             pass
         return self._entries[-1]
 
-    def residuals(self, ids: TokenIds, blocks: Sequence[Any]) -> torch.Tensor:
-        """What decoder blocks put out at the last of `ids`, unsteered: [blocks, hidden], float32 on the CPU.
+    def prefill(self, sequences: Iterable[TokenIds]) -> None:
+        """Read unsteered sequences that the store does not hold, many in one pass, each from its beginning.
 
-        Read while the sequence is prefilled, which is kept; one that is stored already has its last token
+        For prompts, which share a few tokens at most: what extends a stored sequence is read cheaper by
+        `prefilled`, and so are long ones and few.
+        """
+        for together in self._unread(sequences):
+            self._read_together(together)
+
+    def residuals(self, sequences: Sequence[TokenIds], blocks: Sequence[Any]) -> dict[TokenIds, torch.Tensor]:
+        """What decoder blocks put out at each sequence's last token, unsteered: [blocks, hidden], float32, CPU.
+
+        Read while the sequences are prefilled, which are kept; one that is stored already has its last token
         forwarded again.
         """
-        wanted = np.asarray(ids, dtype=np.int64)
-        entry, shared = self._nearest(wanted, Reading())
-        shared = min(shared, len(wanted) - 1)
+        found: dict[TokenIds, torch.Tensor] = {}
         with _recorded(blocks) as outputs:
-            for _ in self._forward(wanted, entry if shared else None, shared, Reading(), keep_logits=False):
-                pass
-        return torch.stack([outputs[index][0, -1].float().cpu() for index in range(len(blocks))])
+            for together in self._unread(sequences):
+                self._read_together(together)
+                for row, ids in enumerate(together):
+                    found[ids] = _at(outputs, row, len(ids) - 1)
+            for ids in sequences:
+                if ids not in found:
+                    self._read_again(ids)
+                    found[ids] = _at(outputs, 0, -1)
+        return found
 
     def logits(self, ids: TokenIds, start: int) -> Iterator[torch.Tensor]:
         """Logits of the tokens from `start` on, in chunks [tokens, vocabulary]; the sequence is kept."""
@@ -130,6 +157,44 @@ class PrefixStore:
             self._entries.remove(best)
             self._entries.append(best)
         return best, longest
+
+    def _unread(self, sequences: Iterable[TokenIds]) -> Iterator[Sequence[TokenIds]]:
+        """Sequences that are worth a pass together, in passes of about the same length: little is padding."""
+        unknown = {ids for ids in sequences if (ids, Reading()) not in self._found and 0 < len(ids) <= _CHUNK}
+        new = sorted(unknown, key=lambda ids: (len(ids), ids)) if len(unknown) > _FEW else []
+        while new:
+            rows = max(1, _BATCH_TOKENS // len(new[-1]))
+            yield new[-rows:]
+            del new[-rows:]
+
+    def _read_again(self, ids: TokenIds) -> None:
+        """Forward at least the last token of a sequence, and store it."""
+        wanted = np.asarray(ids, dtype=np.int64)
+        entry, shared = self._nearest(wanted, Reading())
+        shared = min(shared, len(wanted) - 1)
+        for _ in self._forward(wanted, entry if shared else None, shared, Reading(), keep_logits=False):
+            pass
+
+    @torch.inference_mode()
+    def _read_together(self, sequences: Sequence[TokenIds]) -> None:
+        """One pass over whole sequences, padded behind: under a causal mask nothing reads what is behind it."""
+        device = self._model.device
+        inputs = pad_sequence([torch.tensor(ids) for ids in sequences], batch_first=True).to(device)
+        positions = torch.arange(inputs.shape[1], device=device).expand_as(inputs)
+        cache = DynamicCache()
+        self.tokens_forwarded += sum(map(len, sequences))
+        self.forward_passes += 1
+        self._model(
+            input_ids=inputs,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        if self._layout is None:
+            self._layout = cache_layout(cache)
+        for row, ids in enumerate(sequences):
+            self._add(Prefilled(np.asarray(ids), to_planes(cache, self._layout, row, len(ids))))
 
     def _forward(
         self,
@@ -178,12 +243,41 @@ class PrefixStore:
 
     def _keep(self, entry: Prefilled) -> None:
         """Store an entry in place of those that it extends, and drop the oldest beyond the memory allowed."""
-        self._entries = [
-            other for other in self._entries if entry.shared(other.ids, other.reading) < len(other.ids)
+        replaced = [
+            other for other in self._entries if entry.shared(other.ids, other.reading) == len(other.ids)
         ]
+        keys = [key for other in replaced for key in self._drop(other)]
+        self._add(entry)
+        for key in keys:
+            self._name(entry, key)
+
+    def _add(self, entry: Prefilled) -> None:
         self._entries.append(entry)
-        while len(self._entries) > 1 and sum(kept.nbytes for kept in self._entries) > self._max_bytes:
-            self._entries.pop(0)
+        self._keys[entry] = []
+        self._name(entry, (tuple(entry.ids.tolist()), entry.reading))
+        self._bytes += entry.nbytes
+        while len(self._entries) > 1 and self._bytes > self._max_bytes:
+            self._drop(self._entries[0])
+
+    def _name(self, entry: Prefilled, key: Key) -> None:
+        """Have an entry found at once by what it holds the beginning of."""
+        if self._found.get(key) is not entry:
+            self._found[key] = entry
+            self._keys[entry].append(key)
+
+    def _drop(self, entry: Prefilled) -> list[Key]:
+        """Let an entry go; the keys that found it."""
+        self._entries.remove(entry)
+        self._bytes -= entry.nbytes
+        keys = [key for key in self._keys.pop(entry) if self._found.get(key) is entry]
+        for key in keys:
+            del self._found[key]
+        return keys
+
+
+def _at(outputs: Mapping[int, torch.Tensor], row: int, token: int) -> torch.Tensor:
+    """The recorded blocks' outputs at one place: [blocks, hidden], float32 on the CPU."""
+    return torch.stack([outputs[index][row, token].float().cpu() for index in range(len(outputs))])
 
 
 @contextmanager
