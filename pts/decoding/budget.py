@@ -56,6 +56,7 @@ class ThinkBudget:
         self._replacement: TokenIds | None = None
         self._replaced = 0
         self._tail: list[int] = []
+        self._resumed = 0
         if think is not None and limits.thinking == 0:
             self.phase, self._queue = "forcing", list(think.empty)
         self._hold()
@@ -128,17 +129,38 @@ class ThinkBudget:
     def continued(self, limits: Limits) -> ThinkBudget:
         """The same completion at the same token under other limits, no longer stopped."""
         other = self.fork()
-        other.limits, other.stopped = limits, None
+        other.limits, other.stopped, other._resumed = limits, None, self.total
         other._hold()
         return other
 
-    def end_thinking(self) -> ThinkBudget:
-        """The same completion with its thinking closed by force from here on, where it is open."""
+    def end_thinking(self, opening: TokenIds = ()) -> ThinkBudget:
+        """The same completion with its thinking closed by force from here on, where it is open.
+
+        The answer then begins with `opening`, put in too.
+        """
         other = self.fork()
         other.stopped = None
         if other.phase in ("counting", "forcing"):
             other._force_end()
+            other._queue += opening
         return other
+
+    def before_turn(self) -> tuple[ThinkBudget, int]:
+        """The same completion before the word by which its thought has just turned, and that word's tokens.
+
+        As it is, and 0, where it ends otherwise.
+        """
+        switches = () if self._think is None else self._think.switches
+        size = max((len(switch) for switch in switches if self._ends_with(switch)), default=0)
+        other = self.fork()
+        if size and self.phase == "counting":
+            other._tail = other._tail[:-size]
+            other.thinking -= size
+            other.switches -= 1
+            other._injected = [at for at in other._injected if at < other.total]
+            other.stopped = None
+            return other, size
+        return other, 0
 
     def _count(self) -> None:
         """Count the token last written and move between phases."""
@@ -197,12 +219,15 @@ class ThinkBudget:
             self.stopped = "answer limit"
         elif limits.total is not None and self.total >= limits.total:
             self.stopped = "total limit"
-        elif limits.pause and self.phase == "counting" and not self._queue and self._turned():
+        elif limits.pause and self.phase == "counting" and not self._queue and self._may_pause(token):
             self.stopped = "pause"
 
-    def _turned(self) -> bool:
-        assert self._think is not None
-        return any(self._ends_with(switch) for switch in self._think.switches)
+    def _may_pause(self, token: int) -> bool:
+        think, after = self._think, self.limits.pause_after
+        assert think is not None
+        if after is not None and self.total - self._resumed >= after and token in think.sentence_ends:
+            return True
+        return any(self._ends_with(switch) for switch in think.switches)
 
     def _ends_with(self, sequence: TokenIds) -> bool:
         return not sequence or tuple(self._tail[-len(sequence) :]) == sequence

@@ -18,7 +18,8 @@ class Limits:
     `thinking` counts everything from the start sequence (or the prompt that opened it) to the end sequence,
     both included; 0 is no thinking at all. Before `least_thinking` tokens an end of thinking is replaced by a
     continuation. `answer` counts what follows, `total` everything. `switches` is how many times a thought may
-    turn before its end is forced; with `pause` the completion stops where a thought turns.
+    turn before its end is forced; with `pause` the completion stops where a thought turns, and with
+    `pause_after` also at the first end of a sentence after so many tokens since it began or went on.
     """
 
     thinking: int | None = None
@@ -27,6 +28,7 @@ class Limits:
     total: int | None = None
     switches: int | None = None
     pause: bool = False
+    pause_after: int | None = None
 
     @property
     def needs_thinking(self) -> bool:
@@ -64,7 +66,7 @@ class Budget:
         Raises ConfigError for a limit on thinking that the end sequence alone would pass (0 is no thinking),
         and for a minimum above the limit.
         """
-        thinking, least = _tokens(self.thinking, total), _tokens(self.least_thinking, total) or 0
+        thinking, least = tokens_of(self.thinking, total), tokens_of(self.least_thinking, total) or 0
         if thinking and thinking < end_length:
             raise ConfigError(
                 f"a thinking budget of {thinking} tokens is below the {end_length} that end thinking: give at "
@@ -72,8 +74,9 @@ class Budget:
             )
         if thinking is not None and least > thinking:
             raise ConfigError(f"at least {least} tokens of thinking are more than the limit of {thinking}.")
-        return Limits(thinking, least, _tokens(self.answer, total), total, self.switches)
+        return Limits(thinking, least, tokens_of(self.answer, total), total, self.switches)
 
 
-def _tokens(amount: Amount | None, total: int) -> int | None:
+def tokens_of(amount: Amount | None, total: int) -> int | None:
+    """An amount in tokens, rounded down; None for none."""
     return int(amount * total) if isinstance(amount, float) else amount

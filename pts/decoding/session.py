@@ -16,6 +16,7 @@ from pts.errors import ConfigError
 from pts.models.prompt import PromptFormat, encode_messages, encode_prompt
 from pts.policies.transformers import TransformersPolicy
 from pts.records import RolloutRequest, Sampling, TokenIds
+from pts.search.seeds import derive_seed
 
 Prompt: TypeAlias = str | Sequence[Mapping[str, str]]
 """A question as text, or a conversation of messages with role and content."""
@@ -40,7 +41,8 @@ class Question:
 class Ask:
     """One completion asked for, of the question at index `question` of the batch.
 
-    With `prefix` and `budget` it goes on from there: `budget` has counted the prefix.
+    With `prefix` and `budget` it goes on from there: `budget` has counted the prefix. `heard`: the listener
+    hears of its tokens as they are written; a strategy that may drop them tells what it keeps itself.
     """
 
     question: int
@@ -50,6 +52,7 @@ class Ask:
     variant: int = 0
     prefix: TokenIds = ()
     budget: ThinkBudget | None = None
+    heard: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,6 +142,18 @@ class Session:
             stop = "end" if rollout.finish == "end" else budget.stopped or "total limit"
             yield Draft(ask, rollout.completion, finished.new_probs, budget, stop)
 
+    def split(self, draft: Draft) -> tuple[TokenIds, TokenIds]:
+        """A draft's thinking and its answer; all of it is answer for a model that does not think."""
+        if self.think is None:
+            return (), draft.completion
+        return self.think.split(draft.completion, self.think.is_open(draft.ask.prompt))
+
+    def tell(self, question: int, tokens: TokenIds) -> None:
+        """Have the listener hear of tokens of the question at this index that were not heard as written."""
+        if self.listen is not None:
+            for token in tokens:
+                self.listen(question, token)
+
     def answer(
         self, question: Question, draft: Draft, strategy: str, limits: Limits | None = None, **more: Any
     ) -> Answer:
@@ -148,8 +163,7 @@ class Session:
         """
         asked = draft.ask.limits if limits is None else limits
         budget, completion = draft.budget, draft.completion
-        opened = self.think is not None and self.think.is_open(draft.ask.prompt)
-        thinking, answer = ((), completion) if self.think is None else self.think.split(completion, opened)
+        thinking, answer = self.split(draft)
         named = {name: more.pop(name) for name in ("route", "confidence") if name in more}
         kept = all(
             limit is None or limit == 0 or used <= limit
@@ -195,6 +209,12 @@ class Session:
                 budget.advance(token)
         else:
             budget = budget.continued(ask.limits)
-        if self.listen is not None:
+        budget.listen = None
+        if self.listen is not None and ask.heard:
             budget.listen = partial(self.listen, ask.question)
         return budget
+
+
+def branch_seed(seed: int, branch: int) -> int:
+    """The seed of a question's completion number `branch` of several; the first is the question's own."""
+    return derive_seed(seed, "branch", branch) if branch else seed

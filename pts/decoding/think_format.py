@@ -15,6 +15,9 @@ CONTINUATIONS = ("Wait",)
 """What replaces an end of thinking that comes too soon (Muennighoff et al., s1, 2025)."""
 SWITCHES = ("Wait", "Alternatively", "However", "Additionally")
 """Openings of a sentence at which a thought is taken to turn."""
+_SENTENCE_ENDS = (".", "?", "!", "。", "？", "！", "\n")
+_SENTENCE_PIECES = (*_SENTENCE_ENDS, "Ċ", "<0x0A>", " ", "Ġ", "▁", "Ĥ", "Ł", "ģ")
+"""The same as vocabularies write them: bytes of the byte-level alphabet, spaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class ThinkFormat:
 
     `empty` is what stands for no thinking after a prompt: the chat template's own way where it has one.
     `continuations` may replace an end of thinking, one chosen at random; a thought turns
-    where one of `switches` is written.
+    where one of `switches` is written. `sentence_ends` are the tokens that end a sentence or a line.
     """
 
     start: TokenIds
@@ -31,6 +34,7 @@ class ThinkFormat:
     empty: TokenIds
     continuations: tuple[TokenIds, ...]
     switches: tuple[TokenIds, ...]
+    sentence_ends: frozenset[int] = frozenset()
 
     def is_open(self, prompt: TokenIds) -> bool:
         """Whether a prompt ends within thinking: its last start sequence has no end after it."""
@@ -77,6 +81,7 @@ def think_format(
         _empty(tokenizer, tags, prompt_format),
         tuple(ids for ids in follow if ids is not None),
         tuple(dict.fromkeys(ids for ids in turns if ids is not None)),
+        _sentence_ends(tokenizer),
     )
 
 
@@ -119,6 +124,19 @@ def _empty(tokenizer: Any, tags: ThinkTags, prompt_format: PromptFormat) -> Toke
             return refused[len(asked) :]
     opened = _last(asked, tags.start_ids) > _last(asked, tags.end_ids)
     return tags.end_ids if opened else tags.start_ids + tags.end_ids
+
+
+def _sentence_ends(tokenizer: Any) -> frozenset[int]:
+    """The tokens whose text ends in a full stop, a question or exclamation mark, or a line break.
+
+    Only those whose piece can be one are decoded: a vocabulary may have hundreds of thousands.
+    """
+    pieces = tokenizer.get_vocab().items()
+    likely = [index for piece, index in pieces if piece.endswith(_SENTENCE_PIECES)]
+    texts = [tokenizer.decode([index], clean_up_tokenization_spaces=False) for index in likely]
+    return frozenset(
+        index for index, text in zip(likely, texts, strict=True) if text.rstrip(" ").endswith(_SENTENCE_ENDS)
+    )
 
 
 def _written(tokenizer: Any, word: str) -> TokenIds | None:

@@ -1,6 +1,7 @@
 """The think budget, token by token: what is forced, replaced, counted, and where it stops."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from pts.errors import ConfigError
 
 WORD, EOS, OTHER_EOS = 0, 1, 2
 START, END, WAIT, ALSO = 3, 4, 5, 6
-START_2, END_2, GO_ON = 7, 8, 9
+START_2, END_2, GO_ON, STOP = 7, 8, 9, 10
 VOCABULARY = 12
 SINGLE = ThinkFormat((START,), (END,), (END,), ((WAIT,),), ((WAIT,), (ALSO,)))
 PAIRS = ThinkFormat(
@@ -234,6 +235,35 @@ def test_it_pauses_where_a_thought_turns():
     assert written(budget, [WORD, WAIT, WORD, WAIT, GO_ON, WORD]) == [WORD, WAIT, WORD, WAIT, GO_ON]
     assert budget.stopped == "pause"
     assert written(budget.continued(Limits()), [WORD, END, END_2]) == [WORD, END, END_2]
+
+
+def test_it_pauses_at_the_first_sentence_end_after_so_many_tokens():
+    think = replace(SINGLE, sentence_ends=frozenset({STOP}))
+    budget = budget_of(Limits(pause=True, pause_after=3), think, ends=(EOS,))
+    stop = STOP
+    assert written(budget, [WORD, stop, WORD, WORD, stop, WORD]) == [WORD, stop, WORD, WORD, stop]
+    assert budget.stopped == "pause"
+    more = budget.continued(Limits(pause=True, pause_after=3))
+    assert written(more, [stop, WORD, stop, WORD]) == [stop, WORD, stop]
+    assert more.stopped == "pause"
+    answering = budget.continued(Limits(pause=True, pause_after=3))
+    assert written(answering, [END, *[stop] * 5]) == [END, *[stop] * 5], "an answer is not interrupted"
+
+
+@FORMATS
+def test_a_turn_is_taken_back_with_its_word(think):
+    budget = budget_of(Limits(pause=True), think)
+    word = think.switches[0]
+    written(budget, [ALSO + 4, *word])
+    before, size = budget.before_turn()
+    assert size == len(word)
+    assert (before.total, before.switches, before.stopped) == (1, 0, None)
+    assert budget.total == 1 + size, "it is a copy"
+    closing = before.end_thinking((WORD, WORD))
+    assert written(closing, [EOS]) == [*think.end, WORD, WORD, EOS]
+    assert closing.injected == tuple(range(1, 3 + len(think.end)))
+    same, none = before.before_turn()
+    assert (same.total, none) == (1, 0)
 
 
 def occurrences(made, sequence):
