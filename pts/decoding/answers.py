@@ -17,7 +17,8 @@ class Ledger:
     `thinking` and `answer` are the tokens of the completion that is returned, of which `injected` were put in.
     The others are generated tokens of which nothing is left in it: `probe` (trial answers), `rejected`
     (branches and words dropped), `scorer`, `router` (what a router generated or read beyond the prompt) and
-    `second_model`. `seconds` run from the start of the batch until the answer was there, `router_seconds` are
+    `second_model` (where a second model answered, its whole completion is counted there, and `thinking` and
+    `answer` are 0). `seconds` run from the start of the batch until the answer was there, `router_seconds` are
     those of them that routing took.
     """
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pts.decoding.auto import make_auto
+from pts.decoding.best_of import BestOf
+from pts.decoding.early_exit import EarlyExit
+from pts.decoding.escalate import Escalate
+from pts.decoding.instructions import DRAFT, Instructed, concise
 from pts.decoding.limits import Budget
 from pts.decoding.parts import Parts
+from pts.decoding.reject import Reject
 from pts.decoding.strategies import Plain, Strategy
 from pts.errors import ConfigError
 
@@ -28,6 +34,29 @@ class Entry:
 
 def _plain(budget: Callable[[int], Budget]) -> Callable[[str, int, Parts], Strategy]:
     return lambda name, number, parts: Plain(name, budget(number).within(parts.budget))
+
+
+def _early_exit(name: str, _: int, parts: Parts) -> Strategy:
+    chosen = _given(
+        threshold=parts.exit_threshold,
+        step=parts.exit_step,
+        trial_tokens=parts.trial_tokens,
+        opening=parts.trial_opening,
+    )
+    return EarlyExit(name, **chosen)
+
+
+def _reject(name: str, number: int, parts: Parts) -> Strategy:
+    return Reject(name, number, **_given(scorer=parts.scorer, step=parts.reject_step, share=parts.reject_share))
+
+
+def _escalate(name: str, _: int, parts: Parts) -> Strategy:
+    return Escalate(name, parts.second, **_given(threshold=parts.escalate_threshold, over=parts.escalate_over))
+
+
+def _given(**chosen: Any) -> dict[str, Any]:
+    """The parts that were chosen."""
+    return {name: part for name, part in chosen.items() if part is not None}
 
 
 STRATEGIES: Mapping[str, Entry] = {
@@ -60,6 +89,42 @@ STRATEGIES: Mapping[str, Entry] = {
         "a router decides for each question: no thinking, a little, or much",
         "codelion, AutoThink, 2025",
         make_auto,
+    ),
+    "draft": Entry(
+        None,
+        "ask for reasoning in terse notes (for models that follow instructions)",
+        "Xu et al., Chain of Draft, 2025",
+        lambda name, _number, _parts: Instructed(name, suffix=DRAFT),
+    ),
+    "concise": Entry(
+        "N",
+        "ask for at most N words in all (for models that follow instructions)",
+        "Nayab et al., Concise Thoughts, 2024",
+        lambda name, number, _parts: Instructed(name, suffix=concise(number)),
+    ),
+    "early-exit": Entry(
+        None,
+        "stop thinking once a trial answer is confident",
+        "Yang et al., DEER, 2025",
+        _early_exit,
+    ),
+    "best-of": Entry(
+        "N",
+        "N completions, and the answer that most of them give",
+        "Wang et al., self-consistency, 2022",
+        lambda name, number, _parts: BestOf(name, number),
+    ),
+    "reject": Entry(
+        "N",
+        "N branches, the worst share of them dropped every few tokens by a scorer",
+        "Sun et al., speculative rejection, 2024",
+        _reject,
+    ),
+    "escalate": Entry(
+        None,
+        "a second model answers where the first one's answer is not confident",
+        "Ong et al., RouteLLM, 2024; Chuang et al., Self-REF, 2024",
+        _escalate,
     ),
 }
 

@@ -56,13 +56,19 @@ class Plain:
 def require_thinking(name: str, session: Session, budget: Budget) -> None:
     """Raise ConfigError where a budget needs think tags and the model has none, or cannot be extended."""
     limits = session.limits(budget)
-    if session.think is None and limits.needs_thinking:
+    if limits.needs_thinking:
+        require_think_format(name, session)
+    if session.think is not None and limits.least_thinking and not session.think.continuations:
+        raise ConfigError(f"strategy {name} needs a word to go on with: name one by --continuation.")
+
+
+def require_think_format(name: str, session: Session) -> None:
+    """Raise ConfigError where the session's model has no think tags that are known."""
+    if session.think is None:
         raise ConfigError(
             f"strategy {name} needs a model that thinks, and this one has no think tags that are known: name "
             "them by --think-start and --think-end, or choose full."
         )
-    if session.think is not None and limits.least_thinking and not session.think.continuations:
-        raise ConfigError(f"strategy {name} needs a word to go on with: name one by --continuation.")
 
 
 def with_suffix(session: Session, suffix: str | None) -> PromptFormat | None:

@@ -1,0 +1,122 @@
+"""A second, larger model answers what the first is not sure of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import get_args
+
+from pts.decoding.answers import Answer
+from pts.decoding.confidence import Over, confidence_of, require_draws
+from pts.decoding.limits import Budget
+from pts.decoding.session import Ask, Draft, Question, Session
+from pts.decoding.think_format import ThinkFormat, find_think_format
+from pts.errors import ConfigError
+from pts.models.load import LoadedModel
+from pts.models.prompt import PromptFormat
+from pts.policies.transformers import TransformersPolicy
+from pts.records import Sampling
+from pts.search.seeds import derive_seed
+
+THRESHOLD = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Escalate:
+    """One completion; where the model is not sure of it, by `threshold`, a second model's is returned instead.
+
+    After RouteLLM (Ong et al. 2024) and Self-REF (Chuang et al. 2024). The confidence is the geometric mean
+    probability of the tokens of the whole completion or, with `over` "answer", of what follows its thinking; 0
+    where there is no answer. A model that thinks mostly copies its last thought, and is sure of it however
+    wrong the thought: hence the whole. The second model answers freely within its own
+    total, unsteered, with its own prompt format. Then the first's tokens are `rejected` and the second's
+    `second_model`, `thinking` and `answer` are 0 and `prompt` counts both prompts; `route` is "first" or
+    "second" and `confidence` the first's. Raises ConfigError for a threshold outside [0, 1], or another `over`.
+    """
+
+    name: str
+    second: Callable[[], Session] | None
+    threshold: float = THRESHOLD
+    over: Over = "completion"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise ConfigError(f"the confidence to escalate below is {self.threshold:g}; it must be in [0, 1].")
+        if self.over not in get_args(Over):
+            raise ConfigError(f"confidence is over the completion or the answer, not {self.over!r}.")
+
+    def check(self, session: Session) -> None:
+        """Raise ConfigError for a greedy sampler, or where no second model is given."""
+        require_draws(self.name, session)
+        if self.second is None:
+            raise ConfigError(f"strategy {self.name} needs a second model: name one.")
+
+    def answers(self, session: Session, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
+        """The first model's batch, with its confident answers as they are done; then the second's."""
+        limits = session.limits(Budget())
+        asks = [
+            Ask(index, session.encode(question.prompt), limits, question.seed, question.variant, heard=False)
+            for index, question in enumerate(questions)
+        ]
+        doubtful: dict[int, tuple[Draft, float]] = {}
+        for draft in session.complete(asks):
+            index, confidence = draft.ask.question, confidence_of(session, draft, self.over)
+            if confidence < self.threshold:
+                doubtful[index] = (draft, confidence)
+                continue
+            session.tell(index, draft.completion)
+            yield (
+                index,
+                session.answer(questions[index], draft, self.name, route="first", confidence=confidence),
+            )
+        if doubtful:
+            yield from self._escalated(session, questions, doubtful)
+
+    def _escalated(
+        self, session: Session, questions: Sequence[Question], doubtful: dict[int, tuple[Draft, float]]
+    ) -> Iterator[tuple[int, Answer]]:
+        assert self.second is not None
+        second = self.second()
+        limits = second.limits(Budget())
+        asks = [
+            Ask(
+                index,
+                second.encode(questions[index].prompt),
+                limits,
+                derive_seed(questions[index].seed, "second"),
+            )
+            for index in sorted(doubtful)
+        ]
+        for draft in second.complete(asks):
+            index = draft.ask.question
+            first, confidence = doubtful[index]
+            own = second.answer(questions[index], draft, self.name, route="second", confidence=confidence)
+            ledger = replace(
+                own.ledger,
+                prompt=own.ledger.prompt + len(first.ask.prompt),
+                thinking=0,
+                answer=0,
+                rejected=len(first.completion),
+                second_model=len(draft.completion),
+                seconds=session.seconds,
+            )
+            yield index, replace(own, ledger=ledger)
+
+
+def second_model(
+    loaded: LoadedModel,
+    sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
+    prompt_format: PromptFormat = PromptFormat(),  # noqa: B008 (frozen)
+    think: ThinkFormat | None = None,
+    batch_rows: int | None = None,
+) -> Callable[[], Session]:
+    """What makes a session of a loaded model, with its own sampler and formats, the first time it is needed."""
+
+    @cache
+    def session() -> Session:
+        policy = TransformersPolicy(loaded, sampling, prompt_format, batch_rows=batch_rows)
+        found = find_think_format(loaded.tokenizer, prompt_format) if think is None else think
+        return Session(policy, found)
+
+    return session
