@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeAlias
 
+from pts.decoding.context_match import Trail
 from pts.decoding.limits import Limits
 from pts.decoding.think_format import ThinkFormat
 from pts.errors import ConfigError
@@ -25,10 +26,9 @@ class ThinkBudget:
 
     `thinking` and `answer` count its tokens so far, `switches` its turns of thought; `stopped` says which limit
     ended it. `opened`: the prompt ends within thinking. `listen`, where it is set, hears of every token.
+    `trail`, where there is one, says where the completion is steered; without one that is everywhere.
     Raises ConfigError where limits need thinking and `think` is None, or a minimum has no continuation.
     """
-
-    steers = True
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class ThinkBudget:
         opened: bool = False,
         end_token_ids: Iterable[int] = (),
         seed: int = 0,
+        trail: Trail | None = None,
     ) -> None:
         if think is None and limits.needs_thinking:
             raise ConfigError("a limit on thinking needs think tags: the model has none that are known.")
@@ -51,6 +52,7 @@ class ThinkBudget:
         self._think = think
         self._ends = tuple(end_token_ids)
         self._seed = seed
+        self._trail = trail
         self._injected: list[int] = []
         self._queue: list[int] = []
         self._replacement: TokenIds | None = None
@@ -70,6 +72,15 @@ class ThinkBudget:
     def injected(self) -> TokenIds:
         """Positions, from 0, of the tokens that were put in."""
         return tuple(self._injected)
+
+    @property
+    def skipped(self) -> TokenIds:
+        """Positions, from 0, of the tokens that were read without steering."""
+        return () if self._trail is None else self._trail.skipped
+
+    def steered(self, variant: int) -> int:
+        """The variant of the pass that reads the last token, of a request of `variant`; 0 is none."""
+        return variant if self._trail is None else self._trail.steered(variant)
 
     @property
     def adjusts(self) -> bool:
@@ -114,6 +125,8 @@ class ThinkBudget:
             self._replaced += 1
         self._replacement = None
         self._tail.append(token)
+        if self._trail is not None:
+            self._trail.hear(token)
         self._count()
         self._stop(token)
         if self.listen is not None:
@@ -124,6 +137,7 @@ class ThinkBudget:
         """A copy that goes its own way."""
         other = copy.copy(self)
         other._injected, other._queue, other._tail = list(self._injected), list(self._queue), list(self._tail)
+        other._trail = None if self._trail is None else self._trail.fork()
         return other
 
     def continued(self, limits: Limits) -> ThinkBudget:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 
 from pts.decoding.answers import Answer, FinishReason, Ledger
 from pts.decoding.budget import ThinkBudget
+from pts.decoding.context_match import Contexts, Trail
 from pts.decoding.limits import Budget, Limits
 from pts.decoding.think_format import ThinkFormat
 from pts.errors import ConfigError
@@ -77,11 +78,15 @@ class Draft:
 
 @dataclass(slots=True)
 class Session:
-    """A policy with its prompt and think format. `listen` hears of the tokens of completions with a budget."""
+    """A policy with its prompt and think format. `listen` hears of the tokens of completions with a budget.
+
+    With `contexts`, questions are steered only where the tokens so far end with one of them.
+    """
 
     policy: TransformersPolicy
     think: ThinkFormat | None
     listen: Listener | None = None
+    contexts: Contexts | None = None
     _started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -204,6 +209,7 @@ class Session:
                 opened=self.think is not None and self.think.is_open(ask.prompt),
                 end_token_ids=self.policy.end_token_ids,
                 seed=ask.seed,
+                trail=None if self.contexts is None else Trail(self.contexts, ask.prompt),
             )
             for token in ask.prefix:
                 budget.advance(token)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Literal, TypeAlias
 
 from pts.decoding.answers import Answer
 from pts.decoding.auto import Auto
+from pts.decoding.context_match import Contexts
 from pts.decoding.parts import Parts
 from pts.decoding.registry import make_strategy
 from pts.decoding.routers.files import find_router
@@ -27,6 +29,8 @@ from pts.steering.vector_set import VectorSet
 
 Strengths = Mapping[str, float]
 """Patterns and how strongly each is on, in multiples of its calibrated strength; empty for none."""
+Where: TypeAlias = Literal["gate", "always", "context"]
+"""Where a completion is steered: where the set's gates are open, everywhere, or where a context is matched."""
 
 
 class SteeredDecoder:
@@ -34,6 +38,7 @@ class SteeredDecoder:
 
     `patterns` is what is on where a call does not say otherwise (by default the set's first pattern at 1.0).
     `parts` are what strategies may use; a router that is stored with the set is one of them by default.
+    `where` the set's gates are open it steers, or `always`, or after each of `contexts` (gates open).
     `batch_rows` bounds the rows of a batch. No hook is on the model between calls. Raises VectorError where the
     vectors are another model's (`same_shape` accepts a fine-tune), ConfigError for an unknown strategy or
     pattern, or one that does not fit the model.
@@ -52,6 +57,8 @@ class SteeredDecoder:
         sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
         prompt_format: PromptFormat = PromptFormat(),  # noqa: B008 (frozen)
         patterns: Strengths | None = None,
+        where: Where = "gate",
+        contexts: Contexts | None = None,
         think: ThinkFormat | None = None,
         parts: Parts = Parts(),  # noqa: B008 (frozen)
         batch_rows: int | None = None,
@@ -67,6 +74,8 @@ class SteeredDecoder:
             parts = (
                 parts if fitted is None else replace(parts, router=ProbeRouter(fitted, same_shape=same_shape))
             )
+        if (where == "context") != (contexts is not None):
+            raise ConfigError("contexts and where='context' go together: give both or neither.")
         self.model = model
         self.vectors = vectors
         self.strategy = make_strategy(strategy, parts) if isinstance(strategy, str) else strategy
@@ -75,7 +84,10 @@ class SteeredDecoder:
         self._prompt_format = prompt_format
         self._batch_rows = batch_rows
         self._layers_path = layers_path
-        self._steering: Variant = () if vectors is None else interventions(vectors, patterns)
+        self._gated, self._contexts = where == "gate", contexts
+        self._steering: Variant = ()
+        if vectors is not None:
+            self._steering = interventions(vectors, patterns, gated=self._gated)
         with self.session([]) as session:
             self.strategy.check(session)
 
@@ -90,7 +102,7 @@ class SteeredDecoder:
             batch_rows=self._batch_rows,
             layers_path=self._layers_path,
         ) as policy:
-            yield Session(policy, self.think, listen)
+            yield Session(policy, self.think, listen, self._contexts)
 
     @property
     def streams(self) -> bool:
@@ -162,4 +174,4 @@ class SteeredDecoder:
             return ()
         if self.vectors is None:
             raise ConfigError(f"patterns ({', '.join(strengths)}) are a vector set's: give one.")
-        return interventions(self.vectors, strengths)
+        return interventions(self.vectors, strengths, gated=self._gated)

@@ -34,8 +34,11 @@ class Guide(Protocol):
         """Positions in the completion, from 0, of tokens that were put there."""
 
     @property
-    def steers(self) -> bool:
-        """Whether the request's steering is on for the pass that reads the last token."""
+    def skipped(self) -> TokenIds:
+        """Positions in the completion, from 0, of tokens that were read without steering."""
+
+    def steered(self, variant: int) -> int:
+        """The variant of the pass that reads the last token, of a request of `variant`; 0 is none."""
 
     @property
     def adjusts(self) -> bool:

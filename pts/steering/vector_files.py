@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from pts.runs.codec import ShapeError, from_json, to_json
 from pts.runs.files import replace_text, write_failure
 from pts.runs.manifest import MANIFEST_NAME
+from pts.steering.records import VectorRecord, read_records_parquet
 from pts.steering.tensor_files import write_tensors
 from pts.steering.vector_set import (
     SCHEMA_VERSION,
@@ -106,8 +107,15 @@ def load_vectors(source: str | Path, revision: str | None = None) -> VectorSet:
     return _load(set_directory(source, revision))
 
 
-def set_directory(source: str | Path, revision: str | None = None) -> Path:
-    """The directory of a set given as `load_vectors` takes it, downloaded where need be. Raises VectorError."""
+def set_directory(
+    source: str | Path,
+    revision: str | None = None,
+    names: tuple[str, ...] = (TENSORS_NAME, JSON_NAME, *ROUTER_NAMES),
+) -> Path:
+    """The directory of a set given as `load_vectors` takes it, with its files downloaded where need be.
+
+    Raises VectorError where there is none.
+    """
     directory = Path(source).expanduser()
     if directory.is_dir():
         return directory
@@ -119,7 +127,15 @@ def set_directory(source: str | Path, revision: str | None = None) -> Path:
         )
     if not _HUB_ID.fullmatch(str(source)):
         raise VectorError(_neither(str(source)))
-    return _download(str(source), revision)
+    return _download(str(source), revision, names)
+
+
+def load_records(source: str | Path, revision: str | None = None) -> list[VectorRecord]:
+    """The vector records that stand beside a set, which is named as in `load_vectors`.
+
+    Raises VectorError where there is no such set, DataError where it has no records.
+    """
+    return read_records_parquet(set_directory(source, revision, (RECORDS_NAME,)) / RECORDS_NAME)
 
 
 def bundled_sets() -> list[str]:
@@ -264,8 +280,8 @@ def _check(vectors: VectorSet, where: str) -> None:
             raise VectorError(f"{where}: {name} holds values that are not finite.")
 
 
-def _download(repo_id: str, revision: str | None) -> Path:
-    """The set's files from the Hub or its cache, a data set first, then a model. Raises VectorError."""
+def _download(repo_id: str, revision: str | None, names: tuple[str, ...]) -> Path:
+    """Files of a set from the Hub or its cache, a data set first, then a model. Raises VectorError."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -277,12 +293,7 @@ def _download(repo_id: str, revision: str | None) -> Path:
     for kind in ("dataset", "model"):
         try:
             return Path(
-                snapshot_download(
-                    repo_id,
-                    repo_type=kind,
-                    revision=revision,
-                    allow_patterns=[TENSORS_NAME, JSON_NAME, *ROUTER_NAMES],
-                )
+                snapshot_download(repo_id, repo_type=kind, revision=revision, allow_patterns=list(names))
             )
         except RepositoryNotFoundError:
             continue

@@ -160,7 +160,7 @@ class Engine:
             self.table.start(row, request, root_key(request))
             cached = _given(request)[:-1]
             if cached:
-                entry = self.prefixes.prefilled(cached, Reading.of(request))
+                entry = self.prefixes.prefilled(cached, Reading.of(request, self.table.guides[row]))
                 others, longest = starts.get(entry, ([], 0))
                 starts[entry] = ([*others, row], max(longest, len(cached)))
         self._reserve(max((longest for _, longest in starts.values()), default=0) + 1)

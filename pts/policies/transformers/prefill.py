@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import DynamicCache
 
 from pts.models.decoder_layers import residual_of
-from pts.policies.guide import PassSteering
+from pts.policies.guide import Guide, PassSteering
 from pts.policies.transformers.cache import CacheLayout, Planes, cache_layout, to_cache, to_planes
 from pts.records import RolloutRequest, TokenIds
 
@@ -30,20 +30,35 @@ _CHUNK = 512
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """By which steering a sequence is read: `variant` from position `start` on, the model as it is before."""
+    """By which steering a sequence is read: `variant` from position `start` on, the model as it is before.
+
+    Neither is what stands at the positions `skipped`.
+    """
 
     variant: int = 0
     start: int = 0
+    skipped: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, request: RolloutRequest) -> Reading:
-        """How what a request's rollouts begin with is read: a prompt is never steered."""
-        return cls(request.variant, len(request.prompt)) if request.variant else cls()
+    def of(cls, request: RolloutRequest, guide: Guide | None = None) -> Reading:
+        """How what a request's rollouts begin with is read: a prompt is never steered.
+
+        `guide` has heard of the prefix, and knows where in it steering was on.
+        """
+        if not request.variant:
+            return cls()
+        start = len(request.prompt)
+        if guide is None:
+            return cls(request.variant, start)
+        skipped = tuple(start + position for position in guide.skipped)
+        return cls(guide.steered(request.variant) or request.variant, start, skipped)
 
     def alike(self, other: Reading) -> int | None:
         """How many tokens the two read alike; None for all."""
         if self == other:
             return None
+        if (self.variant, self.start) == (other.variant, other.start):
+            return min(set(self.skipped) ^ set(other.skipped))
         return min(reading.start for reading in (self, other) if reading.variant)
 
 
@@ -230,7 +245,10 @@ class PrefixStore:
         self.tokens_forwarded += len(ids)
         self.forward_passes += 1
         if reading.variant and self._steering is not None:
-            self._steering.begin_pass(torch.tensor([reading.variant]), inputs, positions >= reading.start)
+            where = positions >= reading.start
+            if reading.skipped:
+                where &= ~torch.isin(positions, torch.tensor(reading.skipped, device=device))
+            self._steering.begin_pass(torch.tensor([reading.variant]), inputs, where)
         output = self._model(
             input_ids=inputs,
             position_ids=positions,

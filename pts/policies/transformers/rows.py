@@ -91,8 +91,8 @@ class RowTable:
         """
         steered = np.where(self.made[: self.active] > 0, self.variant[: self.active], 0)
         for row, guide in enumerate(self.guides[: self.active]):
-            if guide is not None and not guide.steers:
-                steered[row] = 0
+            if guide is not None and steered[row]:
+                steered[row] = guide.steered(int(steered[row]))
         return steered
 
     def start(self, row: int, request: RolloutRequest, key: int) -> None:
