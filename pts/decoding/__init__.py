@@ -1,7 +1,10 @@
 """Decoding: think budgets, strategies, routers and the steered decoder, with a ledger of all that it took."""
 
 from pts.decoding.answers import Answer, Ledger
+from pts.decoding.autothink import autothink_decode
+from pts.decoding.context_match import Contexts, pivot_contexts
 from pts.decoding.limits import Budget, Limits
+from pts.decoding.processor import BudgetProcessor
 from pts.decoding.registry import STRATEGIES, make_strategy
 from pts.decoding.session import Question, Session
 from pts.decoding.steered_decoder import SteeredDecoder
@@ -10,10 +13,14 @@ __all__ = [
     "STRATEGIES",
     "Answer",
     "Budget",
+    "BudgetProcessor",
+    "Contexts",
     "Ledger",
     "Limits",
     "Question",
     "Session",
     "SteeredDecoder",
+    "autothink_decode",
     "make_strategy",
+    "pivot_contexts",
 ]

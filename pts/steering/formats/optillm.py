@@ -20,6 +20,7 @@ import torch
 
 from pts.errors import DataError
 from pts.problems.files import read_local
+from pts.steering.hooks import Intervention
 from pts.steering.vector_set import Gate, SteeredModel, SteeringVector, VectorError, VectorSet
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,65 @@ def read_optillm(source: str | Path | Iterable[Mapping[str, object]], model: Ste
         vectors={pattern: _mean_vector(where, pattern, group) for pattern, group in groups.items()},
         provenance={"imported_from": where, "format": "optillm"},
     )
+
+
+PATTERN_STRENGTHS: Mapping[str, float] = {
+    "depth_and_thoroughness": 2.5,
+    "numerical_accuracy": 2.0,
+    "self_correction": 3.0,
+    "exploration": 2.0,
+    "organization": 1.5,
+    "unknown": 1.0,
+}
+"""optillm's own, where the configuration names none; any other pattern has `OTHER_STRENGTH`."""
+OTHER_STRENGTH = 2.0
+OTHER_LAYER = 19
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Addition:
+    """What optillm's hook adds once the text has matched `context`."""
+
+    context: str
+    pattern: str
+    intervention: Intervention
+
+
+def additions(
+    rows: Iterable[Mapping[str, object]],
+    where: str,
+    target_layer: int | None = None,
+    strengths: Mapping[str, float] | None = None,
+) -> list[Addition]:
+    """What optillm's AutoThink adds for each record, at the output of decoder block `target_layer` (from 0).
+
+    The record's `steering_vector` at norm 1, times its pattern's strength held to 0.1-2 and |`prob_delta`| held
+    to 0.1-2, at most 3 in all; always added, at every position it reads once it is on. Where `target_layer` is
+    None it is the record's own `steering_layer`, which optillm does not read (its default is 19). Raises
+    DataError for a row without context, vector or pattern.
+    """
+    scale = {**PATTERN_STRENGTHS, **(strengths or {})}
+    found = []
+    for number, row in enumerate(rows, start=1):
+        place = f"{where} row {number}"
+        context, pattern = row.get("pivot_context"), row.get("reasoning_pattern")
+        if not isinstance(context, str) or not isinstance(pattern, str):
+            missing = "reasoning_pattern" if isinstance(context, str) else "pivot_context"
+            raise DataError(f"{place} has no {missing}: it is no vector record; mend or remove it.")
+        vector = torch.nn.functional.normalize(_numbers(row.get("steering_vector"), place), dim=0)
+        layer = row.get("steering_layer", OTHER_LAYER) if target_layer is None else target_layer
+        delta = row.get("prob_delta")
+        if type(layer) is not int or not isinstance(delta, int | float | None):
+            raise DataError(f"{place}: steering_layer is {layer!r}, prob_delta {delta!r}; mend it.")
+        factor = _held(scale.get(pattern, OTHER_STRENGTH)) * _held(abs(delta or 0.0))
+        found.append(Addition(context, pattern, Intervention(layer, min(factor, 3.0) * vector)))
+    if not found:
+        raise DataError(f"{where} has no rows: it holds no vector record.")
+    return found
+
+
+def _held(value: float) -> float:
+    return min(max(value, 0.1), 2.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,241 @@
+"""AutoThink's decoding under its own configuration keys, so that its users change an import and nothing else.
+
+    from pts.decoding import autothink_decode  # was: from optillm.autothink import autothink_decode
+
+What optillm 0.4.0 does (`autothink/processor.py`, `autothink/steering.py`) is done here: thinking is opened in
+the prompt, a classifier's HIGH or LOW gives the least and the most tokens of it, an end that comes too soon
+becomes one of the thought switches, the end is forced at the most or after `max_thoughts` turns, and once the
+text matches a stored record's context, that record's vector is added at every later token. Sampling is at
+temperature 1 with no truncation. What differs:
+
+- Draws come from `seed`; the same call gives the same text.
+- Contexts are matched exactly, on token ids: the whole context (its last 256 tokens) or its last 12, 8 or 4,
+  the longest first. optillm also accepts 70% of the tokens or characters; and it tells its hook each new token
+  three times, so that past the prompt nearly nothing else can match.
+- The prompt is never steered; optillm, where the prompt itself matches, also adds to its last token.
+- Tags are whole token sequences; optillm keeps one token of each. A thought switch counts with a space before
+  it too. The default switches are those that the vocabulary can write.
+- A completion ends at `max_new_tokens`, by default where the model's positions end; optillm's never does.
+- Without `classifier_model` a prompt of more than 128 tokens is taken for HIGH, and a warning says so; optillm
+  downloads a classifier. `complexity_threshold`, which optillm reads nowhere, is the least probability of HIGH.
+- An unknown key, a record that cannot be read, a layer that is not there: an error, where optillm logs and goes
+  on without.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pts.decoding.autothink_config import AutoThinkConfig, autothink_config
+from pts.decoding.budget import ThinkBudget
+from pts.decoding.context_match import Contexts, Trail
+from pts.decoding.limits import Limits
+from pts.decoding.session import Ask, Draft, Question, Session
+from pts.decoding.think_format import ThinkFormat, think_format
+from pts.errors import ConfigError, ModelError
+from pts.models.end_tokens import end_token_ids
+from pts.models.load import LoadedModel
+from pts.models.prompt import PromptFormat
+from pts.models.thinking import find_think_tags
+from pts.policies.transformers import TransformersPolicy
+from pts.problems.files import Row, looks_local, read_local
+from pts.problems.hub import read_hub
+from pts.problems.source import ProblemSource
+from pts.records import Sampling, TokenIds
+from pts.steering.formats.optillm import Addition, additions
+from pts.steering.hooks import steer
+from pts.steering.vector_files import RECORDS_NAME, bundled_sets, load_records
+
+logger = logging.getLogger(__name__)
+
+Messages = Sequence[Mapping[str, str]]
+
+THOUGHT_SWITCHES = (
+    "Wait,",
+    "Alternatively,",
+    "However,",
+    "Additionally,",
+    "Let's consider,",
+    "On second thought,",
+    "Actually,",
+    "Furthermore,",
+    "Looking at it differently,",
+    "To be thorough,",
+)
+"""optillm's default `thought_switch_tokens`."""
+LONG_PROMPT = 128
+"""Tokens beyond which a prompt is taken for a complex one where no classifier is named."""
+_CONTEXT_TOKENS, _SUFFIXES = 256, (4, 8, 12)
+
+
+def autothink_decode(
+    model: Any,
+    tokenizer: Any,
+    messages: Messages,
+    request_config: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    max_new_tokens: int | None = None,
+) -> str:
+    """The reply to a conversation, from the start tag on, its end token included, as optillm returns it.
+
+    `request_config` has AutoThink's keys (`pts.decoding.autothink_config.AutoThinkConfig`); `steering_dataset`
+    is a file of vector records, a vector set of ours, which holds such records too, or either on the Hub.
+    Raises ConfigError for a setting that is unknown or does not fit, ModelError for a model without a chat
+    template or whose vocabulary cannot write the tags, DataError for records that cannot be read, VectorError
+    for records that do not fit the model. No hook is left on the model.
+    """
+    config = autothink_config(request_config or {})
+    ends = end_token_ids(model, tokenizer)
+    name = str(getattr(model.config, "name_or_path", "") or "model")
+    loaded = LoadedModel(model, tokenizer, name, None, model.device, model.dtype, ends)
+    prompt = _prompt(tokenizer, messages, config)
+    total = _total(model, prompt, max_new_tokens)
+    think = _think(tokenizer, config)
+    with ExitStack() as stack:
+        found = _stored(config)
+        steering = None
+        if found:
+            variants = [[addition.intervention] for addition in found]
+            steering = stack.enter_context(steer(model, variants, engine_driven=True))
+        sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=total)
+        session = Session(TransformersPolicy(loaded, sampling, PromptFormat(), steering=steering), think)
+        least, most = config.tokens(_is_complex(session, config, _query(messages), prompt))
+        limits = Limits(most + len(think.end), least, None, total, config.max_thoughts - 1)
+        contexts = _contexts(tokenizer, found) if found else None
+        completion = _complete(session, prompt, limits, contexts, seed)
+    text: str = tokenizer.decode(list(completion), clean_up_tokenization_spaces=False)
+    return f"{config.start_think_token}\n{config.prefill}{text}"
+
+
+def _complete(
+    session: Session, prompt: TokenIds, limits: Limits, contexts: Contexts | None, seed: int
+) -> TokenIds:
+    """The completion; one that ends while it thinks goes on from there with its thinking closed."""
+    variant = 0 if contexts is None else 1
+
+    def budget(prefix: TokenIds) -> ThinkBudget:
+        trail = None if contexts is None else Trail(contexts, prompt)
+        ends = session.policy.end_token_ids
+        made = ThinkBudget(limits, session.think, opened=True, end_token_ids=ends, seed=seed, trail=trail)
+        for token in prefix:
+            made.advance(token)
+        return made
+
+    def completed(prefix: TokenIds, so_far: ThinkBudget) -> Draft:
+        (draft,) = session.complete([Ask(0, prompt, limits, seed, variant, prefix, so_far)])
+        return draft
+
+    draft = completed((), budget(()))
+    if draft.stop != "end" or draft.budget.phase == "done":
+        return draft.completion
+    thoughts = draft.completion[:-1]
+    return completed(thoughts, budget(thoughts).end_thinking()).completion
+
+
+def _prompt(tokenizer: Any, messages: Messages, config: AutoThinkConfig) -> TokenIds:
+    """The conversation with a reply that has begun to think. Raises ModelError."""
+    from jinja2 import TemplateError
+
+    if not messages:
+        raise ConfigError("a conversation without messages cannot be answered: give at least one.")
+    if not getattr(tokenizer, "chat_template", None):
+        raise ModelError("AutoThink takes messages, and the model has no chat template to write them.")
+    begun = {"role": "assistant", "content": f"{config.start_think_token}\n{config.prefill}"}
+    try:
+        text = tokenizer.apply_chat_template(
+            [*map(dict, messages), begun], continue_final_message=True, tokenize=False
+        )
+    except (TemplateError, ValueError) as error:
+        raise ModelError(f"the model's chat template rejects the conversation: {error}") from error
+    return tuple(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _total(model: Any, prompt: TokenIds, asked: int | None) -> int:
+    """Tokens of a completion at most. Raises ConfigError where the model says nothing of its positions."""
+    if asked is not None:
+        return asked
+    positions = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
+    if positions is None:
+        raise ConfigError("the model does not say how many positions it has: give max_new_tokens.")
+    if positions <= len(prompt):
+        raise ConfigError(f"the conversation's {len(prompt)} tokens fill the model's {positions} positions.")
+    return int(positions) - len(prompt)
+
+
+def _think(tokenizer: Any, config: AutoThinkConfig) -> ThinkFormat:
+    tags = find_think_tags(tokenizer, config.start_think_token, config.end_think_token)
+    assert tags is not None
+    words = config.thought_switch_tokens
+    if words is None:
+        unknown = tokenizer.unk_token_id
+        words = tuple(
+            word for word in THOUGHT_SWITCHES if unknown not in tokenizer.encode(word, add_special_tokens=False)
+        )
+    return think_format(tokenizer, tags, PromptFormat(), words, words)
+
+
+def _stored(config: AutoThinkConfig) -> list[Addition]:
+    """What the stored records add; none where no data set is named."""
+    source = config.steering_dataset
+    if source is None:
+        return []
+    return additions(_rows(source), source, config.target_layer, config.pattern_strengths)
+
+
+def _rows(source: str) -> list[Row]:
+    """Records of optillm's schema: a file, the records beside a vector set, or a data set on the Hub."""
+    if (Path(source).expanduser() / RECORDS_NAME).is_file() or source in bundled_sets():
+        return [asdict(record) for record in load_records(source)]
+    if looks_local(source):
+        return read_local(source, None, None)
+    return read_hub(ProblemSource(source))
+
+
+def _contexts(tokenizer: Any, found: Sequence[Addition]) -> Contexts:
+    """Each record's context and its ends; of records that end alike, the first, as in optillm."""
+    whole: dict[TokenIds, int] = {}
+    ends: dict[TokenIds, int] = {}
+    for variant, addition in enumerate(found, start=1):
+        ids = tuple(tokenizer.encode(addition.context, add_special_tokens=False))[-_CONTEXT_TOKENS:]
+        if not ids:
+            continue
+        whole[ids] = variant
+        for size in _SUFFIXES:
+            if len(ids) > size:
+                ends.setdefault(ids[-size:], variant)
+    return Contexts({**ends, **whole}, lasting=True)
+
+
+def _query(messages: Messages) -> str:
+    """What is classified: the last message of the user, or all that was said."""
+    asked = [message["content"] for message in messages if message["role"] == "user"]
+    return asked[-1] if asked else " ".join(message["content"] for message in messages)
+
+
+def _is_complex(session: Session, config: AutoThinkConfig, query: str, prompt: TokenIds) -> bool:
+    """Whether the query is HIGH, by the classifier named or by the prompt's length.
+
+    Raises ConfigError where the classifier's package is missing or it has no label HIGH.
+    """
+    if config.classifier_model is None:
+        logger.warning(
+            "no classifier_model is named: a prompt of more than %d tokens is taken for HIGH.", LONG_PROMPT
+        )
+        return len(prompt) > LONG_PROMPT
+    try:
+        routers = importlib.import_module("pts.decoding.routers")
+    except ModuleNotFoundError as error:
+        raise ConfigError("classifier_model needs pts.decoding.routers; leave it out.") from error
+    (route,) = routers.AdaptiveRouter(config.classifier_model).route(session, [Question("", query)], [prompt])
+    if "HIGH" not in route.probabilities:
+        raise ConfigError(f"the classifier {config.classifier_model} has no label HIGH; name another.")
+    if config.complexity_threshold is None:
+        return bool(route.name == "HIGH")
+    return bool(route.probabilities["HIGH"] >= config.complexity_threshold)

@@ -1,0 +1,110 @@
+"""AutoThink's configuration, by optillm's own keys (optillm 0.4.0, `autothink/processor.py`)."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from pts.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_UNREAD = ("min_thinking_tokens", "max_thinking_tokens")
+"""Keys that optillm has and reads nowhere: the limits by complexity hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoThinkConfig:
+    """The keys that `autothink_decode` takes, with optillm's defaults.
+
+    Limits are tokens of thinking after the start tag, its end not counted. `pattern_strengths` are on optillm's
+    scale (see `pts.steering.formats.optillm.additions`). Where `target_layer` is None it is the records' own.
+    Where `classifier_model` is None a long prompt is taken for a complex one. `complexity_threshold` is the
+    least probability of HIGH; None takes the likelier label.
+    """
+
+    start_think_token: str = "<think>"
+    end_think_token: str = "</think>"
+    prefill: str = ""
+    max_thoughts: int = 64
+    high_complexity_min_tokens: int = 1024
+    high_complexity_max_tokens: int = 4096
+    low_complexity_min_tokens: int = 256
+    low_complexity_max_tokens: int = 1024
+    thought_switch_tokens: tuple[str, ...] | None = None
+    classifier_model: str | None = None
+    complexity_threshold: float | None = None
+    steering_dataset: str | None = None
+    target_layer: int | None = None
+    pattern_strengths: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.max_thoughts < 1:
+            raise ConfigError(f"max_thoughts is {self.max_thoughts}; it must be at least 1.")
+        for level in ("high", "low"):
+            least, most = self.tokens(level == "high")
+            if not 0 <= least <= most:
+                raise ConfigError(
+                    f"{level}_complexity limits are {least} to {most} tokens; give 0 <= min <= max."
+                )
+        threshold = self.complexity_threshold
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ConfigError(f"complexity_threshold is {threshold}; it is a probability, from 0 to 1.")
+
+    def tokens(self, high: bool) -> tuple[int, int]:
+        """The least and the most tokens of thinking."""
+        if high:
+            return self.high_complexity_min_tokens, self.high_complexity_max_tokens
+        return self.low_complexity_min_tokens, self.low_complexity_max_tokens
+
+
+def autothink_config(given: Mapping[str, Any]) -> AutoThinkConfig:
+    """The configuration of a mapping as optillm takes it; what is missing has its default.
+
+    Raises ConfigError for an unknown key, with the nearest known one, and for a value of another kind.
+    """
+    known = {entry.name: entry for entry in fields(AutoThinkConfig)}
+    chosen: dict[str, Any] = {}
+    for key, value in given.items():
+        if key in _UNREAD:
+            logger.warning("%s is read nowhere, not by optillm either: set the limits by complexity.", key)
+            continue
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+            raise ConfigError(f"AutoThink has no setting {key!r}: {hint}")
+        chosen[key] = _checked(key, value)
+    return AutoThinkConfig(**chosen)
+
+
+def _checked(key: str, value: Any) -> Any:
+    """A value of the kind that its key wants. Raises ConfigError."""
+    if key == "pattern_strengths":
+        fits = isinstance(value, Mapping) and all(_is_number(strength) for strength in value.values())
+        wanted = "a mapping of patterns to numbers"
+    elif key == "thought_switch_tokens":
+        fits = isinstance(value, list | tuple) and len(value) > 0 and all(map(_is_word, value))
+        value, wanted = tuple(value) if fits else value, "a list of words"
+    elif key == "complexity_threshold":
+        fits, wanted = value is None or _is_number(value), "a number"
+    elif key.endswith(("_tokens", "_layer", "_thoughts")):
+        fits, wanted = type(value) is int or (value is None and key == "target_layer"), "a whole number"
+    else:
+        optional = key in ("classifier_model", "steering_dataset")
+        fits, wanted = isinstance(value, str) or (value is None and optional), "text"
+        # optillm's way to say none.
+        value = None if optional and value == "" else value
+    if not fits:
+        raise ConfigError(f"AutoThink's {key} is {value!r}; it must be {wanted}.")
+    return value
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
