@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -90,9 +90,9 @@ def untouched_problems(
     """Problems that the search did not draw: some to choose on and others, disjoint, to measure on.
 
     Of the demo they come from the splits that the search did not use; of other data sets they are those that
-    follow the searched ones, or those without a given trace. Raises DataError where there are too few or the
-    data changed since the search (`asked_by` names the options that ask for them), GraderError where a
-    reference answer does not fit the search's grader.
+    follow the searched ones, or those without a given trace, each question on one side only, whatever its ids.
+    Raises DataError where there are too few or the data changed since the search (`asked_by` names the options
+    that ask for them), GraderError where a reference answer does not fit the search's grader.
     """
     from pts.graders import make_grader
 
@@ -101,8 +101,7 @@ def untouched_problems(
     if inputs.dataset == "demo":
         chosen = _demo_problems(inputs, calibration, test)
     else:
-        free = _not_drawn(searched, inputs, calibration + test, asked_by)
-        chosen = free[:calibration], free[calibration : calibration + test]
+        chosen = _not_drawn(searched, inputs, calibration, test, asked_by)
     for problem in (*chosen[0], *chosen[1]):
         grader.check_reference(problem.answer)
     return chosen
@@ -129,13 +128,56 @@ def fitting_problems(
     return untouched_problems(searched, reserved, wanted, asked_by="--problems")[1]
 
 
-def _not_drawn(searched: SearchedRun, inputs: SearchRun, wanted: int, asked_by: str) -> list[Problem]:
-    """At least `wanted` problems of the search's data set that it did not draw. Raises DataError."""
-    from pts.problems import ProblemSource, load_problems, problem_digest
-
+def _not_drawn(
+    searched: SearchedRun, inputs: SearchRun, calibration: int, test: int, asked_by: str
+) -> tuple[list[Problem], list[Problem]]:
+    """Problems of the search's data set that it did not draw. Raises DataError where they are too few."""
     drawn = searched.manifest.problems.count
     # Given traces may be of problems anywhere in the data; else the search drew the first ones.
     anywhere = searched.manifest.asked.get("traces_from") is not None
+    limit = None if anywhere else drawn + calibration + test
+    while True:
+        every = _problems_again(searched, inputs, limit)
+        ours = {problem.id for problem in every[: 0 if anywhere else drawn]} | set(searched.latest)
+        free = [problem for problem in every if problem.id not in ours]
+        chosen = _split(free, [problem for problem in every if problem.id in ours], calibration, test)
+        found = len(chosen[0]) + len(chosen[1])
+        if found == calibration + test:
+            return chosen
+        if limit is None or len(every) < limit:
+            break
+        limit *= 2  # Some repeat a question: read on.
+    again = "" if found == len(free) else f", without those that repeat a question ({len(free) - found})"
+    raise DataError(
+        f"{inputs.dataset} has {found} problems that the search did not draw{again}; {calibration + test} are "
+        f"needed to calibrate and to test: ask for fewer ({asked_by}), or search fewer problems."
+    )
+
+
+def _split(
+    free: Sequence[Problem], searched: Sequence[Problem], calibration: int, test: int
+) -> tuple[list[Problem], list[Problem]]:
+    """The first problems that ask nothing that was searched, then those that ask nothing of either.
+
+    A data set may hold one question under several ids, and what was chosen on it says nothing of its effect.
+    """
+    before = {_question(problem) for problem in searched}
+    new = [problem for problem in free if _question(problem) not in before]
+    chosen = new[:calibration]
+    asked = {_question(problem) for problem in chosen}
+    rest = [problem for problem in new[calibration:] if _question(problem) not in asked]
+    return chosen, rest[:test]
+
+
+def _question(problem: Problem) -> str:
+    """The query's words, however they are spaced."""
+    return " ".join(problem.query.split())
+
+
+def _problems_again(searched: SearchedRun, inputs: SearchRun, limit: int | None) -> Sequence[Problem]:
+    """The first problems of the search's data set. Raises DataError where one changed since the search."""
+    from pts.problems import ProblemSource, load_problems, problem_digest
+
     source = ProblemSource(
         dataset=inputs.dataset,
         config=inputs.config,
@@ -145,7 +187,7 @@ def _not_drawn(searched: SearchedRun, inputs: SearchRun, wanted: int, asked_by: 
         answer_field=inputs.answer_field,
         id_field=inputs.id_field,
         choices_field=inputs.choices_field,
-        limit=None if anywhere else drawn + wanted,
+        limit=limit,
         seed=inputs.seed,
     )
     every = load_problems(source).problems
@@ -156,13 +198,7 @@ def _not_drawn(searched: SearchedRun, inputs: SearchRun, wanted: int, asked_by: 
             f"{inputs.dataset} is not the data of {searched.path}: problem {changed[0]} changed since. Restore "
             "the data, or search again."
         )
-    free = [problem for problem in every[0 if anywhere else drawn :] if problem.id not in searched.latest]
-    if len(free) < wanted:
-        raise DataError(
-            f"{inputs.dataset} has {len(free)} problems that the search did not draw; {wanted} are needed to "
-            f"calibrate and to test: ask for fewer ({asked_by}), or search fewer problems."
-        )
-    return free
+    return every
 
 
 def _demo_problems(inputs: SearchRun, calibration: int, test: int) -> tuple[list[Problem], list[Problem]]:

@@ -300,6 +300,22 @@ def test_problems_to_measure_on_are_those_that_the_search_did_not_draw(tmp_path)
         untouched_problems(searched, 1, 1)
 
 
+def test_a_question_under_two_ids_is_on_one_side_only(tmp_path):
+    data = tmp_path / "d.jsonl"
+    rows = write_problems(data, 9)
+    questions = [0, 1, 1, 2, 3, 0, 2, 4, 5]  # two are searched, two calibrated on, two tested on
+    written = [{**rows[question], "id": f"r{n}"} for n, question in enumerate(questions)]
+    written[6]["question"] = "What is  2 + 3 ?"
+    data.write_text("".join(json.dumps(row) + "\n" for row in written))
+    run = SearchRun(dataset=str(data), grader="numeric", problems=2, output=tmp_path / "run", traces=1)
+    run_search(run)
+    searched = read_search(run.output)
+    calibration, test = untouched_problems(searched, 2, 2)
+    assert (ids(calibration), ids(test)) == (["r3", "r4"], ["r7", "r8"])
+    with pytest.raises(DataError, match=r"has 4 problems .* without those that repeat a question \(3\); 5 are"):
+        untouched_problems(searched, 2, 3)
+
+
 def test_problems_with_given_traces_are_drawn_wherever_they_stand(tmp_path):
     data, traces = tmp_path / "d.jsonl", tmp_path / "t.jsonl"
     write_problems(data, 5)
