@@ -131,7 +131,8 @@ STRATEGIES: Mapping[str, Entry] = {
 
 def make_strategy(spec: str, parts: Parts) -> Strategy:
     """The strategy that a text such as `budget:64` names. Raises ConfigError as `check_strategy` does."""
-    return STRATEGIES[spec.partition(":")[0]].make(spec, check_strategy(spec), parts)
+    number = check_strategy(spec)
+    return STRATEGIES[spec.partition(":")[0]].make(spec, number, parts)
 
 
 def check_strategy(spec: str) -> int:

@@ -17,6 +17,7 @@ from pts.stages.fit_router_inputs import FitRouterRun
 
 if TYPE_CHECKING:
     from pts.calibration.arms import ArmMeasurement
+    from pts.calibration.router_fit import Floats
     from pts.decoding.routers.fitted import FittedRouter, Probe
     from pts.decoding.session import Session
     from pts.decoding.steered_decoder import SteeredDecoder
@@ -102,9 +103,11 @@ def _fit(
         lambda tokens: observe("measuring budgets", tokens, measure.answered / total),
     )
     with decoder.session([] if vectors is None else [interventions(vectors)]) as session:
-        unsteered = _probe(inputs, session, measure, {})
+        # First, while no prompt has been read: then a fit that goes on sees the same to the last bit.
+        layers, states = _states(inputs, session, problems)
+        unsteered = _probe(inputs, session, measure, layers, states, {})
         on = {} if vectors is None else {next(iter(vectors.vectors)): 1.0}
-        steered = _probe(inputs, session, measure, on) if on else None
+        steered = _probe(inputs, session, measure, layers, states, on) if on else None
         router = FittedRouter(
             described(search.loaded),
             search.sampling.budget,
@@ -125,8 +128,22 @@ def _fit(
     return router
 
 
+def _states(
+    inputs: FitRouterRun, session: Session, problems: Sequence[Problem]
+) -> tuple[tuple[int, ...], Floats]:
+    """The layers to try, and the residual stream there at the prompts' ends [problems, layers, hidden]."""
+    layers = _layers(inputs, session)
+    states = session.policy.residuals([session.encode(problem.query) for problem in problems], layers)
+    return layers, states.double().numpy()
+
+
 def _probe(
-    inputs: FitRouterRun, session: Session, measure: ArmMeasurement, patterns: Mapping[str, float]
+    inputs: FitRouterRun,
+    session: Session,
+    measure: ArmMeasurement,
+    layers: tuple[int, ...],
+    states: Floats,
+    patterns: Mapping[str, float],
 ) -> Probe:
     """Measure every budget, steered where patterns are on, and fit."""
     import numpy as np
@@ -135,11 +152,9 @@ def _probe(
 
     budgets = inputs.budgets()
     outcomes = {name: measure(session, name, budget, 1 if patterns else 0) for name, budget in budgets.items()}
-    layers = _layers(inputs, session)
-    states = session.policy.residuals([session.encode(problem.query) for problem in measure.problems], layers)
     queries = [problem.query for problem in measure.problems]
     groups = np.unique(queries, return_inverse=True)[1]
-    measured = Measurements(states.double().numpy(), layers, groups.astype(np.int64), outcomes)
+    measured = Measurements(states, layers, groups.astype(np.int64), outcomes)
     total = session.sampling.budget
     return fit_probe(measured, budgets, total, inputs.token_price, patterns, inputs.seed)
 

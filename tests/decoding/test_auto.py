@@ -118,7 +118,7 @@ def test_without_a_router_it_says_so_and_names_the_one_used(model, caplog):
 
 
 def test_a_router_of_another_model_is_refused(model):
-    with pytest.raises(ModelError, match=r"fitted on demo \(revision other\).*fit-router"):
+    with pytest.raises(ModelError, match=r"fitted on demo \(revision other, .*fit-router"):
         decoder(model, ProbeRouter(fitted(model, revision="other")))
     decoder(model, ProbeRouter(fitted(model, revision="other"), same_shape=True))
 

@@ -148,7 +148,6 @@ def test_going_on_from_a_steered_prefix_is_as_if_it_had_never_stopped(name, kind
 class Follows:
     """A guide that notes the probability of each token of a completion, and forces it."""
 
-    steers = True
     adjusts = True
 
     def __init__(self, completion, at):
@@ -157,9 +156,10 @@ class Follows:
     def __call__(self):
         return self
 
-    @property
-    def injected(self):
-        return ()
+    injected = skipped = ()
+
+    def steered(self, variant):
+        return variant
 
     def adjust(self, logits):
         token = self.completion[self.at]
