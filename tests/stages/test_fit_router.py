@@ -25,6 +25,8 @@ from pts.stages.search_again import fitting_problems
 from pts.stages.search_inputs import SearchRun
 from pts.steering.vector_files import load_vectors
 
+pytestmark = pytest.mark.slow
+
 
 class Spent:
     """Tokens that a stage said it generated; `limit` stops it there, as Ctrl-C does."""
