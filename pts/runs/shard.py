@@ -1,18 +1,21 @@
-"""The append-only shard: one line a problem, and what a kill in the middle of a line leaves behind."""
+"""The append-only shard: one line a unit of work, and what a kill in the middle of a line leaves behind."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pts.errors import RunError
 from pts.records import ProblemResult
 from pts.runs.codec import ShapeError, from_json, to_json
 from pts.runs.files import append_bytes, write_failure
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +61,15 @@ def read_shard(path: Path) -> list[ShardLine]:
     A last line without its newline is what a kill leaves: it is left out here, and `mend_shard` removes it.
     Raises RunError, naming the line, for any other line that cannot be read.
     """
+    return read_lines(path, ShardLine)
+
+
+def read_lines(path: Path, kind: type[T]) -> list[T]:
+    """The same for lines of another kind, each a dataclass in its JSON form."""
     if not path.exists():
         return []
     lines = path.read_bytes().split(b"\n")
-    return [_read_line(path, number, line) for number, line in enumerate(lines[:-1], start=1)]
+    return [_read_line(path, number, line, kind) for number, line in enumerate(lines[:-1], start=1)]
 
 
 def mend_shard(path: Path) -> None:
@@ -73,7 +81,7 @@ def mend_shard(path: Path) -> None:
     if whole == len(data):
         return
     logger.warning(
-        "%s: dropped the last line, which was cut off after %d bytes; its problem is searched again.",
+        "%s: dropped the last line, which was cut off after %d bytes; what it held is done again.",
         path,
         len(data) - whole,
     )
@@ -85,8 +93,15 @@ def mend_shard(path: Path) -> None:
 
 def append_line(path: Path, line: ShardLine) -> None:
     """Append one line durably: after this returns, a crash keeps it. Raises RunError, the shard unchanged."""
-    text = json.dumps(to_json(line), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    append_bytes(path, text.encode() + b"\n")
+    append_lines(path, [line])
+
+
+def append_lines(path: Path, lines: Iterable[object]) -> None:
+    """Append lines of any dataclass in one step, all or none. Raises RunError, the shard unchanged."""
+    texts = (
+        json.dumps(to_json(line), ensure_ascii=False, allow_nan=False, separators=(",", ":")) for line in lines
+    )
+    append_bytes(path, "".join(f"{text}\n" for text in texts).encode())
 
 
 def latest_results(lines: Sequence[ShardLine]) -> dict[str, ShardLine]:
@@ -94,9 +109,9 @@ def latest_results(lines: Sequence[ShardLine]) -> dict[str, ShardLine]:
     return {line.result.problem_id: line for line in lines}
 
 
-def _read_line(path: Path, number: int, line: bytes) -> ShardLine:
+def _read_line(path: Path, number: int, line: bytes, kind: type[T]) -> T:
     try:
-        return from_json(ShardLine, json.loads(line))
+        return from_json(kind, json.loads(line))
     except (ValueError, ShapeError) as error:
         raise RunError(
             f"{path} line {number} cannot be read ({error}). "
