@@ -35,7 +35,8 @@ class Spent:
         self.tokens = 0
         self.limit = limit
 
-    def __call__(self, _phase, tokens):
+    def __call__(self, _phase, tokens, share):
+        assert 0 <= share <= 1
         self.tokens += tokens
         if self.limit is not None and self.tokens > self.limit:
             raise KeyboardInterrupt
