@@ -1,0 +1,132 @@
+"""Lines of an evaluation as arrays, and what can be said of one or two of them, paired by problem."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from pts.evaluation.estimates import (
+    LEVEL,
+    RESAMPLES,
+    Estimate,
+    Floats,
+    bootstrap_p,
+    interval,
+    mcnemar_p,
+    percentiles,
+    resampled_means,
+    sign_flip_p,
+)
+from pts.evaluation.frontier import frontier_corners, gains
+
+
+@dataclass(frozen=True, eq=False)
+class PairedLines:
+    """Success (0 or 1) and tokens of every line on the same problems with the same seeds, both
+    [lines, problems, seeds].
+
+    Estimates are means over problems of a problem's mean over its seeds; intervals are percentile bootstraps
+    over problems at `level`, all from the same resamples. Raises ValueError for other shapes.
+    """
+
+    success: Floats
+    tokens: Floats
+    level: float = LEVEL
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+    def __post_init__(self) -> None:
+        for array in (self.success, self.tokens):
+            if array.shape != self.success.shape or array.ndim != 3 or not array.size:
+                raise ValueError(
+                    "success and tokens must both be [lines, problems, seeds], not "
+                    f"{self.success.shape} and {self.tokens.shape}"
+                )
+
+    @cached_property
+    def rates(self) -> Floats:
+        """Each line's success on each problem [lines, problems]."""
+        means: Floats = self.success.mean(axis=2)
+        return means
+
+    @cached_property
+    def costs(self) -> Floats:
+        """Each line's mean tokens on each problem [lines, problems]."""
+        means: Floats = self.tokens.mean(axis=2)
+        return means
+
+    def mean_success(self, line: int) -> Estimate:
+        """Success of a line; where all problems are alike, with the exact interval of so many problems."""
+        rates, draws = self.rates[line], self._draws[:, 0, line]
+        return Estimate(float(rates.mean()), *interval(rates, draws, (0.0, 1.0), self.level))
+
+    def mean_tokens(self, line: int) -> Estimate:
+        """Mean tokens of an answer of a line."""
+        return Estimate(float(self.costs[line].mean()), *percentiles(self._draws[:, 1, line], self.level))
+
+    def tokens_ratio(self, first: int, second: int) -> Estimate:
+        """Mean tokens of the first line over those of the second."""
+        draws = self._draws[:, 1, first] / self._draws[:, 1, second]
+        value = float(self.costs[first].mean() / self.costs[second].mean())
+        return Estimate(value, *percentiles(draws, self.level))
+
+    def difference(self, first: int, second: int) -> Estimate:
+        """Success of the first line minus that of the second.
+
+        The p-value is McNemar's exact one for single runs, else that of a sign-flip test over problems: under
+        the null the two names of a problem's rates could be swapped (the same test, for several seeds).
+        """
+        gaps = self.rates[first] - self.rates[second]
+        draws = self._draws[:, 0, first] - self._draws[:, 0, second]
+        if self.success.shape[2] == 1:
+            p_value = mcnemar_p(self.success[first], self.success[second])
+        else:
+            p_value = sign_flip_p(gaps, self.seed, self.resamples)
+        return Estimate(float(gaps.mean()), *interval(gaps, draws, (-1.0, 1.0), self.level), p_value)
+
+    def frontier_gain(self, line: int, sweep: Sequence[int]) -> Estimate:
+        """Success of one line minus the frontier of the lines `sweep` at the same mean tokens.
+
+        Each resample computes the frontier anew, so its own uncertainty is in the interval; the p-value is the
+        bootstrap's. The best of several measured points looks better than it is, so the gain is, if anything,
+        too small. A line that costs less than the cheapest point has no gain that can be claimed: all is nan
+        then; a resample in which it does is held against the cheapest point. Raises ValueError for no sweep.
+        """
+        if not len(sweep):
+            raise ValueError("a frontier needs at least one line in its sweep")
+        chosen = [*sweep, line]
+        value = float(gains(self.rates[chosen].mean(axis=1), self.costs[chosen].mean(axis=1)))
+        if np.isnan(value):
+            return Estimate(np.nan, np.nan, np.nan)
+        drawn = gains(self._draws[:, 0, chosen], self._draws[:, 1, chosen], held=True)
+        return Estimate(value, *percentiles(drawn, self.level), bootstrap_p(drawn))
+
+    def frontier(self, sweep: Sequence[int]) -> list[tuple[float, float]]:
+        """The corners (mean tokens, success) of the frontier of the lines `sweep`, cheapest first."""
+        points = list(sweep)
+        return frontier_corners(self.costs[points].mean(axis=1), self.rates[points].mean(axis=1))
+
+    @cached_property
+    def _draws(self) -> Floats:
+        """Resampled means of success and tokens [resamples, 2, lines]."""
+        both = np.concatenate([self.rates, self.costs])
+        return resampled_means(both, self.resamples, self.seed).reshape(self.resamples, 2, len(self.rates))
+
+
+def frontier_gain(
+    success: npt.ArrayLike,
+    tokens: npt.ArrayLike,
+    *,
+    sweep: Sequence[int],
+    line: int,
+    level: float = LEVEL,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """`PairedLines.frontier_gain` of arrays: (gain, low, high, p-value)."""
+    lines = PairedLines(np.asarray(success, np.float64), np.asarray(tokens, np.float64), level, seed, resamples)
+    return lines.frontier_gain(line, sweep)
