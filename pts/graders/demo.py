@@ -9,6 +9,13 @@ from pts.errors import GraderError
 _STATED = re.compile(r"The answer is\s+(-?\s?\d+)(?!\s*\d)")
 
 
+def stated_number(completion: str) -> int | None:
+    """The number after the last "The answer is"; None where none is stated there."""
+    last = completion.rfind("The answer is")
+    match = _STATED.match(completion, last) if last >= 0 else None
+    return None if match is None else int(match.group(1).replace(" ", ""))
+
+
 class DemoGrader:
     """The number after the last "The answer is", in just these words, equals the reference."""
 
@@ -22,6 +29,4 @@ class DemoGrader:
 
     def __call__(self, completion: str, answer: str) -> bool:
         """Whether the number agrees; False where none is stated."""
-        last = completion.rfind("The answer is")
-        match = _STATED.match(completion, last) if last >= 0 else None
-        return match is not None and int(match.group(1).replace(" ", "")) == int(answer)
+        return stated_number(completion) == int(answer)

@@ -100,6 +100,17 @@ def with_choices(question: str, choices: object, where: str) -> str:
     return "\n".join([question, "", *lines])
 
 
+def count_choices(query: str) -> int:
+    """How many lettered choices a query of `with_choices` ends in; 0 where it has none."""
+    start, count = query.rfind(f"\n\n{LETTERS[0]}) "), 0
+    for letter in LETTERS if start >= 0 else "":
+        start = query.find(f"\n{letter}) ", start)
+        if start < 0:
+            break
+        count += 1
+    return count
+
+
 def _check_named(source: ProblemSource, first: Row) -> None:
     named = (source.question_field, source.answer_field, source.choices_field, source.id_field)
     for field in named:
