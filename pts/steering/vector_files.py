@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -95,6 +96,16 @@ def vectors_json(vectors: VectorSet) -> dict[str, object]:
     entry = to_json(_entry(vectors))
     assert isinstance(entry, dict)
     return dict(entry)
+
+
+def vectors_digest(vectors: VectorSet) -> str:
+    """SHA-256, in hex, of all that steering with a set depends on: tensors, strengths, norms and gates."""
+    entry = _entry(vectors)
+    digest = hashlib.sha256()
+    digest.update(json.dumps(to_json([entry.residual_norms, entry.vectors]), sort_keys=True).encode())
+    for name, tensor in _tensors(vectors):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_vectors(source: str | Path, revision: str | None = None) -> VectorSet:
