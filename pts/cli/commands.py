@@ -23,6 +23,11 @@ _COMMANDS = {
     ),
     "vectors": ("pts.cli.vectors", "vectors_command", "Look at vector sets."),
     "decode": ("pts.cli.decode", "decode_command", "Answer questions, steered and under a budget."),
+    "eval": (
+        "pts.cli.eval",
+        "eval_command",
+        "Compare strategies, steered and not, on success against all tokens spent.",
+    ),
     "export": ("pts.cli.export", "export_command", "Write vectors or pairs in another program's format."),
     "run": ("pts.cli.run", "run_command", "Run the stages of a recipe."),
     "push-to-hub": (

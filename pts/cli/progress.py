@@ -1,4 +1,4 @@
-"""Progress of a search on stderr: a live line in a terminal, a plain line now and then elsewhere."""
+"""Progress on stderr: a live line in a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -15,6 +16,9 @@ from rich.text import Text
 from pts.cli.interrupts import stop_if_asked
 from pts.search.config import Progress
 from pts.stages.search_inputs import SearchRun
+
+if TYPE_CHECKING:
+    from pts.stages.evaluate import EvaluationProgress
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
@@ -114,6 +118,38 @@ def answer_progress(quiet: bool, total: int) -> Iterator[Callable[[int, int], No
         yield lambda more, spent: observe(
             more, spent, lambda text: print("pts:", text, file=sys.stderr), PLAIN_EVERY
         )
+
+
+@contextmanager
+def evaluation_progress(quiet: bool) -> Iterator[Callable[[EvaluationProgress], None]]:
+    """What to hand to an evaluation as `observe`."""
+    if quiet:
+        yield lambda _: stop_if_asked()
+        return
+    began = shown = time.monotonic()
+
+    def observe(progress: EvaluationProgress, show: Callable[[str], None], every: float) -> None:
+        nonlocal shown
+        stop_if_asked()
+        now = time.monotonic()
+        if now - shown >= every:
+            shown = now
+            show(_evaluation_line(progress, now - began))
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with Live(Text("reading model and problems"), console=console, transient=True) as live:
+            yield lambda progress: observe(progress, lambda line: live.update(Text(line)), 0.2)
+    else:
+        yield lambda progress: observe(progress, lambda line: print("pts:", line, file=sys.stderr), PLAIN_EVERY)
+
+
+def _evaluation_line(progress: EvaluationProgress, seconds: float) -> str:
+    left = seconds / progress.done * (progress.total - progress.done)
+    return (
+        f"{progress.done:,} of {progress.total:,} answers, {progress.tokens:,} tokens, "
+        f"{progress.tokens / seconds:,.0f} tokens/s, {progress.line}, about {_duration(left)} left"
+    )
 
 
 class _Pace:

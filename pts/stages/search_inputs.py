@@ -103,7 +103,7 @@ class SearchRun:
         """The run directory: `output`, or runs/<model>-<dataset>."""
         if self.output is not None:
             return self.output
-        names = (_short_name(self.model), _short_name(self.dataset))
+        names = (short_name(self.model), short_name(self.dataset))
         return Path("runs") / "-".join(dict.fromkeys(names))
 
     def asked(self) -> dict[str, object]:
@@ -140,7 +140,8 @@ _CONFIGURATION = (
 )
 
 
-def _short_name(spec: str) -> str:
+def short_name(spec: str) -> str:
+    """A model or data set spec as part of a directory's name."""
     name = Path(spec).name
     for suffix in (".gguf", ".jsonl", ".json", ".csv", ".parquet"):
         name = name.removesuffix(suffix)

@@ -1,0 +1,106 @@
+"""`pts eval`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pts.cli.interrupts import Stopped
+from pts.cli.logs import log_to_stderr
+from pts.cli.options import GroupedCommand, NumberList, TextList, options_of
+from pts.cli.output import print_report
+from pts.cli.patterns import strengths
+from pts.cli.progress import evaluation_progress
+from pts.cli.shared_options import MODEL, PROBLEMS, PROMPT, SAMPLER, Options
+from pts.stages.evaluate_inputs import EvaluateRun
+
+_DATA: Options = [
+    (("dataset", "--dataset"), "A name from the list below, a hub id or a file.", {}),
+    (("data", "--data"), "File with the schema of the named data set, to read in its place.", {}),
+    (("problems", "--problems"), "First problems to answer.  [default: all; 200 of demo]", {"type": int}),
+    *(option for option in PROBLEMS if option[0][0] not in ("dataset", "problems")),
+]
+_OPTIONS: dict[str, Options] = {
+    "Evaluation": [
+        (
+            ("strategies", "--strategies"),
+            "Strategies to compare, such as full,budget:64.",
+            {"type": TextList()},
+        ),
+        (("vectors", "--vectors"), "Vector set: every strategy runs steered too.", {}),
+        (
+            ("pattern", "--pattern"),
+            "Pattern of the set, and by how much; again for more.  [default: its first]",
+            {"multiple": True, "metavar": "NAME[=FACTOR]"},
+        ),
+        (("same_shape", "--same-shape"), "Accept vectors of a model of the same shape.", {"is_flag": True}),
+        (("seeds", "--seeds"), "Answers to each problem.", {}),
+        (("seed", "--seed"), "Seed of every random draw.", {}),
+        (
+            ("baselines", "--baselines/--no-baselines"),
+            "Add full, nothink, fixed budgets, a random router, a random vector.",
+            {},
+        ),
+        (
+            ("sweep", "--sweep"),
+            "Fixed budgets of thinking that are added, as shares of the total.",
+            {"type": NumberList(float)},
+        ),
+    ],
+    "Problems": _DATA,
+    "Model": MODEL,
+    "Prompt": PROMPT,
+    "Sampler": SAMPLER,
+    "Run": [
+        (
+            ("output", "--output"),
+            "Run directory.  [default: evals/<model>-<dataset>]",
+            {"type": click.Path(path_type=Path)},
+        ),
+        (("fresh", "--fresh"), "Delete the run in that directory and start anew.", {"is_flag": True}),
+    ],
+}
+
+
+@click.command("eval", cls=GroupedCommand)
+@options_of(EvaluateRun, _OPTIONS)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
+@click.option("--quiet", is_flag=True, help="No progress and no warnings.")
+@click.option("-v", "--verbose", count=True, help="Say more; twice for everything.")
+def eval_command(as_json: bool, quiet: bool, verbose: int, pattern: tuple[str, ...], **inputs: Any) -> None:
+    """Compare strategies on a data set: success against all tokens spent.
+
+    Data sets by name: demo, gsm8k, math500, aime24, gpqa-diamond, mmlu, mmlu-pro, svamp. Every strategy answers
+    the same problems with the same seeds, with and without the vectors; what makes a claim honest is added.
+    The same command again continues a run that was cut; more problems, seeds or strategies extend it.
+    """
+    log_to_stderr(verbose, quiet)
+    patterns = dict(strengths(pattern or ())) or None
+    evaluate(EvaluateRun(pattern=patterns, **inputs), quiet, as_json)
+
+
+def evaluate(run: EvaluateRun, quiet: bool, as_json: bool = False) -> None:
+    """Do the evaluation with progress on stderr and print its tables; an interrupt says how to go on."""
+    from pts.report.evaluation_tables import EVALUATION_COLUMNS, evaluation_report
+    from pts.runs.codec import to_json
+    from pts.stages.evaluate import resume_note, run_evaluation
+
+    try:
+        with evaluation_progress(quiet or as_json) as observe:
+            summary = run_evaluation(run, observe)
+    except Stopped as stopped:
+        stopped.note = resume_note(run)
+        raise
+    if as_json:
+        print(json.dumps({"run": str(run.directory()), **_object(to_json(summary))}, ensure_ascii=False))
+        return
+    print_report(evaluation_report(summary), EVALUATION_COLUMNS)
+    click.echo(f"Run directory: {run.directory()} (report.html has the figure)")
+
+
+def _object(value: Any) -> dict[str, Any]:
+    assert isinstance(value, dict)
+    return value

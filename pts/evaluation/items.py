@@ -1,0 +1,41 @@
+"""What an evaluation keeps of each answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pts.decoding.answers import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One answer: to a problem, by a line of the table, with the `seed`-th of the common seeds (from 0).
+
+    `success` is the grader's word on an answer that ended; `readable` says whether the text after the thinking
+    holds anything that the grader could read. `digest` begins the problem's own. `router_shares` are those that
+    a random router was given.
+    """
+
+    line: str
+    problem: str
+    seed: int
+    digest: str
+    success: bool
+    readable: bool
+    answer: str
+    reference: str
+    ledger: Ledger
+    route: str | None = None
+    confidence: float | None = None
+    router_shares: Mapping[str, float] | None = None
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells it from every other: line, problem, seed."""
+        return self.line, self.problem, self.seed
+
+    @property
+    def ended(self) -> bool:
+        """Whether the model ended it, rather than a limit."""
+        return self.ledger.finish == "end"

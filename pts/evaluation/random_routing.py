@@ -1,0 +1,24 @@
+"""The control of a router: one that sends as many questions each way, at random."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, cast
+
+from pts.decoding.parts import Parts
+from pts.evaluation.items import Item
+
+
+def shares_of(items: Iterable[Item]) -> dict[str, float]:
+    """How often each route was taken, as shares that add up to 1; {} where nothing was routed."""
+    counts = Counter(item.route for item in items if item.route is not None)
+    return {route: counts[route] / counts.total() for route in sorted(counts)}
+
+
+def with_random_router(parts: Parts, shares: Mapping[str, float], seed: int) -> Parts:
+    """The parts with a router that draws each question's class by `shares`."""
+    router = import_module("pts.decoding.routers").RandomRouter(shares, seed)
+    return cast(Parts, replace(cast(Any, parts), router=router))

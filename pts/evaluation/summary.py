@@ -1,0 +1,192 @@
+"""An evaluation in numbers: every line of its table, the comparisons between them, and the frontiers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pts.evaluation.estimates import LEVEL, Estimate, Floats, holm
+from pts.evaluation.items import Item
+from pts.evaluation.lines import Line, Steering
+from pts.evaluation.paired_lines import PairedLines
+
+Items = Mapping[tuple[str, str, int], Item]
+"""Items by line, problem and seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineSummary:
+    """One line of the table. Rates are of all its answers, with intervals over problems.
+
+    `tokens` is the mean of all tokens spent on an answer after its prompt, `thinking` of those of thinking.
+    `cut` is the share that a limit ended, `unreadable` the share that ended with nothing to grade, `kept` the
+    share whose limits were kept. `tokens_ratio` is to unsteered `full`, where that is a line. `routes` are
+    the shares of what a strategy decided.
+    """
+
+    name: str
+    strategy: str
+    steering: Steering
+    asked: bool
+    fixed: bool
+    success: float
+    success_low: float
+    success_high: float
+    tokens: float
+    tokens_low: float
+    tokens_high: float
+    thinking: float
+    cut: float
+    unreadable: float
+    kept: float
+    tokens_ratio: float | None = None
+    tokens_ratio_low: float | None = None
+    tokens_ratio_high: float | None = None
+    routes: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How much more success `line` has than `against` (a line, or "frontier"): one ablation, one question.
+
+    `kind` is what is asked: steering, direction (vectors against a random vector), routing, budget (against the
+    frontier at equal tokens) or full. `corrected` is Holm's p-value over all comparisons of the evaluation.
+    All is nan where nothing can be claimed: a line that costs less than the frontier's cheapest point.
+    """
+
+    kind: str
+    line: str
+    against: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    corrected: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSummary:
+    """All that the report shows; `chance` is the success of guessing, None for free answers.
+
+    `frontiers` have corners (tokens, success) of the fixed budgets, unsteered ("none") and steered ("vectors").
+    `left_out` are baselines that the model cannot run, with the reasons.
+    """
+
+    model_id: str
+    dataset_id: str
+    grader: str
+    vectors: str | None
+    problems: int
+    seeds: int
+    budget: int
+    level: float
+    chance: float | None
+    items: int
+    tokens_generated: int
+    lines: tuple[LineSummary, ...]
+    comparisons: tuple[Comparison, ...]
+    frontiers: Mapping[str, tuple[tuple[float, float], ...]]
+    left_out: Mapping[str, str]
+
+
+def paired_lines(
+    lines: Sequence[Line], problems: Sequence[str], seeds: int, items: Items, seed: int
+) -> PairedLines:
+    """The items as arrays. Raises KeyError where one is missing."""
+
+    def array(value: Mapping[tuple[str, str, int], float]) -> Floats:
+        rows = [[[value[line.name, key, k] for k in range(seeds)] for key in problems] for line in lines]
+        return np.array(rows, np.float64)
+
+    success = array({key: float(item.success) for key, item in items.items()})
+    tokens = array({key: float(item.ledger.total) for key, item in items.items()})
+    return PairedLines(success, tokens, LEVEL, seed)
+
+
+def summarise_lines(lines: Sequence[Line], paired: PairedLines, items: Sequence[Item]) -> list[LineSummary]:
+    """A row of the table for each line, from its items."""
+    by_line: dict[str, list[Item]] = {line.name: [] for line in lines}
+    for item in items:
+        by_line.setdefault(item.line, []).append(item)
+    full = next((at for at, line in enumerate(lines) if line.name == "full"), None)
+    return [_line_summary(line, at, full, paired, by_line[line.name]) for at, line in enumerate(lines)]
+
+
+def _line_summary(
+    line: Line, at: int, full: int | None, paired: PairedLines, items: Sequence[Item]
+) -> LineSummary:
+    success, tokens = paired.mean_success(at), paired.mean_tokens(at)
+    routes = Counter(item.route for item in items if item.route is not None)
+    row = LineSummary(
+        line.name,
+        line.strategy,
+        line.steering,
+        line.asked,
+        line.is_fixed,
+        *success[:3],
+        *tokens[:3],
+        thinking=_mean([item.ledger.thinking for item in items]),
+        cut=_mean([not item.ended for item in items]),
+        unreadable=_mean([item.ended and not item.readable for item in items]),
+        kept=_mean([item.ledger.budget_kept for item in items]),
+        routes={route: routes[route] / len(items) for route in sorted(routes)} or None,
+    )
+    if full is None:
+        return row
+    ratio = paired.tokens_ratio(at, full)
+    return replace(row, tokens_ratio=ratio.value, tokens_ratio_low=ratio.low, tokens_ratio_high=ratio.high)
+
+
+def compare_lines(lines: Sequence[Line], paired: PairedLines) -> list[Comparison]:
+    """Every ablation of what the user named, each on its own, with p-values corrected over all of them.
+
+    Steering: a strategy with vectors against the same without, and against a random vector. Routing: a router
+    against a random one of the same rates. Budget: what is no fixed budget against the frontier of those that
+    are steered alike. Full: against the model as it is, where nothing above does.
+    """
+    places = {line.name: at for at, line in enumerate(lines)}
+    found: dict[tuple[str, str], tuple[str, Estimate]] = {}
+
+    def against(kind: str, line: Line, other: Line) -> None:
+        pair = line.name, other.name
+        if other.name in places and other.name != line.name and pair not in found:
+            found[pair] = kind, paired.difference(places[line.name], places[other.name])
+
+    asked = [line for line in lines if line.asked]
+    for line in asked:
+        if line.steering == "vectors":
+            against("steering", line, replace(line, steering="none"))
+            against("direction", line, replace(line, steering="random vector"))
+    for line in asked:
+        against("routing", line, replace(line, routing="random"))
+    for line in asked:
+        sweep = sweep_of(lines, line.steering)
+        if not line.is_fixed and sweep:
+            frontier = f"frontier ({'unsteered' if line.steering == 'none' else 'steered'})"
+            found[line.name, frontier] = "budget", paired.frontier_gain(places[line.name], sweep)
+    for line in asked:
+        against("full", line, Line("full"))
+    adjusted = holm([estimate.p_value for _, estimate in found.values()])
+    return [
+        Comparison(kind, name, other, *estimate, p)
+        for ((name, other), (kind, estimate)), p in zip(found.items(), adjusted, strict=True)
+    ]
+
+
+def sweep_of(lines: Sequence[Line], steering: Steering) -> list[int]:
+    """The places of the fixed budgets that are steered alike."""
+    return [at for at, line in enumerate(lines) if line.is_fixed and line.steering == steering]
+
+
+def frontiers_of(lines: Sequence[Line], paired: PairedLines) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Corners of the frontiers of the fixed budgets, by steering."""
+    kinds: tuple[Steering, ...] = ("none", "vectors")
+    sweeps = {kind: sweep_of(lines, kind) for kind in kinds}
+    return {kind: tuple(paired.frontier(sweep)) for kind, sweep in sweeps.items() if len(sweep) > 1}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))

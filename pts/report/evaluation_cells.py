@@ -1,0 +1,99 @@
+"""What the tables of an evaluation say, cell by cell: the same in a terminal and on a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from pts.evaluation.summary import Comparison, EvaluationSummary, LineSummary
+
+LINE_HEADINGS = ("strategy", "success", "interval", "tokens", "interval", "of full", "cut", "no answer", "kept")
+COMPARISON_HEADINGS = ("question", "line", "against", "difference", "interval", "p", "corrected p")
+QUESTIONS = {
+    "steering": "do the vectors help?",
+    "direction": "is it their direction?",
+    "routing": "does the router help?",
+    "budget": "more than a fixed budget of equal cost?",
+    "full": "more than the model as it is?",
+}
+_NONE = "–"
+
+
+def ordered_lines(summary: EvaluationSummary) -> list[LineSummary]:
+    """What was asked for first, then the baselines; each group by its steering, the cheapest first."""
+    steerings = ("none", "vectors", "random vector")
+    return sorted(summary.lines, key=lambda line: (not line.asked, steerings.index(line.steering), line.tokens))
+
+
+def line_cells(line: LineSummary) -> tuple[str, ...]:
+    """One line's cells, under `LINE_HEADINGS`."""
+    return (
+        line.name,
+        f"{line.success:.3f}",
+        f"{line.success_low:.3f} to {line.success_high:.3f}",
+        f"{line.tokens:,.1f}",
+        f"{line.tokens_low:,.1f} to {line.tokens_high:,.1f}",
+        _NONE if line.tokens_ratio is None else f"{line.tokens_ratio:.0%}",
+        f"{line.cut:.1%}",
+        f"{line.unreadable:.1%}",
+        f"{line.kept:.0%}",
+    )
+
+
+def comparison_cells(comparison: Comparison) -> tuple[str, ...]:
+    """One comparison's cells, under `COMPARISON_HEADINGS`."""
+    names = (QUESTIONS[comparison.kind], comparison.line, comparison.against)
+    if math.isnan(comparison.difference):
+        return (*names, _NONE, "costs less than any budget", _NONE, _NONE)
+    return (
+        *names,
+        f"{comparison.difference:+.3f}",
+        f"{comparison.low:+.3f} to {comparison.high:+.3f}",
+        _p_value(comparison.p_value),
+        _p_value(comparison.corrected),
+    )
+
+
+def verdict(comparison: Comparison) -> int:
+    """1 where the line is better after correction and its interval is above zero, −1 worse, 0 neither."""
+    if math.isnan(comparison.difference) or comparison.corrected > 0.05:
+        return 0
+    return 1 if comparison.low > 0 else -1 if comparison.high < 0 else 0
+
+
+def head_lines(summary: EvaluationSummary) -> list[str]:
+    """What was measured, in a few sentences."""
+    chance = "" if summary.chance is None else f" Guessing succeeds in {summary.chance:.3f}."
+    vectors = "" if summary.vectors is None else f", steered by {summary.vectors}"
+    lines = [
+        f"{summary.model_id} on {summary.dataset_id}{vectors}: {summary.problems} problems × "
+        f"{summary.seeds} {'seed' if summary.seeds == 1 else 'seeds'}, graded by {summary.grader}, "
+        f"{summary.budget:,} tokens at most.{chance}"
+    ]
+    return lines + [f"Left out: {why}" for why in _reasons(summary)]
+
+
+def note(summary: EvaluationSummary) -> str:
+    """What the columns mean."""
+    test = "McNemar's exact test" if summary.seeds == 1 else "a sign-flip test over problems"
+    return (
+        f"Intervals: {summary.level:.0%}, bootstrap over problems. Tokens: all that an answer took after its "
+        f"prompt, of what was dropped too. p: {test} (budget: the bootstrap); corrected: Holm, over all "
+        f"{len(summary.comparisons)} comparisons."
+    )
+
+
+def _reasons(summary: EvaluationSummary) -> list[str]:
+    by_reason: dict[str, list[str]] = {}
+    for name, why in summary.left_out.items():
+        shared = why.partition(" needs ")[2] or why
+        by_reason.setdefault(shared, []).append(name)
+    return [f"{_listed(names)}: needs {why}" if why else _listed(names) for why, names in by_reason.items()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+def _p_value(p: float) -> str:
+    return _NONE if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"

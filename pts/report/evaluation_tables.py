@@ -1,0 +1,42 @@
+"""An evaluation in the terminal: its lines, and the comparisons between them."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pts.evaluation.summary import EvaluationSummary
+from pts.report.evaluation_cells import (
+    COMPARISON_HEADINGS,
+    LINE_HEADINGS,
+    comparison_cells,
+    head_lines,
+    line_cells,
+    note,
+    ordered_lines,
+    verdict,
+)
+
+EVALUATION_COLUMNS = 140
+"""Columns that the tables need."""
+_STYLES = {1: "green", 0: "", -1: "red"}
+
+
+def evaluation_report(summary: EvaluationSummary) -> RenderableType:
+    """What was measured, the lines (baselines dimmed) and the comparisons (in colour where clear)."""
+    lines = Table(title="Lines", title_justify="left", box=None, pad_edge=False)
+    for at, heading in enumerate(LINE_HEADINGS):
+        lines.add_column(heading, justify="left" if at == 0 else "right", no_wrap=True)
+    for line in ordered_lines(summary):
+        lines.add_row(*line_cells(line), style="" if line.asked else "dim")
+    parts: list[RenderableType] = [Text(said) for said in head_lines(summary)]
+    parts += [Text(), lines]
+    if summary.comparisons:
+        comparisons = Table(title="Comparisons of success", title_justify="left", box=None, pad_edge=False)
+        for at, heading in enumerate(COMPARISON_HEADINGS):
+            comparisons.add_column(heading, justify="left" if at < 3 else "right", no_wrap=True)
+        for comparison in summary.comparisons:
+            comparisons.add_row(*comparison_cells(comparison), style=_STYLES[verdict(comparison)])
+        parts += [Text(), comparisons]
+    return Group(*parts, Text(), Text(note(summary)))

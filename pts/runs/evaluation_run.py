@@ -1,0 +1,47 @@
+"""An evaluation's run directory: the kind of run that it is, and what its manifest holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pts.runs.directory import RunKind
+
+EVALUATION = RunKind(
+    name="evaluation",
+    shard="items.jsonl",
+    derived=("frontier.png", "report.html", "summary.json"),
+)
+"""The answers, and what is made of them; summary.json comes last."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationFound:
+    """What an evaluation's configuration turned out to mean, once model, vectors and data were read.
+
+    `vectors` is a digest of the set's tensors and settings; `think_end` the end of thinking in token ids.
+    """
+
+    model_id: str
+    model_revision: str | None
+    dtype: str
+    think_end: tuple[int, ...] | None
+    dataset_id: str
+    problem_schema: str
+    grader: str
+    vectors: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationConditions:
+    """What may differ between the sessions of one run: no item depends on it.
+
+    `lines` are those of the table; `left_out` the baselines that the model cannot run, each with the reason.
+    """
+
+    device: str
+    batch_rows: int | None
+    problems: int
+    seeds: int
+    lines: tuple[str, ...]
+    left_out: Mapping[str, str]

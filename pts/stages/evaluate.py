@@ -1,0 +1,355 @@
+"""The stage `eval`: strategies, steered and not, over a data set, to a run directory with table and figure."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pts.decoding.parts import Parts
+from pts.decoding.registry import make_strategy
+from pts.errors import ConfigError, ModelError
+from pts.evaluation.items import Item
+from pts.evaluation.lines import Line
+from pts.evaluation.random_routing import with_random_router
+from pts.evaluation.summary import EvaluationSummary
+from pts.records import Problem
+from pts.runs.codec import to_json
+from pts.runs.directory import RunDirectory, open_run
+from pts.runs.evaluation_run import EVALUATION, EvaluationConditions, EvaluationFound
+from pts.runs.files import replace_text
+from pts.runs.manifest import (
+    Manifest,
+    differences,
+    git_commit,
+    installed_versions,
+    list_problems,
+    read_manifest,
+    utc_now,
+)
+from pts.runs.shard import append_lines, read_lines
+from pts.search.seeds import derive_seed
+from pts.stages.evaluate_inputs import EvaluateRun
+from pts.stages.evaluate_plan import EvaluationPlan, plan_evaluation
+
+if TYPE_CHECKING:
+    from pts.decoding import Answer, Session, SteeredDecoder
+    from pts.steering.hooks import Variant
+    from pts.steering.vector_set import VectorSet
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 1024
+"""Questions that a strategy is given at once: many enough to keep a batch full."""
+KEPT_EVERY = 2.0
+"""Seconds after which finished answers are written, so that an interrupt loses little."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationProgress:
+    """Answers done and to be done, this session's tokens, and the line that is under way."""
+
+    done: int
+    total: int
+    tokens: int
+    line: str
+
+
+Observe = Callable[[EvaluationProgress], None]
+
+
+def run_evaluation(run: EvaluateRun, observe: Observe | None = None) -> EvaluationSummary:
+    """Do the evaluation that `run` describes, or what is left of it, and write its directory.
+
+    Nothing is generated or written before model, vectors, data, reference answers, prompts and strategies have
+    been found good. More problems, seeds or strategies extend a run. Raises PtsError.
+    """
+    with open_run(run.directory(), EVALUATION) as directory:
+        plan = plan_evaluation(run, directory)
+        if not plan.todo(plan.left_out):
+            logger.info("%s: nothing is left to answer.", directory.path)
+        else:
+            plan = _evaluate(run, plan, directory, observe)
+        return _write_derived(run, plan, directory)
+
+
+def resume_note(run: EvaluateRun) -> str:
+    """A sentence on what a stopped evaluation leaves and how to go on with it."""
+    path = run.directory()
+    if read_manifest(path) is None:
+        return "nothing had been written yet."
+    again = "the same command without --fresh" if run.fresh else "the same command"
+    done = len(read_lines(path / EVALUATION.shard, Item))
+    return f"{done} answers are kept in {path}; {again} continues."
+
+
+def _evaluate(
+    run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory, observe: Observe | None
+) -> EvaluationPlan:
+    """Load the model and answer what is missing; the plan with what the model cannot run left out."""
+    from pts.steering import load_vectors
+
+    vectors = None if run.vectors is None else load_vectors(run.vectors)
+    decoder = _decoder(run, vectors)
+    variants = _variants(run, vectors)
+    with decoder.session(variants) as session:
+        plan = replace(plan, left_out=_check(plan, session))
+        for problem in plan.problem_set.problems:
+            session.encode(problem.query)
+        _settle_manifest(run, plan, directory, decoder, vectors)
+        done = _Done(plan.todo(plan.left_out), observe)
+        for line in plan.kept_lines(plan.left_out):
+            _answer_line(run, plan, line, session, directory, done)
+    return plan
+
+
+def _decoder(run: EvaluateRun, vectors: VectorSet | None) -> SteeredDecoder:
+    """The model with all that goes with it. Raises ModelError, ConfigError."""
+    from pts.decoding import SteeredDecoder
+    from pts.decoding.think_format import find_think_format
+    from pts.models.hardware import settle_threads
+    from pts.models.load import load_model
+
+    loaded = load_model(run.model_options())
+    settle_threads(loaded.device, loaded.model.num_parameters())
+    prompt_format = run.prompt_format()
+    return SteeredDecoder(
+        loaded,
+        vectors,
+        "full",
+        sampling=run.sampling(),
+        prompt_format=prompt_format,
+        patterns=None if vectors is None else run.pattern,
+        think=find_think_format(loaded.tokenizer, prompt_format, run.think_start, run.think_end),
+        batch_rows=run.batch_rows,
+        same_shape=run.same_shape,
+    )
+
+
+def _variants(run: EvaluateRun, vectors: VectorSet | None) -> list[Variant]:
+    """The steerings of a session: 1 is the vectors, 2 + k the random ones of the k-th seed."""
+    from pts.steering import interventions
+    from pts.steering.vector_algebra import randomised
+
+    if vectors is None:
+        return []
+    random = [randomised(vectors, derive_seed(run.seed + k, "random vector")) for k in range(run.seeds)]
+    return [interventions(each, run.pattern) for each in (vectors, *random)]
+
+
+def _variant(line: Line, k: int) -> int:
+    return {"none": 0, "vectors": 1, "random vector": 2 + k}[line.steering]
+
+
+def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
+    """The lines that do not fit the model, with the reasons. Raises ConfigError for one that was asked for."""
+    left_out: dict[str, str] = {}
+    for line in plan.lines:
+        try:
+            make_strategy(line.strategy, Parts()).check(session)
+        except (ConfigError, ModelError) as error:
+            if line.strategy in {other.strategy for other in plan.lines if other.asked}:
+                raise
+            left_out[line.name] = str(error)
+    if left_out:
+        logger.warning(
+            "baselines left out: %s: %s", ", ".join(left_out), next(iter(left_out.values())).rstrip(".")
+        )
+    return left_out
+
+
+def _settle_manifest(
+    run: EvaluateRun,
+    plan: EvaluationPlan,
+    directory: RunDirectory,
+    decoder: SteeredDecoder,
+    vectors: VectorSet | None,
+) -> None:
+    """Write the manifest of a new run, or extend that of the run that is there if it fits."""
+    from pts.steering.vector_files import vectors_digest
+
+    earlier = None if run.fresh else directory.manifest
+    loaded = decoder.model
+    found = to_json(
+        EvaluationFound(
+            model_id=loaded.model_id,
+            model_revision=loaded.revision,
+            dtype=str(loaded.dtype).removeprefix("torch."),
+            think_end=None if decoder.think is None else decoder.think.end,
+            dataset_id=plan.problem_set.name,
+            problem_schema=plan.problem_set.schema,
+            grader=plan.grader_name,
+            vectors=None if vectors is None else vectors_digest(vectors),
+        )
+    )
+    lines = tuple(line.name for line in plan.lines)
+    count = len(plan.problem_set.problems)
+    conditions = to_json(
+        EvaluationConditions(str(loaded.device), run.batch_rows, count, run.seeds, lines, plan.left_out)
+    )
+    assert isinstance(found, dict)
+    assert isinstance(conditions, dict)
+    if earlier is not None:
+        directory.require_same("model, vectors or data", earlier.found, found)
+        changed = differences(earlier.versions, installed_versions())
+        if changed:
+            logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
+    elif directory.manifest is not None:
+        directory.clear()
+    listed = list_problems(list(plan.digests.values()))
+    directory.write_manifest(
+        Manifest(
+            kind=EVALUATION.name,
+            created=utc_now() if earlier is None else earlier.created,
+            asked=run.asked(),
+            found=found,
+            conditions=conditions,
+            problems=listed if earlier is None or listed.count > earlier.problems.count else earlier.problems,
+            versions=installed_versions(),
+            git_commit=git_commit(),
+        )
+    )
+
+
+class _Done:
+    """How much is done, told to whoever observes."""
+
+    def __init__(self, total: int, observe: Observe | None) -> None:
+        self._total, self._observe = total, observe
+        self._count = self._tokens = 0
+
+    def add(self, line: Line, item: Item) -> None:
+        """One more answer."""
+        self._count += 1
+        self._tokens += item.ledger.total
+        if self._observe is not None:
+            self._observe(EvaluationProgress(self._count, self._total, self._tokens, line.name))
+
+
+def _answer_line(
+    run: EvaluateRun, plan: EvaluationPlan, line: Line, session: Session, directory: RunDirectory, done: _Done
+) -> None:
+    """Answer what a line is missing, in chunks, and keep what is done."""
+    from pts.decoding import Question
+
+    shares, missing = plan.router_shares(line), plan.missing(line)
+    parts = Parts() if shares is None else with_random_router(Parts(), shares, run.seed)
+    strategy = make_strategy(line.strategy, parts)
+    for start in range(0, len(missing), CHUNK):
+        chunk = missing[start : start + CHUNK]
+        questions = [
+            Question(
+                problem.id,
+                problem.query,
+                # The same for every line: they are paired.
+                seed=derive_seed(run.seed + k, "evaluate", problem.id),
+                variant=_variant(line, k),
+            )
+            for problem, k in chunk
+        ]
+        session.begin()
+        with _kept(directory) as keep:
+            for index, answer in strategy.answers(session, questions):
+                item = _item(plan, line, chunk[index], answer, shares)
+                plan.items[item.key] = item
+                keep(item)
+                done.add(line, item)
+
+
+@contextmanager
+def _kept(directory: RunDirectory) -> Iterator[Callable[[Item], None]]:
+    """Write items to the shard every few seconds and, whatever happens, at the end."""
+    waiting: list[Item] = []
+    written = time.monotonic()
+
+    def keep(item: Item) -> None:
+        nonlocal written
+        waiting.append(item)
+        if time.monotonic() - written >= KEPT_EVERY:
+            append_lines(directory.shard, waiting)
+            waiting.clear()
+            written = time.monotonic()
+
+    try:
+        yield keep
+    finally:
+        if waiting:
+            append_lines(directory.shard, waiting)
+
+
+def _item(
+    plan: EvaluationPlan,
+    line: Line,
+    asked: tuple[Problem, int],
+    answer: Answer,
+    shares: Mapping[str, float] | None,
+) -> Item:
+    """An answer, graded: one that a limit cut has failed."""
+    from pts.graders.readable import is_readable
+
+    problem, k = asked
+    ended = answer.ledger.finish == "end"
+    return Item(
+        line=line.name,
+        problem=problem.id,
+        seed=k,
+        digest=plan.digests[problem.id],
+        success=ended and plan.grader(answer.answer, problem.answer),
+        readable=is_readable(plan.grader_name, answer.answer),
+        answer=answer.answer,
+        reference=problem.answer,
+        ledger=answer.ledger,
+        route=answer.route,
+        confidence=answer.confidence,
+        router_shares=shares,
+    )
+
+
+def _write_derived(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
+    """Write table and figure, unless they are there and right already; the run's summary."""
+    from pts.report.evaluation_page import write_report
+
+    summary = _summary(run, plan, directory)
+    text = json.dumps(to_json(summary), ensure_ascii=False, indent=2) + "\n"
+    paths = [directory.path / name for name in EVALUATION.derived]
+    if not all(path.exists() for path in paths) or paths[-1].read_text(encoding="utf-8") != text:
+        write_report(summary, directory.path)
+        # Last: a summary that is up to date says that the others are.
+        replace_text(paths[-1], text)
+    return summary
+
+
+def _summary(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
+    from pts.evaluation.benchmarks import chance_level
+    from pts.evaluation.estimates import LEVEL
+    from pts.evaluation.summary import compare_lines, frontiers_of, paired_lines, summarise_lines
+
+    manifest = directory.manifest
+    assert manifest is not None
+    lines = plan.kept_lines(plan.left_out)
+    problems = plan.problem_set.problems
+    ids = [problem.id for problem in problems]
+    keys = [(line.name, key, k) for line in lines for key in ids for k in range(run.seeds)]
+    items = {key: plan.items[key] for key in keys}
+    paired = paired_lines(lines, ids, run.seeds, items, run.seed)
+    return EvaluationSummary(
+        model_id=str(manifest.found["model_id"]),
+        dataset_id=run.dataset if run.benchmark() is not None else plan.problem_set.name,
+        grader=plan.grader_name,
+        vectors=run.vectors,
+        problems=len(problems),
+        seeds=run.seeds,
+        budget=run.sampling().budget,
+        level=LEVEL,
+        chance=chance_level(problems, plan.grader_name),
+        items=len(items),
+        tokens_generated=sum(item.ledger.total for item in items.values()),
+        lines=tuple(summarise_lines(lines, paired, list(items.values()))),
+        comparisons=tuple(compare_lines(lines, paired)),
+        frontiers=frontiers_of(lines, paired),
+        left_out=dict(plan.left_out),
+    )

@@ -1,0 +1,121 @@
+"""What an evaluation has to do: its problems, the lines of its table, and the answers still missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pts.decoding.parts import Parts
+from pts.decoding.registry import make_strategy
+from pts.errors import RunError
+from pts.evaluation.items import Item
+from pts.evaluation.lines import Line, plan_lines
+from pts.evaluation.random_routing import shares_of
+from pts.problems import problem_digest
+from pts.records import Problem
+from pts.runs.directory import RunDirectory
+from pts.runs.manifest import Manifest
+from pts.runs.shard import mend_shard, read_lines
+from pts.stages.evaluate_inputs import EvaluateRun
+
+if TYPE_CHECKING:
+    from pts.graders import Grader
+    from pts.problems import ProblemSet
+
+DIGEST_LENGTH = 16
+"""Characters of a problem's digest that an item keeps."""
+
+Key = tuple[str, str, int]
+"""An item's line, problem and seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """The problems, the lines of the table, the answers that there are, and the grader of the others.
+
+    `items` is by key and grows; `left_out` are lines that the model cannot run, with the reasons.
+    """
+
+    problem_set: ProblemSet
+    grader_name: str
+    grader: Grader
+    lines: tuple[Line, ...]
+    seeds: int
+    digests: Mapping[str, str]
+    items: dict[Key, Item]
+    left_out: Mapping[str, str]
+
+    def kept_lines(self, left_out: Mapping[str, str]) -> list[Line]:
+        """The lines that the model can run."""
+        return [line for line in self.lines if line.name not in left_out]
+
+    def todo(self, left_out: Mapping[str, str]) -> int:
+        """How many answers are missing."""
+        return sum(len(self.missing(line)) for line in self.kept_lines(left_out))
+
+    def missing(self, line: Line) -> list[tuple[Problem, int]]:
+        """The problems and seeds that a line has no answer to; answers at other router shares do not count."""
+        shares = self.router_shares(line)
+        return [
+            (problem, k)
+            for problem in self.problem_set.problems
+            for k in range(self.seeds)
+            if (item := self.items.get((line.name, problem.id, k))) is None or item.router_shares != shares
+        ]
+
+    def router_shares(self, line: Line) -> Mapping[str, float] | None:
+        """What a random router is given: the shares of the line's own router on the same questions."""
+        if line.routing == "own":
+            return None
+        own = Line(line.strategy, line.steering).name
+        keys = [(own, problem.id, k) for problem in self.problem_set.problems for k in range(self.seeds)]
+        return shares_of(self.items[key] for key in keys if key in self.items)
+
+
+def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan:
+    """Read and check the data, and compare with the run that is there. Raises PtsError."""
+    from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
+    from pts.graders import make_grader
+
+    benchmark, budget = run.benchmark(), run.sampling().budget
+    lines = tuple(plan_lines(run.strategies, run.vectors is not None, run.baselines, budget, run.sweep))
+    for line in lines:
+        make_strategy(line.strategy, Parts())
+    earlier = None if run.fresh else directory.manifest
+    if earlier is not None:
+        directory.require_same("configuration", earlier.asked, run.asked())
+    source = run.source()
+    if benchmark is not None:
+        source = benchmark_source(benchmark, run.data, source)
+    problem_set = benchmark_problems(benchmark, source)
+    name = run.grader or (problem_set.grader if benchmark is None else benchmark.grader)
+    grader = make_grader(name, pattern=run.grader_pattern)
+    for problem in problem_set.problems:
+        grader.check_reference(problem.answer)
+    digests = {problem.id: problem_digest(problem)[:DIGEST_LENGTH] for problem in problem_set.problems}
+    items: dict[Key, Item] = {}
+    left_out: Mapping[str, str] = {}
+    if earlier is not None:
+        mend_shard(directory.shard)
+        items = {item.key: item for item in read_lines(directory.shard, Item)}
+        left_out = _earlier_left_out(earlier)
+        _require_same_problems(directory, items, digests)
+    return EvaluationPlan(problem_set, name, grader, lines, run.seeds, digests, items, left_out)
+
+
+def _earlier_left_out(earlier: Manifest) -> Mapping[str, str]:
+    given = earlier.conditions.get("left_out")
+    return {str(name): str(why) for name, why in given.items()} if isinstance(given, Mapping) else {}
+
+
+def _require_same_problems(
+    directory: RunDirectory, items: Mapping[Key, Item], digests: Mapping[str, str]
+) -> None:
+    """Raise RunError where a problem is no longer the one that was answered."""
+    for item in items.values():
+        if digests.get(item.problem, item.digest) != item.digest:
+            raise RunError(
+                f"{directory.path} was made with other data: problem {item.problem} changed since. "
+                "Give another --output, or --fresh to delete that run and start anew."
+            )

@@ -1,0 +1,54 @@
+"""Which lines a table has."""
+
+import pytest
+
+from pts.errors import ConfigError
+from pts.evaluation.lines import Line, plan_lines
+
+
+def names(*arguments, **more):
+    return [line.name for line in plan_lines(*arguments, **more)]
+
+
+def test_nothing_is_added_where_nothing_is_wanted():
+    assert names(["full", "budget:64"], False, False, 96) == ["full", "budget:64"]
+    assert names(["full"], True, False, 96) == ["full", "full + vectors"]
+
+
+def test_baselines_make_a_frontier_and_controls():
+    found = names(["auto", "budget:12"], True, True, 96)
+    assert found[:4] == ["auto", "auto + vectors", "budget:12", "budget:12 + vectors"]
+    for budget in (12, 24, 36, 48, 72):
+        assert found.count(f"budget:{budget}") == 1
+        assert f"budget:{budget} + vectors" in found
+    assert {"full", "nothink", "full + vectors", "nothink + vectors"} <= set(found)
+    assert {"auto (random router)", "auto (random router) + vectors"} <= set(found)
+    assert {"full + random vector", "auto + random vector"} <= set(found)
+    assert "budget:12 + random vector" not in found
+    assert found.index("auto + vectors") < found.index("auto (random router) + vectors")
+    assert len(set(found)) == len(found)
+
+
+def test_what_was_asked_for_is_told_from_what_was_added():
+    asked = {line.name for line in plan_lines(["auto", "full"], True, True, 96) if line.asked}
+    assert asked == {"auto", "auto + vectors", "full", "full + vectors"}
+
+
+def test_fixed_budgets():
+    assert [Line(name).is_fixed for name in ("full", "nothink", "budget:9", "min:9", "auto", "best-of:4")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("strategies", "sweep", "said"),
+    [([], (0.5,), "no strategy"), (["full", "full"], (0.5,), "named twice"), (["full"], (1.5,), "1.5 of")],
+)
+def test_what_cannot_be(strategies, sweep, said):
+    with pytest.raises(ConfigError, match=said):
+        plan_lines(strategies, False, True, 96, sweep)
