@@ -13,8 +13,8 @@ QUESTIONS = {
     "steering": "do the vectors help?",
     "direction": "is it their direction?",
     "routing": "does the router help?",
-    "budget": "more than a fixed budget of equal cost?",
-    "full": "more than the model as it is?",
+    "budget": "above fixed budgets?",
+    "full": "better than full?",
 }
 _NONE = "–"
 
@@ -44,7 +44,7 @@ def comparison_cells(comparison: Comparison) -> tuple[str, ...]:
     """One comparison's cells, under `COMPARISON_HEADINGS`."""
     names = (QUESTIONS[comparison.kind], comparison.line, comparison.against)
     if math.isnan(comparison.difference):
-        return (*names, _NONE, "costs less than any budget", _NONE, _NONE)
+        return (*names, _NONE, "no budget so cheap", _NONE, _NONE)
     return (
         *names,
         f"{comparison.difference:+.3f}",

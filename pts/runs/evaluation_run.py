@@ -17,9 +17,9 @@ EVALUATION = RunKind(
 
 @dataclass(frozen=True, slots=True)
 class EvaluationFound:
-    """What an evaluation's configuration turned out to mean, once model, vectors and data were read.
+    """What an evaluation's configuration turned out to mean, once model and data were read.
 
-    `vectors` is a digest of the set's tensors and settings; `think_end` the end of thinking in token ids.
+    `think_end` is the end of thinking in token ids.
     """
 
     model_id: str
@@ -29,7 +29,6 @@ class EvaluationFound:
     dataset_id: str
     problem_schema: str
     grader: str
-    vectors: str | None
 
 
 @dataclass(frozen=True, slots=True)

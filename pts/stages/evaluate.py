@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pts.decoding.parts import Parts
 from pts.decoding.registry import make_strategy
 from pts.errors import ConfigError, ModelError
 from pts.evaluation.items import Item
@@ -91,16 +90,13 @@ def _evaluate(
     run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory, observe: Observe | None
 ) -> EvaluationPlan:
     """Load the model and answer what is missing; the plan with what the model cannot run left out."""
-    from pts.steering import load_vectors
-
-    vectors = None if run.vectors is None else load_vectors(run.vectors)
-    decoder = _decoder(run, vectors)
-    variants = _variants(run, vectors)
+    decoder = _decoder(run, plan.vectors)
+    variants = _variants(run, plan.vectors)
     with decoder.session(variants) as session:
-        plan = replace(plan, left_out=_check(plan, session))
+        plan = replace(plan, left_out=_check(run, plan, session))
         for problem in plan.problem_set.problems:
             session.encode(problem.query)
-        _settle_manifest(run, plan, directory, decoder, vectors)
+        _settle_manifest(run, plan, directory, decoder)
         done = _Done(plan.todo(plan.left_out), observe)
         for line in plan.kept_lines(plan.left_out):
             _answer_line(run, plan, line, session, directory, done)
@@ -145,12 +141,12 @@ def _variant(line: Line, k: int) -> int:
     return {"none": 0, "vectors": 1, "random vector": 2 + k}[line.steering]
 
 
-def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
+def _check(run: EvaluateRun, plan: EvaluationPlan, session: Session) -> dict[str, str]:
     """The lines that do not fit the model, with the reasons. Raises ConfigError for one that was asked for."""
     left_out: dict[str, str] = {}
     for line in plan.lines:
         try:
-            make_strategy(line.strategy, Parts()).check(session)
+            make_strategy(line.strategy, run.parts()).check(session)
         except (ConfigError, ModelError) as error:
             if line.strategy in {other.strategy for other in plan.lines if other.asked}:
                 raise
@@ -167,11 +163,8 @@ def _settle_manifest(
     plan: EvaluationPlan,
     directory: RunDirectory,
     decoder: SteeredDecoder,
-    vectors: VectorSet | None,
 ) -> None:
     """Write the manifest of a new run, or extend that of the run that is there if it fits."""
-    from pts.steering.vector_files import vectors_digest
-
     earlier = None if run.fresh else directory.manifest
     loaded = decoder.model
     found = to_json(
@@ -183,7 +176,6 @@ def _settle_manifest(
             dataset_id=plan.problem_set.name,
             problem_schema=plan.problem_set.schema,
             grader=plan.grader_name,
-            vectors=None if vectors is None else vectors_digest(vectors),
         )
     )
     lines = tuple(line.name for line in plan.lines)
@@ -194,7 +186,7 @@ def _settle_manifest(
     assert isinstance(found, dict)
     assert isinstance(conditions, dict)
     if earlier is not None:
-        directory.require_same("model, vectors or data", earlier.found, found)
+        directory.require_same("model or data", earlier.found, found)
         changed = differences(earlier.versions, installed_versions())
         if changed:
             logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
@@ -205,7 +197,7 @@ def _settle_manifest(
         Manifest(
             kind=EVALUATION.name,
             created=utc_now() if earlier is None else earlier.created,
-            asked=run.asked(),
+            asked=plan.asked,
             found=found,
             conditions=conditions,
             problems=listed if earlier is None or listed.count > earlier.problems.count else earlier.problems,
@@ -237,7 +229,9 @@ def _answer_line(
     from pts.decoding import Question
 
     shares, missing = plan.router_shares(line), plan.missing(line)
-    parts = Parts() if shares is None else with_random_router(Parts(), shares, run.seed)
+    parts = run.parts()
+    if shares is not None:
+        parts = with_random_router(parts, shares, run.seed)
     strategy = make_strategy(line.strategy, parts)
     for start in range(0, len(missing), CHUNK):
         chunk = missing[start : start + CHUNK]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pts.errors import ConfigError
 from pts.evaluation.benchmarks import DEFAULT_BUDGET, Benchmark, find_benchmark
@@ -15,6 +16,9 @@ from pts.problems import ProblemSource
 from pts.records import Sampling
 from pts.runs.codec import to_json
 from pts.stages.search_inputs import DEMO_BUDGET, short_name
+
+if TYPE_CHECKING:
+    from pts.decoding.parts import Parts
 
 _SAMPLING = Sampling()
 
@@ -102,6 +106,12 @@ class EvaluateRun:
         if budget is None:
             budget = DEFAULT_BUDGET if benchmark is None else benchmark.budget
         return Sampling(self.temperature, self.top_k, self.top_p, self.min_p, budget)
+
+    def parts(self) -> Parts:
+        """What the strategies are built from."""
+        from pts.decoding.parts import Parts
+
+        return Parts()
 
     def model_options(self) -> ModelOptions:
         """Which model to load, and how. Raises ConfigError for an unknown dtype."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pts.decoding.parts import Parts
 from pts.decoding.registry import make_strategy
 from pts.errors import RunError
 from pts.evaluation.items import Item
@@ -22,6 +21,7 @@ from pts.stages.evaluate_inputs import EvaluateRun
 if TYPE_CHECKING:
     from pts.graders import Grader
     from pts.problems import ProblemSet
+    from pts.steering.vector_set import VectorSet
 
 DIGEST_LENGTH = 16
 """Characters of a problem's digest that an item keeps."""
@@ -32,11 +32,13 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """The problems, the lines of the table, the answers that there are, and the grader of the others.
+    """The configuration, the problems, the lines of the table, the answers there are, the others' grader.
 
     `items` is by key and grows; `left_out` are lines that the model cannot run, with the reasons.
     """
 
+    asked: Mapping[str, object]
+    vectors: VectorSet | None
     problem_set: ProblemSet
     grader_name: str
     grader: Grader
@@ -77,14 +79,17 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
     """Read and check the data, and compare with the run that is there. Raises PtsError."""
     from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
     from pts.graders import make_grader
+    from pts.steering.vector_files import load_vectors, vectors_digest
 
     benchmark, budget = run.benchmark(), run.sampling().budget
     lines = tuple(plan_lines(run.strategies, run.vectors is not None, run.baselines, budget, run.sweep))
     for line in lines:
-        make_strategy(line.strategy, Parts())
+        make_strategy(line.strategy, run.parts())
+    vectors = None if run.vectors is None else load_vectors(run.vectors)
+    asked = {**run.asked(), "vectors_digest": None if vectors is None else vectors_digest(vectors)}
     earlier = None if run.fresh else directory.manifest
     if earlier is not None:
-        directory.require_same("configuration", earlier.asked, run.asked())
+        directory.require_same("configuration", earlier.asked, asked)
     source = run.source()
     if benchmark is not None:
         source = benchmark_source(benchmark, run.data, source)
@@ -101,7 +106,7 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
         items = {item.key: item for item in read_lines(directory.shard, Item)}
         left_out = _earlier_left_out(earlier)
         _require_same_problems(directory, items, digests)
-    return EvaluationPlan(problem_set, name, grader, lines, run.seeds, digests, items, left_out)
+    return EvaluationPlan(asked, vectors, problem_set, name, grader, lines, run.seeds, digests, items, left_out)
 
 
 def _earlier_left_out(earlier: Manifest) -> Mapping[str, str]:

@@ -1,0 +1,117 @@
+"""`pts eval`: what it prints, how it stops and goes on, and one line for bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pts.cli import run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHORT = ("--problems", "2", "--levels", "1", "--seeds", "1", "--device", "cpu")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def complaint(capsys, *arguments):
+    """The one line that a command line ends with, its exit code being 2."""
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("pts: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_the_tables_and_the_files(capsys, tmp_path):
+    arguments = ("eval", *SHORT, "--strategies", "full,min:8", "--sweep", "0.2", "--output", "out", "--quiet")
+    assert run(arguments) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "demo on demo: 2 problems × 1 seed, graded by demo, 96 tokens at most." in printed.out
+    assert "above fixed budgets?  min:8" in printed.out
+    assert "McNemar's exact test" in printed.out
+    files = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")}
+    assert files == {"manifest.json", "items.jsonl", "summary.json", "report.html", "frontier.png"}
+    assert run((*arguments, "--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["run"] == "out"
+    assert [line["name"] for line in found["lines"]] == ["full", "min:8", "nothink", "budget:19"]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert {**summary, "run": "out"} == found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--strategies", "bugdet:64"), "no strategy 'bugdet': did you mean budget?"),
+        (("--strategies", "budget:0"), "whole number above 0"),
+        (("--strategies", "full,full"), "full is named twice"),
+        (("--dataset", "mmlu-por"), "did you mean mmlu-pro?"),
+        (("--dataset", "no/such-data"), "no/such-data"),
+        (("--dataset", "gpqa-diamond", "--data", "nowhere.jsonl"), "nowhere.jsonl"),
+        (("--vectors", "nowhere"), "nowhere is not there"),
+        (("--vectors", "demo", "--pattern", "nothing"), "no pattern nothing"),
+        (("--vectors", "demo", "--pattern", "x=much"), "'much' is no number"),
+        (("--pattern", "x"), "give --vectors"),
+        (("--seeds", "0"), "seeds is 0"),
+        (("--problems", "0"), "must be at least 1"),
+        (("--budget", "500"), "positions"),
+        (("--sweep", "1.5"), "1.5 of the total"),
+        (("--sweep", "some"), "--sweep"),
+        (("--model", "./nowhere"), "./nowhere is not there"),
+        (("--think-start", "<a>"), "alone"),
+    ],
+)
+def test_bad_input(capsys, tmp_path, arguments, said):
+    assert said in complaint(capsys, "eval", "--output", "out", *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_configuration_and_another_kind_of_run(capsys, tmp_path):
+    small = ("eval", *SHORT, "--strategies", "nothink", "--no-baselines", "--output", "out", "--quiet")
+    assert run(small) == 0
+    capsys.readouterr()
+    before = (tmp_path / "out" / "items.jsonl").read_bytes()
+    assert "temperature 0.6 → 1.0" in complaint(capsys, *small, "--temperature", "1")
+    assert "--fresh" in complaint(capsys, *small, "--seed", "3")
+    assert (tmp_path / "out" / "items.jsonl").read_bytes() == before
+    assert "another kind of run" in complaint(capsys, "search", "--output", "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("words")
+    assert "thesis.tex" in complaint(capsys, *small, "--output", "mine")
+
+
+def test_an_interrupt_keeps_what_is_done_and_the_same_command_goes_on(tmp_path):
+    command = (sys.executable, "-m", "pts", "eval", "--levels", "4", "--problems", "10", "--strategies", "full")
+    command += ("--no-baselines", "--seeds", "8", "--quiet", "--batch-rows", "4", "--output", "out")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    started = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    shard = tmp_path / "out" / "items.jsonl"
+    deadline = time.monotonic() + 90
+    while not shard.exists():
+        assert started.poll() is None, started.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    kept = shard.read_bytes()
+    count = kept.count(b"\n")
+    assert 0 < count < 80
+    assert said == f"pts: stopped; {count} answers are kept in out; the same command continues.\n"
+    # In larger batches, which change no answer.
+    assert run((*command[3:], "--batch-rows", "256")) == 0
+    assert shard.read_bytes().startswith(kept)
+    assert shard.read_bytes().count(b"\n") == 80

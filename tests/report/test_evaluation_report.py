@@ -1,0 +1,180 @@
+"""The page and the figure of an evaluation: complete, self-contained, readable."""
+
+import html.parser
+import io
+import logging
+import re
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pts.evaluation.lines import plan_lines
+from pts.evaluation.paired_lines import PairedLines
+from pts.evaluation.summary import (
+    EvaluationSummary,
+    LineSummary,
+    compare_lines,
+    frontiers_of,
+)
+from pts.report.evaluation_figure import _labels, _points, draw
+from pts.report.evaluation_page import NO_FIGURE, page, write_report
+from pts.report.evaluation_tables import EVALUATION_COLUMNS, evaluation_report
+
+
+def summary_of(strategies, **more):
+    rng = np.random.default_rng(0)
+    lines = plan_lines(strategies, True, True, 96)
+    rates = np.linspace(0.2, 0.8, len(lines))
+    success = (rng.random((len(lines), 60, 2)) < rates[:, None, None]).astype(float)
+    tokens = rng.uniform(10, 20, success.shape) * (1 + rates[:, None, None])
+    paired = PairedLines(success, tokens, resamples=500)
+    rows = []
+    for at, line in enumerate(lines):
+        rows.append(
+            LineSummary(
+                line.name,
+                line.strategy,
+                line.steering,
+                line.asked,
+                line.is_fixed,
+                *paired.mean_success(at)[:3],
+                *paired.mean_tokens(at)[:3],
+                thinking=9.0,
+                cut=0.01,
+                unreadable=0.02,
+                kept=1.0,
+            )
+        )
+    fields = {
+        "model_id": "a/model <1>",
+        "dataset_id": "gpqa-diamond",
+        "grader": "choice",
+        "vectors": "me/set",
+        "problems": 60,
+        "seeds": 2,
+        "budget": 96,
+        "level": 0.95,
+        "chance": 0.25,
+        "items": 1,
+        "tokens_generated": 1,
+        "lines": tuple(rows),
+        "comparisons": tuple(compare_lines(lines, paired)),
+        "frontiers": frontiers_of(lines, paired),
+        "left_out": {},
+    }
+    return EvaluationSummary(**{**fields, **more})
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return summary_of(["auto", "full", "min:20"])
+
+
+class Tags(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.resources = [], []
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("meta",):
+            self.open.append(tag)
+        self.resources += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+
+    def handle_startendtag(self, tag, attributes):
+        self.resources += [value for name, value in attributes if name in ("src", "href", "xlink:href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_needs_nothing_else(summary):
+    text = page(summary)
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert all(resource.startswith("#") for resource in tags.resources)
+    assert "<script" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert "a/model &lt;1&gt;" in text
+    assert "Guessing succeeds in 0.250" in text
+    assert text.count("<svg") == 1
+    for line in summary.lines:
+        assert f">{line.name}<" in text
+
+
+def test_the_figure_names_every_point_without_overlap(summary):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    figure = Figure(figsize=(8.6, 5.2), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _points(axes, summary)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    _labels(figure, axes, summary)
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    assert len(axes.texts) == len(summary.lines)
+    # A name with a line to its point has a larger box: the text alone counts.
+    boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]
+    clashes = [
+        (at, other)
+        for at, one in enumerate(boxes)
+        for other in range(at)
+        if min(one.x1, boxes[other].x1) - max(one.x0, boxes[other].x0) > 1
+        and min(one.y1, boxes[other].y1) - max(one.y0, boxes[other].y0) > 1
+    ]
+    assert clashes == []
+
+
+def test_the_same_summary_gives_the_same_files(summary, tmp_path):
+    write_report(summary, tmp_path)
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert first["frontier.png"].startswith(b"\x89PNG")
+    write_report(summary, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
+
+
+def test_without_matplotlib_it_says_so(summary, tmp_path, monkeypatch, caplog):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    logging.getLogger("pts").propagate = True  # a command of another test may have switched it off
+    assert draw(summary, "png") is None
+    write_report(summary, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"report.html"}
+    assert caplog.messages == [NO_FIGURE]
+    assert "matplotlib is not installed" in (tmp_path / "report.html").read_text()
+
+
+def printed(summary):
+    out = io.StringIO()
+    Console(file=out, width=EVALUATION_COLUMNS).print(evaluation_report(summary))
+    return out.getvalue()
+
+
+def test_the_terminal_shows_every_line_and_comparison_whole(summary):
+    text = printed(summary)
+    for line in summary.lines:
+        assert line.name in text
+    assert all(len(row) <= EVALUATION_COLUMNS for row in text.splitlines())
+    assert "…" not in text
+    assert "frontier (steered)" in text
+    assert "Holm, over all" in text
+
+
+def test_what_was_left_out_is_said_once():
+    reason = "strategy nothink needs a model that thinks, and this one has no think tags."
+    told = printed(summary_of(["full"], left_out={"nothink": reason, "budget:9": reason}))
+    assert "Left out: nothink, budget:9: needs a model that thinks" in told
+
+
+def test_no_claim_below_the_cheapest_budget():
+    base = summary_of(["auto"])
+    nothing = replace(base.comparisons[0], kind="budget", difference=float("nan"), p_value=float("nan"))
+    assert "no budget so cheap" in printed(replace(base, comparisons=(nothing,)))
