@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pts.cli.eval import evaluate
 from pts.cli.extract_vectors import extract
 from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
@@ -54,11 +55,13 @@ def run_command(
     """Run the stages of a RECIPE: a YAML file, or the name of one that comes with pts.
 
     The stages are search, extract-vectors (in it harvest, cluster and calibrate, which --from and --until can
-    name too) and publish, which sends nothing unless its key push is true. What each will do is said first.
+    name too), eval and publish, which sends nothing unless its key push is true. What each will do is said
+    first.
 
     The same command again leaves complete stages as they are and continues one that was stopped. Where the
     settings of extract-vectors have changed, or its search has other pairs, the vector set is deleted and made
-    again. A search costs most: with other settings it is refused, unless --fresh allows to delete it.
+    again. A search costs most: with other settings it is refused, unless --fresh allows to delete it; so is an
+    evaluation.
     """
     log_to_stderr(verbose, quiet)
     if listing:
@@ -94,6 +97,8 @@ def _run(stage: Stage, quiet: bool, report: bool) -> None:
             print_run(stage.inputs.directory())
     elif isinstance(stage.inputs, ExtractRun):
         _extract(stage.inputs, quiet, report)
+    elif stage.name == "eval":
+        evaluate(stage.inputs, quiet)
     elif stage.name == "publish":
         _publish(stage.inputs)
     else:

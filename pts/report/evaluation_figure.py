@@ -81,7 +81,8 @@ def _points(axes: Any, summary: EvaluationSummary) -> None:
     high = max(line.success_high for line in summary.lines)
     axes.set_ylim(max(-0.02, low - 0.06), min(1.05, high + 0.06))
     axes.set_title(
-        f"{summary.model_id} on {summary.dataset_id}: {summary.problems} problems × {summary.seeds} seeds",
+        f"{summary.model_id} on {summary.dataset_id}: {summary.problems} problems × {summary.seeds} "
+        f"{'seed' if summary.seeds == 1 else 'seeds'}",
         fontsize=10,
         loc="left",
     )

@@ -196,7 +196,7 @@ def _owner(entries: Sequence[_Entry], path: str) -> tuple[_Entry, str]:
 def _stage(entry: _Entry, before: Sequence[Stage]) -> Stage:
     """The stage with its inputs; the directory of the one before it fills the key that takes one."""
     kind = _STAGES[entry.name]
-    directories = [str(stage.directory) for stage in before if stage.directory is not None]
+    directories = [str(stage.directory) for stage in before if isinstance(stage.inputs, kind.of)]
     filled = {kind.takes: directories[-1]} if kind.takes is not None and directories else {}
     try:
         with in_recipe_keys(entry.name, {entry.name: entry.known}):
@@ -245,12 +245,14 @@ def _nearest(name: object, known: Iterable[str]) -> str:
 class _Kind:
     """A stage's dataclass and function, behind calls so that only the stage that runs is imported.
 
-    `takes` is the key that the directory of the stage before it fills where the recipe leaves it out.
+    `takes` is the key that the directory of the last stage of `of` before it fills where the recipe leaves it
+    out.
     """
 
     inputs: Callable[[], type]
     run: Callable[[Any], object]
     takes: str | None = None
+    of: tuple[type, ...] = (SearchRun, ExtractRun)
 
 
 def _search_run(inputs: SearchRun) -> object:
@@ -289,9 +291,22 @@ def _publish_run(inputs: Any) -> object:
     return run_publish(inputs)
 
 
+def _eval_inputs() -> type:
+    from pts.stages.evaluate_inputs import EvaluateRun
+
+    return EvaluateRun
+
+
+def _eval_run(inputs: Any) -> object:
+    from pts.stages.evaluate import run_evaluation
+
+    return run_evaluation(inputs)
+
+
 _STAGES: Mapping[str, _Kind] = {
     "search": _Kind(lambda: SearchRun, _search_run),
     "demo-model": _Kind(_demo_inputs, _demo_run),
     "extract-vectors": _Kind(lambda: ExtractRun, _extract_run, takes="run"),
+    "eval": _Kind(_eval_inputs, _eval_run, takes="vectors", of=(ExtractRun,)),
     "publish": _Kind(_publish_inputs, _publish_run, takes="path"),
 }

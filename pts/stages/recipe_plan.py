@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pts.errors import RunError
 from pts.runs.directory import open_run
+from pts.runs.evaluation_run import EVALUATION
 from pts.runs.manifest import Manifest, differences, read_manifest
 from pts.runs.search_run import SEARCH, SearchedRun, read_search
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
@@ -18,6 +19,7 @@ from pts.stages.recipe_errors import in_recipe_keys
 from pts.stages.search_inputs import SearchRun
 
 if TYPE_CHECKING:
+    from pts.stages.evaluate_inputs import EvaluateRun
     from pts.stages.publish import PublishRun
 
 State: TypeAlias = Literal["new", "begun", "complete", "changed"]
@@ -53,8 +55,8 @@ def plan_stages(before: Sequence[Stage], chosen: Sequence[Stage], fresh: bool) -
     """What running `chosen` does, the stages `before` it being left alone; nothing is done or deleted yet.
 
     A complete stage is left as it is and one that was cut goes on. A vector set that other settings or another
-    search made is made again; a search that other settings made is paid for and is replaced where `fresh`
-    says so, as everything chosen is then. Raises RunError for that, for a stage of `before` that is not
+    search made is made again; a search or evaluation that other settings made is paid for and is replaced where
+    `fresh` says so, as everything chosen is then. Raises RunError for that, for a stage of `before` that is not
     complete, for a directory that cannot be written; ConfigError for a publication without a token.
     """
     keys = stage_keys([*before, *chosen])
@@ -77,6 +79,8 @@ def _plan_stage(stage: Stage, fresh: bool, searching: bool) -> tuple[Step, bool]
         return _plan_search(stage, stage.inputs, fresh)
     if isinstance(stage.inputs, ExtractRun):
         return _plan_extract(stage, stage.inputs, fresh, searching), False
+    if stage.name == "eval":
+        return _plan_eval(stage, stage.inputs, fresh), False
     if stage.name == "publish":
         return _plan_publish(stage, stage.inputs), False
     output = Path(stage.inputs.output)
@@ -276,6 +280,27 @@ def _plan_extract(stage: Stage, inputs: ExtractRun, fresh: bool, searching: bool
     if standing.state == "complete":
         return Step(stage, f"{stage.name}{through}: {path} is complete and left as it is.", idle=True)
     return Step(stage, f"{stage.name}{through}: goes on with {path} ({standing.there}).")
+
+
+def _plan_eval(stage: Stage, run: EvaluateRun, fresh: bool) -> Step:
+    path = run.directory()
+    with open_run(path, EVALUATION):
+        manifest = read_manifest(path)
+    anew = fresh or run.fresh
+    stage = replace(stage, inputs=replace(run, fresh=anew))
+    if manifest is None:
+        return Step(stage, f"eval: writes {path}.")
+    if anew:
+        return Step(stage, f"eval: deletes {path} and starts anew.", deletes=True)
+    # Which tensors the vectors have is settled when the stage runs: the stage before may make them now.
+    known = {key: value for key, value in manifest.asked.items() if key != "vectors_digest"}
+    changes = differences(known, run.asked())
+    if changes:
+        raise RunError(
+            f"{path} holds an evaluation with other settings ({'; '.join(changes)}). "
+            "Give --set eval.output=... to keep it, or --fresh to delete it and evaluate again."
+        )
+    return Step(stage, f"eval: goes on with {path}, and leaves it as it is where it is complete.")
 
 
 def _plan_publish(stage: Stage, inputs: PublishRun) -> Step:

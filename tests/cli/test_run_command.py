@@ -259,3 +259,23 @@ def test_an_interrupt_leaves_a_recipe_that_goes_on(empty):
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert again.returncode == 0
     assert "0 to do; 3 in all" in words(again.stdout)
+
+
+def test_a_recipe_evaluates_leaves_what_is_complete_and_keeps_what_others_made(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "e.yaml").write_text(
+        "stages: [{stage: eval, problems: 2, levels: [1], seeds: 1, strategies: [nothink], baselines: false, "
+        "device: cpu, output: out}]"
+    )
+    assert run(["run", "e.yaml"]) == 0
+    first = capsys.readouterr()
+    assert "eval: writes out." in first.err
+    assert "2 problems × 1 seed" in first.out
+    items = (tmp_path / "out" / "items.jsonl").read_bytes()
+    assert run(["run", "e.yaml"]) == 0
+    assert "eval: goes on with out" in capsys.readouterr().err
+    assert run(["run", "e.yaml", "--set", "top_p=0.5"]) == 2
+    assert "sampling.top_p 0.95 → 0.5" in capsys.readouterr().err
+    assert (tmp_path / "out" / "items.jsonl").read_bytes() == items
+    assert run(["run", "e.yaml", "--set", "top_p=0.5", "--fresh"]) == 0
+    assert "eval: deletes out and starts anew." in capsys.readouterr().err

@@ -168,3 +168,25 @@ def test_bounds_that_cannot_be(whole):
         chosen(whole, "publish", "harvest")
     with pytest.raises(ConfigError, match=r"no such stage; it has search[.]$"):
         chosen("demo-search", "cluster")
+
+
+def test_an_evaluation_is_steered_by_the_set_that_the_stage_before_it_makes(tmp_path):
+    text = "stages: [{stage: search, output: r}, {stage: extract-vectors, output: v}, {stage: eval, seeds: 2}]"
+    (tmp_path / "e.yaml").write_text(text)
+    *_, evaluated = inputs(str(tmp_path / "e.yaml"), "eval.strategies=[full, auto]", "eval.pattern={all: 2.0}")
+    assert (evaluated.vectors, evaluated.seeds) == ("v", 2)
+    assert (evaluated.strategies, evaluated.pattern) == (("full", "auto"), {"all": 2.0})
+    (tmp_path / "alone.yaml").write_text("stages: [{stage: search, output: r}, {stage: eval, dataset: gsm8k}]")
+    (_, alone) = inputs(str(tmp_path / "alone.yaml"))
+    assert alone.vectors is None
+    with pytest.raises(ConfigError, match="did you mean gsm8k"):
+        inputs(str(tmp_path / "alone.yaml"), "eval.dataset=gsm8")
+
+
+def test_the_seeds_comparison_is_repeated_by_two_recipes():
+    for name, dataset in (("gpqa", "gpqa-diamond"), ("mmlu-pro", "mmlu-pro")):
+        (run,) = inputs(f"deepseek-r1-distill-qwen-1.5b-{name}")
+        assert run.benchmark().name == dataset
+        assert "auto" in run.strategies
+        assert run.vectors is not None
+        assert run.prompt_format().suffix.endswith(r"\boxed{}.")
