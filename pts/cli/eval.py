@@ -18,10 +18,21 @@ from pts.cli.shared_options import MODEL, PROBLEMS, PROMPT, SAMPLER, Options
 from pts.stages.evaluate_inputs import EvaluateRun
 
 _DATA: Options = [
-    (("dataset", "--dataset"), "A name from the list below, a hub id or a file.", {}),
+    (("dataset", "--dataset"), "A name from the list above, a hub id or a file.", {}),
     (("data", "--data"), "File with the schema of the named data set, to read in its place.", {}),
     (("problems", "--problems"), "First problems to answer.  [default: all; 200 of demo]", {"type": int}),
-    *(option for option in PROBLEMS if option[0][0] not in ("dataset", "problems")),
+    (("split", "--split"), "Split of the data set.  [default: the named one's own, or train]", {}),
+    *(option for option in PROBLEMS if option[0][0] not in ("dataset", "problems", "split")),
+]
+_SUFFIX: Options = [
+    (("suffix", "--suffix"), "Instruction on a line after the question.  [default: the named set's]", {})
+]
+_BUDGET: Options = [
+    (
+        ("budget", "--budget"),
+        "New tokens of a completion.  [default: the named set's, else 2048; 96 for demo]",
+        {"type": int},
+    )
 ]
 _OPTIONS: dict[str, Options] = {
     "Evaluation": [
@@ -52,8 +63,8 @@ _OPTIONS: dict[str, Options] = {
     ],
     "Problems": _DATA,
     "Model": MODEL,
-    "Prompt": PROMPT,
-    "Sampler": SAMPLER,
+    "Prompt": [*(option for option in PROMPT if option[0][0] != "suffix"), *_SUFFIX],
+    "Sampler": [*(option for option in SAMPLER if option[0][0] != "budget"), *_BUDGET],
     "Run": [
         (
             ("output", "--output"),
