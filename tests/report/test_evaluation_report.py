@@ -2,7 +2,6 @@
 
 import html.parser
 import io
-import logging
 import re
 import sys
 from dataclasses import replace
@@ -144,7 +143,6 @@ def test_without_matplotlib_it_says_so(summary, tmp_path, monkeypatch, caplog):
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    logging.getLogger("pts").propagate = True  # a command of another test may have switched it off
     assert draw(summary, "png") is None
     write_report(summary, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"report.html"}

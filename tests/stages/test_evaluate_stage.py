@@ -1,7 +1,6 @@
 """An evaluation on the demo model: paired answers, right sums, and a run that can be cut and extended."""
 
 import json
-import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -242,7 +241,6 @@ def test_a_model_that_does_not_think_goes_without_the_baselines_that_need_it(tho
         SMALL, model=thoughtless, strategies=("full",), problems=2, budget=96, output=tmp_path / "run"
     )
     caplog.set_level("WARNING", logger="pts")
-    logging.getLogger("pts").propagate = True  # a command of another test may have switched it off
     summary = run_evaluation(run)
     assert [line.name for line in summary.lines] == ["full"]
     assert set(summary.left_out) == {"nothink", "budget:24"}
