@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +27,7 @@ PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10000.0)
 PRICES = (0.0, *(round(float(price), 6) for price in np.geomspace(2e-4, 2e-2, 41)))
 """Prices of a token, in success, that are tried."""
 SAVING = 1 / 6
-"""Share of the dearest arm's tokens that routing should save."""
+"""Share of the reference's tokens that routing should save."""
 _SMOOTHING = 0.05
 """Successes and failures added to every problem's: an arm that always succeeds can be fitted too."""
 
@@ -85,10 +85,12 @@ def fit_probe(
     price: float | None = None,
     patterns: Mapping[str, float] | None = None,
     seed: int = 0,
+    reference: Outcomes | None = None,
 ) -> Probe:
     """The probe of one steering: layer and penalties by held-out loss, calibrated on the held-out predictions.
 
-    `price` is None for the fitted one (`choose_price`). Raises DataError for too few problems to hold any out.
+    `price` is None for the fitted one (`choose_price`), by `reference`, or by the dearest arm where that is
+    None. Raises DataError for too few problems to hold any out.
     """
     folds = _folds(measured.groups, seed)
     outcomes = list(measured.outcomes.values())
@@ -103,7 +105,9 @@ def fit_probe(
     ]
     success = np.stack([fit.success for fit in fits], axis=1)
     tokens = np.clip(np.stack([fit.tokens for fit in fits], axis=1), 1, total)
-    chosen = choose_price(success, tokens, outcomes) if price is None else price
+    if reference is None:
+        reference = dearest(outcomes)
+    chosen = choose_price(success, tokens, outcomes, reference) if price is None else price
     routed = _routed(success, tokens, chosen)
     brought, spent = _brought(routed, outcomes)
     shares = {f"share_{name}": float((routed == arm).mean()) for arm, name in enumerate(measured.outcomes)}
@@ -116,20 +120,24 @@ def fit_probe(
     )
 
 
-def choose_price(success: Floats, tokens: Floats, outcomes: Sequence[Outcomes]) -> float:
+def dearest(outcomes: Iterable[Outcomes]) -> Outcomes:
+    """The arm that takes the most tokens."""
+    return max(outcomes, key=lambda arm: arm.tokens_each)
+
+
+def choose_price(success: Floats, tokens: Floats, outcomes: Sequence[Outcomes], reference: Outcomes) -> float:
     """The price of a token at which held-out routing saves tokens and loses no success.
 
-    Compared with the dearest arm alone, of the prices that bring at least its success: the lowest that saves
-    `SAVING` of its tokens, or the one that saves most; 0 where none does. `success` and `tokens` are held-out
-    predictions [problems, arms].
+    Of the prices that bring at least the success of `reference`: the lowest that saves `SAVING` of its tokens,
+    or the one that takes the fewest; 0 where none does. `success` and `tokens` are held-out predictions
+    [problems, arms] of the arms with `outcomes`.
     """
-    dearest = max(outcomes, key=lambda arm: arm.tokens_each)
     kept = []
     for price in PRICES:
         brought, spent = _brought(_routed(success, tokens, price), outcomes)
-        if brought >= dearest.success:
+        if brought >= reference.success:
             kept.append((price, spent))
-    enough = [price for price, spent in kept if spent <= (1 - SAVING) * dearest.tokens_each]
+    enough = [price for price, spent in kept if spent <= (1 - SAVING) * reference.tokens_each]
     if enough:
         return enough[0]
     return min(kept, key=lambda entry: entry[1])[0] if kept else 0.0

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from importlib import import_module
-from typing import Any, cast
 
 from pts.decoding.parts import Parts
+from pts.decoding.routers import RandomRouter
 from pts.evaluation.items import Item
 
 
@@ -19,6 +18,7 @@ def shares_of(items: Iterable[Item]) -> dict[str, float]:
 
 
 def with_random_router(parts: Parts, shares: Mapping[str, float], seed: int) -> Parts:
-    """The parts with a router that draws each question's class by `shares`."""
-    router = import_module("pts.decoding.routers").RandomRouter(shares, seed)
-    return cast(Parts, replace(cast(Any, parts), router=router))
+    """The parts with a router that draws each question's class by `shares`, each with its budget as before."""
+    if parts.router is None:
+        return replace(parts, router=RandomRouter(shares, seed))
+    return replace(parts, router=RandomRouter(shares, seed, parts.router.budgets))

@@ -19,7 +19,7 @@ EVALUATION = RunKind(
 class EvaluationFound:
     """What an evaluation's configuration turned out to mean, once model and data were read.
 
-    `think_end` is the end of thinking in token ids.
+    `think_end` is the end of thinking in token ids, `router` the digest of the fitted router that is used.
     """
 
     model_id: str
@@ -29,6 +29,7 @@ class EvaluationFound:
     dataset_id: str
     problem_schema: str
     grader: str
+    router: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from pts.stages.evaluate_plan import EvaluationPlan, plan_evaluation
 
 if TYPE_CHECKING:
     from pts.decoding import Answer, Session, SteeredDecoder
+    from pts.decoding.parts import Parts
     from pts.steering.hooks import Variant
     from pts.steering.vector_set import VectorSet
 
@@ -93,13 +94,13 @@ def _evaluate(
     decoder = _decoder(run, plan.vectors)
     variants = _variants(run, plan.vectors)
     with decoder.session(variants) as session:
-        plan = replace(plan, left_out=_check(run, plan, session))
+        plan = replace(plan, left_out=_check(plan, decoder.parts, session))
         for problem in plan.problem_set.problems:
             session.encode(problem.query)
         _settle_manifest(run, plan, directory, decoder)
         done = _Done(plan.todo(plan.left_out), observe)
         for line in plan.kept_lines(plan.left_out):
-            _answer_line(run, plan, line, session, directory, done)
+            _answer_line(run, plan, line, decoder.parts, session, directory, done)
     return plan
 
 
@@ -141,12 +142,12 @@ def _variant(line: Line, k: int) -> int:
     return {"none": 0, "vectors": 1, "random vector": 2 + k}[line.steering]
 
 
-def _check(run: EvaluateRun, plan: EvaluationPlan, session: Session) -> dict[str, str]:
+def _check(plan: EvaluationPlan, parts: Parts, session: Session) -> dict[str, str]:
     """The lines that do not fit the model, with the reasons. Raises ConfigError for one that was asked for."""
     left_out: dict[str, str] = {}
     for line in plan.lines:
         try:
-            make_strategy(line.strategy, run.parts()).check(session)
+            make_strategy(line.strategy, parts).check(session)
         except (ConfigError, ModelError) as error:
             if line.strategy in {other.strategy for other in plan.lines if other.asked}:
                 raise
@@ -176,6 +177,7 @@ def _settle_manifest(
             dataset_id=plan.problem_set.name,
             problem_schema=plan.problem_set.schema,
             grader=plan.grader_name,
+            router=_router_digest(decoder),
         )
     )
     lines = tuple(line.name for line in plan.lines)
@@ -207,6 +209,14 @@ def _settle_manifest(
     )
 
 
+def _router_digest(decoder: SteeredDecoder) -> str | None:
+    from pts.decoding.routers import ProbeRouter
+    from pts.decoding.routers.files import router_digest
+
+    router = decoder.parts.router
+    return router_digest(router.fitted) if isinstance(router, ProbeRouter) else None
+
+
 class _Done:
     """How much is done, told to whoever observes."""
 
@@ -223,16 +233,20 @@ class _Done:
 
 
 def _answer_line(
-    run: EvaluateRun, plan: EvaluationPlan, line: Line, session: Session, directory: RunDirectory, done: _Done
+    run: EvaluateRun,
+    plan: EvaluationPlan,
+    line: Line,
+    parts: Parts,
+    session: Session,
+    directory: RunDirectory,
+    done: _Done,
 ) -> None:
     """Answer what a line is missing, in chunks, and keep what is done."""
     from pts.decoding import Question
 
     shares, missing = plan.router_shares(line), plan.missing(line)
-    parts = run.parts()
-    if shares is not None:
-        parts = with_random_router(parts, shares, run.seed)
-    strategy = make_strategy(line.strategy, parts)
+    routed = parts if shares is None else with_random_router(parts, shares, run.seed)
+    strategy = make_strategy(line.strategy, routed)
     for start in range(0, len(missing), CHUNK):
         chunk = missing[start : start + CHUNK]
         questions = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pts.decoding.routers.fitted import FittedRouter, Probe
     from pts.decoding.session import Session
     from pts.decoding.steered_decoder import SteeredDecoder
+    from pts.evaluation.outcomes import Outcomes
     from pts.stages.search_again import Loaded
     from pts.steering.vector_set import VectorSet
 
@@ -80,6 +82,7 @@ def _fit(
     observe: Observe,
 ) -> FittedRouter:
     from pts.calibration.arms import ArmMeasurement
+    from pts.calibration.router_fit import dearest
     from pts.decoding.routers.files import save_router
     from pts.decoding.routers.fitted import FittedRouter
     from pts.steering.hooks import interventions
@@ -105,9 +108,14 @@ def _fit(
     with decoder.session([] if vectors is None else [interventions(vectors)]) as session:
         # First, while no prompt has been read: then a fit that goes on sees the same to the last bit.
         layers, states = _states(inputs, session, problems)
-        unsteered = _probe(inputs, session, measure, layers, states, {})
-        on = {} if vectors is None else {next(iter(vectors.vectors)): 1.0}
-        steered = _probe(inputs, session, measure, layers, states, on) if on else None
+        fit = _Fit(inputs, measure, layers, states, search.sampling.budget)
+        as_it_is = fit.outcomes(session, 0)
+        reference = dearest(as_it_is.values())
+        unsteered, steered = fit.probe(as_it_is, {}, reference), None
+        if vectors is not None:
+            on = {next(iter(vectors.vectors)): 1.0}
+            # The same reference: what routing saves is saved beside the model as it is, steered or not.
+            steered = fit.probe(fit.outcomes(session, 1), on, reference)
         router = FittedRouter(
             described(search.loaded),
             search.sampling.budget,
@@ -137,26 +145,41 @@ def _states(
     return layers, states.double().numpy()
 
 
-def _probe(
-    inputs: FitRouterRun,
-    session: Session,
-    measure: ArmMeasurement,
-    layers: tuple[int, ...],
-    states: Floats,
-    patterns: Mapping[str, float],
-) -> Probe:
-    """Measure every budget, steered where patterns are on, and fit."""
-    import numpy as np
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """What the probes of a router share: the problems' states [problems, layers, hidden], the measurement."""
 
-    from pts.calibration.router_fit import Measurements, fit_probe
+    inputs: FitRouterRun
+    measure: ArmMeasurement
+    layers: tuple[int, ...]
+    states: Floats
+    total: int
 
-    budgets = inputs.budgets()
-    outcomes = {name: measure(session, name, budget, 1 if patterns else 0) for name, budget in budgets.items()}
-    queries = [problem.query for problem in measure.problems]
-    groups = np.unique(queries, return_inverse=True)[1]
-    measured = Measurements(states, layers, groups.astype(np.int64), outcomes)
-    total = session.sampling.budget
-    return fit_probe(measured, budgets, total, inputs.token_price, patterns, inputs.seed)
+    def outcomes(self, session: Session, variant: int) -> dict[str, Outcomes]:
+        """Every budget's outcomes, steered by a variant of the session (0: the model as it is)."""
+        budgets = self.inputs.budgets()
+        return {name: self.measure(session, name, budget, variant) for name, budget in budgets.items()}
+
+    def probe(
+        self, outcomes: Mapping[str, Outcomes], patterns: Mapping[str, float], reference: Outcomes
+    ) -> Probe:
+        """The fit, priced beside `reference`; problems that ask the same are held out together."""
+        import numpy as np
+
+        from pts.calibration.router_fit import Measurements, fit_probe
+
+        queries = [problem.query for problem in self.measure.problems]
+        groups = np.unique(queries, return_inverse=True)[1]
+        measured = Measurements(self.states, self.layers, groups.astype(np.int64), outcomes)
+        return fit_probe(
+            measured,
+            self.inputs.budgets(),
+            self.total,
+            self.inputs.token_price,
+            patterns,
+            self.inputs.seed,
+            reference,
+        )
 
 
 def _decoder(inputs: FitRouterRun, search: Loaded, vectors: VectorSet | None) -> SteeredDecoder:

@@ -113,7 +113,7 @@ def test_the_price_is_the_lowest_that_saves_enough_without_a_loss():
     long = Outcomes(1, np.array([1, 1, 1, 1]), np.array([50, 50, 50, 50]), np.zeros(4, dtype=np.int64))
     success = np.array([[0.90, 1.0], [0.90, 1.0], [0.1, 1.0], [0.1, 1.0]])
     tokens = np.array([[5.0, 50.0]] * 4)
-    price = choose_price(success, tokens, [sure, long])
+    price = choose_price(success, tokens, [sure, long], long)
     # Two are worth 0.1 for 45 tokens, two 0.9.
     assert 0.1 / 45 < price < 0.1 / 45 * 1.2
 

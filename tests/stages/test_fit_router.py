@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from pts.cli.commands import cli
-from pts.decoding import Budget, SteeredDecoder
+from pts.decoding import Budget, Question, SteeredDecoder
 from pts.decoding.routers import ProbeRouter, load_router
 from pts.errors import ConfigError, RunError
 from pts.models.load import load_model
@@ -23,6 +23,7 @@ from pts.stages.fit_router_inputs import FitRouterRun
 from pts.stages.search import run_search
 from pts.stages.search_again import fitting_problems
 from pts.stages.search_inputs import SearchRun
+from pts.steering.hooks import interventions
 from pts.steering.vector_files import load_vectors
 
 pytestmark = pytest.mark.slow
@@ -108,9 +109,11 @@ def test_auto_uses_the_router_of_the_set(made, vectors, caplog):
     )
     assert isinstance(decoder.strategy.router, ProbeRouter)
     assert not caplog.records
-    prompts = ["What is 2 + 3 ?"] * 2
-    steered, plain = decoder.generate(prompts, patterns=[None, {}])
-    assert steered.confidence != plain.confidence  # each by its own probe
+    with decoder.session([interventions(load_vectors(vectors))]) as session:
+        questions = [Question("0", "What is 2 + 3 ?", seed=0, variant=variant) for variant in (0, 1)]
+        prompts = [session.encode(question.prompt) for question in questions]
+        plain, steered = decoder.strategy.router.route(session, questions, prompts)
+    assert steered.probabilities["hard"] != plain.probabilities["hard"]  # each by its own probe
 
 
 def test_again_it_measures_nothing(made, small):

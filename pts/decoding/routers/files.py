@@ -16,6 +16,7 @@ from pts.decoding.routers.fitted import SCHEMA_VERSION, Arm, ArmQuality, FittedR
 from pts.errors import ConfigError
 from pts.runs.codec import ShapeError, from_json, to_json
 from pts.runs.files import replace_text, write_failure
+from pts.runs.manifest import text_digest
 from pts.steering.tensor_files import write_tensors
 from pts.steering.vector_files import ROUTER_NAMES, set_directory
 from pts.steering.vector_set import SteeredModel
@@ -95,6 +96,17 @@ def router_json(router: FittedRouter) -> dict[str, object]:
     )
     assert isinstance(entry, dict)
     return dict(entry)
+
+
+def router_digest(router: FittedRouter) -> str:
+    """SHA-256, in hex, of all that decides what a router does."""
+    told = {name: value for name, value in router_json(router).items() if name != "provenance"}
+    weights = (
+        json.dumps([name, arm.name, arm.success.tolist(), arm.tokens.tolist()])
+        for name, probe in router.probes.items()
+        for arm in probe.arms
+    )
+    return text_digest([json.dumps(told, sort_keys=True), *weights])
 
 
 def load_router(source: str | Path, revision: str | None = None) -> FittedRouter:
