@@ -1,7 +1,7 @@
 """Decoding: think budgets, strategies, routers and the steered decoder, with a ledger of all that it took."""
 
 from pts.decoding.answers import Answer, Ledger
-from pts.decoding.autothink import autothink_decode
+from pts.decoding.autothink import autothink_answer, autothink_decode
 from pts.decoding.context_match import Contexts, pivot_contexts
 from pts.decoding.limits import Budget, Limits
 from pts.decoding.processor import BudgetProcessor
@@ -20,6 +20,7 @@ __all__ = [
     "Question",
     "Session",
     "SteeredDecoder",
+    "autothink_answer",
     "autothink_decode",
     "make_strategy",
     "pivot_contexts",

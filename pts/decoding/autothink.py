@@ -17,25 +17,30 @@ temperature 1 with no truncation. What differs:
   it too. The default switches are those that the vocabulary can write.
 - A completion ends at `max_new_tokens`, by default where the model's positions end; optillm's never does.
 - Without `classifier_model` a prompt of more than 128 tokens is taken for HIGH, and a warning says so; optillm
-  downloads a classifier. `complexity_threshold`, which optillm reads nowhere, is the least probability of HIGH.
+  downloads a classifier. With one, both load it anew at every call, and ours has the labels HIGH and LOW alone.
+- `complexity_threshold` is the least probability of HIGH, as in optillm's `is_high_complexity`, which its
+  decoder never calls: there, as here without the key, the likelier label decides.
 - An unknown key, a record that cannot be read, a layer that is not there: an error, where optillm logs and goes
   on without.
 """
 
 from __future__ import annotations
 
-import importlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pts.decoding.answers import Answer
 from pts.decoding.autothink_config import AutoThinkConfig, autothink_config
 from pts.decoding.budget import ThinkBudget
 from pts.decoding.context_match import Contexts, Trail
 from pts.decoding.limits import Limits
+from pts.decoding.routers.adaptive import AdaptiveRouter
+from pts.decoding.routers.protocol import Route
 from pts.decoding.session import Ask, Draft, Question, Session
 from pts.decoding.think_format import ThinkFormat, think_format
 from pts.errors import ConfigError, ModelError
@@ -71,6 +76,8 @@ THOUGHT_SWITCHES = (
 """optillm's default `thought_switch_tokens`."""
 LONG_PROMPT = 128
 """Tokens beyond which a prompt is taken for a complex one where no classifier is named."""
+HIGH, LOW = "HIGH", "LOW"
+"""The classifier's labels."""
 _CONTEXT_TOKENS, _SUFFIXES = 256, (4, 8, 12)
 
 
@@ -85,13 +92,44 @@ def autothink_decode(
 ) -> str:
     """The reply to a conversation, from the start tag on, its end token included, as optillm returns it.
 
-    `request_config` has AutoThink's keys (`pts.decoding.autothink_config.AutoThinkConfig`); `steering_dataset`
-    is a file of vector records, a vector set of ours, which holds such records too, or either on the Hub.
-    Raises ConfigError for a setting that is unknown or does not fit, ModelError for a model without a chat
-    template or whose vocabulary cannot write the tags, DataError for records that cannot be read, VectorError
-    for records that do not fit the model. No hook is left on the model.
+    The arguments, and what is raised, are those of `autothink_answer`.
     """
     config = autothink_config(request_config or {})
+    answer = _answer(model, tokenizer, messages, config, seed, max_new_tokens)
+    text: str = tokenizer.decode(list(answer.completion), clean_up_tokenization_spaces=False)
+    return f"{config.start_think_token}\n{config.prefill}{text}"
+
+
+def autothink_answer(
+    model: Any,
+    tokenizer: Any,
+    messages: Messages,
+    request_config: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    max_new_tokens: int | None = None,
+) -> Answer:
+    """The same reply with its label as the route, how sure of that the classifier is, and a ledger.
+
+    `request_config` has AutoThink's keys (`pts.decoding.autothink_config.AutoThinkConfig`); `steering_dataset`
+    is a file of vector records, a vector set of ours, which holds such records too, or either on the Hub.
+    Raises ConfigError for a setting that is unknown or does not fit, a classifier whose package is missing or
+    that has other labels than HIGH and LOW, ModelError for a model without a chat template or whose vocabulary
+    cannot write the tags or a classifier that cannot be loaded, DataError for records that cannot be read,
+    VectorError for records that do not fit the model. No hook is left on the model.
+    """
+    config = autothink_config(request_config or {})
+    return _answer(model, tokenizer, messages, config, seed, max_new_tokens)
+
+
+def _answer(
+    model: Any,
+    tokenizer: Any,
+    messages: Messages,
+    config: AutoThinkConfig,
+    seed: int,
+    max_new_tokens: int | None,
+) -> Answer:
     ends = end_token_ids(model, tokenizer)
     name = str(getattr(model.config, "name_or_path", "") or "model")
     loaded = LoadedModel(model, tokenizer, name, None, model.device, model.dtype, ends)
@@ -106,18 +144,30 @@ def autothink_decode(
             steering = stack.enter_context(steer(model, variants, engine_driven=True))
         sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=total)
         session = Session(TransformersPolicy(loaded, sampling, PromptFormat(), steering=steering), think)
-        least, most = config.tokens(_is_complex(session, config, _query(messages), prompt))
+        question = Question("", _query(messages), seed)
+        route = _route(session, config, question, prompt)
+        least, most = config.tokens(route.name == HIGH)
         limits = Limits(most + len(think.end), least, None, total, config.max_thoughts - 1)
         contexts = _contexts(tokenizer, found) if found else None
-        completion = _complete(session, prompt, limits, contexts, seed)
-    text: str = tokenizer.decode(list(completion), clean_up_tokenization_spaces=False)
-    return f"{config.start_think_token}\n{config.prefill}{text}"
+        draft, dropped = _complete(session, prompt, limits, contexts, seed)
+        return session.answer(
+            question,
+            draft,
+            "autothink",
+            rejected=dropped,
+            route=route.name,
+            confidence=route.confidence,
+            router_seconds=route.seconds,
+        )
 
 
 def _complete(
     session: Session, prompt: TokenIds, limits: Limits, contexts: Contexts | None, seed: int
-) -> TokenIds:
-    """The completion; one that ends while it thinks goes on from there with its thinking closed."""
+) -> tuple[Draft, int]:
+    """The completion, and how many tokens of it were dropped on the way.
+
+    One that ends while it thinks goes on from there, without its end token and with its thinking closed.
+    """
     variant = 0 if contexts is None else 1
 
     def budget(prefix: TokenIds) -> ThinkBudget:
@@ -134,9 +184,9 @@ def _complete(
 
     draft = completed((), budget(()))
     if draft.stop != "end" or draft.budget.phase == "done":
-        return draft.completion
+        return draft, 0
     thoughts = draft.completion[:-1]
-    return completed(thoughts, budget(thoughts).end_thinking()).completion
+    return completed(thoughts, budget(thoughts).end_thinking()), 1
 
 
 def _prompt(tokenizer: Any, messages: Messages, config: AutoThinkConfig) -> TokenIds:
@@ -219,23 +269,27 @@ def _query(messages: Messages) -> str:
     return asked[-1] if asked else " ".join(message["content"] for message in messages)
 
 
-def _is_complex(session: Session, config: AutoThinkConfig, query: str, prompt: TokenIds) -> bool:
-    """Whether the query is HIGH, by the classifier named or by the prompt's length.
+def _route(session: Session, config: AutoThinkConfig, question: Question, prompt: TokenIds) -> Route:
+    """HIGH or LOW, by the classifier named or by the prompt's length; its seconds include loading it.
 
-    Raises ConfigError where the classifier's package is missing or it has no label HIGH.
+    Raises ConfigError where the classifier's package is missing or its labels are not these two.
     """
-    if config.classifier_model is None:
+    source = config.classifier_model
+    if source is None:
         logger.warning(
             "no classifier_model is named: a prompt of more than %d tokens is taken for HIGH.", LONG_PROMPT
         )
-        return len(prompt) > LONG_PROMPT
-    try:
-        routers = importlib.import_module("pts.decoding.routers")
-    except ModuleNotFoundError as error:
-        raise ConfigError("classifier_model needs pts.decoding.routers; leave it out.") from error
-    (route,) = routers.AdaptiveRouter(config.classifier_model).route(session, [Question("", query)], [prompt])
-    if "HIGH" not in route.probabilities:
-        raise ConfigError(f"the classifier {config.classifier_model} has no label HIGH; name another.")
-    if config.complexity_threshold is None:
-        return bool(route.name == "HIGH")
-    return bool(route.probabilities["HIGH"] >= config.complexity_threshold)
+        label = HIGH if len(prompt) > LONG_PROMPT else LOW
+        return Route(label, {label: 1.0})
+    started = time.perf_counter()
+    router = AdaptiveRouter(source)
+    for label in (HIGH, LOW):
+        if label not in router.labels:
+            raise ConfigError(
+                f"the classifier {source} has no label {label}; AutoThink needs {HIGH} and {LOW}."
+            )
+    (route,) = router.route(session, [question], [prompt])
+    chosen = route.name
+    if config.complexity_threshold is not None:
+        chosen = HIGH if route.probabilities[HIGH] >= config.complexity_threshold else LOW
+    return replace(route, name=chosen, seconds=time.perf_counter() - started)

@@ -2,12 +2,13 @@
 
 import importlib.util
 import logging
+import sys
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 
-from pts.decoding.autothink import autothink_decode
+from pts.decoding.autothink import autothink_answer, autothink_decode
 from pts.decoding.autothink_config import autothink_config
 from pts.errors import ConfigError, DataError, ModelError
 from pts.models.load import ModelOptions, load_model
@@ -42,6 +43,18 @@ def thoughts(demo, text):
     return demo.tokenizer.encode(inside, add_special_tokens=False)
 
 
+def optillm_module(name):
+    """A module of optillm's AutoThink alone (its package imports a server)."""
+    package = importlib.util.find_spec("optillm")
+    if package is None:
+        pytest.skip("optillm is not installed")
+    file = f"{package.submodule_search_locations[0]}/autothink/{name}.py"
+    spec = importlib.util.spec_from_file_location(f"optillm_{name}_beside", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_it_returns_the_reply_from_the_start_tag_to_the_end_token(demo):
     text = decoded(demo)
     assert text.startswith("<think>\n")
@@ -67,6 +80,82 @@ def test_a_long_prompt_has_the_high_limits_and_a_warning_says_why(demo, caplog):
         assert len(thoughts(demo, decoded(demo, messages=long, **limits))) == 3
     assert "no classifier_model is named" in caplog.text
     assert len(thoughts(demo, decoded(demo, **limits))) > 3
+
+
+def answered(demo, query, **config):
+    limits = {**SHORT, "high_complexity_min_tokens": 0, "high_complexity_max_tokens": 3}
+    messages = [{"role": "user", "content": query}]
+    return autothink_answer(demo.model, demo.tokenizer, messages, {**limits, **config}, max_new_tokens=100)
+
+
+def test_the_classifiers_label_decides_the_limits(demo, classifier):
+    easy = answered(demo, "What is 3 + 4 ?", classifier_model=str(classifier))
+    assert easy.route == "LOW"
+    assert easy.ledger.thinking > 3 + 1
+    hard = answered(demo, "What is 31 + 8 - 9 + 17 - 6 ?", classifier_model=str(classifier))
+    assert hard.route == "HIGH"
+    assert hard.ledger.thinking == 3 + 1  # the end tag is counted
+    for answer in (easy, hard):
+        assert 0.5 < answer.confidence <= 1
+        assert 0 < answer.ledger.router_seconds < answer.ledger.seconds
+
+
+def test_the_last_message_of_the_user_is_classified(demo, classifier):
+    said = ["What is 31 + 8 - 9 + 17 - 6 ?", "41", "What is 3 + 4 ?"]
+    roles = ["user", "assistant", "user"]
+    messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=True)]
+    config = {**SHORT, "classifier_model": str(classifier)}
+    answer = autothink_answer(demo.model, demo.tokenizer, messages, config, max_new_tokens=9)
+    assert answer.route == "LOW"
+
+
+def test_the_threshold_is_the_least_probability_of_high_as_in_optillm(demo, classifier):
+    package = pytest.importorskip("adaptive_classifier")
+    theirs = object.__new__(optillm_module("classifier").ComplexityClassifier)
+    theirs.classifier = package.AdaptiveClassifier.load(str(classifier), device="cpu", use_onnx=False)
+    for query in ("What is 3 + 4 ?", "What is 31 + 8 - 9 + 17 - 6 ?"):
+        label, score = theirs.get_complexity_with_confidence(query)
+        plain = answered(demo, query, classifier_model=str(classifier))
+        assert (plain.route, plain.confidence) == (label, pytest.approx(score, abs=1e-4))
+        high = dict(theirs.predict(query))["HIGH"]
+        for threshold in (0, high - 0.01, high + 0.01, 1):
+            config = {"classifier_model": str(classifier), "complexity_threshold": threshold}
+            answer = answered(demo, query, **config)
+            assert answer.route == ("HIGH" if theirs.is_high_complexity(query, threshold) else "LOW")
+            expected = high if answer.route == "HIGH" else 1 - high
+            assert answer.confidence == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_classifier_with_other_labels_is_refused(demo, encoder, classifier, tmp_path):
+    package = pytest.importorskip("adaptive_classifier")
+    taught = package.AdaptiveClassifier.load(str(classifier), device="cpu", use_onnx=False)
+    taught.add_examples(["What is 6 x 8 ?", "What is 7 x 8 ?"], ["MIDDLE"] * 2)
+    taught.save(str(tmp_path / "three"), include_onnx=False)
+    with pytest.raises(ConfigError, match="has the label MIDDLE without a budget"):
+        answered(demo, "?", classifier_model=str(tmp_path / "three"))
+    one = package.AdaptiveClassifier(str(encoder), device="cpu", use_onnx=False)
+    one.add_examples(["What is 6 x 8 ?", "What is 7 x 8 ?"], ["LOW"] * 2)
+    one.save(str(tmp_path / "one"), include_onnx=False)
+    with pytest.raises(ConfigError, match="has no label HIGH; AutoThink needs HIGH and LOW"):
+        answered(demo, "?", classifier_model=str(tmp_path / "one"))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        answered(demo, "?", classifier_model=str(tmp_path))
+
+
+def test_a_missing_package_is_said(demo, monkeypatch):
+    monkeypatch.setitem(sys.modules, "adaptive_classifier", None)
+    with pytest.raises(ConfigError, match=r"install pts\[routers\]"):
+        answered(demo, "?", classifier_model="adaptive-classifier/llm-router")
+
+
+def test_the_ledger_counts_what_the_reply_took(demo):
+    answer = answered(demo, "What is 27 + 8 - 9 ?")
+    assert answer.ledger.total == len(answer.completion)
+    assert (answer.route, answer.confidence, answer.ledger.router_seconds) == ("LOW", 1.0, 0.0)
+    tags = {"start_think_token": "system", "end_think_token": "user"}
+    reopened = answered(demo, "What is 27 + 8 - 9 ?", **tags, low_complexity_max_tokens=100)
+    assert reopened.ledger.rejected == 1  # the end token, in whose place the thinking ends
+    assert reopened.ledger.total == len(reopened.completion) + 1
 
 
 def test_turns_of_thought_are_limited(demo):
@@ -121,13 +210,7 @@ def test_a_matched_context_adds_its_vector_from_there_on(demo, records, monkeypa
 
 
 def test_what_is_added_is_what_optillms_hook_adds(demo, records):
-    package = importlib.util.find_spec("optillm")
-    if package is None:
-        pytest.skip("optillm is not installed")
-    file = f"{package.submodule_search_locations[0]}/autothink/steering.py"
-    spec = importlib.util.spec_from_file_location("optillm_steering_beside", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = optillm_module("steering")
     manager = module.SteeringVectorManager("", target_layer=2)
     strengths = {"self_correction": 0.01, "organization": 1.2, "numerical_accuracy": 9.0}
     for pattern, strength in strengths.items():
