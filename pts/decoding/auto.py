@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from pts.decoding.answers import Answer
+from pts.decoding.limits import Budget
 from pts.decoding.parts import Parts
 from pts.decoding.routers.length import LengthRouter
 from pts.decoding.routers.protocol import AUTO_BUDGETS, Budgets, Route, Router
@@ -81,14 +82,22 @@ class Auto:
 
 
 def make_auto(name: str, _number: int, parts: Parts) -> Auto:
-    """`auto` by the router that was chosen; where there is none by prompt length, which it says in the log."""
-    router = parts.router
-    if router is None:
-        router = LengthRouter(budgets=AUTO_BUDGETS if parts.budgets is None else parts.budgets)
-        logger.warning(
-            "%s has no fitted router (`pts fit-router` makes one): it uses the router length instead, which "
-            "takes a prompt of more than %d tokens for hard.",
-            name,
-            router.long,
-        )
-    return Auto(name, router, router.budgets if parts.budgets is None else parts.budgets)
+    """`auto` by the router that was chosen; where there is none by prompt length, which it says in the log.
+
+    Of the parts' own budget the limits on answer and thought switches hold in every class that has none.
+    """
+    router = length_router(parts.budgets) if parts.router is None else parts.router
+    budgets = router.budgets if parts.budgets is None else parts.budgets
+    common = Budget(answer=parts.budget.answer, switches=parts.budget.switches)
+    return Auto(name, router, {name: budget.within(common) for name, budget in budgets.items()})
+
+
+def length_router(budgets: Budgets | None = None) -> LengthRouter:
+    """The router by prompt length, for want of a fitted one, which it says in the log."""
+    router = LengthRouter(budgets=AUTO_BUDGETS if budgets is None else budgets)
+    logger.warning(
+        "auto has no fitted router (`pts fit-router` makes one): it uses the router length instead, which "
+        "takes a prompt of more than %d tokens for hard.",
+        router.long,
+    )
+    return router

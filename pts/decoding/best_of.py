@@ -10,6 +10,7 @@ from pts.decoding.answers import Answer
 from pts.decoding.confidence import mean_log_prob, require_draws
 from pts.decoding.limits import Budget
 from pts.decoding.session import Ask, Draft, Question, Session, branch_seed
+from pts.decoding.strategies import require_thinking
 from pts.decoding.votes import answer_key
 
 
@@ -17,23 +18,25 @@ from pts.decoding.votes import answer_key
 class BestOf:
     """`n` completions and a majority vote over their answers (Wang et al., self-consistency, 2022).
 
-    Only completions that ended by themselves vote, where there is one; answers are the same where
-    `pts.decoding.votes.answer_key` is. Of answers with as many votes the likelier wins, by the mean over its
-    completions of their tokens' mean log-probability; the likeliest completion with it is returned. The tokens
-    of all others are `rejected`; `confidence` is the winner's share of the `n`. The first completion is the
-    one that `full` gives.
+    Each completion is within `budget`. Only completions that ended by themselves vote, where there is one;
+    answers are the same where `pts.decoding.votes.answer_key` is. Of answers with as many votes the likelier
+    wins, by the mean over its completions of their tokens' mean log-probability; the likeliest completion with
+    it is returned. The tokens of all others are `rejected`; `confidence` is the winner's share of the `n`. The
+    first completion is the one that `full` gives.
     """
 
     name: str
     n: int
+    budget: Budget = Budget()  # noqa: RUF009 (frozen)
 
     def check(self, session: Session) -> None:
-        """Raise ConfigError for a greedy sampler: its completions are all the same."""
+        """Raise ConfigError for a greedy sampler, whose completions are all the same, or an unfit budget."""
         require_draws(self.name, session)
+        require_thinking(self.name, session, self.budget)
 
     def answers(self, session: Session, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         """All completions of all questions in one batch; a question is answered when its last is done."""
-        limits = session.limits(Budget())
+        limits = session.limits(self.budget)
         asks = []
         for index, question in enumerate(questions):
             prompt = session.encode(question.prompt)

@@ -9,7 +9,7 @@ from pts.decoding.answers import Answer
 from pts.decoding.confidence import geometric_mean, require_draws
 from pts.decoding.limits import Amount, Budget, Limits, tokens_of
 from pts.decoding.session import Ask, Draft, Question, Session
-from pts.decoding.strategies import require_think_format
+from pts.decoding.strategies import require_think_format, require_thinking
 from pts.errors import ConfigError
 from pts.records import TokenIds
 from pts.search.seeds import derive_seed
@@ -28,6 +28,7 @@ class _Thought:
     probe: int = 0
     rejected: int = 0
     told: int = 0
+    over: bool = False
     confidence: float | None = None
     exited: bool = False
 
@@ -44,9 +45,9 @@ class EarlyExit:
     The trial that passes is the beginning of the answer and goes on from there, so its tokens are `answer` (and
     the forced ones `thinking` and `injected`); those of all other trials are `probe`, and the word left out is
     `rejected`. It saves tokens and keeps success only where the model is unsure of an answer that is not yet
-    thought through: one that copies its last thought with certainty exits at once.
-    `confidence` is the last trial's, `route` "early" or "full". Raises ConfigError for a threshold
-    outside (0, 1], or a step or trial without tokens.
+    thought through: one that copies its last thought with certainty exits at once. `budget` holds for the whole
+    completion; before its least thinking no trial is made. `confidence` is the last trial's, `route` "early"
+    or "full". Raises ConfigError for a threshold outside (0, 1], or a step or trial without tokens.
     """
 
     name: str
@@ -54,6 +55,7 @@ class EarlyExit:
     step: Amount = STEP
     trial_tokens: int = TRIAL_TOKENS
     opening: str = OPENING
+    budget: Budget = Budget()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
@@ -65,14 +67,20 @@ class EarlyExit:
             )
 
     def check(self, session: Session) -> None:
-        """Raise ConfigError for a model without think tags, a greedy sampler, or an opening it cannot write."""
+        """Raise ConfigError for a model without think tags, a greedy sampler, or an unfit opening or budget."""
         require_think_format(self.name, session)
         require_draws(self.name, session)
-        self._opening(session)
+        require_thinking(self.name, session, self.budget)
+        opening, answer = self._opening(session), session.limits(self.budget).answer
+        if answer is not None and answer <= len(opening):
+            raise ConfigError(
+                f"an answer of at most {answer} tokens is no longer than the {len(opening)} that begin a trial "
+                f"of strategy {self.name}: give more, or a shorter opening."
+            )
 
     def answers(self, session: Session, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         """Rounds of thinking and of trials, each one batch over all questions that still think."""
-        final = session.limits(Budget())
+        final = session.limits(self.budget)
         pausing = replace(final, pause=True, pause_after=tokens_of(self.step, session.sampling.budget))
         thoughts = [
             _Thought(
@@ -98,7 +106,7 @@ class EarlyExit:
                     yield thought.index, self._answer(session, thought, final)
             thoughts = [thought for thought in thoughts if _draft(thought).stop == "pause"]
             yield from self._trials(session, thoughts, pausing, final)
-            thoughts = [thought for thought in thoughts if _draft(thought).stop in ("pause", "answer limit")]
+            thoughts = [thought for thought in thoughts if not thought.over]
 
     def _trials(
         self, session: Session, thoughts: Sequence[_Thought], pausing: Limits, final: Limits
@@ -107,6 +115,9 @@ class EarlyExit:
         asks: dict[int, _Thought] = {}
         trials: list[Ask] = []
         for thought in thoughts:
+            if _draft(thought).budget.before_turn()[0].thinking < final.least_thinking:
+                thought.ask = _onward(thought, _draft(thought), pausing)
+                continue
             trial = self._trial(session, thought, final)
             if trial is None:  # no room: what is left of the total is for thinking and its own answer
                 thought.ask = _onward(thought, _draft(thought), final)
@@ -124,7 +135,8 @@ class EarlyExit:
             thought.exited = True
             thought.rejected = len(paused.completion) - len(draft.ask.prefix)
             thought.draft = draft
-            if draft.stop == "end":
+            thought.over = draft.stop == "end" or draft.budget.answer == final.answer
+            if thought.over:
                 yield thought.index, self._answer(session, thought, final)
             else:
                 thought.ask = _onward(thought, draft, final)
@@ -138,9 +150,12 @@ class EarlyExit:
         longest = len(session.think.end) + len(opening) + self.trial_tokens
         session.tell(thought.index, draft.completion[thought.told : budget.total])
         thought.told = budget.total
-        if budget.total + longest > session.sampling.budget:
+        answer = budget.answer + len(opening) + self.trial_tokens
+        if final.answer is not None:
+            answer = min(answer, final.answer)
+        if budget.total + longest > session.sampling.budget or answer <= budget.answer + len(opening):
             return None
-        limits = replace(final, answer=budget.answer + len(opening) + self.trial_tokens)
+        limits = replace(final, answer=answer)
         return Ask(
             thought.index,
             draft.ask.prompt,

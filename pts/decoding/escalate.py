@@ -11,6 +11,7 @@ from pts.decoding.answers import Answer
 from pts.decoding.confidence import Over, confidence_of, require_draws
 from pts.decoding.limits import Budget
 from pts.decoding.session import Ask, Draft, Question, Session
+from pts.decoding.strategies import require_thinking
 from pts.decoding.think_format import ThinkFormat, find_think_format
 from pts.errors import ConfigError
 from pts.models.load import LoadedModel
@@ -29,16 +30,18 @@ class Escalate:
     After RouteLLM (Ong et al. 2024) and Self-REF (Chuang et al. 2024). The confidence is the geometric mean
     probability of the tokens of the whole completion or, with `over` "answer", of what follows its thinking; 0
     where there is no answer. A model that thinks mostly copies its last thought, and is sure of it however
-    wrong the thought: hence the whole. The second model answers freely within its own
-    total, unsteered, with its own prompt format. Then the first's tokens are `rejected` and the second's
-    `second_model`, `thinking` and `answer` are 0 and `prompt` counts both prompts; `route` is "first" or
-    "second" and `confidence` the first's. Raises ConfigError for a threshold outside [0, 1], or another `over`.
+    wrong the thought: hence the whole. The second model answers within its own total, unsteered, with its own
+    prompt format; `budget` holds for both (shares are of each one's own total). Then the first's tokens are
+    `rejected` and the second's `second_model`, `thinking` and `answer` are 0 and `prompt` counts both prompts;
+    `route` is "first" or "second" and `confidence` the first's. Raises ConfigError for a threshold outside
+    [0, 1], or another `over`.
     """
 
     name: str
     second: Callable[[], Session] | None
     threshold: float = THRESHOLD
     over: Over = "completion"
+    budget: Budget = Budget()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
@@ -47,14 +50,20 @@ class Escalate:
             raise ConfigError(f"confidence is over the completion or the answer, not {self.over!r}.")
 
     def check(self, session: Session) -> None:
-        """Raise ConfigError for a greedy sampler, or where no second model is given."""
+        """Raise ConfigError for a greedy sampler, no second model, or a budget that does not fit both."""
         require_draws(self.name, session)
+        require_thinking(self.name, session, self.budget)
         if self.second is None:
-            raise ConfigError(f"strategy {self.name} needs a second model: name one.")
+            raise ConfigError(f"strategy {self.name} needs a second model: name one by --second-model.")
+        require_thinking(f"{self.name} (the second model's part)", self.second(), self.budget)
 
     def answers(self, session: Session, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         """The first model's batch, with its confident answers as they are done; then the second's."""
-        limits = session.limits(Budget())
+        assert self.second is not None
+        for question in questions:
+            # A prompt that the second model cannot read is told of before anything is generated.
+            self.second().encode(question.prompt)
+        limits = session.limits(self.budget)
         asks = [
             Ask(index, session.encode(question.prompt), limits, question.seed, question.variant, heard=False)
             for index, question in enumerate(questions)
@@ -78,7 +87,7 @@ class Escalate:
     ) -> Iterator[tuple[int, Answer]]:
         assert self.second is not None
         second = self.second()
-        limits = second.limits(Budget())
+        limits = second.limits(self.budget)
         asks = [
             Ask(
                 index,

@@ -56,9 +56,15 @@ class Budget:
                 )
 
     def within(self, other: Budget) -> Budget:
-        """This budget, with the other's limits where it has none of its own."""
-        given = {entry.name: getattr(self, entry.name) or getattr(other, entry.name) for entry in fields(self)}
-        return Budget(**{**given, **({"thinking": 0, "least_thinking": 0} if self.thinking == 0 else {})})
+        """This budget, with the other's limits where it has none; without thinking those on it say nothing."""
+        if self.thinking == 0:
+            other = Budget(answer=other.answer)
+        return Budget(
+            other.thinking if self.thinking is None else self.thinking,
+            self.least_thinking or other.least_thinking,
+            other.answer if self.answer is None else self.answer,
+            other.switches if self.switches is None else self.switches,
+        )
 
     def limits(self, total: int, end_length: int) -> Limits:
         """The limits in tokens of a completion of `total` tokens, whose end of thinking takes `end_length`.

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Parts:
     """The parts that a user chose; None leaves a strategy its own default.
 
-    `budget` holds where a strategy's own budget says nothing. `router` puts questions in classes, `budgets`
+    `budget` holds in every strategy where its own budget says nothing (of `auto` in each class, its answer and
+    thought switches alone). `router` puts questions in classes, `budgets`
     replace those of its classes. `exit_threshold`, `exit_step`, `trial_tokens` and `trial_opening` are of
     `early-exit`; `scorer`, `reject_step` and `reject_share` of `reject`; `second`, which makes the second
     model's session (`pts.decoding.escalate.second_model`), and the other `escalate_` ones of `escalate`.

@@ -23,13 +23,18 @@ from pts.errors import ConfigError
 class Entry:
     """One strategy of the list: `make` builds it from its name, its argument and the parts that it may use.
 
-    `argument` is what stands for the number in the list, such as N; None where there is none.
+    `argument` is what stands for the number in the list, such as N; None where there is none. `uses` are the
+    parts that say something to it: fields of `Parts`, and those of `Budget` that it does not set itself.
     """
 
     argument: str | None
     summary: str
     source: str
     make: Callable[[str, int, Parts], Strategy]
+    uses: frozenset[str] = frozenset()
+
+
+_LIMITS = frozenset({"thinking", "least_thinking", "answer", "switches"})
 
 
 def _plain(budget: Callable[[int], Budget]) -> Callable[[str, int, Parts], Strategy]:
@@ -43,15 +48,17 @@ def _early_exit(name: str, _: int, parts: Parts) -> Strategy:
         trial_tokens=parts.trial_tokens,
         opening=parts.trial_opening,
     )
-    return EarlyExit(name, **chosen)
+    return EarlyExit(name, **chosen, budget=parts.budget)
 
 
 def _reject(name: str, number: int, parts: Parts) -> Strategy:
-    return Reject(name, number, **_given(scorer=parts.scorer, step=parts.reject_step, share=parts.reject_share))
+    chosen = _given(scorer=parts.scorer, step=parts.reject_step, share=parts.reject_share)
+    return Reject(name, number, **chosen, budget=parts.budget)
 
 
 def _escalate(name: str, _: int, parts: Parts) -> Strategy:
-    return Escalate(name, parts.second, **_given(threshold=parts.escalate_threshold, over=parts.escalate_over))
+    chosen = _given(threshold=parts.escalate_threshold, over=parts.escalate_over)
+    return Escalate(name, parts.second, **chosen, budget=parts.budget)
 
 
 def _given(**chosen: Any) -> dict[str, Any]:
@@ -65,66 +72,77 @@ STRATEGIES: Mapping[str, Entry] = {
         "think and answer freely, within the total limit",
         "the model as it is",
         _plain(lambda _: Budget()),
+        _LIMITS,
     ),
     "nothink": Entry(
         None,
         "answer at once: thinking is closed before it begins",
         "Ma et al., NoThinking, 2025",
         _plain(lambda _: Budget(thinking=0)),
+        frozenset({"answer"}),
     ),
     "budget": Entry(
         "N",
         "at most N tokens of thinking, then its end is forced",
         "Muennighoff et al., s1, 2025",
         _plain(lambda number: Budget(thinking=number)),
+        _LIMITS - {"thinking"},
     ),
     "min": Entry(
         "N",
         "at least N tokens of thinking: an end before that becomes a continuation",
         "Muennighoff et al., s1, 2025",
         _plain(lambda number: Budget(least_thinking=number)),
+        _LIMITS - {"least_thinking"},
     ),
     "auto": Entry(
         None,
         "a router decides for each question: no thinking, a little, or much",
         "codelion, AutoThink, 2025",
         make_auto,
+        frozenset({"answer", "switches", "router", "budgets"}),
     ),
     "draft": Entry(
         None,
         "ask for reasoning in terse notes (for models that follow instructions)",
         "Xu et al., Chain of Draft, 2025",
-        lambda name, _number, _parts: Instructed(name, suffix=DRAFT),
+        lambda name, _number, parts: Instructed(name, parts.budget, DRAFT),
+        _LIMITS,
     ),
     "concise": Entry(
         "N",
         "ask for at most N words in all (for models that follow instructions)",
         "Nayab et al., Concise Thoughts, 2024",
-        lambda name, number, _parts: Instructed(name, suffix=concise(number)),
+        lambda name, number, parts: Instructed(name, parts.budget, concise(number)),
+        _LIMITS,
     ),
     "early-exit": Entry(
         None,
         "stop thinking once a trial answer is confident",
         "Yang et al., DEER, 2025",
         _early_exit,
+        _LIMITS | {"exit_threshold", "exit_step", "trial_tokens", "trial_opening"},
     ),
     "best-of": Entry(
         "N",
         "N completions, and the answer that most of them give",
         "Wang et al., self-consistency, 2022",
-        lambda name, number, _parts: BestOf(name, number),
+        lambda name, number, parts: BestOf(name, number, parts.budget),
+        _LIMITS,
     ),
     "reject": Entry(
         "N",
         "N branches, the worst share of them dropped every few tokens by a scorer",
         "Sun et al., speculative rejection, 2024",
         _reject,
+        _LIMITS | {"scorer", "reject_step", "reject_share"},
     ),
     "escalate": Entry(
         None,
         "a second model answers where the first one's answer is not confident",
         "Ong et al., RouteLLM, 2024; Chuang et al., Self-REF, 2024",
         _escalate,
+        _LIMITS | {"second", "escalate_threshold", "escalate_over"},
     ),
 }
 
@@ -133,6 +151,11 @@ def make_strategy(spec: str, parts: Parts) -> Strategy:
     """The strategy that a text such as `budget:64` names. Raises ConfigError as `check_strategy` does."""
     number = check_strategy(spec)
     return STRATEGIES[spec.partition(":")[0]].make(spec, number, parts)
+
+
+def uses(spec: str, part: str) -> bool:
+    """Whether a strategy such as `budget:64` has a use for a part, named as in `Entry.uses`."""
+    return part in STRATEGIES[spec.partition(":")[0]].uses
 
 
 def check_strategy(spec: str) -> int:

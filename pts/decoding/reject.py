@@ -11,6 +11,7 @@ from pts.decoding.answers import Answer
 from pts.decoding.confidence import mean_log_prob, require_draws
 from pts.decoding.limits import Amount, Budget, Limits, tokens_of
 from pts.decoding.session import Ask, Draft, Prompt, Question, Session, branch_seed
+from pts.decoding.strategies import require_thinking
 from pts.errors import ConfigError
 from pts.records import TokenIds
 
@@ -78,13 +79,13 @@ class _Race:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """`n` branches, the worst `share` of those left dropped in every round until one is left.
+    """`n` branches within `budget`, the worst `share` of those left dropped in every round until one is left.
 
     Speculative rejection (Sun et al. 2024) in rounds of `step` tokens (a share of the total where it is a
-    float). Branches that have ended stay in the
-    race with their score; where all that are left have ended the best scored is returned. At least one branch
-    is dropped in each round. The tokens of dropped branches are `rejected`, those that the scorer took are
-    `scorer`. Raises ConfigError for a step below 1 or a share outside (0, 1).
+    float). Branches that have ended, by themselves or by a limit, stay in the race with their score; where all
+    that are left have ended the best scored is returned. At least one branch is dropped in each round. The
+    tokens of dropped branches are `rejected`, those that the scorer took are `scorer`. Raises ConfigError for a
+    step below 1 or a share outside (0, 1).
     """
 
     name: str
@@ -92,6 +93,7 @@ class Reject:
     scorer: Scorer = likelihood
     step: Amount = STEP
     share: float = SHARE
+    budget: Budget = Budget()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         if self.step <= 0 or (isinstance(self.step, float) and self.step > 1):
@@ -103,12 +105,13 @@ class Reject:
             raise ConfigError(f"the share of branches to drop is {self.share:g}; it must be between 0 and 1.")
 
     def check(self, session: Session) -> None:
-        """Raise ConfigError for a greedy sampler: its branches are all the same."""
+        """Raise ConfigError for a greedy sampler, whose branches are all the same, or an unfit budget."""
         require_draws(self.name, session)
+        require_thinking(self.name, session, self.budget)
 
     def answers(self, session: Session, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         """Rounds over all questions at once; a question is answered after the round that decides it."""
-        limits = session.limits(Budget())
+        limits = session.limits(self.budget)
         races = [self._race(session, index, question, limits) for index, question in enumerate(questions)]
         while races:
             self._round(session, races)
@@ -140,7 +143,8 @@ class Reject:
             branch, _ = asks[id(draft.ask)]
             branch.draft, branch.completion = draft, draft.completion
             branch.probs += draft.probs
-            branch.over = draft.stop == "end" or draft.budget.total >= session.sampling.budget
+            whole = draft.budget.total >= session.sampling.budget
+            branch.over = whole or draft.stop in ("end", "answer limit")
             branch.ask = replace(branch.ask, prefix=draft.completion, budget=draft.budget)
 
     def _limits(self, session: Session, branch: _Branch) -> Limits:
