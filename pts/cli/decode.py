@@ -13,6 +13,7 @@ from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, options_of
 from pts.cli.progress import answer_progress
+from pts.cli.shared_options import LIMITS, PARTS, ROUTER, WHERE
 from pts.errors import ConfigError
 from pts.stages.decode import DecodeRun
 
@@ -45,29 +46,19 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
     "Steering": [
         (("vectors", "--vectors"), "Vector set: directory, hub id, or demo.", {}),
         (("vectors_revision", "--vectors-revision"), "Revision of a set from the hub.", {}),
+        *WHERE,
         (("same_shape", "--same-shape"), "Accept another model of the same shape.", {"is_flag": True}),
         (("layers_path", "--layers-path"), "Module with the decoder blocks.  [default: found]", {}),
     ],
     "Budget": [
         (("strategy", "--strategy"), "How tokens are spent (see --list-strategies).", {}),
         (("budget", "--budget"), "New tokens in all.  [default: 512; 96 for demo]", {"type": int}),
-        (("thinking_budget", "--thinking-budget"), "Most thinking: tokens, or a share such as 0.4.", {}),
-        (("min_thinking", "--min-thinking"), "Least thinking: tokens, or a share.", {}),
-        (("answer_budget", "--answer-budget"), "Most answer: tokens, or a share.", {}),
-        (("max_switches", "--max-switches"), "Most turns of a thought.  [default: no limit]", {"type": int}),
+        *LIMITS,
         (("think_start", "--think-start"), "Tag that opens thinking.  [default: detected]", {}),
         (("think_end", "--think-end"), "Tag that closes thinking.  [default: detected]", {}),
-        (
-            ("continuations", "--continuation"),
-            "Word in place of an end that is too soon; may be repeated.  [default: Wait]",
-            {"multiple": True, "show_default": False},
-        ),
-        (
-            ("switches", "--switch"),
-            "Word at which a thought turns; may be repeated.  [default: Wait, Alternatively, ...]",
-            {"multiple": True, "show_default": False},
-        ),
     ],
+    "Router of the strategy auto": ROUTER,
+    "Other strategies": PARTS,
     "Prompt": [
         (("system_prompt", "--system-prompt"), "System prompt.", {}),
         (

@@ -14,7 +14,7 @@ from pts.cli.options import GroupedCommand, NumberList, TextList, options_of
 from pts.cli.output import print_report
 from pts.cli.patterns import strengths
 from pts.cli.progress import evaluation_progress
-from pts.cli.shared_options import MODEL, PROBLEMS, PROMPT, SAMPLER, Options
+from pts.cli.shared_options import LIMITS, MODEL, PARTS, PROBLEMS, PROMPT, ROUTER, SAMPLER, WHERE, Options
 from pts.stages.evaluate_inputs import EvaluateRun
 
 _DATA: Options = [
@@ -47,6 +47,7 @@ _OPTIONS: dict[str, Options] = {
             "Pattern of the set, and by how much; again for more.  [default: its first]",
             {"multiple": True, "metavar": "NAME[=FACTOR]"},
         ),
+        *WHERE,
         (("same_shape", "--same-shape"), "Accept vectors of a model of the same shape.", {"is_flag": True}),
         (("seeds", "--seeds"), "Answers to each problem.", {}),
         (("seed", "--seed"), "Seed of every random draw.", {}),
@@ -61,6 +62,9 @@ _OPTIONS: dict[str, Options] = {
             {"type": NumberList(float)},
         ),
     ],
+    "Limits of every strategy that does not set them": LIMITS,
+    "Router of the strategy auto": ROUTER,
+    "Other strategies": PARTS,
     "Problems": _DATA,
     "Model": MODEL,
     "Prompt": [*(option for option in PROMPT if option[0][0] != "suffix"), *_SUFFIX],

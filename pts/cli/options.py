@@ -89,8 +89,7 @@ def options_of(
                 group=group,
                 help=text,
                 default=defaults[name],
-                show_default=more.pop("show_default", _shown_default(defaults[name])),
-                **more,
+                **{"show_default": _shown_default(defaults[name]), **more},
             )
             function = add(function)
         return function

@@ -65,3 +65,79 @@ SAMPLER: Options = [
     (("min_p", "--min-p"), "Least probability relative to the likeliest; 0 switches it off.", {}),
     (("budget", "--budget"), "New tokens of a completion.  [default: 512; 96 for demo]", {"type": int}),
 ]
+WHERE: Options = [
+    (
+        ("where", "--where"),
+        "Steer where the set's gate is open, always, or after contexts of its pivots.",
+        {"type": click.Choice(["gate", "always", "context"])},
+    ),
+]
+LIMITS: Options = [
+    (("thinking_budget", "--thinking-budget"), "Most thinking: tokens, or a share such as 0.4.", {}),
+    (("min_thinking", "--min-thinking"), "Least thinking: tokens, or a share.", {}),
+    (("answer_budget", "--answer-budget"), "Most answer: tokens, or a share.", {}),
+    (("max_switches", "--max-switches"), "Most turns of a thought.  [default: no limit]", {"type": int}),
+    (
+        ("continuations", "--continuation"),
+        "Word in place of an end that is too soon; may be repeated.  [default: Wait]",
+        {"multiple": True, "show_default": False},
+    ),
+    (
+        ("switches", "--switch"),
+        "Word at which a thought turns; may be repeated.  [default: Wait, Alternatively, ...]",
+        {"multiple": True, "show_default": False},
+    ),
+]
+ROUTER: Options = [
+    (
+        ("router", "--router"),
+        "probe, length:0-128, random:none=0.5,hard=0.5, adaptive-classifier:SOURCE, or where a fitted one is."
+        "  [default: the vectors' own, else length]",
+        {},
+    ),
+    (
+        ("class_budget", "--class-budget"),
+        "Most, or least-most, thinking of a class, such as easy=0.2-0.4; may be repeated."
+        "  [default: the router's]",
+        {"multiple": True, "show_default": False, "metavar": "CLASS=AMOUNT"},
+    ),
+    (
+        ("token_price", "--token-price"),
+        "Success that a token must bring.  [default: as fitted]",
+        {"type": float},
+    ),
+]
+PARTS: Options = [
+    (
+        ("exit_threshold", "--exit-threshold"),
+        "early-exit: confidence that ends thinking.  [default: 0.95]",
+        {"type": float},
+    ),
+    (("exit_step", "--exit-step"), "early-exit: a trial at least every so many tokens.  [default: 0.0625]", {}),
+    (("trial_tokens", "--trial-tokens"), "early-exit: tokens of a trial answer.  [default: 16]", {"type": int}),
+    (("trial_opening", "--trial-opening"), "early-exit: how it begins.  [default: The answer is]", {}),
+    (("scorer", "--scorer"), "reject: likelihood, or a function as FILE.py:NAME.  [default: likelihood]", {}),
+    (("reject_step", "--reject-step"), "reject: tokens, or a share, of a round.  [default: 0.125]", {}),
+    (
+        ("reject_share", "--reject-share"),
+        "reject: share of the branches to drop in each.  [default: 0.5]",
+        {"type": float},
+    ),
+    (("second_model", "--second-model"), "escalate: the model that answers what is unsure.", {}),
+    (("second_revision", "--second-revision"), "escalate: its revision, from the hub.", {}),
+    (
+        ("second_dtype", "--second-dtype"),
+        "escalate: what it computes in.  [default: auto]",
+        {"type": click.Choice(["auto", "float32", "bfloat16", "float16"])},
+    ),
+    (
+        ("escalate_threshold", "--escalate-threshold"),
+        "escalate: confidence below which it is asked.  [default: 0.9]",
+        {"type": float},
+    ),
+    (
+        ("escalate_over", "--escalate-over"),
+        "escalate: whose tokens that is of.  [default: completion]",
+        {"type": click.Choice(["completion", "answer"])},
+    ),
+]

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from pts.decoding.parts import Parts
-from pts.decoding.routers import RandomRouter
+from pts.decoding.routers.chance import RandomRouter
+from pts.decoding.routers.protocol import AUTO_BUDGETS
 from pts.evaluation.items import Item
 
 
@@ -18,7 +19,6 @@ def shares_of(items: Iterable[Item]) -> dict[str, float]:
 
 
 def with_random_router(parts: Parts, shares: Mapping[str, float], seed: int) -> Parts:
-    """The parts with a router that draws each question's class by `shares`, each with its budget as before."""
-    if parts.router is None:
-        return replace(parts, router=RandomRouter(shares, seed))
-    return replace(parts, router=RandomRouter(shares, seed, parts.router.budgets))
+    """The parts with a router that draws each question's class by `shares`, with the same classes' budgets."""
+    budgets = parts.budgets or (AUTO_BUDGETS if parts.router is None else parts.router.budgets)
+    return replace(parts, router=RandomRouter(shares, seed, budgets))

@@ -19,7 +19,8 @@ EVALUATION = RunKind(
 class EvaluationFound:
     """What an evaluation's configuration turned out to mean, once model and data were read.
 
-    `think_end` is the end of thinking in token ids, `router` the digest of the fitted router that is used.
+    `think_end` is the end of thinking in token ids; `parts` says which router, scorer and second model the
+    strategies had.
     """
 
     model_id: str
@@ -29,7 +30,7 @@ class EvaluationFound:
     dataset_id: str
     problem_schema: str
     grader: str
-    router: str | None = None
+    parts: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

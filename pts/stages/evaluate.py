@@ -32,12 +32,13 @@ from pts.runs.manifest import (
 )
 from pts.runs.shard import append_lines, read_lines
 from pts.search.seeds import derive_seed
+from pts.stages.decode import matched_contexts
 from pts.stages.evaluate_inputs import EvaluateRun
 from pts.stages.evaluate_plan import EvaluationPlan, plan_evaluation
+from pts.stages.strategy_parts import parts_found, with_second_model
 
 if TYPE_CHECKING:
     from pts.decoding import Answer, Session, SteeredDecoder
-    from pts.decoding.parts import Parts
     from pts.steering.hooks import Variant
     from pts.steering.vector_set import VectorSet
 
@@ -93,14 +94,17 @@ def _evaluate(
     """Load the model and answer what is missing; the plan with what the model cannot run left out."""
     decoder = _decoder(run, plan.vectors)
     variants = _variants(run, plan.vectors)
+    options, fmt = run.model_options(), run.prompt_format()
+    parts = with_second_model(plan.parts, run, options, run.sampling(), fmt, run.batch_rows)
+    plan = replace(plan, parts=parts)
     with decoder.session(variants) as session:
-        plan = replace(plan, left_out=_check(plan, decoder.parts, session))
+        plan = replace(plan, left_out=_check(plan, session))
         for problem in plan.problem_set.problems:
             session.encode(problem.query)
         _settle_manifest(run, plan, directory, decoder)
         done = _Done(plan.todo(plan.left_out), observe)
         for line in plan.kept_lines(plan.left_out):
-            _answer_line(run, plan, line, decoder.parts, session, directory, done)
+            _answer_line(run, plan, line, session, directory, done)
     return plan
 
 
@@ -121,7 +125,16 @@ def _decoder(run: EvaluateRun, vectors: VectorSet | None) -> SteeredDecoder:
         sampling=run.sampling(),
         prompt_format=prompt_format,
         patterns=None if vectors is None else run.pattern,
-        think=find_think_format(loaded.tokenizer, prompt_format, run.think_start, run.think_end),
+        where=run.where,
+        contexts=matched_contexts(run.where, vectors, loaded, run.pattern),
+        think=find_think_format(
+            loaded.tokenizer,
+            prompt_format,
+            run.think_start,
+            run.think_end,
+            run.continuations or None,
+            run.switches or None,
+        ),
         batch_rows=run.batch_rows,
         same_shape=run.same_shape,
     )
@@ -135,19 +148,20 @@ def _variants(run: EvaluateRun, vectors: VectorSet | None) -> list[Variant]:
     if vectors is None:
         return []
     random = [randomised(vectors, derive_seed(run.seed + k, "random vector")) for k in range(run.seeds)]
-    return [interventions(each, run.pattern) for each in (vectors, *random)]
+    gated = run.where == "gate"
+    return [interventions(each, run.pattern, gated=gated) for each in (vectors, *random)]
 
 
 def _variant(line: Line, k: int) -> int:
     return {"none": 0, "vectors": 1, "random vector": 2 + k}[line.steering]
 
 
-def _check(plan: EvaluationPlan, parts: Parts, session: Session) -> dict[str, str]:
+def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
     """The lines that do not fit the model, with the reasons. Raises ConfigError for one that was asked for."""
     left_out: dict[str, str] = {}
     for line in plan.lines:
         try:
-            make_strategy(line.strategy, parts).check(session)
+            make_strategy(line.strategy, plan.parts).check(session)
         except (ConfigError, ModelError) as error:
             if line.strategy in {other.strategy for other in plan.lines if other.asked}:
                 raise
@@ -177,7 +191,7 @@ def _settle_manifest(
             dataset_id=plan.problem_set.name,
             problem_schema=plan.problem_set.schema,
             grader=plan.grader_name,
-            router=_router_digest(decoder),
+            parts=parts_found(plan.parts, run),
         )
     )
     lines = tuple(line.name for line in plan.lines)
@@ -209,14 +223,6 @@ def _settle_manifest(
     )
 
 
-def _router_digest(decoder: SteeredDecoder) -> str | None:
-    from pts.decoding.routers import ProbeRouter
-    from pts.decoding.routers.files import router_digest
-
-    router = decoder.parts.router
-    return router_digest(router.fitted) if isinstance(router, ProbeRouter) else None
-
-
 class _Done:
     """How much is done, told to whoever observes."""
 
@@ -236,7 +242,6 @@ def _answer_line(
     run: EvaluateRun,
     plan: EvaluationPlan,
     line: Line,
-    parts: Parts,
     session: Session,
     directory: RunDirectory,
     done: _Done,
@@ -245,8 +250,10 @@ def _answer_line(
     from pts.decoding import Question
 
     shares, missing = plan.router_shares(line), plan.missing(line)
-    routed = parts if shares is None else with_random_router(parts, shares, run.seed)
-    strategy = make_strategy(line.strategy, routed)
+    parts = plan.parts
+    if shares is not None:
+        parts = with_random_router(parts, shares, run.seed)
+    strategy = make_strategy(line.strategy, parts)
     for start in range(0, len(missing), CHUNK):
         chunk = missing[start : start + CHUNK]
         questions = [

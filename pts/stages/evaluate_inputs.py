@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from pts.errors import ConfigError
 from pts.evaluation.benchmarks import DEFAULT_BUDGET, Benchmark, find_benchmark
@@ -16,20 +16,19 @@ from pts.problems import ProblemSource
 from pts.records import Sampling
 from pts.runs.codec import to_json
 from pts.stages.search_inputs import DEMO_BUDGET, short_name
-
-if TYPE_CHECKING:
-    from pts.decoding.parts import Parts
+from pts.stages.strategy_inputs import StrategyInputs
 
 _SAMPLING = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluateRun:
+class EvaluateRun(StrategyInputs):
     """All inputs of an evaluation, under the names of the command line's options and a recipe's keys.
 
     `dataset` is a benchmark's name, a file or a hub id; `data` a file with a benchmark's schema to read in its
     place. `pattern` maps patterns of `vectors` to multiples of their calibrated strength (None: the first at
-    1.0). `seeds` answers of every problem are drawn, by seeds from `seed` on. `sweep` are the fixed budgets of
+    1.0), `where` says where they are on. The parts of strategies hold in every line whose strategy uses them.
+    `seeds` answers of every problem are drawn, by seeds from `seed` on. `sweep` are the fixed budgets of
     thinking that `baselines` add, as shares of `budget`, the total. None for `problems`, `budget`, `suffix` and
     `grader` is the benchmark's own; `output` None is evals/<model>-<dataset>. Raises ConfigError.
     """
@@ -68,6 +67,7 @@ class EvaluateRun:
     strategies: tuple[str, ...] = ("full", "nothink")
     vectors: str | None = None
     pattern: Mapping[str, float] | None = None
+    where: Literal["gate", "always", "context"] = "gate"
     same_shape: bool = False
     baselines: bool = True
     sweep: tuple[float, ...] = SWEEP
@@ -77,6 +77,7 @@ class EvaluateRun:
     fresh: bool = False
 
     def __post_init__(self) -> None:
+        StrategyInputs.__post_init__(self)
         benchmark = self.benchmark()
         self.sampling()
         self.model_options()
@@ -90,6 +91,8 @@ class EvaluateRun:
             raise ConfigError(f"levels are the demo's: {self.dataset} has none; leave --levels out.")
         if self.pattern and self.vectors is None:
             raise ConfigError(f"patterns ({', '.join(self.pattern)}) are a vector set's: give --vectors.")
+        if self.where != "gate" and self.vectors is None:
+            raise ConfigError(f"--where {self.where} is of a vector set: give one by --vectors.")
         for name, value in (("seeds", self.seeds), ("batch-rows", self.batch_rows)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1.")
@@ -106,12 +109,6 @@ class EvaluateRun:
         if budget is None:
             budget = DEFAULT_BUDGET if benchmark is None else benchmark.budget
         return Sampling(self.temperature, self.top_k, self.top_p, self.min_p, budget)
-
-    def parts(self) -> Parts:
-        """What the strategies are built from."""
-        from pts.decoding.parts import Parts
-
-        return Parts()
 
     def model_options(self) -> ModelOptions:
         """Which model to load, and how. Raises ConfigError for an unknown dtype."""
@@ -153,7 +150,7 @@ class EvaluateRun:
     def asked(self) -> dict[str, object]:
         """The configuration that every session of a run shares, as the manifest holds it."""
         own = {name: getattr(self, name) for name in _CONFIGURATION}
-        return {**own, "sampling": to_json(self.sampling())}
+        return {**own, "sampling": to_json(self.sampling()), **self.strategy_settings()}
 
 
 _CONFIGURATION = (
@@ -181,5 +178,6 @@ _CONFIGURATION = (
     "think_end",
     "vectors",
     "pattern",
+    "where",
     "seed",
 )

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pts.decoding.registry import make_strategy
 from pts.errors import RunError
 from pts.evaluation.items import Item
 from pts.evaluation.lines import Line, plan_lines
@@ -19,6 +18,7 @@ from pts.runs.shard import mend_shard, read_lines
 from pts.stages.evaluate_inputs import EvaluateRun
 
 if TYPE_CHECKING:
+    from pts.decoding.parts import Parts
     from pts.graders import Grader
     from pts.problems import ProblemSet
     from pts.steering.vector_set import VectorSet
@@ -34,11 +34,13 @@ Key = tuple[str, str, int]
 class EvaluationPlan:
     """The configuration, the problems, the lines of the table, the answers there are, the others' grader.
 
+    `parts` are what the strategies are built from; a second model joins them when the models are loaded.
     `items` is by key and grows; `left_out` are lines that the model cannot run, with the reasons.
     """
 
     asked: Mapping[str, object]
     vectors: VectorSet | None
+    parts: Parts
     problem_set: ProblemSet
     grader_name: str
     grader: Grader
@@ -79,13 +81,13 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
     """Read and check the data, and compare with the run that is there. Raises PtsError."""
     from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
     from pts.graders import make_grader
+    from pts.stages.strategy_parts import strategy_parts
     from pts.steering.vector_files import load_vectors, vectors_digest
 
     benchmark, budget = run.benchmark(), run.sampling().budget
     lines = tuple(plan_lines(run.strategies, run.vectors is not None, run.baselines, budget, run.sweep))
-    for line in lines:
-        make_strategy(line.strategy, run.parts())
     vectors = None if run.vectors is None else load_vectors(run.vectors)
+    parts = strategy_parts(run, run.strategies, vectors, same_shape=run.same_shape)
     asked = {**run.asked(), "vectors_digest": None if vectors is None else vectors_digest(vectors)}
     earlier = None if run.fresh else directory.manifest
     if earlier is not None:
@@ -106,7 +108,9 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
         items = {item.key: item for item in read_lines(directory.shard, Item)}
         left_out = _earlier_left_out(earlier)
         _require_same_problems(directory, items, digests)
-    return EvaluationPlan(asked, vectors, problem_set, name, grader, lines, run.seeds, digests, items, left_out)
+    return EvaluationPlan(
+        asked, vectors, parts, problem_set, name, grader, lines, run.seeds, digests, items, left_out
+    )
 
 
 def _earlier_left_out(earlier: Manifest) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from pts.cli import run
+from pts.models.demo import demo_model_dir
 
 QUESTION = "What is 27 + 8 - 9 ?"
 
@@ -138,6 +140,15 @@ def test_the_bad_lines_of_a_file_are_named_and_the_others_answered(capsys, tmp_p
         (("--batch-size", "0", "x"), "batch-size"),
         (("--think-start", "<a>", "--think-end", "<b>", "x"), "think tag"),
         (("--budget", "0", "x"), "budget is 0"),
+        (("--exit-threshold", "0.5", "x"), "--exit-threshold is of early-exit, and the strategy is full"),
+        (("--strategy", "nothink", "--max-switches", "3", "x"), "--max-switches is of full, budget"),
+        (("--strategy", "auto", "--router", "lenght", "x"), "did you mean length?"),
+        (("--strategy", "auto", "--class-budget", "deep=9", "x"), "it has none, easy, hard"),
+        (("--strategy", "auto", "--thinking-budget", "9", "x"), "--thinking-budget is of"),
+        (("--strategy", "escalate", "x"), "name one by --second-model"),
+        (("--strategy", "escalate", "--second-model", "nowhere", "x"), "nowhere"),
+        (("--where", "always", "x"), "give one by --vectors"),
+        (("--where", "nowhere", "x"), "--where"),
     ],
 )
 def test_bad_settings_are_one_line(capsys, tmp_path, arguments, said):
@@ -190,3 +201,79 @@ def test_a_stopped_file_goes_on_to_the_same_answers(tmp_path):
     subprocess.run([*command, "--output", "cut.jsonl"], check=True, env=env)
     assert answers_of(target) == answers_of(tmp_path / "whole.jsonl")
     assert not part.exists()
+
+
+def test_a_router_is_named_and_its_classes_get_budgets(capsys):
+    command = ("--strategy", "auto", "--router", "length:0-64", QUESTION)
+    free = decode_json(capsys, *command)
+    found = decode_json(capsys, "--class-budget", "easy=6-9", "--answer-budget", "4", *command)
+    assert (free["route"], found["route"]) == ("easy", "easy")
+    assert free["ledger"]["thinking"] > 9
+    assert 6 <= found["ledger"]["thinking"] <= 9
+    assert found["ledger"]["answer"] == 4
+    turned = decode_json(
+        capsys, "--class-budget", "easy=0.6-0.9", "--max-switches", "1", "--switch", "Wait", *command
+    )
+    assert turned["thinking"].split().count("Wait") <= 2
+
+
+def test_the_vectors_own_router_is_used_at_the_price_asked(capsys):
+    command = ("--strategy", "auto", "--vectors", "demo", QUESTION)
+    assert decode_json(capsys, *command)["route"] in ("none", "easy", "hard")
+    assert decode_json(capsys, "--token-price", "1", *command)["route"] == "none"
+    assert decode_json(capsys, "--token-price", "1", "--router", "probe", *command)["route"] == "none"
+
+
+def test_parts_of_the_other_strategies(capsys, tmp_path):
+    early = decode_json(capsys, "--strategy", "early-exit", "--exit-threshold", "0.01", QUESTION)
+    assert early["route"] == "early"
+    second = ("--second-model", "demo", "--second-dtype", "float32", "--escalate-threshold")
+    assert decode_json(capsys, "--strategy", "escalate", *second, "1", QUESTION)["route"] == "second"
+    assert decode_json(capsys, "--strategy", "escalate", *second, "0", QUESTION)["route"] == "first"
+    (tmp_path / "mine.py").write_text("def short(written):\n    return -len(written.completion)\n")
+    rejected = decode_json(
+        capsys, "--strategy", "reject:6", "--scorer", "mine.py:short", "--reject-step", "96", QUESTION
+    )
+    longer = decode_json(capsys, "--strategy", "reject:6", "--reject-step", "96", QUESTION)
+    assert len(rejected["thinking"]) <= len(longer["thinking"])
+
+
+def test_where_the_vectors_are_on(capsys):
+    texts = {
+        where: decode_json(
+            capsys, "--vectors", "demo", "--pattern", "all=3", "--where", where, "--seed", "2", QUESTION
+        )["thinking"]
+        for where in ("gate", "always", "context")
+    }
+    assert len(set(texts.values())) > 1
+
+
+@pytest.fixture
+def no_template(tmp_path):
+    """The demo model without its chat template."""
+    path = tmp_path / "bare"
+    shutil.copytree(demo_model_dir(), path)
+    (path / "chat_template.jinja").unlink()
+    return str(path)
+
+
+def test_messages_need_a_chat_template(capsys, tmp_path, no_template):
+    source = write_lines(
+        tmp_path / "q.jsonl",
+        json.dumps({"messages": [{"role": "user", "content": "What is 9 + 5 ?"}]}),
+        question_line("What is 2 + 5 ?"),
+    )
+    command = ("decode", "--model", no_template, "--input", source, "--output", "a.jsonl", "--quiet")
+    assert run((*command, "--no-chat-template", "--budget", "96")) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"pts: {source} line 1 was left out: ")
+    assert "chat template" in said
+    (answer,) = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert answer["line"] == 2
+
+
+def test_vectors_of_another_model(capsys, no_template):
+    assert run(("decode", "--model", no_template, "--vectors", "demo", "--no-chat-template", "x")) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("pts: the vectors are of demo")
+    assert said.count("\n") == 1

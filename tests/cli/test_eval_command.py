@@ -70,6 +70,13 @@ def test_the_tables_and_the_files(capsys, tmp_path):
         (("--sweep", "some"), "--sweep"),
         (("--model", "./nowhere"), "./nowhere is not there"),
         (("--think-start", "<a>"), "alone"),
+        (
+            ("--exit-threshold", "0.5"),
+            "--exit-threshold is of early-exit, and the strategies are full, nothink",
+        ),
+        (("--strategies", "auto", "--router", "oracle"), "no router 'oracle'"),
+        (("--strategies", "escalate"), "--second-model"),
+        (("--where", "context"), "give one by --vectors"),
     ],
 )
 def test_bad_input(capsys, tmp_path, arguments, said):

@@ -1,5 +1,7 @@
 """The router by adaptive-classifier, with the package itself where it is installed."""
 
+from dataclasses import replace
+
 import pytest
 
 from pts.decoding import Budget, Question, SteeredDecoder
@@ -9,6 +11,8 @@ from pts.errors import ConfigError, ModelError
 from pts.models.load import load_model
 from pts.models.options import ModelOptions
 from pts.records import Sampling
+from pts.stages.strategy_inputs import StrategyInputs
+from pts.stages.strategy_parts import strategy_parts
 
 BUDGETS = {"LOW": Budget(thinking=0), "MIDDLE": Budget(thinking=24), "HIGH": Budget()}
 
@@ -50,3 +54,11 @@ def test_what_cannot_be_loaded_or_has_no_budget_is_said(classifier, tmp_path):
         AdaptiveRouter(classifier, {"LOW": Budget()}, device="cpu")
     with pytest.raises(ModelError, match=r"cannot be loaded.*FileNotFoundError"):
         AdaptiveRouter(tmp_path)
+
+
+def test_named_with_budgets_for_its_own_classes(stored):
+    inputs = StrategyInputs(router=f"adaptive-classifier:{stored}", class_budget=("LOW=0", "HIGH=0.3-0.6"))
+    parts = strategy_parts(inputs, ("auto",), None)
+    assert parts.budgets == {"LOW": Budget(thinking=0), "HIGH": Budget(0.6, 0.3)}
+    with pytest.raises(ConfigError, match=r"no class MIDDLE.* it has LOW, HIGH"):
+        strategy_parts(replace(inputs, class_budget=("MIDDLE=9",)), ("auto",), None)
