@@ -1,17 +1,15 @@
 """Adding vectors to the residual stream while a model runs: a context manager that leaves nothing behind.
 
 A *variant* is what one row of a batch gets: any number of interventions, each a vector at a layer with its
-gate. Rows of different variants share a batch. The tables of a layer are indexed by variant, so a step costs
-one gather and one addition however many variants there are.
+gate (`pts.steering.tables`). Rows of different variants share a batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import reduce
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,79 +18,31 @@ import torch
 from pts.errors import ConfigError
 from pts.models.decoder_layers import decoder_layers, residual_of, with_residual
 from pts.steering.lens import LogitLens
+from pts.steering.tables import Intervention, Picked, Rows, Table, Variant, tables
 from pts.steering.vector_algebra import require_shape
-from pts.steering.vector_set import Gate, VectorError, VectorSet
+from pts.steering.vector_set import Gate, VectorSet
+
+__all__ = ["Intervention", "Steering", "Variant", "interventions", "steer"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Intervention:
-    """`vector` [hidden] is added to the output of decoder block `layer` (from 0) wherever `gate` is open."""
+class _Batch:
+    """The variants of a batch's rows, with what they take of each layer's tables once that was picked."""
 
-    layer: int
-    vector: torch.Tensor
-    gate: Gate = Gate()  # noqa: RUF009 (frozen)
-
-
-Variant: TypeAlias = Sequence[Intervention]
-
-
-Rows: TypeAlias = int | torch.Tensor
-"""The variants of a batch's rows: one number where they are all of one, else a tensor [rows, 1]."""
+    rows: Rows
+    picked: dict[tuple[int, torch.device, torch.dtype], list[Picked]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pass:
-    """One forward pass: its rows' variants, the ids read [rows, tokens], and where to steer [rows, tokens].
+    """One forward pass: its batch, the ids read [rows, tokens], and where to steer [rows, tokens].
 
     The ids are None where no gate looks at them.
     """
 
-    rows: Rows
+    batch: _Batch
     tokens: torch.Tensor | None
     where: torch.Tensor | None = None
-
-    def to(self, device: torch.device) -> _Pass:
-        """The same on another device, where a model is spread over several."""
-        if isinstance(self.rows, torch.Tensor):
-            return _Pass(self.rows.to(device), _moved(self.tokens, device), _moved(self.where, device))
-        return _Pass(self.rows, _moved(self.tokens, device), _moved(self.where, device))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Table:
-    """One layer's interventions by variant, `vectors` [variants, hidden]; the first adds nothing.
-
-    An addition is open where weight · h > threshold, and its token is allowed, and the lens is uncertain
-    enough; what no variant of the table asks is None, and costs nothing.
-    """
-
-    vectors: torch.Tensor
-    weights: torch.Tensor | None
-    thresholds: torch.Tensor
-    allowed: torch.Tensor | None
-    entropies: torch.Tensor | None
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> _Table:
-        """The same on another device, with what is added in the residual stream's dtype."""
-        return _Table(
-            self.vectors.to(device, dtype),
-            _moved(self.weights, device),
-            self.thresholds.to(device),
-            _moved(self.allowed, device),
-            _moved(self.entropies, device),
-        )
-
-    def opened(self, hidden: torch.Tensor, step: _Pass, lens: LogitLens | None) -> torch.Tensor | None:
-        """Where its gates are open [rows, tokens]; None for everywhere."""
-        tests = []
-        if self.weights is not None:
-            scores = torch.linalg.vecdot(hidden.float(), self.weights[step.rows])
-            tests.append(scores > self.thresholds[step.rows])
-        if self.allowed is not None and step.tokens is not None:
-            tests.append(self.allowed[step.rows, step.tokens])
-        if self.entropies is not None and lens is not None:
-            tests.append(lens.entropy(hidden) > self.entropies[step.rows])
-        return reduce(torch.logical_and, tests) if tests else None
 
 
 class Steering:
@@ -107,38 +57,51 @@ class Steering:
         self._model = model
         self._layers = decoder_layers(model, layers_path)
         self._count = len(variants)
-        self._tables = _tables(model, variants, len(self._layers))
+        self._tables = tables(model, variants, len(self._layers))
         kinds = {entry.gate.kind for variant in variants for entry in variant}
         self._lens = LogitLens(model, layers_path) if "entropy" in kinds else None
         self._reads_tokens = "tokens" in kinds
-        self._placed: dict[tuple[int, torch.device, torch.dtype], list[_Table]] = {}
+        self._placed: dict[tuple[int, torch.device, torch.dtype], list[Table]] = {}
+        self._alike: dict[int, _Batch] = {}
+        self._mixed: tuple[list[int], _Batch] | None = None
         self._pass: _Pass | None = None
         self._handles: list[Any] = []
         self.engine_driven = False
 
     def begin_step(self, variants: npt.NDArray[np.int64], tokens: npt.NDArray[np.int64]) -> None:
         """The next pass reads one token [rows] a row, steered by these variants [rows] (0: not at all)."""
-        first = int(variants[0])
-        alike = bool((variants == first).all())
-        self._begin(first if alike else torch.from_numpy(variants), torch.from_numpy(tokens)[:, None])
+        self._begin(variants.tolist(), torch.from_numpy(tokens)[:, None] if self._reads_tokens else None)
 
     def begin_pass(
         self, variants: torch.Tensor, tokens: torch.Tensor, where: torch.Tensor | None = None
     ) -> None:
         """The next pass reads `tokens` [rows, n]; `where` [rows, n] says which positions may be steered."""
-        self._begin(int(variants[0]) if len(variants) == 1 else variants, tokens, where)
+        self._begin(variants.tolist(), tokens if self._reads_tokens else None, where)
 
-    def _begin(self, rows: int | torch.Tensor, tokens: torch.Tensor, where: torch.Tensor | None = None) -> None:
-        """Note the next pass, with the variants of its rows [rows], or none where nothing of it is steered."""
-        if isinstance(rows, int) and rows == 0:
-            self._pass = None
-            return
-        device = self._model.device
-        self._pass = _Pass(
-            rows if isinstance(rows, int) else rows.to(device)[:, None],
-            tokens.to(device) if self._reads_tokens else None,
-            None if where is None else where.to(device),
-        )
+    def _begin(self, rows: list[int], tokens: torch.Tensor | None, where: torch.Tensor | None = None) -> None:
+        """Note the next pass, with the variants of its rows, or none where nothing of it is steered."""
+        batch = self._batch(rows)
+        self._pass = None if batch is None else _Pass(batch, tokens, where)
+
+    def _batch(self, rows: list[int]) -> _Batch | None:
+        """The batch of these rows, the one before where they are the same; None where none is steered.
+
+        Raises ConfigError for a variant that there is not.
+        """
+        if self._mixed is not None and rows == self._mixed[0]:
+            return self._mixed[1]
+        named = set(rows)
+        if not all(0 <= row <= self._count for row in named):
+            raise ConfigError(f"a row names variant {max(named)}; there are 0 to {self._count}.")
+        if len(named) > 1:
+            self._mixed = list(rows), _Batch(torch.tensor(rows))
+            return self._mixed[1]
+        variant = int(rows[0])
+        if variant == 0:
+            return None
+        if variant not in self._alike:
+            self._alike[variant] = _Batch(variant)
+        return self._alike[variant]
 
     def install(self, engine_driven: bool) -> None:
         """Put the hooks on the model."""
@@ -167,44 +130,36 @@ class Steering:
             return
         if self.rows is not None and len(self.rows) != len(ids):
             raise ConfigError(f"steering has variants for {len(self.rows)} rows; the batch has {len(ids)}.")
-        self._begin(1 if self.rows is None else self._checked(self.rows), ids)
-
-    def _checked(self, named: Sequence[int]) -> int | torch.Tensor:
-        """The rows' variants. Raises ConfigError for one that there is not."""
-        if not all(0 <= row <= self._count for row in named):
-            raise ConfigError(f"a row names variant {max(named)}; there are 0 to {self._count}.")
-        return named[0] if len(set(named)) == 1 else torch.tensor(list(named))
+        self._begin([1] if self.rows is None else list(self.rows), ids if self._reads_tokens else None)
 
     def _end_pass(self, *_: Any) -> None:
         self._pass = None
 
     def _hook(self, layer: int) -> Any:
         def add(_module: Any, _args: Any, output: Any) -> Any:
-            if self._pass is None:
+            step = self._pass
+            if step is None:
                 return None
             hidden = residual_of(output)
-            return with_residual(output, self._steered(layer, hidden, self._pass))
+            steered = hidden
+            for picked in self._picked(layer, hidden, step.batch):
+                steered = picked.added_to(steered, step.tokens, step.where, self._lens)
+            return with_residual(output, steered)
 
         return add
 
-    def _steered(self, layer: int, hidden: torch.Tensor, step: _Pass) -> torch.Tensor:
-        """The residual stream [rows, tokens, hidden] with what is added to it."""
-        device = hidden.device
-        step = step.to(device)
-        steered = hidden
-        for table in self._on(layer, device, hidden.dtype):
-            added, opened = table.vectors[step.rows], table.opened(hidden, step, self._lens)
-            if step.where is not None:
-                opened = step.where if opened is None else opened & step.where
-            steered = steered + (added if opened is None else added * opened[..., None])
-        return steered
-
-    def _on(self, layer: int, device: torch.device, dtype: torch.dtype) -> list[_Table]:
-        """A layer's tables on the device where its output is, in its dtype."""
-        key = (layer, device, dtype)
-        if key not in self._placed:
-            self._placed[key] = [table.to(device, dtype) for table in self._tables[layer]]
-        return self._placed[key]
+    def _picked(self, layer: int, hidden: torch.Tensor, batch: _Batch) -> list[Picked]:
+        """What a batch takes of a layer's tables, on the device where its output is, in its dtype."""
+        key = (layer, hidden.device, hidden.dtype)
+        found = batch.picked.get(key)
+        if found is not None:
+            return found
+        # What is kept must also do in a pass with gradients, which tensors made in inference mode do not.
+        with torch.inference_mode(False):
+            if key not in self._placed:
+                self._placed[key] = [table.to(hidden.device, hidden.dtype) for table in self._tables[layer]]
+            batch.picked[key] = [table.pick(batch.rows) for table in self._placed[key]]
+        return batch.picked[key]
 
 
 def interventions(
@@ -259,64 +214,3 @@ def steer(
         yield steering
     finally:
         steering.remove()
-
-
-def _tables(model: Any, variants: Sequence[Variant], layers: int) -> dict[int, list[_Table]]:
-    """By layer, one table for every intervention that a variant may have there."""
-    config = model.config.get_text_config(decoder=True)
-    hidden, vocab = int(config.hidden_size), int(config.vocab_size)
-    for variant in variants:
-        for intervention in variant:
-            _check(intervention, hidden, layers)
-    used = sorted({intervention.layer for variant in variants for intervention in variant})
-    tables = {}
-    for layer in used:
-        here = [[entry for entry in variant if entry.layer == layer] for variant in variants]
-        deepest = max(len(entries) for entries in here)
-        tables[layer] = [
-            _table([entries[slot] if slot < len(entries) else None for entries in here], hidden, vocab)
-            for slot in range(deepest)
-        ]
-    return tables
-
-
-def _table(entries: Sequence[Intervention | None], hidden: int, vocab: int) -> _Table:
-    count = len(entries) + 1
-    vectors = torch.zeros(count, hidden)
-    kinds = {entry.gate.kind for entry in entries if entry is not None}
-    weights = torch.zeros(count, hidden) if "probe" in kinds else None
-    thresholds = torch.full((count,), -1.0)  # open: 0 > -1
-    allowed = torch.ones(count, vocab, dtype=torch.bool) if "tokens" in kinds else None
-    entropies = torch.full((count,), -float("inf")) if "entropy" in kinds else None
-    for index, entry in enumerate(entries, start=1):
-        if entry is None:
-            continue
-        gate = entry.gate
-        vectors[index] = entry.vector.float().cpu()
-        if gate.weight is not None and weights is not None:
-            weights[index], thresholds[index] = gate.weight.float().cpu(), gate.threshold
-        if gate.kind == "entropy" and entropies is not None:
-            entropies[index] = gate.threshold
-        if gate.kind == "tokens" and allowed is not None:
-            allowed[index] = False
-            allowed[index, list(gate.token_ids)] = True
-    return _Table(vectors, weights, thresholds, allowed, entropies)
-
-
-def _check(intervention: Intervention, hidden: int, layers: int) -> None:
-    shapes = [intervention.vector.shape]
-    if intervention.gate.weight is not None:
-        shapes.append(intervention.gate.weight.shape)
-    for shape in shapes:
-        if tuple(shape) != (hidden,):
-            raise VectorError(
-                f"a steering vector has shape {list(shape)}; the model's residual stream is [{hidden}]."
-            )
-    if not 0 <= intervention.layer < layers:
-        raise VectorError(
-            f"layer {intervention.layer} is out of range: the model has decoder layers 0 to {layers - 1}."
-        )
-
-
-def _moved(values: torch.Tensor | None, device: torch.device) -> torch.Tensor | None:
-    return None if values is None else values.to(device)
