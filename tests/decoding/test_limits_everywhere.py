@@ -1,5 +1,7 @@
 """A user's limits hold in every strategy that does not set them itself."""
 
+from dataclasses import replace
+
 import pytest
 
 from pts.decoding import Budget, SteeredDecoder, make_strategy
@@ -125,3 +127,11 @@ def test_every_part_is_used_by_some_strategy():
     own = set(Budget.__dataclass_fields__) | set(Parts.__dataclass_fields__) - {"budget"}
     assert used == own
     assert make_strategy("full", Parts(Budget(answer=3))).budget == Budget(answer=3)
+
+
+def test_a_thinking_budget_below_the_end_sequence_is_refused(demo):
+    think = SteeredDecoder(demo, None, "full").think
+    long = replace(think, end=(*think.sentence_ends, *think.end)[:2])
+    with pytest.raises(ConfigError, match="1 tokens is below the 2 that end thinking"):
+        SteeredDecoder(demo, None, "budget:1", sampling=SAMPLING, think=long)
+    SteeredDecoder(demo, None, "budget:2", sampling=SAMPLING, think=long)
