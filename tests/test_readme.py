@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pts.cli import run
+from pts.stages.search import run_search
+from pts.stages.search_inputs import SearchRun
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 SMALL = {
@@ -35,8 +37,8 @@ def commands(title):
 def demo_run(tmp_path_factory):
     """A directory with what the commands read: a searched run and a file of questions."""
     path = tmp_path_factory.mktemp("readme")
-    search = ("search", "--problems", "4", "--levels", "2", "--quiet", "--output", str(path / "runs" / "demo"))
-    assert run(search) == 0
+    # Not by the command, whose log would stay as it is for every test after this module.
+    run_search(SearchRun(problems=4, levels=(2,), output=path / "runs" / "demo"))
     (path / "questions.jsonl").write_text(json.dumps({"question": "What is 12 + 5 ?"}) + "\n")
     return path
 
