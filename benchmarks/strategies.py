@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("--model", default="demo")
     parser.add_argument("--dataset", default="demo")
     parser.add_argument("--vectors", help="vector set; none for the model as it is  [default: demo for demo]")
+    parser.add_argument("--router", help="as pts eval takes it  [default: the vectors' own]")
+    parser.add_argument("--sweep", type=float, nargs="+", default=SWEEP, help="shares of the total")
     parser.add_argument("--problems", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
@@ -69,13 +71,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="run directory to keep, and to go on with")
     parser.add_argument("--quick", action="store_true", help="under a minute: 100 problems, 1 seed")
     args = vars(parser.parse_args())
+    args["sweep"] = tuple(args["sweep"])
     if args.pop("quick"):
         args |= {"problems": min(args["problems"], 100), "seeds": 1}
     if args["model"] == "demo" and args["vectors"] is None:
         args["vectors"] = "demo"
     with tempfile.TemporaryDirectory() as scratch, evaluation_progress(quiet=False) as observe:
         output = args.pop("output") or Path(scratch) / "run"
-        summary = run_evaluation(EvaluateRun(strategies=(ROUTED,), sweep=SWEEP, output=output, **args), observe)
+        summary = run_evaluation(EvaluateRun(strategies=(ROUTED,), output=output, **args), observe)
     Console(width=EVALUATION_COLUMNS).print(evaluation_report(summary))
     setting = {key: args[key] for key in ("model", "dataset", "problems", "seeds")}
     setting = {key: Path(value).name if isinstance(value, str) else value for key, value in setting.items()}
