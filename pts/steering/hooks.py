@@ -33,18 +33,6 @@ class _Batch:
     picked: dict[tuple[int, torch.device, torch.dtype], list[Picked]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Pass:
-    """One forward pass: its batch, the ids read [rows, tokens], and where to steer [rows, tokens].
-
-    The ids are None where no gate looks at them.
-    """
-
-    batch: _Batch
-    tokens: torch.Tensor | None
-    where: torch.Tensor | None = None
-
-
 class Steering:
     """The handle that `steer` yields. Variant 0 is the model as it is; the variants given count from 1.
 
@@ -62,9 +50,13 @@ class Steering:
         self._lens = LogitLens(model, layers_path) if "entropy" in kinds else None
         self._reads_tokens = "tokens" in kinds
         self._placed: dict[tuple[int, torch.device, torch.dtype], list[Table]] = {}
-        self._alike: dict[int, _Batch] = {}
+        self._alike: dict[int, _Batch | None] = {}
         self._mixed: tuple[list[int], _Batch] | None = None
-        self._pass: _Pass | None = None
+        # Of the pass that is next or on: its batch, None where nothing of it is steered, the ids read
+        # [rows, n] where a gate looks at them, and the positions [rows, n] that may be steered.
+        self._on: _Batch | None = None
+        self._tokens: torch.Tensor | None = None
+        self._where: torch.Tensor | None = None
         self._handles: list[Any] = []
         self.engine_driven = False
 
@@ -80,14 +72,15 @@ class Steering:
 
     def _begin(self, rows: list[int], tokens: torch.Tensor | None, where: torch.Tensor | None = None) -> None:
         """Note the next pass, with the variants of its rows, or none where nothing of it is steered."""
-        batch = self._batch(rows)
-        self._pass = None if batch is None else _Pass(batch, tokens, where)
+        self._on, self._tokens, self._where = self._batch(rows), tokens, where
 
     def _batch(self, rows: list[int]) -> _Batch | None:
         """The batch of these rows, the one before where they are the same; None where none is steered.
 
         Raises ConfigError for a variant that there is not.
         """
+        if len(rows) == 1 and rows[0] in self._alike:
+            return self._alike[rows[0]]
         if self._mixed is not None and rows == self._mixed[0]:
             return self._mixed[1]
         named = set(rows)
@@ -97,10 +90,8 @@ class Steering:
             self._mixed = list(rows), _Batch(torch.tensor(rows))
             return self._mixed[1]
         variant = int(rows[0])
-        if variant == 0:
-            return None
         if variant not in self._alike:
-            self._alike[variant] = _Batch(variant)
+            self._alike[variant] = _Batch(variant) if variant else None
         return self._alike[variant]
 
     def install(self, engine_driven: bool) -> None:
@@ -117,7 +108,7 @@ class Steering:
         """Take every hook off again."""
         while self._handles:
             self._handles.pop().remove()
-        self._pass = None
+        self._on = None
 
     def _see_inputs(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Under `generate`: one token after others in the cache is a decode step, all else is prompt."""
@@ -126,34 +117,35 @@ class Steering:
             ids = args[0] if args else None
         past = kwargs.get("past_key_values")
         if ids is None or ids.shape[1] != 1 or past is None or int(past.get_seq_length()) == 0:
-            self._pass = None
+            self._on = None
             return
         if self.rows is not None and len(self.rows) != len(ids):
             raise ConfigError(f"steering has variants for {len(self.rows)} rows; the batch has {len(ids)}.")
         self._begin([1] if self.rows is None else list(self.rows), ids if self._reads_tokens else None)
 
     def _end_pass(self, *_: Any) -> None:
-        self._pass = None
+        self._on = None
 
     def _hook(self, layer: int) -> Any:
+        # This runs at every layer and step, where a call more is time that can be measured.
         def add(_module: Any, _args: Any, output: Any) -> Any:
-            step = self._pass
-            if step is None:
+            batch = self._on
+            if batch is None:
                 return None
-            hidden = residual_of(output)
+            hidden = output if isinstance(output, torch.Tensor) else residual_of(output)
+            found = batch.picked.get((layer, hidden.device, hidden.dtype))
             steered = hidden
-            for picked in self._picked(layer, hidden, step.batch):
-                steered = picked.added_to(steered, step.tokens, step.where, self._lens)
+            for picked in self._pick(layer, hidden, batch) if found is None else found:
+                steered = picked.added_to(steered, self._tokens, self._where, self._lens)
+            if hidden is output and steered.shape == hidden.shape:
+                return steered
             return with_residual(output, steered)
 
         return add
 
-    def _picked(self, layer: int, hidden: torch.Tensor, batch: _Batch) -> list[Picked]:
+    def _pick(self, layer: int, hidden: torch.Tensor, batch: _Batch) -> list[Picked]:
         """What a batch takes of a layer's tables, on the device where its output is, in its dtype."""
         key = (layer, hidden.device, hidden.dtype)
-        found = batch.picked.get(key)
-        if found is not None:
-            return found
         # What is kept must also do in a pass with gradients, which tensors made in inference mode do not.
         with torch.inference_mode(False):
             if key not in self._placed:

@@ -60,7 +60,8 @@ class Picked:
         `tokens` [rows, n] are the ids read, None where no gate looks at them; `where` [rows, n] the only
         positions that may be steered.
         """
-        mask = self._mask(hidden, tokens, lens)
+        gated = not (self.weight is None and self.allowed is None and self.entropy is None)
+        mask = self._mask(hidden, tokens, lens) if gated else None
         if where is not None:
             mask = _both(mask, where.to(hidden.device)[..., None])
         if mask is None:
