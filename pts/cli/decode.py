@@ -13,7 +13,7 @@ from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, options_of
 from pts.cli.progress import answer_progress
-from pts.cli.shared_options import LIMITS, PARTS, ROUTER, WHERE
+from pts.cli.shared_options import LIMITS, MODEL, PARTS, PROMPT, ROUTER, SAMPLER, WHERE, Options, without
 from pts.errors import ConfigError
 from pts.stages.decode import DecodeRun
 
@@ -25,23 +25,11 @@ if TYPE_CHECKING:
 SOME_BAD = 1
 """Exit code where some lines of the input could not be answered."""
 
-_OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
+_OPTIONS: dict[str, Options] = {
     "Model": [
         (("model", "--model"), "Hub id, directory, .gguf file, or demo.  [default: the vectors' own]", {}),
-        (("revision", "--revision"), "Revision of a model from the hub.", {}),
-        (("adapter", "--adapter"), "PEFT adapter: directory or hub id.", {}),
-        (("device", "--device"), "auto, cpu, cuda, cuda:1, mps.", {}),
-        (
-            ("dtype", "--dtype"),
-            "What the model computes in.",
-            {"type": click.Choice(["auto", "float32", "bfloat16", "float16"])},
-        ),
+        *without(MODEL, "model", "batch_rows"),
         (("batch_size", "--batch-size"), "Most rows in a batch.  [default: by memory]", {"type": int}),
-        (
-            ("trust_remote_code", "--trust-remote-code"),
-            "Run code from the model's repository.",
-            {"is_flag": True},
-        ),
     ],
     "Steering": [
         (("vectors", "--vectors"), "Vector set: directory, hub id, or demo.", {}),
@@ -54,26 +42,12 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
         (("strategy", "--strategy"), "How tokens are spent (see --list-strategies).", {}),
         (("budget", "--budget"), "New tokens in all.  [default: 512; 96 for demo]", {"type": int}),
         *LIMITS,
-        (("think_start", "--think-start"), "Tag that opens thinking.  [default: detected]", {}),
-        (("think_end", "--think-end"), "Tag that closes thinking.  [default: detected]", {}),
     ],
     "Router of the strategy auto": ROUTER,
     "Other strategies": PARTS,
-    "Prompt": [
-        (("system_prompt", "--system-prompt"), "System prompt.", {}),
-        (
-            ("chat_template", "--chat-template/--no-chat-template"),
-            "Use the model's chat template, or plain text.",
-            {},
-        ),
-        (("suffix", "--suffix"), "Instruction on a line after the question.", {}),
-        (("thinking", "--thinking/--no-thinking"), "Ask the template for thinking, or none.", {}),
-    ],
+    "Prompt": PROMPT,
     "Sampler": [
-        (("temperature", "--temperature"), "Temperature; 0 is greedy.", {}),
-        (("top_p", "--top-p"), "Nucleus; 1 switches it off.", {}),
-        (("top_k", "--top-k"), "Most likely tokens kept; 0 switches it off.", {}),
-        (("min_p", "--min-p"), "Least probability relative to the likeliest; 0 switches it off.", {}),
+        *without(SAMPLER, "budget"),
         (("seed", "--seed"), "Seed of every random draw.", {}),
     ],
 }

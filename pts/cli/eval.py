@@ -14,7 +14,18 @@ from pts.cli.options import GroupedCommand, NumberList, TextList, options_of
 from pts.cli.output import print_report
 from pts.cli.patterns import strengths
 from pts.cli.progress import evaluation_progress
-from pts.cli.shared_options import LIMITS, MODEL, PARTS, PROBLEMS, PROMPT, ROUTER, SAMPLER, WHERE, Options
+from pts.cli.shared_options import (
+    LIMITS,
+    MODEL,
+    PARTS,
+    PROBLEMS,
+    PROMPT,
+    ROUTER,
+    SAMPLER,
+    WHERE,
+    Options,
+    without,
+)
 from pts.stages.evaluate_inputs import EvaluateRun
 
 _DATA: Options = [
@@ -22,7 +33,7 @@ _DATA: Options = [
     (("data", "--data"), "File with the schema of the named data set, to read in its place.", {}),
     (("problems", "--problems"), "First problems to answer.  [default: all; 200 of demo]", {"type": int}),
     (("split", "--split"), "Split of the data set.  [default: the named one's own, or train]", {}),
-    *(option for option in PROBLEMS if option[0][0] not in ("dataset", "problems", "split")),
+    *without(PROBLEMS, "dataset", "problems", "split"),
 ]
 _SUFFIX: Options = [
     (("suffix", "--suffix"), "Instruction on a line after the question.  [default: the named set's]", {})
@@ -67,8 +78,8 @@ _OPTIONS: dict[str, Options] = {
     "Other strategies": PARTS,
     "Problems": _DATA,
     "Model": MODEL,
-    "Prompt": [*(option for option in PROMPT if option[0][0] != "suffix"), *_SUFFIX],
-    "Sampler": [*(option for option in SAMPLER if option[0][0] != "budget"), *_BUDGET],
+    "Prompt": [*without(PROMPT, "suffix"), *_SUFFIX],
+    "Sampler": [*without(SAMPLER, "budget"), *_BUDGET],
     "Run": [
         (
             ("output", "--output"),

@@ -11,6 +11,12 @@ from pts.cli.options import NumberList
 Options: TypeAlias = list[tuple[tuple[str, ...], str, dict[str, Any]]]
 """Declarations, help, and more arguments of click's, for each option."""
 
+
+def without(options: Options, *names: str) -> Options:
+    """The options but those of these parameters."""
+    return [option for option in options if option[0][0] not in names]
+
+
 MODEL: Options = [
     (("model", "--model"), "Hub id, local directory, .gguf file, or demo.", {}),
     (("revision", "--revision"), "Revision of a model from the hub.", {}),
