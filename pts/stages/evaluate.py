@@ -97,14 +97,20 @@ def _evaluate(
     options, fmt = run.model_options(), run.prompt_format()
     parts = with_second_model(plan.parts, run, options, run.sampling(), fmt, run.batch_rows)
     plan = replace(plan, parts=parts)
-    with decoder.session(variants) as session:
+    with decoder.session([]) as session:
         plan = replace(plan, left_out=_check(plan, session))
         for problem in plan.problem_set.problems:
             session.encode(problem.query)
-        _settle_manifest(run, plan, directory, decoder)
-        done = _Done(plan.todo(plan.left_out), observe)
-        for line in plan.kept_lines(plan.left_out):
-            _answer_line(run, plan, line, session, directory, done)
+    _settle_manifest(run, plan, directory, decoder)
+    done = _Done(plan.todo(plan.left_out), observe)
+    lines = plan.kept_lines(plan.left_out)
+    unsteered = [line for line in lines if line.steering == "none"]
+    steered = [line for line in lines if line.steering != "none"]
+    # Apart, so that no hook is on the model where nothing is steered.
+    for group, steering in ((unsteered, []), (steered, variants)):
+        with decoder.session(steering) as session:
+            for line in group:
+                _answer_line(run, plan, line, session, directory, done)
     return plan
 
 

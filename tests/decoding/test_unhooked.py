@@ -101,3 +101,23 @@ def test_an_evaluation_without_vectors_has_none(tmp_path, monkeypatch):
         run_evaluation(EvaluateRun(problems=2, levels=(1,), seeds=1, device="cpu", budget=48))
     assert met
     assert not any(met)
+
+
+def test_the_unsteered_lines_of_an_evaluation_with_vectors_have_none(tmp_path):
+    hooked = {}
+    with watched() as met:
+        run_evaluation(
+            EvaluateRun(
+                strategies=("nothink",),
+                vectors="demo",
+                problems=2,
+                levels=(1,),
+                seeds=1,
+                device="cpu",
+                budget=48,
+                baselines=False,
+                output=tmp_path / "run",
+            ),
+            lambda progress: hooked.update({progress.line: any(met)}),
+        )
+    assert hooked == {"nothink": False, "nothink + vectors": True}
