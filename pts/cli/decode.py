@@ -18,9 +18,11 @@ from pts.errors import ConfigError
 from pts.stages.decode import DecodeRun
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pts.decoding.answers import Answer
     from pts.decoding.session import Listener
-    from pts.decoding.steered_decoder import SteeredDecoder
+    from pts.decoding.steered_decoder import SteeredDecoder, Strengths
 
 SOME_BAD = 1
 """Exit code where some lines of the input could not be answered."""
@@ -100,10 +102,11 @@ def decode_command(
         return _answer_file(run, source, target, quiet)
     assert prompt is not None
     decoder = open_decoder(run)
-    answers = _answer(decoder, run.seed, prompt, compare, quiet or as_json)
     if as_json:
-        shown = [answer.to_json() for answer in answers]
+        shown = [answer.to_json() for answer in _asker(decoder, run.seed, prompt, compare)(None)]
         click.echo(json.dumps(shown if compare else shown[0], ensure_ascii=False))
+    else:
+        _show(decoder, run.seed, prompt, compare, quiet)
     return 0
 
 
@@ -127,37 +130,40 @@ def _with_vectors(inputs: dict[str, Any], compare: bool) -> dict[str, Any]:
     return inputs
 
 
-def _answer(decoder: SteeredDecoder, seed: int, prompt: str, compare: bool, quiet: bool) -> list[Answer]:
-    """One answer, or the unsteered and the steered one, shown as they are written where that is possible."""
+def _asker(
+    decoder: SteeredDecoder, seed: int, prompt: str, compare: bool
+) -> Callable[[Listener | None], list[Answer]]:
+    """What gives the answer, or the unsteered and the steered one by the same draws, to a listener too."""
+    patterns: list[Strengths | None] | None = [{}, None] if compare else None
+    count = 2 if compare else 1
+
+    def ask(listen: Listener | None) -> list[Answer]:
+        stream = decoder.stream(
+            [prompt] * count, seed=seed, patterns=patterns, listen=listen, places=[0] * count
+        )
+        return [answer for _, answer in sorted(stream, key=lambda entry: entry[0])]
+
+    return ask
+
+
+def _show(decoder: SteeredDecoder, seed: int, prompt: str, compare: bool, quiet: bool) -> None:
+    """Show what is answered, as it is written where that is possible, and then what it took."""
     from pts.cli.streaming import ledger_line, side_by_side, streamed
 
+    ask = _asker(decoder, seed, prompt, compare)
     titles = ("unsteered", "steered") if compare else (decoder.strategy.name,)
-
-    def ask(listen: Listener | None = None) -> list[Answer]:
-        found = dict(
-            decoder.stream(
-                [prompt] * len(titles),
-                seed=seed,
-                patterns=[{}, None] if compare else None,
-                listen=listen,
-                places=[0] * len(titles),
-            )
-        )
-        return [found[index] for index in range(len(titles))]
-
-    if quiet:
-        return ask()
     if not decoder.streams or (compare and not sys.stdout.isatty()):
-        answers = ask()
+        answers = ask(None)
         for title, answer in zip(titles, answers, strict=True):
             click.echo(f"{title}: {answer.text}" if compare else answer.text)
     else:
         show = side_by_side(decoder.text, titles) if compare else streamed(decoder.text)
         with show as listen:
             answers = ask(listen)
+    if quiet:
+        return
     for title, answer in zip(titles, answers, strict=True):
         click.echo(f"pts: {f'{title}, ' if compare else ''}{ledger_line(answer)}", err=True)
-    return answers
 
 
 def _answer_file(run: DecodeRun, source: Path, target: Path, quiet: bool) -> int:

@@ -124,7 +124,7 @@ def evaluate(run: EvaluateRun, quiet: bool, as_json: bool = False) -> None:
         print(json.dumps({"run": str(run.directory()), **_object(to_json(summary))}, ensure_ascii=False))
         return
     print_report(evaluation_report(summary), EVALUATION_COLUMNS)
-    click.echo(f"Run directory: {run.directory()} (report.html has the figure)")
+    click.echo(f"Run directory: {run.directory()} (report.html has all of this)")
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -66,8 +66,10 @@ class TextList(click.ParamType[tuple[str, ...]]):
         param: click.Parameter | None,  # noqa: ARG002 - the signature is click's
         ctx: click.Context | None,  # noqa: ARG002
     ) -> tuple[str, ...]:
-        """The words."""
-        return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(","))
+        """The words, empty ones left out."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(part.strip() for part in str(value).split(",") if part.strip())
 
 
 def options_of(

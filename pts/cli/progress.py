@@ -126,15 +126,17 @@ def evaluation_progress(quiet: bool) -> Iterator[Callable[[EvaluationProgress], 
     if quiet:
         yield lambda _: stop_if_asked()
         return
-    began = shown = time.monotonic()
+    shown = time.monotonic()
+    first: tuple[float, EvaluationProgress] | None = None
 
     def observe(progress: EvaluationProgress, show: Callable[[str], None], every: float) -> None:
-        nonlocal shown
+        nonlocal shown, first
         stop_if_asked()
         now = time.monotonic()
-        if now - shown >= every:
+        first = first or (now, progress)
+        if now - shown >= every and progress.done > first[1].done:
             shown = now
-            show(_evaluation_line(progress, now - began))
+            show(_evaluation_line(progress, first[1], now - first[0]))
 
     console = Console(stderr=True)
     if console.is_terminal:
@@ -144,11 +146,13 @@ def evaluation_progress(quiet: bool) -> Iterator[Callable[[EvaluationProgress], 
         yield lambda progress: observe(progress, lambda line: print("pts:", line, file=sys.stderr), PLAIN_EVERY)
 
 
-def _evaluation_line(progress: EvaluationProgress, seconds: float) -> str:
-    left = seconds / progress.done * (progress.total - progress.done)
+def _evaluation_line(progress: EvaluationProgress, first: EvaluationProgress, seconds: float) -> str:
+    """How far it is, with the pace since the first answer: what was read before it took no part."""
+    left = seconds / (progress.done - first.done) * (progress.total - progress.done)
     return (
         f"{progress.done:,} of {progress.total:,} answers, {progress.tokens:,} tokens, "
-        f"{progress.tokens / seconds:,.0f} tokens/s, {progress.line}, about {_duration(left)} left"
+        f"{(progress.tokens - first.tokens) / seconds:,.0f} tokens/s, {progress.line}, about "
+        f"{_duration(left)} left"
     )
 
 

@@ -70,7 +70,7 @@ class Budget:
         """The limits in tokens of a completion of `total` tokens, whose end of thinking takes `end_length`.
 
         Raises ConfigError for a limit on thinking that the end sequence alone would pass (0 is no thinking),
-        and for a minimum above the limit.
+        and for a minimum above the limit or the total.
         """
         thinking, least = tokens_of(self.thinking, total), tokens_of(self.least_thinking, total) or 0
         if thinking and thinking < end_length:
@@ -78,6 +78,8 @@ class Budget:
                 f"a thinking budget of {thinking} tokens is below the {end_length} that end thinking: give at "
                 f"least {end_length}, or 0 for none."
             )
+        if least > total:
+            raise ConfigError(f"at least {least} tokens of thinking are more than the total of {total}.")
         if thinking is not None and least > thinking:
             raise ConfigError(f"at least {least} tokens of thinking are more than the limit of {thinking}.")
         return Limits(thinking, least, tokens_of(self.answer, total), total, self.switches)

@@ -13,7 +13,8 @@ def named_scorer(spec: str) -> Scorer:
     """The scorer that a text names: `likelihood`, or FILE.py:FUNCTION.
 
     The function takes a `pts.decoding.reject.Written` and gives a number or a `Score`; the file is run to get
-    it. Raises ConfigError where there is no such file or function, or, when it is called, for another result.
+    it. Raises ConfigError where there is no such file or function, or, when it is called, where it fails
+    or gives anything else.
     """
     if spec == "likelihood":
         return likelihood
@@ -29,7 +30,10 @@ def named_scorer(spec: str) -> Scorer:
         raise ConfigError(f"{path} has no function {name} to score branches by.")
 
     def scorer(written: Written) -> Score:
-        found = function(written)
+        try:
+            found = function(written)
+        except Exception as error:  # a user's own function raises whatever it likes
+            raise ConfigError(f"the scorer {spec} failed: {type(error).__name__}: {error}.") from error
         if isinstance(found, Score):
             return found
         if isinstance(found, bool) or not isinstance(found, int | float):

@@ -66,8 +66,8 @@ def head_lines(summary: EvaluationSummary) -> list[str]:
     chance = "" if summary.chance is None else f" Guessing succeeds in {summary.chance:.3f}."
     vectors = "" if summary.vectors is None else f", steered by {summary.vectors}"
     lines = [
-        f"{summary.model_id} on {summary.dataset_id}{vectors}: {summary.problems} problems × "
-        f"{summary.seeds} {'seed' if summary.seeds == 1 else 'seeds'}, graded by {summary.grader}, "
+        f"{summary.model_id} on {summary.dataset_id}{vectors}: {_counted(summary.problems, 'problem')} × "
+        f"{_counted(summary.seeds, 'seed')}, graded by {summary.grader}, "
         f"{summary.budget:,} tokens at most.{chance}"
     ]
     return lines + [f"Left out: {why}" for why in _reasons(summary)]
@@ -75,12 +75,15 @@ def head_lines(summary: EvaluationSummary) -> list[str]:
 
 def note(summary: EvaluationSummary) -> str:
     """What the columns mean."""
-    test = "McNemar's exact test" if summary.seeds == 1 else "a sign-flip test over problems"
-    return (
+    said = (
         f"Intervals: {summary.level:.0%}, bootstrap over problems. Tokens: all that an answer took after its "
-        f"prompt, of what was dropped too. p: {test} (budget: the bootstrap); corrected: Holm, over all "
-        f"{len(summary.comparisons)} comparisons."
+        "prompt, of what was dropped too."
     )
+    if not summary.comparisons:
+        return said
+    test = "McNemar's exact test" if summary.seeds == 1 else "a sign-flip test over problems"
+    holm = f"; corrected: Holm, over all {len(summary.comparisons)}" if len(summary.comparisons) > 1 else ""
+    return f"{said} p: {test} (budget: the bootstrap){holm}."
 
 
 def _reasons(summary: EvaluationSummary) -> list[str]:
@@ -89,6 +92,10 @@ def _reasons(summary: EvaluationSummary) -> list[str]:
         shared = why.partition(" needs ")[2] or why
         by_reason.setdefault(shared, []).append(name)
     return [f"{_listed(names)}: needs {why}" if why else _listed(names) for why, names in by_reason.items()]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -128,7 +128,7 @@ def _parsed(number: int, text: str) -> Line | BadLine:
         return BadLine(number, f"not JSON ({error.msg})")
     if not isinstance(row, dict):
         return BadLine(number, "not a JSON object")
-    name = str(row.get("id", number))
+    name = str(number if row.get("id") is None else row["id"])
     messages = row.get("messages")
     if messages is not None:
         if _are_messages(messages):
@@ -137,6 +137,8 @@ def _parsed(number: int, text: str) -> Line | BadLine:
     for field in QUESTION_FIELDS:
         if isinstance(row.get(field), str):
             return Line(number, name, row[field])
+        if row.get(field) is not None:
+            return BadLine(number, f"its {field} is not text")
     return BadLine(number, f"no question: it has neither messages nor {', '.join(QUESTION_FIELDS[:4])}")
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pts.decoding.registry import make_strategy
@@ -344,6 +345,12 @@ def _write_derived(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirecto
     return summary
 
 
+def _data_name(run: EvaluateRun, plan: EvaluationPlan) -> str:
+    if run.benchmark() is None:
+        return plan.problem_set.name
+    return run.dataset if run.data is None else f"{Path(run.data).name} (read as {run.dataset})"
+
+
 def _summary(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
     from pts.evaluation.benchmarks import chance_level
     from pts.evaluation.estimates import LEVEL
@@ -359,7 +366,7 @@ def _summary(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) ->
     paired = paired_lines(lines, ids, run.seeds, items, run.seed)
     return EvaluationSummary(
         model_id=str(manifest.found["model_id"]),
-        dataset_id=run.dataset if run.benchmark() is not None else plan.problem_set.name,
+        dataset_id=_data_name(run, plan),
         grader=plan.grader_name,
         vectors=run.vectors,
         problems=len(problems),

@@ -98,7 +98,7 @@ def class_budgets(texts: Sequence[str]) -> Budgets:
         least, dash, most = limits.partition("-")
         if not dash:
             least, most = "", limits
-        if not name or not equals or not (least or most):
+        if not name or not equals or not (least or most) or limits.startswith("-"):
             raise ConfigError(
                 f"class-budget is {text!r}; give a class and its thinking, such as easy=64 or easy=0.2-0.4."
             )

@@ -52,6 +52,15 @@ def test_a_prompt_is_answered_and_its_text_is_what_the_ledger_counts(capsys):
     )
 
 
+def test_quiet_leaves_the_answer_and_nothing_else(capsys):
+    assert run(("decode", QUESTION)) == 0
+    shown = capsys.readouterr().out
+    assert run(("decode", QUESTION, "--quiet")) == 0
+    assert capsys.readouterr() == (shown, "")
+    assert run(("decode", QUESTION, "--quiet", "--compare")) == 0
+    assert capsys.readouterr().out.startswith(f"unsteered: {shown}steered: ")
+
+
 def test_a_comparison_is_the_model_as_it_is_beside_the_steered_one(capsys):
     unsteered, steered = decode_json(capsys, "--compare", QUESTION)
     assert unsteered["thinking"] == decode_json(capsys, QUESTION)["thinking"]
@@ -102,16 +111,18 @@ def test_the_bad_lines_of_a_file_are_named_and_the_others_answered(capsys, tmp_p
         '{"x": 1}',
         '{"messages": "hello"}',
         question_line(long),
+        '{"question": 5}',
         "",
         question_line("What is 3 + 5 ?", id="last"),
     )
     assert run(("decode", "--input", source, "--output", "a.jsonl", "--quiet")) == 1
     said = capsys.readouterr().err.splitlines()
-    assert [line.split(" line ")[1].split()[0] for line in said] == ["2", "4", "5", "6", "7"]
-    for line, reason in zip(said, ("JSON", "empty", "no question", "messages", "exceed"), strict=True):
+    assert [line.split(" line ")[1].split()[0] for line in said] == ["2", "4", "5", "6", "7", "8"]
+    reasons = ("JSON", "empty", "no question", "messages", "exceed", "its question is not text")
+    for line, reason in zip(said, reasons, strict=True):
         assert reason in line
     answers = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert [(answer["line"], answer["id"]) for answer in answers] == [(1, "1"), (3, "z"), (9, "last")]
+    assert [(answer["line"], answer["id"]) for answer in answers] == [(1, "1"), (3, "z"), (10, "last")]
     assert all(answer["ledger"]["total"] > 0 for answer in answers)
 
 
@@ -129,6 +140,10 @@ def test_the_bad_lines_of_a_file_are_named_and_the_others_answered(capsys, tmp_p
         (("--strategy", "buget:12", "x"), "did you mean budget?"),
         (("--strategy", "budget", "x"), "budget:64"),
         (("--strategy", "budget:0", "x"), "above 0"),
+        (("--strategy", "min:97", "x"), "at least 97 tokens of thinking are more than the total of 96"),
+        (("--strategy", "auto", "--class-budget", "hard=-5", "x"), "class-budget is 'hard=-5'"),
+        (("--strategy", "auto", "--router", "none/such", "x"), "there is no router none/such"),
+        (("--strategy", "reject:2", "--scorer", "boom.py:boom", "x"), "boom.py:boom failed: ValueError: no"),
         (("--strategy", "full:3", "x"), "takes no number"),
         (("--thinking-budget", "1.5", "x"), "1.5"),
         (("--thinking-budget", "many", "x"), "many"),
@@ -155,6 +170,7 @@ def test_bad_settings_are_one_line(capsys, tmp_path, arguments, said):
     write_lines(tmp_path / "q.jsonl", question_line("What is 2 + 5 ?"))
     write_lines(tmp_path / "empty.jsonl")
     write_lines(tmp_path / "there.jsonl", "kept")
+    write_lines(tmp_path / "boom.py", "def boom(written):", "    raise ValueError('no')")
     before = {path.name for path in tmp_path.iterdir()}
     assert run(("decode", *arguments)) == 2
     captured = capsys.readouterr()

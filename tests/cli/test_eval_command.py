@@ -50,9 +50,19 @@ def test_the_tables_and_the_files(capsys, tmp_path):
     assert {**summary, "run": "out"} == found
 
 
+def test_a_file_in_a_named_sets_place_is_named(capsys, tmp_path):
+    (tmp_path / "own.jsonl").write_text('{"question": "What is 2 + 5 ?", "answer": "Easy. #### 7"}\n')
+    data = ("--dataset", "gsm8k", "--data", "own.jsonl", "--budget", "48")
+    assert run(("eval", *data, "--strategies", "full", "--no-baselines", "--seeds", "1", "--quiet")) == 0
+    printed = capsys.readouterr().out
+    assert "demo on own.jsonl (read as gsm8k): 1 problem ×" in printed
+    assert " p: " not in printed  # nothing is compared
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--strategies", ""), "no strategy to evaluate"),
         (("--strategies", "bugdet:64"), "no strategy 'bugdet': did you mean budget?"),
         (("--strategies", "budget:0"), "whole number above 0"),
         (("--strategies", "full,full"), "full is named twice"),

@@ -14,6 +14,7 @@ from pts.decoding.routers.probe import ProbeRouter
 from pts.decoding.routers.protocol import AUTO_BUDGETS, Budgets, Router
 from pts.errors import ConfigError
 from pts.steering.vector_files import bundled_sets
+from pts.steering.vector_set import VectorError
 
 ROUTERS = ("probe", "length[:SHORT-LONG]", "random[:CLASS=SHARE,...]", "adaptive-classifier:SOURCE")
 """How routers are named, besides by the directory or hub id of a fitted one."""
@@ -57,7 +58,10 @@ def named_router(
             )
         return found
     _require_known(spec, kind)
-    return ProbeRouter(load_router(spec), price, same_shape)
+    try:
+        return ProbeRouter(load_router(spec), price, same_shape)
+    except VectorError as error:
+        raise ConfigError(f"there is no router {spec}: {error}") from error
 
 
 def with_classes(router: Router, budgets: Budgets) -> Budgets:

@@ -116,9 +116,10 @@ class TransformersPolicy:
         config = self.loaded.model.config.get_text_config(decoder=True)
         positions = getattr(config, "max_position_embeddings", None)
         if positions is not None and prompt + self._sampling.budget > positions:
+            also = " or lower --budget" if prompt < positions else ""
             raise ConfigError(
                 f"a prompt of {prompt} tokens and a budget of {self._sampling.budget} exceed the model's "
-                f"{positions} positions: lower --budget."
+                f"{positions} positions: shorten the prompt{also}."
             )
 
     def encode_completion(self, text: str) -> TokenIds:
