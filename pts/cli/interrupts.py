@@ -1,15 +1,21 @@
-"""Ctrl-C and SIGTERM: the first stops the work at once, a second changes nothing. Imports next to nothing."""
+"""Ctrl-C and SIGTERM: the first stops the work, after an import that is under way; a second changes nothing.
+
+Imports next to nothing.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 from typing import Any
 
 _GRACE = 3.0
 """Seconds after a signal in which further ones are ignored, while the first unwinds."""
+_AGAIN = 0.05
+"""Seconds after which a signal that came amid an import is tried again."""
 
 
 class Stopped(BaseException):
@@ -22,14 +28,15 @@ class Stopped(BaseException):
 
 
 class _State:
-    """The signal received last, and when."""
+    """The signal received last, and when; `waiting` while one waits for an import to end."""
 
     received: int | None = None
     at: float = 0.0
+    waiting: bool = False
 
 
 def stop_on_signals() -> None:
-    """From now on SIGINT and SIGTERM raise Stopped in the main thread."""
+    """From now on SIGINT and SIGTERM raise Stopped in the main thread, once what it imports is imported."""
     sys.unraisablehook = _unraisable
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _on_signal)
@@ -50,12 +57,35 @@ def quiet_from_now_on() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature is signal's
+def _on_signal(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
-    if _State.received is not None and now - _State.at < _GRACE:
+    if _State.waiting or (_State.received is not None and now - _State.at < _GRACE):
+        return
+    if _importing(frame):
+        _State.waiting = True
+        timer = threading.Timer(_AGAIN, _try_again, (number,))
+        timer.daemon = True
+        timer.start()
         return
     _State.received, _State.at = number, now
     raise Stopped(number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether an import is under way: an exception in the midst of a compiled module's may end the process."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _try_again(number: int) -> None:
+    _State.waiting = False
+    main = threading.main_thread().ident
+    if main is not None:
+        # To that thread: a sleep or a read of its is broken off by a signal of its own alone.
+        signal.pthread_kill(main, number)
 
 
 def _unraisable(unraisable: Any) -> None:
