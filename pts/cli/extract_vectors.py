@@ -12,6 +12,7 @@ from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, TextList, options_of
 from pts.cli.output import print_report
 from pts.cli.progress import phase_progress
+from pts.cli.shared_options import PLACEMENT
 from pts.runs.manifest import MANIFEST_NAME
 from pts.stages.extract_inputs import GATES, WAYS, ExtractRun
 
@@ -48,10 +49,7 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
         (("random", "--random"), "Random directions through the same calibration, as controls.", {}),
         (("seed", "--seed"), "Seed of every random draw.", {}),
     ],
-    "Model": [
-        (("device", "--device"), "auto, cpu, cuda, cuda:1, mps.", {}),
-        (("batch_rows", "--batch-rows"), "Most rows in a batch.  [default: by memory]", {"type": int}),
-    ],
+    "Model": PLACEMENT,
     "Output": [
         (
             ("output", "--output"),

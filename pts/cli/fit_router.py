@@ -12,6 +12,7 @@ from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, options_of
 from pts.cli.progress import phase_progress
+from pts.cli.shared_options import PLACEMENT
 from pts.stages.fit_router_inputs import FitRouterRun
 
 _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
@@ -53,10 +54,7 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
         ),
         (("seed", "--seed"), "Seed of every random draw.", {}),
     ],
-    "Model": [
-        (("device", "--device"), "auto, cpu, cuda, cuda:1, mps.", {}),
-        (("batch_rows", "--batch-rows"), "Most rows in a batch.  [default: by memory]", {"type": int}),
-    ],
+    "Model": PLACEMENT,
     "Output": [
         (
             ("output", "--output"),

@@ -17,17 +17,21 @@ def without(options: Options, *names: str) -> Options:
     return [option for option in options if option[0][0] not in names]
 
 
+PLACEMENT: Options = [
+    (("device", "--device"), "auto, cpu, cuda, cuda:1, mps.", {}),
+    (("batch_rows", "--batch-rows"), "Most rows in a batch.  [default: by memory]", {"type": int}),
+]
 MODEL: Options = [
     (("model", "--model"), "Hub id, local directory, .gguf file, or demo.", {}),
     (("revision", "--revision"), "Revision of a model from the hub.", {}),
     (("adapter", "--adapter"), "PEFT adapter: directory or hub id.", {}),
-    (("device", "--device"), "auto, cpu, cuda, cuda:1, mps.", {}),
+    *without(PLACEMENT, "batch_rows"),
     (
         ("dtype", "--dtype"),
         "What the model computes in.",
         {"type": click.Choice(["auto", "float32", "bfloat16", "float16"])},
     ),
-    (("batch_rows", "--batch-rows"), "Most rows in a batch.  [default: by memory]", {"type": int}),
+    *without(PLACEMENT, "device"),
     (
         ("trust_remote_code", "--trust-remote-code"),
         "Run code from the model's repository.",

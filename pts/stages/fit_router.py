@@ -87,13 +87,14 @@ def _fit(
     from pts.decoding.routers.fitted import FittedRouter
     from pts.steering.hooks import interventions
     from pts.steering.vector_algebra import described
+    from pts.steering.vector_files import vectors_digest
 
     decoder = _decoder(inputs, search, vectors)
     asked = {
         **inputs.asked(),
         "search": dict(searched.manifest.asked),
         "model_revision": search.loaded.revision,
-        "vectors": None if vectors is None else _digest(vectors),
+        "vectors": None if vectors is None else vectors_digest(vectors),
     }
     total = len(problems) * inputs.samples * len(inputs.budgets()) * (1 if vectors is None else 2)
     measure = ArmMeasurement(
@@ -234,11 +235,3 @@ def _reserved(vectors: VectorSet | None) -> int:
     calibrated = vectors.provenance.get("calibration_problems")
     tested = max((effect.problems for effect in vectors.effects.values()), default=0)
     return tested + (calibrated if isinstance(calibrated, int) else 0)
-
-
-def _digest(vectors: VectorSet) -> str:
-    """What tells a set from another one: how its patterns are added, to the last bit."""
-    return text_digest(
-        f"{name} {vector.layer} {vector.gate.kind} {vector.gate.threshold} {vectors.added(name).tolist()}"
-        for name, vector in vectors.vectors.items()
-    )

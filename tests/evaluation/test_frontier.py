@@ -91,7 +91,7 @@ def test_no_gain_is_found_where_there_is_none():
     for trial in range(200):
         success, tokens = outcomes(rng, rng.normal(size=80), [*sweep, (0.0, 20.0)], 2)
         found += frontier_gain(success, tokens, sweep=[0, 1, 2], line=3, seed=trial, resamples=500).low > 0
-    # 2.5% were it exact; 800 longer simulations gave 2.8%.
+    # 2.5% were it exact.
     assert found / 200 <= 0.05
 
 
