@@ -170,10 +170,12 @@ class Session:
         budget, completion = draft.budget, draft.completion
         thinking, answer = self.split(draft)
         named = {name: more.pop(name) for name in ("route", "confidence") if name in more}
+        closing = 0 if self.think is None else len(self.think.empty)
         kept = all(
-            limit is None or limit == 0 or used <= limit
+            limit is None or used <= limit
             for used, limit in (
-                (budget.thinking, asked.thinking),
+                # No thinking is what the tags alone take.
+                (budget.thinking, closing if asked.thinking == 0 else asked.thinking),
                 (budget.answer, asked.answer),
                 (budget.total, asked.total),
             )

@@ -78,6 +78,7 @@ class SteeredDecoder:
             raise ConfigError("contexts and where='context' go together: give both or neither.")
         self.model = model
         self.vectors = vectors
+        self.parts = parts
         self.strategy = make_strategy(strategy, parts) if isinstance(strategy, str) else strategy
         self.think = find_think_format(model.tokenizer, prompt_format) if think is None else think
         self._sampling = sampling

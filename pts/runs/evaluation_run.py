@@ -19,8 +19,7 @@ EVALUATION = RunKind(
 class EvaluationFound:
     """What an evaluation's configuration turned out to mean, once model and data were read.
 
-    `think_end` is the end of thinking in token ids; `parts` says which router, scorer and second model the
-    strategies had.
+    `think_end` is the end of thinking in token ids, `second_model` the id and revision of that of `escalate`.
     """
 
     model_id: str
@@ -30,7 +29,7 @@ class EvaluationFound:
     dataset_id: str
     problem_schema: str
     grader: str
-    parts: Mapping[str, str]
+    second_model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,11 +151,16 @@ def _are_messages(messages: Any) -> bool:
 
 
 def _settings(run: DecodeRun, decoder: SteeredDecoder, source: Path) -> dict[str, object]:
-    """What decides the answers: inputs, model, and the questions' bytes."""
+    """What decides the answers: inputs, model, vectors, parts, and the questions' bytes."""
+    from pts.stages.strategy_parts import parts_digests
+    from pts.steering.vector_files import vectors_digest
+
     inputs = {name: value for name, value in asdict(run).items() if name not in _NO_MATTER}
     model = {"model_id": decoder.model.model_id, "model_revision": decoder.model.revision}
+    vectors = None if decoder.vectors is None else vectors_digest(decoder.vectors)
+    files = {"vectors_digest": vectors, "parts_digests": parts_digests(decoder.parts, run)}
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    loaded: dict[str, object] = json.loads(json.dumps({**inputs, **model, "questions": digest}))
+    loaded: dict[str, object] = json.loads(json.dumps({**inputs, **model, **files, "questions": digest}))
     return loaded
 
 

@@ -36,7 +36,7 @@ from pts.search.seeds import derive_seed
 from pts.stages.decode import matched_contexts
 from pts.stages.evaluate_inputs import EvaluateRun
 from pts.stages.evaluate_plan import EvaluationPlan, plan_evaluation
-from pts.stages.strategy_parts import parts_found, with_second_model
+from pts.stages.strategy_parts import second_model_found, with_second_model
 
 if TYPE_CHECKING:
     from pts.decoding import Answer, Session, SteeredDecoder
@@ -198,7 +198,7 @@ def _settle_manifest(
             dataset_id=plan.problem_set.name,
             problem_schema=plan.problem_set.schema,
             grader=plan.grader_name,
-            parts=parts_found(plan.parts, run),
+            second_model=second_model_found(plan.parts),
         )
     )
     lines = tuple(line.name for line in plan.lines)

@@ -81,14 +81,18 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
     """Read and check the data, and compare with the run that is there. Raises PtsError."""
     from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
     from pts.graders import make_grader
-    from pts.stages.strategy_parts import strategy_parts
+    from pts.stages.strategy_parts import parts_digests, strategy_parts
     from pts.steering.vector_files import load_vectors, vectors_digest
 
     benchmark, budget = run.benchmark(), run.sampling().budget
     lines = tuple(plan_lines(run.strategies, run.vectors is not None, run.baselines, budget, run.sweep))
     vectors = None if run.vectors is None else load_vectors(run.vectors)
     parts = strategy_parts(run, run.strategies, vectors, same_shape=run.same_shape)
-    asked = {**run.asked(), "vectors_digest": None if vectors is None else vectors_digest(vectors)}
+    asked = {
+        **run.asked(),
+        "vectors_digest": None if vectors is None else vectors_digest(vectors),
+        "parts_digests": parts_digests(parts, run),
+    }
     earlier = None if run.fresh else directory.manifest
     if earlier is not None:
         directory.require_same("configuration", earlier.asked, asked)

@@ -163,15 +163,20 @@ def _with_router(inputs: StrategyInputs, parts: Parts, vectors: VectorSet | None
     return replace(parts, router=router, budgets=budgets)
 
 
-def parts_found(parts: Parts, inputs: StrategyInputs) -> dict[str, str]:
-    """What the parts that come from files turned out to be: digests, and the second model's id and revision."""
+def parts_digests(parts: Parts, inputs: StrategyInputs) -> dict[str, str]:
+    """What the parts that come from files turned out to be, by their digests."""
     found: dict[str, str] = {}
     if isinstance(parts.router, ProbeRouter):
         found["router"] = router_digest(parts.router.fitted)
     if inputs.scorer is not None and inputs.scorer != "likelihood":
         source = Path(inputs.scorer.rpartition(":")[0])
         found["scorer"] = hashlib.sha256(source.read_bytes()).hexdigest()
-    if parts.second is not None:
-        loaded = parts.second().policy.loaded
-        found["second_model"] = f"{loaded.model_id} ({loaded.revision})"
     return found
+
+
+def second_model_found(parts: Parts) -> str | None:
+    """The second model's id and revision; None where there is none."""
+    if parts.second is None:
+        return None
+    loaded = parts.second().policy.loaded
+    return f"{loaded.model_id} ({loaded.revision})"

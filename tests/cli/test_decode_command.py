@@ -219,6 +219,22 @@ def test_a_stopped_file_goes_on_to_the_same_answers(tmp_path):
     assert not part.exists()
 
 
+def test_a_file_is_not_gone_on_with_by_a_scorer_that_changed(capsys, tmp_path):
+    source = write_lines(
+        tmp_path / "q.jsonl", question_line("What is 2 + 5 ?"), question_line("What is 3 + 5 ?")
+    )
+    scorer = tmp_path / "mine.py"
+    # The second question is not answered: its scorer fails.
+    write_lines(scorer, "def score(w):", "    return 1.0 if w.question.startswith('What is 2') else 1 / 0")
+    command = ("decode", "--input", source, "--output", str(tmp_path / "a.jsonl"), "--quiet")
+    command += ("--strategy", "reject:2", "--scorer", f"{scorer}:score")
+    assert run(command) == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    write_lines(scorer, "def score(w):", "    return 2.0")
+    assert run(command) == 2
+    assert "other settings" in capsys.readouterr().err
+
+
 def test_a_router_is_named_and_its_classes_get_budgets(capsys):
     command = ("--strategy", "auto", "--router", "length:0-64", QUESTION)
     free = decode_json(capsys, *command)

@@ -42,8 +42,9 @@ def test_every_line_has_the_parts_that_it_uses(tmp_path):
     assert "second" in {item.route for item in of(run, "escalate")}
     assert all(item.route == "easy" and item.ledger.thinking <= 8 for item in of(run, "auto"))
     assert all(item.ledger.answer <= 5 for item in items(run))
-    found = read_manifest(run.directory()).found["parts"]
-    assert set(found) == {"second_model"}
+    manifest = read_manifest(run.directory())
+    assert str(manifest.found["second_model"]).startswith("demo (sha256:")
+    assert manifest.asked["parts_digests"] == {}
 
 
 def test_other_parts_are_other_settings(tmp_path):
@@ -69,7 +70,7 @@ def test_the_random_router_draws_among_the_routers_own_classes(tmp_path):
         output=tmp_path / "run",
     )
     run_evaluation(run)
-    assert "router" in read_manifest(run.directory()).found["parts"]
+    assert set(read_manifest(run.directory()).asked["parts_digests"]) == {"router"}
     for line in ("auto", "auto + vectors"):
         control = line.replace("auto", "auto (random router)")
         shares = {item.route for item in of(run, line)}
@@ -84,8 +85,10 @@ def test_a_scorer_that_changed_is_another_part(tmp_path):
     run = replace(BARE, strategies=("reject:2",), scorer=f"{path}:short", output=tmp_path / "run")
     run_evaluation(run)
     path.write_text("def short(written):\n    return len(written.completion)\n")
-    with pytest.raises(RunError, match="parts"):
-        run_evaluation(replace(run, problems=4))
+    # Where nothing is left to answer too: the report would be of answers by another scorer.
+    for again in (run, replace(run, problems=4)):
+        with pytest.raises(RunError, match="parts_digests"):
+            run_evaluation(again)
 
 
 def test_a_part_that_nothing_uses_writes_nothing(tmp_path):
