@@ -15,7 +15,7 @@ from typing import Any
 _GRACE = 3.0
 """Seconds after a signal in which further ones are ignored, while the first unwinds."""
 _AGAIN = 0.05
-"""Seconds after which a signal that came amid an import is tried again."""
+"""Seconds between two tries of a signal that could not stop the work yet."""
 
 
 class Stopped(BaseException):
@@ -28,7 +28,7 @@ class Stopped(BaseException):
 
 
 class _State:
-    """The signal received last, and when; `waiting` while one waits for an import to end."""
+    """The signal received last, and when; `waiting` while one is sent again until it is."""
 
     received: int | None = None
     at: float = 0.0
@@ -48,6 +48,7 @@ def stop_if_asked() -> None:
     Python drops what a signal handler raises inside a finaliser; long work calls this now and then.
     """
     if _State.received is not None:
+        _State.waiting = False
         raise Stopped(_State.received)
 
 
@@ -59,15 +60,12 @@ def quiet_from_now_on() -> None:
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
-    if _State.waiting or (_State.received is not None and now - _State.at < _GRACE):
+    if _State.received is not None and now - _State.at < _GRACE:
         return
     if _importing(frame):
-        _State.waiting = True
-        timer = threading.Timer(_AGAIN, _try_again, (number,))
-        timer.daemon = True
-        timer.start()
+        _ask_again(number)
         return
-    _State.received, _State.at = number, now
+    _State.received, _State.at, _State.waiting = number, now, False
     raise Stopped(number)
 
 
@@ -80,14 +78,30 @@ def _importing(frame: FrameType | None) -> bool:
     return False
 
 
+def _ask_again(number: int) -> None:
+    if not _State.waiting:
+        _State.waiting = True
+        threading.Thread(target=_try_again, args=(number,), daemon=True).start()
+
+
 def _try_again(number: int) -> None:
-    _State.waiting = False
+    """Send the main thread `number` until it has raised Stopped.
+
+    To that thread: a sleep or a read of its is broken off by a signal of its own alone. And more than once:
+    a signal between the interpreter's last look and the start of a sleep does not break the sleep off.
+    """
     main = threading.main_thread().ident
-    if main is not None:
-        # To that thread: a sleep or a read of its is broken off by a signal of its own alone.
+    while main is not None:
+        time.sleep(_AGAIN)
+        if not _State.waiting:
+            return
+        _State.received = None
         signal.pthread_kill(main, number)
 
 
 def _unraisable(unraisable: Any) -> None:
-    if not isinstance(unraisable.exc_value, Stopped):
+    """What a finaliser raised, and Python drops: a wish to stop is asked for again."""
+    if isinstance(unraisable.exc_value, Stopped):
+        _ask_again(unraisable.exc_value.signal_number)
+    else:
         sys.__unraisablehook__(unraisable)
