@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--model", default="demo")
     parser.add_argument("--dataset", default="demo")
     parser.add_argument("--vectors", help="vector set; none for the model as it is  [default: demo for demo]")
+    parser.add_argument("--same-shape", action="store_true", help="accept another model's vectors")
     parser.add_argument("--router", help="as pts eval takes it  [default: the vectors' own]")
     parser.add_argument("--sweep", type=float, nargs="+", default=SWEEP, help="shares of the total")
     parser.add_argument("--problems", type=int, default=1000)

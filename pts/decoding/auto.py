@@ -13,7 +13,7 @@ from pts.decoding.parts import Parts
 from pts.decoding.routers.length import LengthRouter
 from pts.decoding.routers.protocol import AUTO_BUDGETS, Budgets, Route, Router
 from pts.decoding.session import Ask, Question, Session
-from pts.decoding.strategies import require_thinking
+from pts.decoding.strategies import OneReader, require_thinking
 from pts.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _ROUTED_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Auto:
+class Auto(OneReader):
     """AutoThink's idea (codelion, 2025): each question gets the budget of the class that a router puts it in.
 
     `budgets` replace the router's own. The answer's `route` is the class, its `confidence` what the router

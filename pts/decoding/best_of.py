@@ -10,12 +10,12 @@ from pts.decoding.answers import Answer
 from pts.decoding.confidence import mean_log_prob, require_draws
 from pts.decoding.limits import Budget
 from pts.decoding.session import Ask, Draft, Question, Session, branch_seed
-from pts.decoding.strategies import require_thinking
+from pts.decoding.strategies import OneReader, require_thinking
 from pts.decoding.votes import answer_key
 
 
 @dataclass(frozen=True, slots=True)
-class BestOf:
+class BestOf(OneReader):
     """`n` completions and a majority vote over their answers (Wang et al., self-consistency, 2022).
 
     Each completion is within `budget`. Only completions that ended by themselves vote, where there is one;

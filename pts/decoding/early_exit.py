@@ -9,7 +9,7 @@ from pts.decoding.answers import Answer
 from pts.decoding.confidence import geometric_mean, require_draws
 from pts.decoding.limits import Amount, Budget, Limits, tokens_of
 from pts.decoding.session import Ask, Draft, Question, Session
-from pts.decoding.strategies import require_think_format, require_thinking
+from pts.decoding.strategies import OneReader, require_think_format, require_thinking
 from pts.errors import ConfigError
 from pts.records import TokenIds
 from pts.search.seeds import derive_seed
@@ -34,7 +34,7 @@ class _Thought:
 
 
 @dataclass(frozen=True, slots=True)
-class EarlyExit:
+class EarlyExit(OneReader):
     """Thinks until a trial answer's confidence reaches `threshold` (after DEER, Yang et al. 2025).
 
     A trial is made where a thought turns, and at the first end of a sentence after `step` tokens (a share of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import get_args
@@ -11,16 +11,25 @@ from pts.decoding.answers import Answer
 from pts.decoding.confidence import Over, confidence_of, require_draws
 from pts.decoding.limits import Budget
 from pts.decoding.session import Ask, Draft, Question, Session
-from pts.decoding.strategies import require_thinking
+from pts.decoding.strategies import Reader, require_thinking
 from pts.decoding.think_format import ThinkFormat, find_think_format
 from pts.errors import ConfigError
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.policies.transformers import TransformersPolicy
-from pts.records import Sampling
+from pts.records import Sampling, TokenIds
 from pts.search.seeds import derive_seed
 
 THRESHOLD = 0.9
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unsure:
+    """A completion that the first model is not sure of, and the prompt as the second reads it."""
+
+    draft: Draft
+    confidence: float
+    prompt: TokenIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,56 +66,55 @@ class Escalate:
             raise ConfigError(f"strategy {self.name} needs a second model: name one by --second-model.")
         require_thinking(f"{self.name} (the second model's part)", self.second(), self.budget)
 
+    def readers(self, session: Session) -> Sequence[Reader]:
+        """Both models' sessions: which of the prompts the second reads is not known before."""
+        assert self.second is not None
+        return ((session, None), (self.second(), None))
+
     def answers(self, session: Session, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         """The first model's batch, with its confident answers as they are done; then the second's."""
         assert self.second is not None
-        for question in questions:
-            # A prompt that the second model cannot read is told of before anything is generated.
-            self.second().encode(question.prompt)
         limits = session.limits(self.budget)
+        # Before anything is generated: a prompt that the second model cannot read is told of.
+        for_second = [self.second().encode(question.prompt) for question in questions]
         asks = [
             Ask(index, session.encode(question.prompt), limits, question.seed, question.variant, heard=False)
             for index, question in enumerate(questions)
         ]
-        doubtful: dict[int, tuple[Draft, float]] = {}
+        unsure: dict[int, _Unsure] = {}
         for draft in session.complete(asks):
             index, confidence = draft.ask.question, confidence_of(session, draft, self.over)
             if confidence < self.threshold:
-                doubtful[index] = (draft, confidence)
+                unsure[index] = _Unsure(draft, confidence, for_second[index])
                 continue
             session.tell(index, draft.completion)
             yield (
                 index,
                 session.answer(questions[index], draft, self.name, route="first", confidence=confidence),
             )
-        if doubtful:
-            yield from self._escalated(session, questions, doubtful)
+        if unsure:
+            yield from self._escalated(session, questions, unsure)
 
     def _escalated(
-        self, session: Session, questions: Sequence[Question], doubtful: dict[int, tuple[Draft, float]]
+        self, session: Session, questions: Sequence[Question], unsure: Mapping[int, _Unsure]
     ) -> Iterator[tuple[int, Answer]]:
         assert self.second is not None
         second = self.second()
         limits = second.limits(self.budget)
         asks = [
-            Ask(
-                index,
-                second.encode(questions[index].prompt),
-                limits,
-                derive_seed(questions[index].seed, "second"),
-            )
-            for index in sorted(doubtful)
+            Ask(index, unsure[index].prompt, limits, derive_seed(questions[index].seed, "second"))
+            for index in sorted(unsure)
         ]
         for draft in second.complete(asks):
             index = draft.ask.question
-            first, confidence = doubtful[index]
-            own = second.answer(questions[index], draft, self.name, route="second", confidence=confidence)
+            first = unsure[index]
+            own = second.answer(questions[index], draft, self.name, route="second", confidence=first.confidence)
             ledger = replace(
                 own.ledger,
-                prompt=own.ledger.prompt + len(first.ask.prompt),
+                prompt=own.ledger.prompt + len(first.draft.ask.prompt),
                 thinking=0,
                 answer=0,
-                rejected=len(first.completion),
+                rejected=len(first.draft.completion),
                 second_model=len(draft.completion),
                 seconds=session.seconds,
             )

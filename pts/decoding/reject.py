@@ -11,7 +11,7 @@ from pts.decoding.answers import Answer
 from pts.decoding.confidence import mean_log_prob, require_draws
 from pts.decoding.limits import Amount, Budget, Limits, tokens_of
 from pts.decoding.session import Ask, Draft, Prompt, Question, Session, branch_seed
-from pts.decoding.strategies import require_thinking
+from pts.decoding.strategies import OneReader, require_thinking
 from pts.errors import ConfigError
 from pts.records import TokenIds
 
@@ -78,7 +78,7 @@ class _Race:
 
 
 @dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(OneReader):
     """`n` branches within `budget`, the worst `share` of those left dropped in every round until one is left.
 
     Speculative rejection (Sun et al. 2024) in rounds of `step` tokens (a share of the total where it is a

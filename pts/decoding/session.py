@@ -76,7 +76,7 @@ class Draft:
         return len(self.completion) - len(self.ask.prefix)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
     """A policy with its prompt and think format. `listen` hears of the tokens of completions with a budget.
 

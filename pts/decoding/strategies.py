@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from pts.decoding.answers import Answer
 from pts.decoding.limits import Budget
 from pts.decoding.session import Ask, Question, Session
 from pts.errors import ConfigError
 from pts.models.prompt import PromptFormat
+
+logger = logging.getLogger(__name__)
+
+Reader: TypeAlias = tuple[Session, PromptFormat | None]
+"""Who reads a question's prompt, and in which format; None for the session's own."""
 
 
 class Strategy(Protocol):
@@ -23,8 +29,21 @@ class Strategy(Protocol):
     def check(self, session: Session) -> None:
         """Raise ConfigError or ModelError where the strategy does not fit the session's model."""
 
+    def readers(self, session: Session) -> Sequence[Reader]:
+        """All who may read a question's prompt: one that any of them cannot encode cannot be answered."""
+
     def answers(self, session: Session, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         """Each question's index and answer, as they are done."""
+
+
+class OneReader:
+    """A strategy whose prompts are read by the session alone, in its own format."""
+
+    __slots__ = ()
+
+    def readers(self, session: Session) -> Sequence[Reader]:
+        """The session."""
+        return ((session, None),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +59,14 @@ class Plain:
         require_thinking(self.name, session, self.budget)
         session.limits(self.budget)
 
+    def readers(self, session: Session) -> Sequence[Reader]:
+        """The session, with the instruction."""
+        return ((session, with_suffix(session, self.suffix)),)
+
     def answers(self, session: Session, questions: Sequence[Question]) -> Iterator[tuple[int, Answer]]:
         """One completion a question, all in one batch."""
         limits = session.limits(self.budget)
-        fmt = with_suffix(session, self.suffix)
+        ((_, fmt),) = self.readers(session)
         asks = [
             Ask(index, session.encode(question.prompt, fmt), limits, question.seed, question.variant)
             for index, question in enumerate(questions)
@@ -54,8 +77,18 @@ class Plain:
 
 
 def require_thinking(name: str, session: Session, budget: Budget) -> None:
-    """Raise ConfigError where a budget needs think tags and the model has none, or cannot be extended."""
+    """Raise ConfigError where a budget needs think tags and the model has none, or cannot be extended.
+
+    A budget of thinking that the total leaves no room for is told of in the log: the total alone holds.
+    """
     limits = session.limits(budget)
+    if limits.thinking is not None and limits.total is not None and limits.thinking > limits.total:
+        logger.warning(
+            "strategy %s may think for %d tokens of a total of %d: only the total limits it.",
+            name,
+            limits.thinking,
+            limits.total,
+        )
     if limits.needs_thinking:
         require_think_format(name, session)
     if session.think is not None and limits.least_thinking and not session.think.continuations:

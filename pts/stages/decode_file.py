@@ -108,12 +108,14 @@ def answer_file(
 
 
 def _fitting(decoder: SteeredDecoder, lines: Sequence[Line]) -> tuple[list[Line], list[BadLine]]:
-    """The questions that the model can take, and the others."""
+    """The questions that every model of the strategy can take, and the others."""
     good, bad = [], []
     with decoder.session([]) as session:
+        readers = decoder.strategy.readers(session)
         for line in lines:
             try:
-                session.encode(line.prompt)
+                for reader, fmt in readers:
+                    reader.encode(line.prompt, fmt)
             except PtsError as error:
                 bad.append(BadLine(line.number, str(error)))
             else:

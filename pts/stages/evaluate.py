@@ -100,8 +100,7 @@ def _evaluate(
     plan = replace(plan, parts=parts)
     with decoder.session([]) as session:
         plan = replace(plan, left_out=_check(plan, session))
-        for problem in plan.problem_set.problems:
-            session.encode(problem.query)
+        _check_prompts(plan, session)
     _settle_manifest(run, plan, directory, decoder)
     done = _Done(plan.todo(plan.left_out), observe)
     lines = plan.kept_lines(plan.left_out)
@@ -165,19 +164,29 @@ def _variant(line: Line, k: int) -> int:
 
 def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
     """The lines that do not fit the model, with the reasons. Raises ConfigError for one that was asked for."""
-    left_out: dict[str, str] = {}
-    for line in plan.lines:
+    unfit: dict[str, str] = {}
+    for strategy in dict.fromkeys(line.strategy for line in plan.lines):
         try:
-            make_strategy(line.strategy, plan.parts).check(session)
+            make_strategy(strategy, plan.parts).check(session)
         except (ConfigError, ModelError) as error:
-            if line.strategy in {other.strategy for other in plan.lines if other.asked}:
+            if strategy in {line.strategy for line in plan.lines if line.asked}:
                 raise
-            left_out[line.name] = str(error)
+            unfit[strategy] = str(error)
+    left_out = {line.name: unfit[line.strategy] for line in plan.lines if line.strategy in unfit}
     if left_out:
         logger.warning(
             "baselines left out: %s: %s", ", ".join(left_out), next(iter(left_out.values())).rstrip(".")
         )
     return left_out
+
+
+def _check_prompts(plan: EvaluationPlan, session: Session) -> None:
+    """Raise PtsError for a problem that a line's strategy cannot read."""
+    strategies = [make_strategy(line.strategy, plan.parts) for line in plan.kept_lines(plan.left_out)]
+    readers = dict.fromkeys(reader for strategy in strategies for reader in strategy.readers(session))
+    for problem in plan.problem_set.problems:
+        for reader, fmt in readers:
+            reader.encode(problem.query, fmt)
 
 
 def _settle_manifest(

@@ -45,6 +45,7 @@ def strategy_parts(
     for spec in (*asked, *others):
         check_strategy(spec)
     _require_used(inputs, asked)
+    _require_words_used(inputs, asked)
     parts = _plain_parts(inputs)
     for spec in asked:
         if not uses(spec, "router"):
@@ -122,6 +123,20 @@ def _require_used(inputs: StrategyInputs, asked: Sequence[str]) -> None:
                 f"the strategy is {asked[0]}" if len(asked) == 1 else f"the strategies are {', '.join(asked)}"
             )
             raise ConfigError(f"{option} is of {of}, and {whose}: leave it out.")
+
+
+def _require_words_used(inputs: StrategyInputs, asked: Sequence[str]) -> None:
+    """Raise ConfigError for continuations or switches where no end of thinking is replaced, no turn watched."""
+    names = {spec.partition(":")[0] for spec in asked}
+    for option, words, limit, value, used_by in (
+        ("--continuation", inputs.continuations, "--min-thinking", inputs.min_thinking, ("min", "auto")),
+        ("--switch", inputs.switches, "--max-switches", inputs.max_switches, ("early-exit",)),
+    ):
+        if words and value is None and names.isdisjoint(used_by):
+            raise ConfigError(
+                f"{option} is of {limit} and of {' and '.join(used_by)}, and none of them is given: leave it "
+                "out."
+            )
 
 
 def _plain_parts(inputs: StrategyInputs) -> Parts:

@@ -126,6 +126,29 @@ def test_the_bad_lines_of_a_file_are_named_and_the_others_answered(capsys, tmp_p
     assert all(answer["ledger"]["total"] > 0 for answer in answers)
 
 
+def test_a_prompt_that_the_second_model_or_an_instruction_makes_too_long_is_a_bad_line(capsys, tmp_path):
+    shutil.copytree(demo_model_dir(), tmp_path / "small")
+    config = tmp_path / "small" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "max_position_embeddings": 112}))
+    source = write_lines(
+        tmp_path / "q.jsonl", question_line("What is 2 + 5 ?"), question_line("What is 2 + 5 - 3 + 4 - 1 + 8 ?")
+    )
+    fits = ("--budget", "96", "--quiet")
+    escalate = ("--strategy", "escalate", "--second-model", "small")
+    assert run(("decode", "--input", source, "--output", "e.jsonl", *escalate, *fits)) == 1
+    assert "line 2 was left out: a prompt of" in capsys.readouterr().err
+    small = ("--model", "small", "--strategy", "concise:9", "--input", source)
+    assert run(("decode", *small, "--output", "c.jsonl", "--budget", "85", "--quiet")) == 1
+    assert "line 2 was left out: a prompt of" in capsys.readouterr().err
+    for name in ("e.jsonl", "c.jsonl"):
+        assert [json.loads(line)["line"] for line in (tmp_path / name).read_text().splitlines()] == [1]
+
+
+def test_a_budget_above_the_total_is_told_of(capsys):
+    assert run(("decode", "--strategy", "budget:97", QUESTION)) == 0
+    assert "may think for 97 tokens of a total of 96: only the total limits it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -156,6 +179,8 @@ def test_the_bad_lines_of_a_file_are_named_and_the_others_answered(capsys, tmp_p
         (("--think-start", "<a>", "--think-end", "<b>", "x"), "think tag"),
         (("--budget", "0", "x"), "budget is 0"),
         (("--exit-threshold", "0.5", "x"), "--exit-threshold is of early-exit, and the strategy is full"),
+        (("--continuation", "Wait", "x"), "--continuation is of --min-thinking and of min and auto, and none"),
+        (("--strategy", "min:9", "--switch", "Wait", "x"), "--switch is of --max-switches and of early-exit"),
         (("--strategy", "nothink", "--max-switches", "3", "x"), "--max-switches is of full, budget"),
         (("--strategy", "auto", "--router", "lenght", "x"), "did you mean length?"),
         (("--strategy", "auto", "--class-budget", "deep=9", "x"), "it has none, easy, hard"),

@@ -2,22 +2,18 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from pts.decoding.registry import STRATEGIES, Entry
-from pts.decoding.strategies import Plain
 from pts.errors import ConfigError, DataError, PtsError, RunError
 from pts.evaluation.items import Item
 from pts.evaluation.lines import Line
 from pts.models.demo import demo_model_dir
 from pts.runs.lock import sole_writer
 from pts.runs.shard import read_lines
-from pts.stages import evaluate
 from pts.stages.evaluate import resume_note, run_evaluation
 from pts.stages.evaluate_inputs import EvaluateRun
 from pts.steering import load_vectors
@@ -284,43 +280,25 @@ def test_vectors_of_another_model(thoughtless, tmp_path):
     assert not run.output.exists()
 
 
-@dataclass(frozen=True)
-class Routed:
-    """A strategy with routes: long for questions of an even seed, unless a router is given."""
-
-    name: str
-    router: object = None
-
-    def check(self, session):
-        pass
-
-    def answers(self, session, questions) -> Iterator:
-        routes = ["long" if question.seed % 4 else "short" for question in questions]
-        for index, answer in Plain(self.name).answers(session, questions):
-            yield index, replace(answer, route=routes[index])
-
-
-def test_a_random_router_is_given_the_shares_of_the_routers_own(tmp_path, monkeypatch):
-    given = []
-
-    def with_random_router(parts, shares, seed):
-        given.append(dict(shares))
-        return parts
-
-    monkeypatch.setattr(evaluate, "with_random_router", with_random_router)
-    monkeypatch.setitem(STRATEGIES, "auto", Entry(None, "", "", lambda name, number, parts: Routed(name)))
-    run = replace(SMALL, strategies=("auto",), sweep=(), output=tmp_path / "run")
-    summary = run_evaluation(run)
-    routes = [item.route for item in items(run).values() if item.line == "auto"]
-    share = routes.count("long") / len(routes)
-    assert given == [{"long": share, "short": 1 - share}]
-    assert next(line for line in summary.lines if line.name == "auto").routes == given[0]
-    assert ("routing", "auto", Line("auto", routing="random").name) in [
+def test_a_random_router_is_given_the_shares_of_the_routers_own(tmp_path):
+    run = replace(SMALL, problems=6, strategies=("auto",), router="demo", sweep=(), output=tmp_path / "run")
+    random = Line("auto", routing="random").name
+    earlier = None
+    # At other shares, the answers of the random router are made again.
+    for count in (6, 8):
+        summary = run_evaluation(replace(run, problems=count))
+        found = items(run).values()
+        routes = [item.route for item in found if item.line == "auto"]
+        shares = {route: routes.count(route) / len(routes) for route in ("hard", "none")}
+        assert len(routes) == 2 * count
+        assert 0 < shares["hard"] < 1
+        assert next(line for line in summary.lines if line.name == "auto").routes == shares
+        drawn = [item for item in found if item.line == random]
+        assert len(drawn) == 2 * count
+        assert all(item.router_shares == shares for item in drawn)
+        assert {item.route for item in drawn} == {"hard", "none"}
+        assert shares != earlier
+        earlier = shares
+    assert ("routing", "auto", random) in [
         (entry.kind, entry.line, entry.against) for entry in summary.comparisons
     ]
-    # At other shares, the answers of the random router are made again.
-    run_evaluation(replace(run, problems=5))
-    assert len(given) == 2
-    assert {item.router_shares["long"] for item in items(run).values() if item.router_shares} == {
-        given[1]["long"]
-    }
