@@ -5,197 +5,206 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from pts.cli.interrupts import stop_if_asked
-from pts.search.config import Progress
-from pts.stages.search_inputs import SearchRun
 
 if TYPE_CHECKING:
+    from pts.search.config import Progress
     from pts.stages.evaluate import EvaluationProgress
+    from pts.stages.search_inputs import SearchRun
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
+LIVE_EVERY = 0.2
+"""Seconds between changes of the live line."""
 
 
-@contextmanager
-def search_progress(run: SearchRun, quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """What to hand to a search as `observe`; in every mode it also lets a swallowed interrupt through."""
-    if quiet:
-        yield lambda _: stop_if_asked()
-        return
-    pace = _Pace(run.problems)
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with Live(Text("reading model and problems"), console=console, transient=True) as live:
-            yield lambda progress: _observe(pace, progress, lambda line: live.update(Text(line)), 0.0)
-        return
-    yield lambda progress: _observe(
-        pace, progress, lambda line: print("pts:", line, file=sys.stderr), PLAIN_EVERY
-    )
+def search_progress(run: SearchRun, quiet: bool) -> AbstractContextManager[Callable[[Progress], None]]:
+    """What to hand to a search as `observe`."""
+    return _shown(quiet, _Search(run.problems), "reading model and problems")
 
 
-@contextmanager
-def phase_progress(quiet: bool) -> Iterator[Callable[[str, int, float], None]]:
+def phase_progress(quiet: bool) -> AbstractContextManager[Callable[[str, int, float], None]]:
     """What to hand to a stage that reports phases, how much more is done in each, and the share done."""
-    console = Console(stderr=True)
-    shown = time.monotonic()
-    paces: dict[str, _PhasePace] = {}
+    return _shown(quiet, _Phases(), "reading the run")
 
-    def observe(told: tuple[str, int, float], show: Callable[[str], None], every: float) -> None:
+
+def answer_progress(quiet: bool, total: int) -> AbstractContextManager[Callable[[int, int], None]]:
+    """What to hand to a stage that reports answers and the tokens that they took."""
+    return _shown(quiet, _Answers(total, time.monotonic()), "reading model and questions")
+
+
+def evaluation_progress(quiet: bool) -> AbstractContextManager[Callable[[EvaluationProgress], None]]:
+    """What to hand to an evaluation as `observe`."""
+    return _shown(quiet, _Evaluation(), "reading model and problems")
+
+
+class _Account(Protocol):
+    """What was told so far, and a line about it."""
+
+    def hear(self, now: float, *told: Any) -> None:
+        """Take in what `observe` was told at the time `now`."""
+
+    def line(self, now: float) -> str | None:
+        """How far it is; None while there is nothing to say."""
+
+
+@contextmanager
+def _shown(quiet: bool, account: _Account, opening: str) -> Iterator[Callable[..., None]]:
+    """What tells an account and shows its line; in every mode it also lets a swallowed interrupt through."""
+    if quiet:
+        yield lambda *_: stop_if_asked()
+        return
+    shown = time.monotonic()
+
+    def observe(show: Callable[[str], None], every: float, *told: Any) -> None:
         nonlocal shown
-        phase, more, share = told
         stop_if_asked()
         now = time.monotonic()
-        pace = paces.setdefault(phase, _PhasePace("pairs" if phase == "harvest" else "tokens", now, share))
-        pace.done += more
-        if now - shown >= every:
+        account.hear(now, *told)
+        if now - shown >= every and (line := account.line(now)) is not None:
             shown = now
-            show(f"{phase}: {pace.said(share, now)}")
+            show(line)
 
-    if quiet:
-        yield lambda _phase, _more, _share: stop_if_asked()
-    elif console.is_terminal:
-        with Live(Text("reading the run"), console=console, transient=True) as live:
-            yield lambda *told: observe(told, lambda text: live.update(Text(text)), 0.2)
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with Live(Text(opening), console=console, transient=True) as live:
+            yield lambda *told: observe(lambda line: live.update(Text(line)), LIVE_EVERY, *told)
     else:
-        yield lambda *told: observe(told, lambda text: print("pts:", text, file=sys.stderr), PLAIN_EVERY)
+        yield lambda *told: observe(lambda line: print("pts:", line, file=sys.stderr), PLAIN_EVERY, *told)
 
 
 @dataclass(slots=True)
-class _PhasePace:
-    """When a phase was first heard of, the share that was done by then, and what was done since."""
+class _Search:
+    """A search of `total` problems; the pace is counted from the first round on."""
 
-    unit: str
-    began: float
-    first: float
-    done: int = 0
+    total: int | None
+    began: float = 0.0
+    first: Progress | None = None
+    last: Progress | None = None
 
-    def said(self, share: float, now: float) -> str:
-        """How much is done, how fast, and about how long the rest takes at the pace so far."""
+    def hear(self, now: float, progress: Progress) -> None:
+        if self.first is None:
+            self.began, self.first = now, progress
+        self.last = progress
+
+    def line(self, now: float) -> str | None:
+        first, last = self.first, self.last
+        if first is None or last is None:
+            return None
         seconds = now - self.began
-        parts = [f"{self.done:,} {self.unit}"]
-        if seconds > 0.5:
-            parts.append(f"{self.done / seconds:,.0f} {self.unit}/s")
-        parts.append(f"{share:.0%} done")
-        if seconds > 0.5 and share > self.first:
-            parts.append(f"about {_duration(seconds / (share - self.first) * (1 - share))} left")
+        tokens = last.tokens_generated - first.tokens_generated
+        problems = last.problems_done - first.problems_done
+        parts = [
+            f"{last.problems_done}{f' of {self.total}' if self.total else ''} problems",
+            f"{last.tokens_generated:,} tokens",
+            f"{tokens / seconds:,.0f} tokens/s" if seconds > 0 else "starting",
+            f"{last.candidates_confirmed} pivots confirmed",
+            f"{last.phase} of {last.problem_id}",
+        ]
+        if self.total and problems:
+            parts.append(_left(seconds, problems, max(0, self.total - last.problems_done)))
         return ", ".join(parts)
 
 
-@contextmanager
-def answer_progress(quiet: bool, total: int) -> Iterator[Callable[[int, int], None]]:
-    """What to hand to a stage that reports answers and the tokens that they took."""
-    console = Console(stderr=True)
-    began = shown = time.monotonic()
-    answers = tokens = 0
+@dataclass(slots=True)
+class _Pace:
+    """When a phase was first heard of, the share that was done by then, and what was done since."""
 
-    def line() -> str:
-        seconds = max(1e-9, time.monotonic() - began)
-        left = f", about {_duration(seconds / answers * (total - answers))} left" if answers else ""
-        return f"{answers:,} of {total:,} answers, {tokens:,} tokens, {tokens / seconds:,.0f} tokens/s{left}"
+    began: float
+    first: float
+    share: float = 0.0
+    done: int = 0
 
-    def observe(more: int, spent: int, show: Callable[[str], None], every: float) -> None:
-        nonlocal answers, tokens, shown
-        stop_if_asked()
-        answers, tokens = answers + more, tokens + spent
-        if time.monotonic() - shown >= every:
-            shown = time.monotonic()
-            show(line())
 
-    if quiet:
-        yield lambda _answers, _tokens: stop_if_asked()
-    elif console.is_terminal:
-        with Live(Text("reading model and questions"), console=console, transient=True) as live:
-            yield lambda more, spent: observe(more, spent, lambda text: live.update(Text(text)), 0.2)
-    else:
-        yield lambda more, spent: observe(
-            more, spent, lambda text: print("pts:", text, file=sys.stderr), PLAIN_EVERY
+@dataclass(slots=True)
+class _Phases:
+    """Phases one after another, each with its own pace; the line is the last one's."""
+
+    paces: dict[str, _Pace] = field(default_factory=dict)
+    phase: str | None = None
+
+    def hear(self, now: float, phase: str, more: int, share: float) -> None:
+        pace = self.paces.setdefault(phase, _Pace(now, share))
+        self.phase, pace.share = phase, share
+        pace.done += more
+
+    def line(self, now: float) -> str | None:
+        if self.phase is None:
+            return None
+        pace, unit = self.paces[self.phase], "pairs" if self.phase == "harvest" else "tokens"
+        seconds = now - pace.began
+        parts = [f"{pace.done:,} {unit}"]
+        if seconds > 0.5:
+            parts.append(f"{pace.done / seconds:,.0f} {unit}/s")
+        parts.append(f"{pace.share:.0%} done")
+        if seconds > 0.5 and pace.share > pace.first:
+            parts.append(_left(seconds, pace.share - pace.first, 1 - pace.share))
+        return f"{self.phase}: {', '.join(parts)}"
+
+
+@dataclass(slots=True)
+class _Answers:
+    """Answers to `total` questions."""
+
+    total: int
+    began: float
+    answers: int = 0
+    tokens: int = 0
+
+    def hear(self, _now: float, more: int, spent: int) -> None:
+        self.answers += more
+        self.tokens += spent
+
+    def line(self, now: float) -> str:
+        seconds = max(1e-9, now - self.began)
+        left = f", {_left(seconds, self.answers, self.total - self.answers)}" if self.answers else ""
+        return (
+            f"{self.answers:,} of {self.total:,} answers, {self.tokens:,} tokens, "
+            f"{self.tokens / seconds:,.0f} tokens/s{left}"
         )
 
 
-@contextmanager
-def evaluation_progress(quiet: bool) -> Iterator[Callable[[EvaluationProgress], None]]:
-    """What to hand to an evaluation as `observe`."""
-    if quiet:
-        yield lambda _: stop_if_asked()
-        return
-    shown = time.monotonic()
-    first: tuple[float, EvaluationProgress] | None = None
+@dataclass(slots=True)
+class _Evaluation:
+    """Prompts read, then answers; the pace is counted from the first answer, without what was read before."""
 
-    def observe(progress: EvaluationProgress, show: Callable[[str], None], every: float) -> None:
-        nonlocal shown, first
-        stop_if_asked()
-        now = time.monotonic()
-        first = first or (now, progress)
-        if now - shown >= every and progress.done > first[1].done:
-            shown = now
-            show(_evaluation_line(progress, first[1], now - first[0]))
+    began: float = 0.0
+    first: EvaluationProgress | None = None
+    last: EvaluationProgress | None = None
 
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with Live(Text("reading model and problems"), console=console, transient=True) as live:
-            yield lambda progress: observe(progress, lambda line: live.update(Text(line)), 0.2)
-    else:
-        yield lambda progress: observe(progress, lambda line: print("pts:", line, file=sys.stderr), PLAIN_EVERY)
+    def hear(self, now: float, progress: EvaluationProgress) -> None:
+        if self.first is None or self.first.line is None:
+            self.began, self.first = now, progress
+        self.last = progress
 
-
-def _evaluation_line(progress: EvaluationProgress, first: EvaluationProgress, seconds: float) -> str:
-    """How far it is, with the pace since the first answer: what was read before it took no part."""
-    left = seconds / (progress.done - first.done) * (progress.total - progress.done)
-    return (
-        f"{progress.done:,} of {progress.total:,} answers, {progress.tokens:,} tokens, "
-        f"{(progress.tokens - first.tokens) / seconds:,.0f} tokens/s, {progress.line}, about "
-        f"{_duration(left)} left"
-    )
+    def line(self, now: float) -> str | None:
+        first, last, seconds = self.first, self.last, now - self.began
+        if first is None or last is None:
+            return None
+        if last.line is None:
+            return f"{last.done:,} of {last.total:,} prompts read"
+        done = last.done - first.done
+        if not done:
+            return None
+        return (
+            f"{last.done:,} of {last.total:,} answers, {last.tokens:,} tokens, "
+            f"{(last.tokens - first.tokens) / seconds:,.0f} tokens/s, {last.line}, "
+            f"{_left(seconds, done, last.total - last.done)}"
+        )
 
 
-class _Pace:
-    """When the first round was over, and when a line was last shown."""
-
-    def __init__(self, total: int | None) -> None:
-        self.total = total
-        self.first: tuple[float, Progress] | None = None
-        self.shown = time.monotonic()
-
-
-def _observe(pace: _Pace, progress: Progress, show: Callable[[str], None], every: float) -> None:
-    stop_if_asked()
-    now = time.monotonic()
-    if pace.first is None:
-        pace.first = (now, progress)
-    if now - pace.shown >= every:
-        pace.shown = now
-        show(_line(pace, progress, now))
-
-
-def _line(pace: _Pace, progress: Progress, now: float) -> str:
-    assert pace.first is not None
-    began, first = pace.first
-    tokens = progress.tokens_generated - first.tokens_generated
-    problems = progress.problems_done - first.problems_done
-    seconds = now - began
-    parts = [
-        f"{progress.problems_done}{f' of {pace.total}' if pace.total else ''} problems",
-        f"{progress.tokens_generated:,} tokens",
-        f"{tokens / seconds:,.0f} tokens/s" if seconds > 0 else "starting",
-        f"{progress.candidates_confirmed} pivots confirmed",
-        f"{progress.phase} of {progress.problem_id}",
-    ]
-    if pace.total and problems:
-        left = seconds / problems * max(0, pace.total - progress.problems_done)
-        parts.append(f"about {_duration(left)} left")
-    return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
+def _left(seconds: float, done: float, left: float) -> str:
+    """How long the rest takes at the pace so far."""
+    remaining = seconds / done * left
+    minutes = round(remaining / 60)
     if minutes < 1:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+        return f"about {remaining:.0f} s left"
+    return f"about {minutes} min left" if minutes < 120 else f"about {minutes / 60:.1f} h left"

@@ -53,12 +53,15 @@ KEPT_EVERY = 2.0
 
 @dataclass(frozen=True, slots=True)
 class EvaluationProgress:
-    """Answers done and to be done, this session's tokens, and the line that is under way."""
+    """Answers done and to be done, this session's tokens, and the line that is under way.
+
+    Before the first line `line` is None, and it is prompts that are read.
+    """
 
     done: int
     total: int
     tokens: int
-    line: str
+    line: str | None
 
 
 Observe = Callable[[EvaluationProgress], None]
@@ -100,7 +103,7 @@ def _evaluate(
     plan = replace(plan, parts=parts)
     with decoder.session([]) as session:
         plan = replace(plan, left_out=_check(plan, session))
-        _check_prompts(plan, session)
+        _check_prompts(plan, session, observe)
     _settle_manifest(run, plan, directory, decoder)
     done = _Done(plan.todo(plan.left_out), observe)
     lines = plan.kept_lines(plan.left_out)
@@ -180,13 +183,16 @@ def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
     return left_out
 
 
-def _check_prompts(plan: EvaluationPlan, session: Session) -> None:
+def _check_prompts(plan: EvaluationPlan, session: Session, observe: Observe | None) -> None:
     """Raise PtsError for a problem that a line's strategy cannot read."""
     strategies = [make_strategy(line.strategy, plan.parts) for line in plan.kept_lines(plan.left_out)]
     readers = dict.fromkeys(reader for strategy in strategies for reader in strategy.readers(session))
-    for problem in plan.problem_set.problems:
+    problems = plan.problem_set.problems
+    for number, problem in enumerate(problems, start=1):
         for reader, fmt in readers:
             reader.encode(problem.query, fmt)
+        if observe is not None:
+            observe(EvaluationProgress(number, len(problems), 0, None))
 
 
 def _settle_manifest(

@@ -9,7 +9,6 @@ import torch
 
 from pts.cli import run
 from pts.cli.interrupts import Stopped
-from pts.cli.progress import phase_progress
 from pts.demo.problems import demo_problems
 from pts.problems import problem_digest
 from pts.records import Problem
@@ -231,20 +230,6 @@ def test_the_options_reach_the_stage_and_its_set_is_printed(capsys, monkeypatch)
     captured = capsys.readouterr()
     assert "all: raises success" in captured.out
     assert captured.err == ""
-
-
-def test_progress_says_what_is_left(capsys, monkeypatch):
-    now = iter([0.0, 0.0, 30.0, 60.0])
-    monkeypatch.setattr("pts.cli.progress.time.monotonic", lambda: next(now))
-    with phase_progress(quiet=False) as observe:
-        # A quarter was done before this process began.
-        for more, share in ((0, 0.25), (600, 0.3), (600, 0.45)):
-            observe("calibration", more, share)
-    said = capsys.readouterr().err.splitlines()
-    assert said == [
-        "pts: calibration: 600 tokens, 20 tokens/s, 30% done, about 7 min left",
-        "pts: calibration: 1,200 tokens, 20 tokens/s, 45% done, about 3 min left",
-    ]
 
 
 @pytest.mark.parametrize(
