@@ -13,9 +13,9 @@ from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, options_of
 from pts.cli.progress import answer_progress
-from pts.cli.shared_options import LIMITS, MODEL, PARTS, PROMPT, ROUTER, SAMPLER, WHERE, Options, without
+from pts.cli.shared_options import LIMITS, MODEL, PARTS, PROMPT, ROUTER, SAMPLER, STEERING, Options, without
 from pts.errors import ConfigError
-from pts.stages.decode import DecodeRun
+from pts.stages.decode_inputs import DecodeRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,15 +31,13 @@ _OPTIONS: dict[str, Options] = {
     "Model": [
         (("model", "--model"), "Hub id, directory, .gguf file, or demo.  [default: the vectors' own]", {}),
         *without(MODEL, "model", "batch_rows"),
-        (("batch_size", "--batch-size"), "Most rows in a batch.  [default: by memory]", {"type": int}),
+        (
+            ("batch_rows", "--batch-size"),
+            "Most rows in a batch.  [default: by memory]",
+            {"type": click.IntRange(min=1)},
+        ),
     ],
-    "Steering": [
-        (("vectors", "--vectors"), "Vector set: directory, hub id, or demo.", {}),
-        (("vectors_revision", "--vectors-revision"), "Revision of a set from the hub.", {}),
-        *WHERE,
-        (("same_shape", "--same-shape"), "Accept another model of the same shape.", {"is_flag": True}),
-        (("layers_path", "--layers-path"), "Module with the decoder blocks.  [default: found]", {}),
-    ],
+    "Steering": STEERING,
     "Budget": [
         (("strategy", "--strategy"), "How tokens are spent (see --list-strategies).", {}),
         (("budget", "--budget"), "New tokens in all.  [default: 512; 96 for demo]", {"type": int}),
@@ -73,7 +71,6 @@ def _list_strategies(context: click.Context, _parameter: click.Parameter, asked:
 )
 @click.option("--output", "target", type=click.Path(path_type=Path), help="JSONL of answers to write.")
 @click.option("--compare", is_flag=True, help="Unsteered and steered, side by side.")
-@click.option("--pattern", "named", multiple=True, metavar="NAME[=FACTOR]", help="Pattern, and how strongly.")
 @options_of(DecodeRun, _OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print answers with their ledgers as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress and no warnings.")
@@ -86,7 +83,7 @@ def decode_command(
     source: Path | None,
     target: Path | None,
     compare: bool,
-    named: tuple[str, ...],
+    pattern: tuple[str, ...],
     as_json: bool,
     quiet: bool,
     **inputs: Any,
@@ -97,7 +94,7 @@ def decode_command(
 
     log_to_stderr(0, quiet)
     _check(prompt, source, target, compare)
-    run = DecodeRun(patterns=strengths(named), **_with_vectors(inputs, compare))
+    run = DecodeRun(pattern=strengths(pattern), **_with_vectors(inputs, compare))
     if source is not None and target is not None:
         return _answer_file(run, source, target, quiet)
     assert prompt is not None

@@ -22,7 +22,7 @@ from pts.cli.shared_options import (
     PROMPT,
     ROUTER,
     SAMPLER,
-    WHERE,
+    STEERING,
     Options,
     without,
 )
@@ -52,14 +52,6 @@ _OPTIONS: dict[str, Options] = {
             "Strategies to compare, such as full,budget:64.",
             {"type": TextList()},
         ),
-        (("vectors", "--vectors"), "Vector set: every strategy runs steered too.", {}),
-        (
-            ("pattern", "--pattern"),
-            "Pattern of the set, and by how much; again for more.  [default: its first]",
-            {"multiple": True, "metavar": "NAME[=FACTOR]"},
-        ),
-        *WHERE,
-        (("same_shape", "--same-shape"), "Accept vectors of a model of the same shape.", {"is_flag": True}),
         (("seeds", "--seeds"), "Answers to each problem.", {}),
         (("seed", "--seed"), "Seed of every random draw.", {}),
         (
@@ -73,6 +65,7 @@ _OPTIONS: dict[str, Options] = {
             {"type": NumberList(float)},
         ),
     ],
+    "Steering: every strategy runs as it is, and steered": STEERING,
     "Limits of every strategy that does not set them": LIMITS,
     "Router of the strategy auto": ROUTER,
     "Other strategies": PARTS,
@@ -104,8 +97,7 @@ def eval_command(as_json: bool, quiet: bool, verbose: int, pattern: tuple[str, .
     The same command again continues a run that was cut; more problems, seeds or strategies extend it.
     """
     log_to_stderr(verbose, quiet)
-    patterns = dict(strengths(pattern or ())) or None
-    evaluate(EvaluateRun(pattern=patterns, **inputs), quiet, as_json)
+    evaluate(EvaluateRun(pattern=strengths(pattern), **inputs), quiet, as_json)
 
 
 def evaluate(run: EvaluateRun, quiet: bool, as_json: bool = False) -> None:

@@ -89,9 +89,9 @@ def options_of(
                 *declarations,
                 cls=GroupedOption,
                 group=group,
-                help=text,
+                help=f"{text}{_listed_default(defaults[name])}",
                 default=defaults[name],
-                **{"show_default": _shown_default(defaults[name]), **more},
+                **{"show_default": not isinstance(defaults[name], bool | tuple | None), **more},
             )
             function = add(function)
         return function
@@ -99,8 +99,8 @@ def options_of(
     return decorate
 
 
-def _shown_default(default: Any) -> bool | str:
-    """How a default stands in the help: a list as it would be typed, switches and nothing not at all."""
-    if isinstance(default, tuple) and default and not isinstance(default[0], bool):
-        return ",".join(map(str, default))
-    return not isinstance(default, bool | None)
+def _listed_default(default: Any) -> str:
+    """How a list of defaults stands in the help: as it would be typed, where click would write a tuple."""
+    if not isinstance(default, tuple) or not default or isinstance(default[0], bool):
+        return ""
+    return f"  [default: {','.join(map(str, default))}]"

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pts.errors import ConfigError
 
 
-def strengths(named: Sequence[str]) -> tuple[tuple[str, float], ...]:
-    """Each pattern with its factor, 1.0 where none is given. Raises ConfigError for one that is no number."""
-    return tuple(_strength(entry) for entry in named)
+def strengths(named: Sequence[str] | None) -> dict[str, float] | None:
+    """Each pattern with its factor, 1.0 where none is given; None where none is named.
+
+    Raises ConfigError for a factor that is no number.
+    """
+    return dict(_strength(entry) for entry in named) if named else None
 
 
 def _strength(entry: str) -> tuple[str, float]:

@@ -75,12 +75,21 @@ SAMPLER: Options = [
     (("min_p", "--min-p"), "Least probability relative to the likeliest; 0 switches it off.", {}),
     (("budget", "--budget"), "New tokens of a completion.  [default: 512; 96 for demo]", {"type": int}),
 ]
-WHERE: Options = [
+STEERING: Options = [
+    (("vectors", "--vectors"), "Vector set: directory, hub id, or demo.", {}),
+    (("vectors_revision", "--vectors-revision"), "Revision of a set from the hub.", {}),
+    (
+        ("pattern", "--pattern"),
+        "Pattern of the set, and by how much; again for more.  [default: its first]",
+        {"multiple": True, "metavar": "NAME[=FACTOR]"},
+    ),
     (
         ("where", "--where"),
         "Steer where the set's gate is open, always, or after contexts of its pivots.",
         {"type": click.Choice(["gate", "always", "context"])},
     ),
+    (("same_shape", "--same-shape"), "Accept vectors of a model of the same shape.", {"is_flag": True}),
+    (("layers_path", "--layers-path"), "Module with the decoder blocks.  [default: found]", {}),
 ]
 LIMITS: Options = [
     (("thinking_budget", "--thinking-budget"), "Most thinking: tokens, or a share such as 0.4.", {}),

@@ -52,7 +52,7 @@ def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any)
     from pts.stages.measure import MeasureRun, measure_set
 
     log_to_stderr(0, quiet)
-    factors = dict(strengths(patterns)) or None
+    factors = strengths(patterns)
     with phase_progress(quiet) as observe:
         measured = measure_set(MeasureRun(vectors, factors, **inputs), observe)
     print_report(measured_report(measured))

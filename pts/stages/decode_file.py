@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pts.errors import DataError, PtsError, RunError
 from pts.runs.files import append_bytes, replace_text
-from pts.stages.decode import DecodeRun
+from pts.stages.decode_inputs import DecodeRun
 
 if TYPE_CHECKING:
     from pts.decoding.session import Prompt
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PART_SUFFIX = ".part"
 QUESTION_FIELDS = ("question", "prompt", "query", "problem", "Question", "Problem")
-_NO_MATTER = ("device", "batch_size")
+_NO_MATTER = ("device", "batch_rows")
 """Inputs that a run may go on without: the answers are the same."""
 _CHUNK = 256
 """Questions given to the decoder at once."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pts.decoding.parts import Parts
 from pts.decoding.registry import make_strategy
 from pts.errors import ConfigError, ModelError
 from pts.evaluation.items import Item
@@ -33,7 +34,7 @@ from pts.runs.manifest import (
 )
 from pts.runs.shard import append_lines, read_lines
 from pts.search.seeds import derive_seed
-from pts.stages.decode import matched_contexts
+from pts.stages.decode import make_decoder
 from pts.stages.evaluate_inputs import EvaluateRun
 from pts.stages.evaluate_plan import EvaluationPlan, plan_evaluation
 from pts.stages.strategy_parts import second_model_found, with_second_model
@@ -96,11 +97,11 @@ def _evaluate(
     run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory, observe: Observe | None
 ) -> EvaluationPlan:
     """Load the model and answer what is missing; the plan with what the model cannot run left out."""
-    decoder = _decoder(run, plan.vectors)
+    from pts.models.load import load_model
+
+    decoder = make_decoder(run, load_model(run.model_options()), plan.vectors, "full", Parts())
     variants = _variants(run, plan.vectors)
-    options, fmt = run.model_options(), run.prompt_format()
-    parts = with_second_model(plan.parts, run, options, run.sampling(), fmt, run.batch_rows)
-    plan = replace(plan, parts=parts)
+    plan = replace(plan, parts=with_second_model(plan.parts, run))
     with decoder.session([]) as session:
         plan = replace(plan, left_out=_check(plan, session))
         _check_prompts(plan, session, observe)
@@ -115,38 +116,6 @@ def _evaluate(
             for line in group:
                 _answer_line(run, plan, line, session, directory, done)
     return plan
-
-
-def _decoder(run: EvaluateRun, vectors: VectorSet | None) -> SteeredDecoder:
-    """The model with all that goes with it. Raises ModelError, ConfigError."""
-    from pts.decoding import SteeredDecoder
-    from pts.decoding.think_format import find_think_format
-    from pts.models.hardware import settle_threads
-    from pts.models.load import load_model
-
-    loaded = load_model(run.model_options())
-    settle_threads(loaded.device, loaded.model.num_parameters())
-    prompt_format = run.prompt_format()
-    return SteeredDecoder(
-        loaded,
-        vectors,
-        "full",
-        sampling=run.sampling(),
-        prompt_format=prompt_format,
-        patterns=None if vectors is None else run.pattern,
-        where=run.where,
-        contexts=matched_contexts(run.where, vectors, loaded, run.pattern),
-        think=find_think_format(
-            loaded.tokenizer,
-            prompt_format,
-            run.think_start,
-            run.think_end,
-            run.continuations or None,
-            run.switches or None,
-        ),
-        batch_rows=run.batch_rows,
-        same_shape=run.same_shape,
-    )
 
 
 def _variants(run: EvaluateRun, vectors: VectorSet | None) -> list[Variant]:

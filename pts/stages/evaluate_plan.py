@@ -86,7 +86,7 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
 
     benchmark, budget = run.benchmark(), run.sampling().budget
     lines = tuple(plan_lines(run.strategies, run.vectors is not None, run.baselines, budget, run.sweep))
-    vectors = None if run.vectors is None else load_vectors(run.vectors)
+    vectors = None if run.vectors is None else load_vectors(run.vectors, run.vectors_revision)
     parts = strategy_parts(run, run.strategies, vectors, same_shape=run.same_shape)
     asked = {
         **run.asked(),

@@ -112,23 +112,9 @@ def _plan(run: SearchRun, directory: RunDirectory) -> _Plan:
 
 
 def _load_problems(run: SearchRun, traces: Mapping[str, object] | None) -> ProblemSet:
-    from pts.problems import ProblemSource, load_problems
+    from pts.problems import load_problems
 
-    source = ProblemSource(
-        dataset=run.dataset,
-        config=run.config,
-        split=run.split,
-        revision=run.dataset_revision,
-        question_field=run.question_field,
-        answer_field=run.answer_field,
-        id_field=run.id_field,
-        choices_field=run.choices_field,
-        limit=run.problems,
-        seed=run.seed,
-    )
-    if run.levels is not None:
-        source = replace(source, levels=run.levels)
-    loaded = load_problems(source)
+    loaded = load_problems(run.source())
     if traces is None:
         return loaded
     chosen = tuple(problem for problem in loaded.problems if problem.id in traces)
@@ -196,7 +182,6 @@ def _load(run: SearchRun, plan: _Plan) -> tuple[TransformersPolicy, Grader, Sear
     from pts.graders import make_grader
     from pts.models.hardware import settle_threads
     from pts.models.load import load_model
-    from pts.models.prompt import PromptFormat
     from pts.models.thinking import find_think_tags, require_think_tags
     from pts.policies.transformers.policy import TransformersPolicy
 
@@ -212,8 +197,7 @@ def _load(run: SearchRun, plan: _Plan) -> tuple[TransformersPolicy, Grader, Sear
         think_end=None if tags is None else tags.end,
         think_required=run.thinking is True,
     )
-    prompt_format = PromptFormat(run.system_prompt, run.chat_template, run.suffix, run.thinking)
-    policy = TransformersPolicy(loaded, run.sampling(), prompt_format, batch_rows=run.batch_rows)
+    policy = TransformersPolicy(loaded, run.sampling(), run.prompt_format(), batch_rows=run.batch_rows)
     found = SearchFound(
         model_id=loaded.model_id,
         model_revision=loaded.revision,

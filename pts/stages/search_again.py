@@ -66,7 +66,6 @@ def load_inputs(given: SearchRun, found: SearchFound, device: str) -> Loaded:
     from pts.graders import make_grader
     from pts.models.hardware import settle_threads
     from pts.models.load import load_model
-    from pts.models.prompt import PromptFormat
 
     inputs = replace(given, device=device)
     loaded = load_model(inputs.model_options())
@@ -77,8 +76,7 @@ def load_inputs(given: SearchRun, found: SearchFound, device: str) -> Loaded:
         think_end=found.think_end,
         think_required=inputs.thinking is True,
     )
-    prompt_format = PromptFormat(inputs.system_prompt, inputs.chat_template, inputs.suffix, inputs.thinking)
-    return Loaded(inputs, loaded, prompt_format, inputs.sampling(), grade)
+    return Loaded(inputs, loaded, inputs.prompt_format(), inputs.sampling(), grade)
 
 
 def untouched_problems(
@@ -176,21 +174,9 @@ def _question(problem: Problem) -> str:
 
 def _problems_again(searched: SearchedRun, inputs: SearchRun, limit: int | None) -> Sequence[Problem]:
     """The first problems of the search's data set. Raises DataError where one changed since the search."""
-    from pts.problems import ProblemSource, load_problems, problem_digest
+    from pts.problems import load_problems, problem_digest
 
-    source = ProblemSource(
-        dataset=inputs.dataset,
-        config=inputs.config,
-        split=inputs.split,
-        revision=inputs.dataset_revision,
-        question_field=inputs.question_field,
-        answer_field=inputs.answer_field,
-        id_field=inputs.id_field,
-        choices_field=inputs.choices_field,
-        limit=limit,
-        seed=inputs.seed,
-    )
-    every = load_problems(source).problems
+    every = load_problems(replace(inputs, problems=limit).source()).problems
     digests = {problem.id: problem_digest(problem) for problem in every}
     changed = [key for key, line in searched.latest.items() if digests.get(key) != line.digest]
     if changed:

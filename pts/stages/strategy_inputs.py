@@ -14,7 +14,7 @@ AmountText: TypeAlias = str | int | float
 """Tokens or a share of the total, as a user writes it: 64 or 0.4."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StrategyInputs:
     """The parts of strategies as texts and numbers; None leaves a strategy its own default.
 

@@ -21,9 +21,7 @@ from pts.decoding.scorer_file import named_scorer
 from pts.decoding.think_format import find_think_format
 from pts.errors import ConfigError
 from pts.models.load import load_model
-from pts.models.options import ModelOptions
-from pts.models.prompt import PromptFormat
-from pts.records import Sampling
+from pts.stages.decode_inputs import AnswerInputs
 from pts.stages.strategy_inputs import AmountText, StrategyInputs, amount
 from pts.steering.vector_set import VectorSet
 
@@ -55,14 +53,7 @@ def strategy_parts(
     return parts
 
 
-def with_second_model(
-    parts: Parts,
-    inputs: StrategyInputs,
-    first: ModelOptions,
-    sampling: Sampling,
-    prompt_format: PromptFormat,
-    batch_rows: int | None = None,
-) -> Parts:
+def with_second_model(parts: Parts, inputs: AnswerInputs) -> Parts:
     """The parts with the second model loaded, where one is named.
 
     It samples, and is asked, as the first is; its think tags are its own. Raises PtsError.
@@ -71,20 +62,22 @@ def with_second_model(
         return parts
     loaded = load_model(
         replace(
-            first,
+            inputs.model_options(),
             spec=inputs.second_model,
             revision=inputs.second_revision,
             dtype=inputs.second_dtype or "auto",
             adapter=None,
         )
     )
+    prompt_format = inputs.prompt_format()
     think = find_think_format(
         loaded.tokenizer,
         prompt_format,
         continuations=inputs.continuations or None,
         switches=inputs.switches or None,
     )
-    return replace(parts, second=second_model(loaded, sampling, prompt_format, think, batch_rows))
+    second = second_model(loaded, inputs.sampling(), prompt_format, think, inputs.batch_rows)
+    return replace(parts, second=second)
 
 
 def class_budgets(texts: Sequence[str]) -> Budgets:

@@ -120,4 +120,5 @@ def test_the_unsteered_lines_of_an_evaluation_with_vectors_have_none(tmp_path):
             ),
             lambda progress: hooked.update({progress.line: any(met)}),
         )
-    assert hooked == {"nothink": False, "nothink + vectors": True}
+    # None: while prompts are read.
+    assert hooked == {None: False, "nothink": False, "nothink + vectors": True}

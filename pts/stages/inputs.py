@@ -1,0 +1,162 @@
+"""Inputs that stages share, under the names of the command line's options and a recipe's keys."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pts.errors import ConfigError
+from pts.models.options import DtypeName, ModelOptions
+from pts.models.prompt import PromptFormat
+from pts.problems import ProblemSource
+from pts.records import Sampling
+
+DEFAULT_BUDGET, DEMO_BUDGET = 512, 96
+
+_SAMPLING = Sampling()
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """Which model writes, how it is asked, and how it samples.
+
+    `batch_rows` bounds the rows of a batch, None by memory. `budget` is the new tokens of a completion, None
+    for 512, or 96 for the demo model. Raises ConfigError for a value outside its range.
+    """
+
+    model: str | None = "demo"
+    revision: str | None = None
+    adapter: str | None = None
+    device: str = "auto"
+    dtype: DtypeName = "auto"
+    trust_remote_code: bool = False
+    batch_rows: int | None = None
+    system_prompt: str | None = None
+    chat_template: bool = True
+    suffix: str | None = None
+    thinking: bool | None = None
+    think_start: str | None = None
+    think_end: str | None = None
+    temperature: float = _SAMPLING.temperature
+    top_p: float = _SAMPLING.top_p
+    top_k: int = _SAMPLING.top_k
+    min_p: float = _SAMPLING.min_p
+    budget: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self.sampling()
+        self.model_options()
+        require_positive("batch-rows", self.batch_rows)
+
+    def default_budget(self) -> int:
+        """What `budget` is where it is None."""
+        return DEMO_BUDGET if self.model == "demo" else DEFAULT_BUDGET
+
+    def sampling(self) -> Sampling:
+        """The sampler and the budget. Raises ConfigError for a value outside its range."""
+        budget = self.default_budget() if self.budget is None else self.budget
+        return Sampling(self.temperature, self.top_k, self.top_p, self.min_p, budget)
+
+    def model_options(self) -> ModelOptions:
+        """Which model to load, and how. Raises ConfigError for an unknown dtype."""
+        spec = "demo" if self.model is None else self.model
+        return ModelOptions(spec, self.revision, self.device, self.dtype, self.adapter, self.trust_remote_code)
+
+    def prompt_format(self) -> PromptFormat:
+        """How a question becomes a prompt."""
+        return PromptFormat(self.system_prompt, self.chat_template, self.suffix, self.thinking)
+
+
+@dataclass(frozen=True)
+class ProblemInputs(ModelInputs):
+    """Which problems a model is asked, too: `problems` bounds their number, None for no bound.
+
+    `levels` and `split` choose among the demo's. Raises ConfigError for a value outside its range.
+    """
+
+    model: str = "demo"
+    dataset: str = "demo"
+    config: str | None = None
+    split: str | None = None
+    dataset_revision: str | None = None
+    question_field: str | None = None
+    answer_field: str | None = None
+    id_field: str | None = None
+    choices_field: str | None = None
+    problems: int | None = None
+    levels: tuple[int, ...] | None = None
+    grader: str | None = None
+    grader_pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        ModelInputs.__post_init__(self)
+        require_positive("problems", self.problems)
+        if self.levels is not None and self.dataset != "demo":
+            raise ConfigError(f"levels are the demo's: {self.dataset} has none; leave --levels out.")
+
+    def source(self) -> ProblemSource:
+        """Where the problems come from. Raises ConfigError for a value outside its range."""
+        given = {} if self.levels is None else {"levels": self.levels}
+        return ProblemSource(
+            dataset=self.dataset,
+            config=self.config,
+            split=self.split,
+            revision=self.dataset_revision,
+            question_field=self.question_field,
+            answer_field=self.answer_field,
+            id_field=self.id_field,
+            choices_field=self.choices_field,
+            limit=self.problems,
+            seed=self.seed,
+            **given,
+        )
+
+    def named_directory(self, parent: str) -> Path:
+        """The run directory under `parent` that is named after model and data set."""
+        names = (_short_name(self.model), _short_name(self.dataset))
+        return Path(parent) / "-".join(dict.fromkeys(names))
+
+    def configuration(self) -> dict[str, object]:
+        """What decides the completions of a problem but for the sampler, as a manifest holds it."""
+        return {name: getattr(self, name) for name in _CONFIGURATION}
+
+
+_CONFIGURATION = (
+    "model",
+    "revision",
+    "adapter",
+    "dtype",
+    "dataset",
+    "config",
+    "split",
+    "dataset_revision",
+    "question_field",
+    "answer_field",
+    "id_field",
+    "choices_field",
+    "levels",
+    "grader",
+    "grader_pattern",
+    "system_prompt",
+    "chat_template",
+    "suffix",
+    "thinking",
+    "think_start",
+    "think_end",
+)
+
+
+def require_positive(name: str, value: int | None) -> None:
+    """Raise ConfigError for a number below 1."""
+    if value is not None and value < 1:
+        raise ConfigError(f"{name} is {value}; it must be at least 1.")
+
+
+def _short_name(spec: str) -> str:
+    """A model or data set spec as part of a directory's name."""
+    name = Path(spec).name
+    for suffix in (".gguf", ".jsonl", ".json", ".csv", ".parquet"):
+        name = name.removesuffix(suffix)
+    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.").lower() or "run"
