@@ -65,6 +65,18 @@ _OPTIONS: dict[str, Options] = {
             {"type": NumberList(float)},
         ),
     ],
+    "Thresholds of early-exit and escalate that are not given": [
+        (
+            ("fit_problems", "--fit-problems"),
+            "Fit them on so many problems that are not evaluated.  [default: fixed thresholds]",
+            {"type": int},
+        ),
+        (
+            ("fit_split", "--fit-split"),
+            "Split of those problems.  [default: the evaluated one; calibrate for demo]",
+            {},
+        ),
+    ],
     "Steering: every strategy runs as it is, and steered": STEERING,
     "Limits of every strategy that does not set them": LIMITS,
     "Router of the strategy auto": ROUTER,

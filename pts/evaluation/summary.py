@@ -12,6 +12,7 @@ from pts.evaluation.estimates import LEVEL, Estimate, Floats, holm
 from pts.evaluation.items import Item
 from pts.evaluation.lines import Line, Steering
 from pts.evaluation.paired_lines import PairedLines
+from pts.evaluation.thresholds import ThresholdFit
 
 Items = Mapping[tuple[str, str, int], Item]
 """Items by line, problem and seed."""
@@ -72,7 +73,8 @@ class EvaluationSummary:
     """All that the report shows; `chance` is the success of guessing, None for free answers.
 
     `frontiers` have corners (tokens, success) of the fixed budgets, unsteered ("none") and steered ("vectors").
-    `left_out` are baselines that the model cannot run, with the reasons.
+    `left_out` are baselines that the model cannot run, with the reasons. `thresholds` were fitted on other
+    problems.
     """
 
     model_id: str
@@ -90,6 +92,7 @@ class EvaluationSummary:
     comparisons: tuple[Comparison, ...]
     frontiers: Mapping[str, tuple[tuple[float, float], ...]]
     left_out: Mapping[str, str]
+    thresholds: tuple[ThresholdFit, ...] = ()
 
 
 def paired_lines(

@@ -12,10 +12,25 @@ from pts.errors import DataError
 from pts.problems.files import Row, looks_local, read_local
 from pts.problems.hub import read_hub
 from pts.problems.schemas import Schema, answer_text, detect_schema
-from pts.problems.source import DEMO, DEMO_PROBLEMS, ProblemSet, ProblemSource, fingerprint_of, problem_digest
+from pts.problems.source import (
+    DEMO,
+    DEMO_PROBLEMS,
+    ProblemSet,
+    ProblemSource,
+    fingerprint_of,
+    problem_digest,
+    question_words,
+)
 from pts.records import Problem
 
-__all__ = ["ProblemSet", "ProblemSource", "fingerprint_of", "load_problems", "problem_digest"]
+__all__ = [
+    "ProblemSet",
+    "ProblemSource",
+    "fingerprint_of",
+    "load_problems",
+    "problem_digest",
+    "question_words",
+]
 
 LONGEST_METADATA = 200
 """Characters of the longest text that is kept as metadata: solutions and passages are not."""

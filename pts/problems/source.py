@@ -86,6 +86,11 @@ def problem_digest(problem: Problem) -> str:
     return hashlib.sha256(json.dumps([problem.id, problem.query, problem.answer]).encode()).hexdigest()
 
 
+def question_words(problem: Problem) -> str:
+    """The query's words, however they are spaced: data sets hold one question under several ids."""
+    return " ".join(problem.query.split())
+
+
 def fingerprint_of(problems: Iterable[Problem]) -> str:
     """SHA-256, in hex, of the problems' digests in order.
 

@@ -70,6 +70,10 @@ def head_lines(summary: EvaluationSummary) -> list[str]:
         f"{_counted(summary.seeds, 'seed')}, graded by {summary.grader}, "
         f"{summary.budget:,} tokens at most.{chance}"
     ]
+    lines += [
+        f"The threshold of {fit.strategy}, {fit.threshold:g}, was fitted on {fit.problems} other problems."
+        for fit in summary.thresholds
+    ]
     return lines + [f"Left out: {why}" for why in _reasons(summary)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pts.evaluation.thresholds import ThresholdFit
 from pts.runs.directory import RunKind
 
 EVALUATION = RunKind(
@@ -36,7 +37,8 @@ class EvaluationFound:
 class EvaluationConditions:
     """What may differ between the sessions of one run: no item depends on it.
 
-    `lines` are those of the table; `left_out` the baselines that the model cannot run, each with the reason.
+    `lines` are those of the table; `left_out` the baselines that the model cannot run, each with the reason;
+    `thresholds` those that were fitted, by strategy: a later session takes them as they are.
     """
 
     device: str
@@ -45,3 +47,4 @@ class EvaluationConditions:
     seeds: int
     lines: tuple[str, ...]
     left_out: Mapping[str, str]
+    thresholds: Mapping[str, ThresholdFit]

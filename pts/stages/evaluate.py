@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ from pts.search.seeds import derive_seed
 from pts.stages.decode import make_decoder
 from pts.stages.evaluate_inputs import EvaluateRun
 from pts.stages.evaluate_plan import EvaluationPlan, plan_evaluation
+from pts.stages.evaluate_thresholds import answers_to_fit, fit_thresholds, to_fit, with_thresholds
 from pts.stages.strategy_parts import second_model_found, with_second_model
 
 if TYPE_CHECKING:
@@ -105,8 +107,12 @@ def _evaluate(
     with decoder.session([]) as session:
         plan = replace(plan, left_out=_check(plan, session))
         _check_prompts(plan, session, observe)
+        done = _Done(plan.todo(plan.left_out) + answers_to_fit(run, plan.fits), observe)
+        fits = fit_thresholds(
+            run, plan.parts, session, plan.to_fit_on, plan.grader, plan.fits, partial(_fitting, done)
+        )
+    plan = replace(plan, fits={**plan.fits, **fits}, parts=with_thresholds(plan.parts, fits))
     _settle_manifest(run, plan, directory, decoder)
-    done = _Done(plan.todo(plan.left_out), observe)
     lines = plan.kept_lines(plan.left_out)
     unsteered = [line for line in lines if line.steering == "none"]
     steered = [line for line in lines if line.steering != "none"]
@@ -156,7 +162,7 @@ def _check_prompts(plan: EvaluationPlan, session: Session, observe: Observe | No
     """Raise PtsError for a problem that a line's strategy cannot read."""
     strategies = [make_strategy(line.strategy, plan.parts) for line in plan.kept_lines(plan.left_out)]
     readers = dict.fromkeys(reader for strategy in strategies for reader in strategy.readers(session))
-    problems = plan.problem_set.problems
+    problems = (*plan.problem_set.problems, *plan.to_fit_on)
     for number, problem in enumerate(problems, start=1):
         for reader, fmt in readers:
             reader.encode(problem.query, fmt)
@@ -188,7 +194,9 @@ def _settle_manifest(
     lines = tuple(line.name for line in plan.lines)
     count = len(plan.problem_set.problems)
     conditions = to_json(
-        EvaluationConditions(str(loaded.device), run.batch_rows, count, run.seeds, lines, plan.left_out)
+        EvaluationConditions(
+            str(loaded.device), run.batch_rows, count, run.seeds, lines, plan.left_out, plan.fits
+        )
     )
     assert isinstance(found, dict)
     assert isinstance(conditions, dict)
@@ -221,12 +229,16 @@ class _Done:
         self._total, self._observe = total, observe
         self._count = self._tokens = 0
 
-    def add(self, line: Line, item: Item) -> None:
+    def add(self, line: str, tokens: int) -> None:
         """One more answer."""
         self._count += 1
-        self._tokens += item.ledger.total
+        self._tokens += tokens
         if self._observe is not None:
-            self._observe(EvaluationProgress(self._count, self._total, self._tokens, line.name))
+            self._observe(EvaluationProgress(self._count, self._total, self._tokens, line))
+
+
+def _fitting(done: _Done, strategy: str, tokens: int) -> None:
+    done.add(f"fit of {strategy}'s threshold", tokens)
 
 
 def _answer_line(
@@ -263,7 +275,7 @@ def _answer_line(
                 item = _item(plan, line, chunk[index], answer, shares)
                 plan.items[item.key] = item
                 keep(item)
-                done.add(line, item)
+                done.add(line.name, item.ledger.total)
 
 
 @contextmanager
@@ -364,4 +376,5 @@ def _summary(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) ->
         comparisons=tuple(compare_lines(lines, paired)),
         frontiers=frontiers_of(lines, paired),
         left_out=dict(plan.left_out),
+        thresholds=tuple(plan.fits[name] for name in to_fit(run)),
     )

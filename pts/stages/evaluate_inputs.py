@@ -22,7 +22,8 @@ class EvaluateRun(ProblemInputs, AnswerInputs):
     `dataset` is a benchmark's name, a file or a hub id; `data` a file with a benchmark's schema to read in its
     place. The parts of strategies hold in every line whose strategy uses them. `seeds` answers of every problem
     are drawn, by seeds from `seed` on. `sweep` are the fixed budgets of thinking that `baselines` add, as
-    shares of `budget`, the total. None for `problems`, `budget`, `suffix` and `grader` is the benchmark's own;
+    shares of `budget`, the total. Thresholds that are not given are fitted on `fit_problems` others, of
+    `fit_split` where it is named. None for `problems`, `budget`, `suffix` and `grader` is the benchmark's own;
     `output` None is evals/<model>-<dataset>. Raises ConfigError.
     """
 
@@ -31,6 +32,8 @@ class EvaluateRun(ProblemInputs, AnswerInputs):
     baselines: bool = True
     sweep: tuple[float, ...] = SWEEP
     seeds: int = 3
+    fit_problems: int | None = None
+    fit_split: str | None = None
     output: Path | None = None
     fresh: bool = False
 
@@ -44,6 +47,9 @@ class EvaluateRun(ProblemInputs, AnswerInputs):
         AnswerInputs.__post_init__(self)
         self.source()
         require_positive("seeds", self.seeds)
+        require_positive("fit-problems", self.fit_problems)
+        if self.fit_split is not None and self.fit_problems is None:
+            raise ConfigError("--fit-split is of --fit-problems: give it too.")
 
     def benchmark(self) -> Benchmark | None:
         """The data set's entry in the list, None for a file or a hub id. Raises ConfigError."""
@@ -74,6 +80,9 @@ class EvaluateRun(ProblemInputs, AnswerInputs):
 
     def asked(self) -> dict[str, object]:
         """The configuration that every session of a run shares, as the manifest holds it."""
-        own = {name: getattr(self, name) for name in ("data", "vectors", "pattern", "where", "seed")}
+        own = {name: getattr(self, name) for name in _OWN}
         sampling = {"sampling": to_json(self.sampling())}
         return {**self.configuration(), **own, **sampling, **self.strategy_settings()}
+
+
+_OWN = ("data", "vectors", "pattern", "where", "seed", "fit_problems", "fit_split")

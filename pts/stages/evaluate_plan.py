@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pts.errors import RunError
 from pts.evaluation.items import Item
 from pts.evaluation.lines import Line, plan_lines
 from pts.evaluation.random_routing import shares_of
+from pts.evaluation.thresholds import ThresholdFit
 from pts.problems import problem_digest
 from pts.records import Problem
+from pts.runs.codec import from_json
 from pts.runs.directory import RunDirectory
 from pts.runs.manifest import Manifest
 from pts.runs.shard import mend_shard, read_lines
 from pts.stages.evaluate_inputs import EvaluateRun
+from pts.stages.evaluate_thresholds import threshold_problems, to_fit
 
 if TYPE_CHECKING:
     from pts.decoding.parts import Parts
@@ -35,7 +38,8 @@ class EvaluationPlan:
     """The configuration, the problems, the lines of the table, the answers there are, the others' grader.
 
     `parts` are what the strategies are built from; a second model joins them when the models are loaded.
-    `items` is by key and grows; `left_out` are lines that the model cannot run, with the reasons.
+    `items` is by key and grows; `left_out` are lines that the model cannot run, with the reasons. `fits` are
+    thresholds that were fitted, on `to_fit_on`.
     """
 
     asked: Mapping[str, object]
@@ -49,6 +53,8 @@ class EvaluationPlan:
     digests: Mapping[str, str]
     items: dict[Key, Item]
     left_out: Mapping[str, str]
+    to_fit_on: Sequence[Problem]
+    fits: Mapping[str, ThresholdFit]
 
     def kept_lines(self, left_out: Mapping[str, str]) -> list[Line]:
         """The lines that the model can run."""
@@ -102,24 +108,39 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
     problem_set = benchmark_problems(benchmark, source)
     name = run.grader or (problem_set.grader if benchmark is None else benchmark.grader)
     grader = make_grader(name, pattern=run.grader_pattern)
-    for problem in problem_set.problems:
+    to_fit_on = threshold_problems(run, problem_set) if to_fit(run) else []
+    for problem in (*problem_set.problems, *to_fit_on):
         grader.check_reference(problem.answer)
     digests = {problem.id: problem_digest(problem)[:DIGEST_LENGTH] for problem in problem_set.problems}
     items: dict[Key, Item] = {}
     left_out: Mapping[str, str] = {}
+    fits: Mapping[str, ThresholdFit] = {}
     if earlier is not None:
         mend_shard(directory.shard)
         items = {item.key: item for item in read_lines(directory.shard, Item)}
-        left_out = _earlier_left_out(earlier)
+        left_out = _earlier(Mapping[str, str], earlier, "left_out")
+        fits = _earlier(Mapping[str, ThresholdFit], earlier, "thresholds")
         _require_same_problems(directory, items, digests)
     return EvaluationPlan(
-        asked, vectors, parts, problem_set, name, grader, lines, run.seeds, digests, items, left_out
+        asked,
+        vectors,
+        parts,
+        problem_set,
+        name,
+        grader,
+        lines,
+        run.seeds,
+        digests,
+        items,
+        left_out,
+        to_fit_on,
+        fits,
     )
 
 
-def _earlier_left_out(earlier: Manifest) -> Mapping[str, str]:
-    given = earlier.conditions.get("left_out")
-    return {str(name): str(why) for name, why in given.items()} if isinstance(given, Mapping) else {}
+def _earlier(kind: Any, earlier: Manifest, name: str) -> Any:
+    """What an earlier session's conditions say under a name; nothing where they do not."""
+    return from_json(kind, earlier.conditions.get(name, {}), name)
 
 
 def _require_same_problems(

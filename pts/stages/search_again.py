@@ -159,17 +159,14 @@ def _split(
 
     A data set may hold one question under several ids, and what was chosen on it says nothing of its effect.
     """
-    before = {_question(problem) for problem in searched}
-    new = [problem for problem in free if _question(problem) not in before]
+    from pts.problems import question_words
+
+    before = {question_words(problem) for problem in searched}
+    new = [problem for problem in free if question_words(problem) not in before]
     chosen = new[:calibration]
-    asked = {_question(problem) for problem in chosen}
-    rest = [problem for problem in new[calibration:] if _question(problem) not in asked]
+    asked = {question_words(problem) for problem in chosen}
+    rest = [problem for problem in new[calibration:] if question_words(problem) not in asked]
     return chosen, rest[:test]
-
-
-def _question(problem: Problem) -> str:
-    """The query's words, however they are spaced."""
-    return " ".join(problem.query.split())
 
 
 def _problems_again(searched: SearchedRun, inputs: SearchRun, limit: int | None) -> Sequence[Problem]:
