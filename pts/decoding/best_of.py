@@ -45,7 +45,7 @@ class BestOf(OneReader):
                 for k in range(self.n)
             ]
         drafts: dict[int, list[Draft]] = defaultdict(list)
-        for draft in session.complete(asks):
+        for draft in session.complete(asks, probs=True):
             index = draft.ask.question
             drafts[index].append(draft)
             if len(drafts[index]) == self.n:

@@ -1,4 +1,4 @@
-"""How sure a policy was of what it wrote, from the probabilities of its tokens."""
+"""How sure a model was of what it wrote, from its own probabilities of the tokens."""
 
 from __future__ import annotations
 
@@ -30,8 +30,7 @@ def geometric_mean(probs: Sequence[float]) -> float:
 def confidence_of(session: Session, draft: Draft, over: Over) -> float:
     """The geometric mean probability of a draft's tokens, all or its answer's; 0 where it has no answer.
 
-    The draft must have been written from its beginning. The probabilities are the policy's, after truncation:
-    a lower temperature or top-p makes every answer look surer.
+    The draft must have been written from its beginning, and its probabilities asked for.
     """
     _, answer = session.split(draft)
     if not answer:
@@ -40,9 +39,8 @@ def confidence_of(session: Session, draft: Draft, over: Over) -> float:
 
 
 def require_draws(name: str, session: Session) -> None:
-    """Raise ConfigError for a greedy sampler, whose tokens all have probability 1 and whose branches agree."""
+    """Raise ConfigError for a greedy sampler, whose branches all agree."""
     if session.sampling.temperature == 0:
         raise ConfigError(
-            f"strategy {name} needs a temperature above 0: the tokens of a greedy sampler all have "
-            "probability 1, and its completions are all the same."
+            f"strategy {name} needs a temperature above 0: a greedy sampler's completions are all the same."
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pts.decoding.answers import Answer
-from pts.decoding.confidence import geometric_mean, require_draws
+from pts.decoding.confidence import geometric_mean
 from pts.decoding.limits import Amount, Budget, Limits, tokens_of
 from pts.decoding.session import Ask, Draft, Question, Session
 from pts.decoding.strategies import OneReader, require_think_format, require_thinking
@@ -40,7 +40,7 @@ class EarlyExit(OneReader):
     A trial is made where a thought turns, and at the first end of a sentence after `step` tokens (a share of
     the total where it is a float) since the last one: thinking is closed by force, the word by which the
     thought turned left out, the answer begun by `opening`, and at most `trial_tokens` more are drawn. Its
-    confidence is the geometric mean of their probabilities under the policy. DEER gives 0.95.
+    confidence is the geometric mean of the model's own probabilities of them. DEER gives 0.95.
 
     The trial that passes is the beginning of the answer and goes on from there, so its tokens are `answer` (and
     the forced ones `thinking` and `injected`); those of all other trials are `probe`, and the word left out is
@@ -67,9 +67,8 @@ class EarlyExit(OneReader):
             )
 
     def check(self, session: Session) -> None:
-        """Raise ConfigError for a model without think tags, a greedy sampler, or an unfit opening or budget."""
+        """Raise ConfigError for a model without think tags, or an unfit opening or budget."""
         require_think_format(self.name, session)
-        require_draws(self.name, session)
         require_thinking(self.name, session, self.budget)
         opening, answer = self._opening(session), session.limits(self.budget).answer
         if answer is not None and answer <= len(opening):
@@ -124,7 +123,7 @@ class EarlyExit(OneReader):
             else:
                 asks[id(trial)] = thought
                 trials.append(trial)
-        for draft in session.complete(trials):
+        for draft in session.complete(trials, probs=True):
             thought = asks[id(draft.ask)]
             paused = _draft(thought)
             thought.confidence = geometric_mean(draft.probs)

@@ -8,7 +8,7 @@ from functools import cache
 from typing import get_args
 
 from pts.decoding.answers import Answer
-from pts.decoding.confidence import Over, confidence_of, require_draws
+from pts.decoding.confidence import Over, confidence_of
 from pts.decoding.limits import Budget
 from pts.decoding.session import Ask, Draft, Question, Session
 from pts.decoding.strategies import Reader, require_thinking
@@ -37,13 +37,13 @@ class Escalate:
     """One completion; where the model is not sure of it, by `threshold`, a second model's is returned instead.
 
     After RouteLLM (Ong et al. 2024) and Self-REF (Chuang et al. 2024). The confidence is the geometric mean
-    probability of the tokens of the whole completion or, with `over` "answer", of what follows its thinking; 0
-    where there is no answer. A model that thinks mostly copies its last thought, and is sure of it however
-    wrong the thought: hence the whole. The second model answers within its own total, unsteered, with its own
-    prompt format; `budget` holds for both (shares are of each one's own total). Then the first's tokens are
-    `rejected` and the second's `second_model`, `thinking` and `answer` are 0 and `prompt` counts both prompts;
-    `route` is "first" or "second" and `confidence` the first's. Raises ConfigError for a threshold outside
-    [0, 1], or another `over`.
+    of the model's own probabilities of the tokens of the whole completion or, with `over` "answer", of what
+    follows its thinking; 0 where there is no answer. A model that thinks mostly copies its last thought, and is
+    sure of it however wrong the thought: hence the whole. The second model answers within its own total,
+    unsteered, with its own prompt format; `budget` holds for both (shares are of each one's own total). Then
+    the first's tokens are `rejected` and the second's `second_model`, `thinking` and `answer` are 0 and
+    `prompt` counts both prompts; `route` is "first" or "second" and `confidence` the first's. Raises
+    ConfigError for a threshold outside [0, 1], or another `over`.
     """
 
     name: str
@@ -59,8 +59,7 @@ class Escalate:
             raise ConfigError(f"confidence is over the completion or the answer, not {self.over!r}.")
 
     def check(self, session: Session) -> None:
-        """Raise ConfigError for a greedy sampler, no second model, or a budget that does not fit both."""
-        require_draws(self.name, session)
+        """Raise ConfigError for no second model, or a budget that does not fit both."""
         require_thinking(self.name, session, self.budget)
         if self.second is None:
             raise ConfigError(f"strategy {self.name} needs a second model: name one by --second-model.")
@@ -82,7 +81,7 @@ class Escalate:
             for index, question in enumerate(questions)
         ]
         unsure: dict[int, _Unsure] = {}
-        for draft in session.complete(asks):
+        for draft in session.complete(asks, probs=True):
             index, confidence = draft.ask.question, confidence_of(session, draft, self.over)
             if confidence < self.threshold:
                 unsure[index] = _Unsure(draft, confidence, for_second[index])

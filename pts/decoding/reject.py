@@ -22,7 +22,8 @@ STEP, SHARE = 1 / 8, 0.5
 class Written:
     """What a scorer sees of a branch: the question, the completion so far and each of its tokens' probability.
 
-    `probs` is nan for a token that was put in; `ended` says whether the completion is whole.
+    `probs` are the model's own, before temperature and truncation, nan for a token that was put in; `ended`
+    says whether the completion is whole.
     """
 
     question: Prompt
@@ -139,7 +140,7 @@ class Reject(OneReader):
             for branch in race.under_way:
                 ask = branch.ask if alone else replace(branch.ask, limits=self._limits(session, branch))
                 asks[id(ask)] = (branch, ask)
-        for draft in session.complete([ask for _, ask in asks.values()]):
+        for draft in session.complete([ask for _, ask in asks.values()], probs=True):
             branch, _ = asks[id(draft.ask)]
             branch.draft, branch.completion = draft, draft.completion
             branch.probs += draft.probs

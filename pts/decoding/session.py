@@ -60,8 +60,8 @@ class Ask:
 class Draft:
     """A completion as it stopped, prefix included.
 
-    `probs` has the policy's probability of each token after the prefix, nan for those put in. `stop` is
-    "pause" where the limits asked for that.
+    `probs` has the model's own probability of each token after the prefix, before temperature and truncation,
+    nan for those put in; () where they were not asked for. `stop` is "pause" where the limits asked for that.
     """
 
     ask: Ask
@@ -125,8 +125,11 @@ class Session:
         end = 0 if self.think is None else len(self.think.end)
         return budget.limits(self.sampling.budget, end)
 
-    def complete(self, asks: Iterable[Ask]) -> Iterator[Draft]:
-        """The completions asked for, as they are done; `asks` are read as rows of the batch become free."""
+    def complete(self, asks: Iterable[Ask], *, probs: bool = False) -> Iterator[Draft]:
+        """The completions asked for, as they are done; `asks` are read as rows of the batch become free.
+
+        `probs` asks for their tokens' probabilities.
+        """
         by_request: dict[int, Ask] = {}
 
         def request(ask: Ask) -> RolloutRequest:
@@ -140,12 +143,12 @@ class Session:
             by_request[id(made)] = ask
             return made
 
-        for finished in self.policy.finished(map(request, asks)):
+        for finished in self.policy.finished(map(request, asks), own_probs=probs):
             rollout = finished.rollout
             ask = by_request.pop(id(rollout.request))
             budget = cast(ThinkBudget, finished.guide) if finished.guide else self._guide(ask)
             stop = "end" if rollout.finish == "end" else budget.stopped or "total limit"
-            yield Draft(ask, rollout.completion, finished.new_probs, budget, stop)
+            yield Draft(ask, rollout.completion, finished.new_probs if probs else (), budget, stop)
 
     def split(self, draft: Draft) -> tuple[TokenIds, TokenIds]:
         """A draft's thinking and its answer; all of it is answer for a model that does not think."""

@@ -28,7 +28,7 @@ Heard: TypeAlias = Callable[[str, int], None]
 """Hears of each answer: the strategy, and its tokens."""
 
 _FITTED: Mapping[str, tuple[str, tuple[float, ...]]] = {
-    "early-exit": ("exit_threshold", (0.8, 0.9, 0.95, 0.99, 0.999, 1.0)),
+    "early-exit": ("exit_threshold", (0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0)),
     "escalate": ("escalate_threshold", (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)),
 }
 """Strategies with a threshold: the part that it is, and those that are tried."""

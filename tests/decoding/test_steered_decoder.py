@@ -181,9 +181,11 @@ def test_a_session_goes_on_from_a_pause_with_the_counts_so_far(demo, vectors):
         prompt = session.encode(PROMPTS[0])
         limits = session.limits(decoder.strategy.budget)
         (first,) = session.complete([Ask(0, prompt, replace(limits, total=5), seed=1)])
-        assert (first.stop, first.budget.total, len(first.probs)) == ("total limit", 5, 5)
-        (second,) = session.complete([Ask(0, prompt, limits, 1, prefix=first.completion, budget=first.budget)])
+        assert (first.stop, first.budget.total, len(first.completion)) == ("total limit", 5, 5)
+        rest = Ask(0, prompt, limits, 1, prefix=first.completion, budget=first.budget)
+        (second,) = session.complete([rest], probs=True)
         assert second.completion[:5] == first.completion
         assert second.new_tokens == len(second.probs) == len(second.completion) - 5
+        assert first.probs == ()
         assert second.budget.total == len(second.completion)
         assert first.budget.total == 5

@@ -221,10 +221,25 @@ def test_escalate_asks_the_second_model_only_where_the_first_is_unsure(demo, sec
     assert {(answer.route, answer.confidence) for answer in cut} == {("second", 0.0)}
 
 
-@pytest.mark.parametrize("spec", ["early-exit", "best-of:3", "reject:5", "escalate"])
-def test_a_greedy_sampler_is_refused(demo, second, spec):
+@pytest.mark.parametrize("spec", ["best-of:3", "reject:5"])
+def test_a_greedy_sampler_is_refused_where_branches_would_agree(demo, spec):
     with pytest.raises(ConfigError, match=f"{spec} needs a temperature"):
-        decoder_of(demo, spec, sampling=Sampling(temperature=0), second=second)
+        decoder_of(demo, spec, sampling=Sampling(temperature=0))
+
+
+@pytest.mark.parametrize("sampling", [Sampling(temperature=0, budget=96), SAMPLING])
+def test_a_confidence_is_of_the_models_own_probabilities(demo, second, sampling):
+    """Whatever the sampler, which gives most tokens a probability of 1."""
+    asked = decoder_of(demo, "escalate", sampling=sampling, second=second, escalate_threshold=0.0)
+    answer = asked.generate(["What is 27 + 8 - 9 ?"])[0]
+    with asked.session([]) as session:
+        prompt = session.encode("What is 27 + 8 - 9 ?")
+    ids = torch.tensor([prompt + answer.completion])
+    with torch.no_grad():
+        logs = demo.model(ids).logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
+    own = logs[torch.arange(len(answer.completion)), ids[0, len(prompt) :]]
+    assert answer.confidence == pytest.approx(float(own.mean().exp()), abs=1e-4)
+    assert answer.confidence < 0.999
 
 
 def test_what_a_strategy_needs_is_asked_for_by_name(demo):

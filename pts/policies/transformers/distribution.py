@@ -7,7 +7,7 @@ stays, one token always stays. Only the largest logits leave the device; the res
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -120,6 +120,17 @@ def draw(distributions: Truncated, keys: Keys, counts: Ints) -> Draws:
     first[1:] = owners[1:] != owners[:-1]
     flat_ids, flat_probs = distributions.ids.ravel(), distributions.probs.ravel()
     return Draws(owners, flat_ids[codes], flat_probs[codes], found.astype(np.int64), first)
+
+
+def with_own_probs(draws: Draws, logits: torch.Tensor, log_totals: torch.Tensor) -> Draws:
+    """The draws with each token's probability under the model itself: temperature 1, nothing truncated.
+
+    logits: [rows, vocabulary], log_totals: [rows], their logsumexp.
+    """
+    rows = torch.from_numpy(draws.rows).to(logits.device)
+    tokens = torch.from_numpy(draws.tokens).to(logits.device)
+    logs = logits[rows, tokens].float() - log_totals[rows]
+    return replace(draws, probs=logs.exp().clamp(max=1.0).cpu().numpy().astype(np.float64))
 
 
 def apportion(distributions: Truncated, counts: Ints, least: int) -> Draws:

@@ -13,7 +13,15 @@ import torch
 
 from pts.policies.guide import Guide, PassSteering
 from pts.policies.transformers.cache import RowCache, RowStore
-from pts.policies.transformers.distribution import Draws, Ints, Truncated, draw, truncate, without
+from pts.policies.transformers.distribution import (
+    Draws,
+    Ints,
+    Truncated,
+    draw,
+    truncate,
+    with_own_probs,
+    without,
+)
 from pts.policies.transformers.draws import Keys, child_keys, root_key
 from pts.policies.transformers.masks import AttentionPlan
 from pts.policies.transformers.prefill import Prefilled, PrefixStore, Reading
@@ -40,6 +48,7 @@ class Engine:
     """One run of the loop. `row_limit` bounds the rows of a batch, `cache_bytes` the memory of their caches.
 
     `split` says how a row's count falls on its next tokens; where none takes any the row ends with no result.
+    With `own_probs` a token's probability is the model's own, not the sampler's.
     `steering` hears of every forward pass over the rows before it is made.
     """
 
@@ -53,6 +62,7 @@ class Engine:
     work: StepWork
     split: Split = draw
     steering: PassSteering | None = None
+    own_probs: bool = False
     table: RowTable = field(init=False)
     store: RowStore = field(init=False)
     _cache: RowCache = field(init=False)
@@ -209,6 +219,8 @@ class Engine:
         self.work.forward_passes += 1
         self.work.rows_forwarded += active
         logits = output.logits[:, -1]
+        # Before any guide changes them.
+        totals = torch.logsumexp(logits.float(), dim=-1) if self.own_probs else None
         for row, guide in enumerate(table.guides[:active]):
             if guide is not None and guide.adjusts:
                 guide.adjust(logits[row])
@@ -216,7 +228,8 @@ class Engine:
         if (table.avoid[:active] >= 0).any():
             distributions = without(distributions, table.avoid[:active], logits)
             table.avoid[:active] = -1
-        return self.split(distributions, table.key[:active], table.count[:active])
+        draws = self.split(distributions, table.key[:active], table.count[:active])
+        return draws if totals is None else with_own_probs(draws, logits, totals)
 
     def _fork(self, draws: Draws) -> Iterator[Finished]:
         """Append what was drawn: one child goes on in its row, the others wait in it; yield the finished."""

@@ -211,9 +211,13 @@ class TransformersPolicy:
         for finished in self.finished(requests, lambda rows, _, counts: apportion(rows, counts, least)):
             yield finished.rollout
 
-    def finished(self, requests: Iterable[RolloutRequest], split: Split = draw) -> Iterator[Finished]:
+    def finished(
+        self, requests: Iterable[RolloutRequest], split: Split = draw, *, own_probs: bool = False
+    ) -> Iterator[Finished]:
         """The requests' rollouts as they are done, each with its tokens' probabilities and its guide.
 
+        The probabilities are the sampler's or, with `own_probs`, the model's own before temperature and
+        truncation.
         Counts what is delivered and the time it takes (the consumer's own left out). Raises as `rollouts` does.
         """
         engine = Engine(
@@ -227,6 +231,7 @@ class TransformersPolicy:
             self._steps,
             split,
             self._steering,
+            own_probs,
         )
         # A map, not a generator: requests that ran dry may have more later, and a generator would have ended.
         results = engine.run(map(self._fitting, requests))

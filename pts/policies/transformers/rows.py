@@ -17,7 +17,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A rollout with the policy's probability of each of its new tokens (forced ones have none: nan).
+    """A rollout with the probability of each of its new tokens (forced ones have none: nan).
 
     `guide` is the one that the request asked for, at the completion's end.
     """
