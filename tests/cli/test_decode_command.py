@@ -228,7 +228,7 @@ def test_a_stopped_file_goes_on_to_the_same_answers(tmp_path):
     while process.poll() is None and (not part.exists() or part.read_bytes().count(b"\n") < 5):
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert (process.returncode, err.count("\n")) == (130, 1)
     assert "goes on" in err
     assert not target.exists()
