@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pts.evaluation.thresholds import ThresholdFit
+from pts.runs.codec import JsonValue
 from pts.runs.directory import RunKind
 
 EVALUATION = RunKind(
@@ -38,7 +38,8 @@ class EvaluationConditions:
     """What may differ between the sessions of one run: no item depends on it.
 
     `lines` are those of the table; `left_out` the baselines that the model cannot run, each with the reason;
-    `thresholds` those that were fitted, by strategy: a later session takes them as they are.
+    `thresholds` those that were fitted (`pts.evaluation.thresholds.ThresholdFit`), by strategy: a later session
+    takes them as they are.
     """
 
     device: str
@@ -47,4 +48,4 @@ class EvaluationConditions:
     seeds: int
     lines: tuple[str, ...]
     left_out: Mapping[str, str]
-    thresholds: Mapping[str, ThresholdFit]
+    thresholds: Mapping[str, JsonValue]

@@ -193,10 +193,9 @@ def _settle_manifest(
     )
     lines = tuple(line.name for line in plan.lines)
     count = len(plan.problem_set.problems)
+    fits = {name: to_json(fit) for name, fit in plan.fits.items()}
     conditions = to_json(
-        EvaluationConditions(
-            str(loaded.device), run.batch_rows, count, run.seeds, lines, plan.left_out, plan.fits
-        )
+        EvaluationConditions(str(loaded.device), run.batch_rows, count, run.seeds, lines, plan.left_out, fits)
     )
     assert isinstance(found, dict)
     assert isinstance(conditions, dict)
