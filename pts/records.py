@@ -97,6 +97,8 @@ class RolloutRequest:
     request has the same result whatever else shares its batch. `variant` says which of the policy's steerings
     completes it (0 is the model as it is); it is no part of the stream, so variants share their random numbers.
     `guide` makes what else decides each completion's tokens (its `advance` has heard of the prefix already).
+    With `resumed` the stream goes on where it was after the prefix, as if the same request without one had
+    drawn it: a completion that was stopped goes on to what it would have been.
     """
 
     prompt: TokenIds
@@ -107,6 +109,7 @@ class RolloutRequest:
     seed: int = 0
     variant: int = 0
     guide: Callable[[], Guide] | None = None
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,8 @@ def decode_command(
     decoder = open_decoder(run)
     if as_json:
         shown = [answer.to_json() for answer in _asker(decoder, run.seed, prompt, compare)(None)]
-        click.echo(json.dumps(shown if compare else shown[0], ensure_ascii=False))
+        compared = [{"steered": at == 1, **answer} for at, answer in enumerate(shown)]
+        click.echo(json.dumps(compared if compare else shown[0], ensure_ascii=False))
     else:
         _show(decoder, run.seed, prompt, compare, quiet)
     return 0

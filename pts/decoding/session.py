@@ -42,8 +42,9 @@ class Question:
 class Ask:
     """One completion asked for, of the question at index `question` of the batch.
 
-    With `prefix` and `budget` it goes on from there: `budget` has counted the prefix. `heard`: the listener
-    hears of its tokens as they are written; a strategy that may drop them tells what it keeps itself.
+    With `prefix` and `budget` it goes on from there, in the same stream of draws: `budget` has counted the
+    prefix. `heard`: the listener hears of its tokens as they are written; a strategy that may drop them tells
+    what it keeps itself.
     """
 
     question: int
@@ -139,6 +140,7 @@ class Session:
                 seed=ask.seed,
                 variant=ask.variant,
                 guide=partial(self._guide, ask),
+                resumed=ask.budget is not None,
             )
             by_request[id(made)] = ask
             return made

@@ -89,6 +89,14 @@ def require_thinking(name: str, session: Session, budget: Budget) -> None:
             limits.thinking,
             limits.total,
         )
+    end = 0 if session.think is None else len(session.think.end)
+    if limits.least_thinking and limits.total is not None and limits.least_thinking + end >= limits.total:
+        logger.warning(
+            "strategy %s thinks for at least %d tokens of a total of %d: there is no room for an answer.",
+            name,
+            limits.least_thinking,
+            limits.total,
+        )
     if limits.needs_thinking:
         require_think_format(name, session)
     if session.think is not None and limits.least_thinking and not session.think.continuations:

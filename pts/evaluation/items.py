@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from pts.decoding.answers import Ledger
+
+Key: TypeAlias = tuple[str, str, int]
+"""An item's line, problem and seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Item:
     router_shares: Mapping[str, float] | None = None
 
     @property
-    def key(self) -> tuple[str, str, int]:
+    def key(self) -> Key:
         """What tells it from every other: line, problem, seed."""
         return self.line, self.problem, self.seed
 

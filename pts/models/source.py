@@ -38,6 +38,10 @@ def find_source(options: ModelOptions) -> Source:
     spec = options.spec
     named: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     path = demo_model_dir() if spec == "demo" else Path(spec).expanduser()
+    if options.revision is not None and path.exists():
+        raise ModelError(
+            f"revision {options.revision} is of a model on the hub, and {spec} is not: leave it out."
+        )
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise ModelError(f"model file {spec} is not there.")

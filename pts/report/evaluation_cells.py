@@ -86,8 +86,9 @@ def note(summary: EvaluationSummary) -> str:
     if not summary.comparisons:
         return said
     test = "McNemar's exact test" if summary.seeds == 1 else "a sign-flip test over problems"
-    holm = f"; corrected: Holm, over all {len(summary.comparisons)}" if len(summary.comparisons) > 1 else ""
-    return f"{said} p: {test} (budget: the bootstrap){holm}."
+    tests = sum(not math.isnan(comparison.p_value) for comparison in summary.comparisons)
+    holm = f"; corrected: Holm, over all {tests}" if tests > 1 else ""
+    return f"{said} p: {test} (above fixed budgets: the bootstrap){holm}."
 
 
 def _reasons(summary: EvaluationSummary) -> list[str]:

@@ -130,7 +130,10 @@ def _parsed(number: int, text: str) -> Line | BadLine:
         return BadLine(number, f"not JSON ({error.msg})")
     if not isinstance(row, dict):
         return BadLine(number, "not a JSON object")
-    name = str(number if row.get("id") is None else row["id"])
+    own = row.get("id")
+    if not isinstance(own, str | int | float | None):
+        return BadLine(number, "its id is neither text nor a number")
+    name = str(number if own is None else own)
     messages = row.get("messages")
     if messages is not None:
         if _are_messages(messages):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +16,6 @@ from pts.evaluation.items import Item
 from pts.evaluation.lines import Line
 from pts.evaluation.random_routing import with_random_router
 from pts.evaluation.summary import EvaluationSummary
-from pts.records import Problem
 from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.evaluation_run import EVALUATION, EvaluationConditions, EvaluationFound
@@ -33,41 +29,21 @@ from pts.runs.manifest import (
     read_manifest,
     utc_now,
 )
-from pts.runs.shard import append_lines, read_lines
+from pts.runs.shard import read_lines
 from pts.search.seeds import derive_seed
 from pts.stages.decode import make_decoder
+from pts.stages.evaluate_answers import Answering, EvaluationProgress, Observe
 from pts.stages.evaluate_inputs import EvaluateRun
 from pts.stages.evaluate_plan import EvaluationPlan, plan_evaluation
 from pts.stages.evaluate_thresholds import answers_to_fit, fit_thresholds, to_fit, with_thresholds
 from pts.stages.strategy_parts import second_model_found, with_second_model
 
 if TYPE_CHECKING:
-    from pts.decoding import Answer, Session, SteeredDecoder
+    from pts.decoding import Session, SteeredDecoder
     from pts.steering.hooks import Variant
     from pts.steering.vector_set import VectorSet
 
 logger = logging.getLogger(__name__)
-
-CHUNK = 1024
-"""Questions that a strategy is given at once: many enough to keep a batch full."""
-KEPT_EVERY = 2.0
-"""Seconds after which finished answers are written, so that an interrupt loses little."""
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationProgress:
-    """Answers done and to be done, this session's tokens, and the line that is under way.
-
-    Before the first line `line` is None, and it is prompts that are read.
-    """
-
-    done: int
-    total: int
-    tokens: int
-    line: str | None
-
-
-Observe = Callable[[EvaluationProgress], None]
 
 
 def run_evaluation(run: EvaluateRun, observe: Observe | None = None) -> EvaluationSummary:
@@ -107,12 +83,13 @@ def _evaluate(
     with decoder.session([]) as session:
         plan = replace(plan, left_out=_check(plan, session))
         _check_prompts(plan, session, observe)
-        done = _Done(plan.todo(plan.left_out) + answers_to_fit(run, plan.fits), observe)
-        fits = fit_thresholds(
-            run, plan.parts, session, plan.to_fit_on, plan.grader, plan.fits, partial(_fitting, done)
-        )
-    plan = replace(plan, fits={**plan.fits, **fits}, parts=with_thresholds(plan.parts, fits))
     _settle_manifest(run, plan, directory, decoder)
+    total = plan.todo(plan.left_out) + len(answers_to_fit(run, plan.to_fit_on, plan.items, plan.fits))
+    answering = Answering(run.seed, plan.grader, plan.grader_name, plan.items, directory, total, observe)
+    with decoder.session([]) as session:
+        fits = fit_thresholds(run, plan.parts, session, plan.to_fit_on, plan.fits, answering)
+    plan = replace(plan, fits={**plan.fits, **fits}, parts=with_thresholds(plan.parts, fits))
+    _note_thresholds(plan, directory)
     lines = plan.kept_lines(plan.left_out)
     unsteered = [line for line in lines if line.steering == "none"]
     steered = [line for line in lines if line.steering != "none"]
@@ -120,7 +97,7 @@ def _evaluate(
     for group, steering in ((unsteered, []), (steered, variants)):
         with decoder.session(steering) as session:
             for line in group:
-                _answer_line(run, plan, line, session, directory, done)
+                _answer_line(plan, line, session, answering)
     return plan
 
 
@@ -221,109 +198,22 @@ def _settle_manifest(
     )
 
 
-class _Done:
-    """How much is done, told to whoever observes."""
-
-    def __init__(self, total: int, observe: Observe | None) -> None:
-        self._total, self._observe = total, observe
-        self._count = self._tokens = 0
-
-    def add(self, line: str, tokens: int) -> None:
-        """One more answer."""
-        self._count += 1
-        self._tokens += tokens
-        if self._observe is not None:
-            self._observe(EvaluationProgress(self._count, self._total, self._tokens, line))
+def _note_thresholds(plan: EvaluationPlan, directory: RunDirectory) -> None:
+    """Keep the fits in the manifest: what is answered from now on goes by them."""
+    manifest = directory.manifest
+    assert manifest is not None
+    fits = {name: to_json(fit) for name, fit in plan.fits.items()}
+    if fits != manifest.conditions.get("thresholds"):
+        directory.write_manifest(replace(manifest, conditions={**manifest.conditions, "thresholds": fits}))
 
 
-def _fitting(done: _Done, strategy: str, tokens: int) -> None:
-    done.add(f"fit of {strategy}'s threshold", tokens)
-
-
-def _answer_line(
-    run: EvaluateRun,
-    plan: EvaluationPlan,
-    line: Line,
-    session: Session,
-    directory: RunDirectory,
-    done: _Done,
-) -> None:
-    """Answer what a line is missing, in chunks, and keep what is done."""
-    from pts.decoding import Question
-
-    shares, missing = plan.router_shares(line), plan.missing(line)
-    parts = plan.parts
+def _answer_line(plan: EvaluationPlan, line: Line, session: Session, answering: Answering) -> None:
+    """Answer what a line is missing."""
+    shares, parts = plan.router_shares(line), plan.parts
     if shares is not None:
-        parts = with_random_router(parts, shares, run.seed)
+        parts = with_random_router(parts, shares, answering.seed)
     strategy = make_strategy(line.strategy, parts)
-    for start in range(0, len(missing), CHUNK):
-        chunk = missing[start : start + CHUNK]
-        questions = [
-            Question(
-                problem.id,
-                problem.query,
-                # The same for every line: they are paired.
-                seed=derive_seed(run.seed + k, "evaluate", problem.id),
-                variant=_variant(line, k),
-            )
-            for problem, k in chunk
-        ]
-        session.begin()
-        with _kept(directory) as keep:
-            for index, answer in strategy.answers(session, questions):
-                item = _item(plan, line, chunk[index], answer, shares)
-                plan.items[item.key] = item
-                keep(item)
-                done.add(line.name, item.ledger.total)
-
-
-@contextmanager
-def _kept(directory: RunDirectory) -> Iterator[Callable[[Item], None]]:
-    """Write items to the shard every few seconds and, whatever happens, at the end."""
-    waiting: list[Item] = []
-    written = time.monotonic()
-
-    def keep(item: Item) -> None:
-        nonlocal written
-        waiting.append(item)
-        if time.monotonic() - written >= KEPT_EVERY:
-            append_lines(directory.shard, waiting)
-            waiting.clear()
-            written = time.monotonic()
-
-    try:
-        yield keep
-    finally:
-        if waiting:
-            append_lines(directory.shard, waiting)
-
-
-def _item(
-    plan: EvaluationPlan,
-    line: Line,
-    asked: tuple[Problem, int],
-    answer: Answer,
-    shares: Mapping[str, float] | None,
-) -> Item:
-    """An answer, graded: one that a limit cut has failed."""
-    from pts.graders.readable import is_readable
-
-    problem, k = asked
-    ended = answer.ledger.finish == "end"
-    return Item(
-        line=line.name,
-        problem=problem.id,
-        seed=k,
-        digest=plan.digests[problem.id],
-        success=ended and plan.grader(answer.answer, problem.answer),
-        readable=is_readable(plan.grader_name, answer.answer),
-        answer=answer.answer,
-        reference=problem.answer,
-        ledger=answer.ledger,
-        route=answer.route,
-        confidence=answer.confidence,
-        router_shares=shares,
-    )
+    answering.answer(line.name, strategy, plan.missing(line), session, partial(_variant, line), shares)
 
 
 def _write_derived(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:

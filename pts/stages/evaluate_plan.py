@@ -7,30 +7,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pts.errors import RunError
-from pts.evaluation.items import Item
+from pts.evaluation.items import Item, Key
 from pts.evaluation.lines import Line, plan_lines
 from pts.evaluation.random_routing import shares_of
 from pts.evaluation.thresholds import ThresholdFit
-from pts.problems import problem_digest
 from pts.records import Problem
 from pts.runs.codec import from_json
 from pts.runs.directory import RunDirectory
 from pts.runs.manifest import Manifest
 from pts.runs.shard import mend_shard, read_lines
+from pts.stages.evaluate_answers import item_digest
 from pts.stages.evaluate_inputs import EvaluateRun
-from pts.stages.evaluate_thresholds import threshold_problems, to_fit
+from pts.stages.evaluate_thresholds import is_fit, threshold_problems, to_fit
 
 if TYPE_CHECKING:
     from pts.decoding.parts import Parts
     from pts.graders import Grader
     from pts.problems import ProblemSet
     from pts.steering.vector_set import VectorSet
-
-DIGEST_LENGTH = 16
-"""Characters of a problem's digest that an item keeps."""
-
-Key = tuple[str, str, int]
-"""An item's line, problem and seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +105,7 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
     to_fit_on = threshold_problems(run, problem_set) if to_fit(run) else []
     for problem in (*problem_set.problems, *to_fit_on):
         grader.check_reference(problem.answer)
-    digests = {problem.id: problem_digest(problem)[:DIGEST_LENGTH] for problem in problem_set.problems}
+    digests = {problem.id: item_digest(problem) for problem in problem_set.problems}
     items: dict[Key, Item] = {}
     left_out: Mapping[str, str] = {}
     fits: Mapping[str, ThresholdFit] = {}
@@ -148,7 +142,7 @@ def _require_same_problems(
 ) -> None:
     """Raise RunError where a problem is no longer the one that was answered."""
     for item in items.values():
-        if digests.get(item.problem, item.digest) != item.digest:
+        if not is_fit(item.line) and digests.get(item.problem, item.digest) != item.digest:
             raise RunError(
                 f"{directory.path} was made with other data: problem {item.problem} changed since. "
                 "Give another --output, or --fresh to delete that run and start anew."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,20 +12,19 @@ import numpy as np
 from pts.decoding.parts import Parts
 from pts.decoding.registry import make_strategy
 from pts.errors import ConfigError, DataError
+from pts.evaluation.items import Item, Key
 from pts.evaluation.thresholds import ThresholdFit, ThresholdPoint, cheapest_of_best
 from pts.problems import ProblemSet, problem_digest, question_words
 from pts.records import Problem
-from pts.search.seeds import derive_seed
+from pts.stages.evaluate_answers import Answering, item_digest
 from pts.stages.evaluate_inputs import EvaluateRun
 
 if TYPE_CHECKING:
     from pts.decoding import Session
-    from pts.graders import Grader
 
 Fits: TypeAlias = Mapping[str, ThresholdFit]
 """By strategy."""
-Heard: TypeAlias = Callable[[str, int], None]
-"""Hears of each answer: the strategy, and its tokens."""
+_FIT = " (fit)"
 
 _FITTED: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "early-exit": ("exit_threshold", (0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0)),
@@ -47,9 +46,19 @@ def to_fit(run: EvaluateRun) -> list[str]:
     return found
 
 
-def answers_to_fit(run: EvaluateRun, fits: Fits) -> int:
-    """How many answers the fit of what is not in `fits` takes."""
-    return sum(len(_FITTED[name][1]) * (run.fit_problems or 0) for name in to_fit(run) if name not in fits)
+def is_fit(line: str) -> bool:
+    """Whether an item's line is one of a fit, and none of the table's."""
+    return line.endswith(_FIT)
+
+
+def answers_to_fit(
+    run: EvaluateRun, problems: Sequence[Problem], items: Mapping[Key, Item], fits: Fits
+) -> list[tuple[str, Problem]]:
+    """What the fit of thresholds that are not in `fits` still has to ask: a line, and a problem."""
+    lines = [
+        _line(name, threshold) for name in to_fit(run) if name not in fits for threshold in _FITTED[name][1]
+    ]
+    return [(line, problem) for line in lines for problem in problems if not _answered(items, line, problem)]
 
 
 def threshold_problems(run: EvaluateRun, asked: ProblemSet) -> list[Problem]:
@@ -66,15 +75,15 @@ def threshold_problems(run: EvaluateRun, asked: ProblemSet) -> list[Problem]:
         source = benchmark_source(benchmark, run.data, source)
     split, limit = run.fit_split or source.split, None
     if source.is_demo:
-        limit = count
         split = run.fit_split or ("train" if source.split == "calibrate" else "calibrate")
+        limit = count + (len(asked.problems) if split == source.split else 0)
     every = benchmark_problems(benchmark, replace(source, split=split, limit=limit)).problems
     evaluated = {question_words(problem) for problem in asked.problems}
     free = [problem for problem in reversed(every) if question_words(problem) not in evaluated]
     if len(free) < count:
         raise DataError(
-            f"{asked.name} has {len(free)} problems that are not evaluated, and {count} are to be fitted on: "
-            "lower --fit-problems or --problems, or name another split by --fit-split."
+            f"{asked.name} has {len(free)} problems besides those evaluated, and --fit-problems asks for "
+            f"{count}: lower --problems, or give a new run fewer --fit-problems or another --fit-split."
         )
     return free[:count]
 
@@ -84,19 +93,24 @@ def fit_thresholds(
     parts: Parts,
     session: Session,
     problems: Sequence[Problem],
-    grader: Grader,
     earlier: Fits,
-    heard: Heard,
+    answering: Answering,
 ) -> dict[str, ThresholdFit]:
     """Each threshold to fit: that of `earlier`, or else a new one, by answers of the model as it is.
 
     Raises ConfigError where the problems are not those of `earlier`.
     """
+    missing = answers_to_fit(run, problems, answering.items, earlier)
     fits = {}
     for name in to_fit(run):
         fit = earlier.get(name)
         if fit is None:
-            fit = _fit(name, run.seed, parts, session, problems, grader, heard)
+            for threshold in _FITTED[name][1]:
+                line = _line(name, threshold)
+                wanted = [(problem, 0) for where, problem in missing if where == line]
+                tried: dict[str, Any] = {_FITTED[name][0]: threshold}
+                answering.answer(line, make_strategy(name, replace(parts, **tried)), wanted, session)
+            fit = _chosen(name, problems, answering.items)
         elif fit.digest != _digest(problems):
             raise ConfigError(
                 f"the threshold of {name} was fitted on problems that are evaluated now, or that changed: "
@@ -112,37 +126,25 @@ def with_thresholds(parts: Parts, fits: Fits) -> Parts:
     return replace(parts, **chosen)
 
 
-def _fit(
-    name: str,
-    seed: int,
-    parts: Parts,
-    session: Session,
-    problems: Sequence[Problem],
-    grader: Grader,
-    heard: Heard,
-) -> ThresholdFit:
-    """Every threshold that is tried, on the same problems with the same seeds."""
-    from pts.decoding import Question
-
+def _chosen(name: str, problems: Sequence[Problem], items: Mapping[Key, Item]) -> ThresholdFit:
+    """The threshold of the answers that there are to each problem under each threshold."""
     thresholds = _FITTED[name][1]
-    questions = [
-        Question(problem.id, problem.query, seed=derive_seed(seed, "fit threshold", problem.id))
-        for problem in problems
-    ]
-    success = np.zeros((len(thresholds), len(problems)))
-    tokens = np.zeros_like(success)
-    for row, threshold in enumerate(thresholds):
-        tried: dict[str, Any] = {_FITTED[name][0]: threshold}
-        strategy = make_strategy(name, replace(parts, **tried))
-        for index, answer in strategy.answers(session, questions):
-            ended = answer.ledger.finish == "end"
-            success[row, index] = ended and grader(answer.answer, problems[index].answer)
-            tokens[row, index] = answer.ledger.total
-            heard(name, answer.ledger.total)
+    found = [[items[_line(name, each), problem.id, 0] for problem in problems] for each in thresholds]
+    success = np.array([[item.success for item in row] for row in found], np.float64)
+    tokens = np.array([[item.ledger.total for item in row] for row in found], np.float64)
     rows = zip(thresholds, success.mean(axis=1), tokens.mean(axis=1), strict=True)
     points = tuple(ThresholdPoint(threshold, float(won), float(cost)) for threshold, won, cost in rows)
-    chosen = thresholds[cheapest_of_best(success, tokens)]
-    return ThresholdFit(name, chosen, len(problems), _digest(problems), points)
+    best = thresholds[cheapest_of_best(success, tokens)]
+    return ThresholdFit(name, best, len(problems), _digest(problems), points)
+
+
+def _line(name: str, threshold: float) -> str:
+    return f"{name} at {threshold:g}{_FIT}"
+
+
+def _answered(items: Mapping[Key, Item], line: str, problem: Problem) -> bool:
+    item = items.get((line, problem.id, 0))
+    return item is not None and item.digest == item_digest(problem)
 
 
 def _digest(problems: Sequence[Problem]) -> str:

@@ -128,9 +128,12 @@ def set_directory(
     Raises VectorError where there is none.
     """
     directory = Path(source).expanduser()
+    bundled = not directory.is_dir() and str(source) in bundled_sets()
+    if revision is not None and (bundled or directory.exists()):
+        raise VectorError(f"revision {revision} is of a set on the Hub, and {source} is not: leave it out.")
     if directory.is_dir():
         return directory
-    if str(source) in bundled_sets():
+    if bundled:
         return _bundled() / str(source)
     if directory.exists():
         raise VectorError(

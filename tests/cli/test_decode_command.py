@@ -63,6 +63,7 @@ def test_quiet_leaves_the_answer_and_nothing_else(capsys):
 
 def test_a_comparison_is_the_model_as_it_is_beside_the_steered_one(capsys):
     unsteered, steered = decode_json(capsys, "--compare", QUESTION)
+    assert (unsteered["steered"], steered["steered"]) == (False, True)
     assert unsteered["thinking"] == decode_json(capsys, QUESTION)["thinking"]
     assert steered["thinking"] == decode_json(capsys, "--vectors", "demo", QUESTION)["thinking"]
     assert steered["thinking"] != unsteered["thinking"]
@@ -114,11 +115,20 @@ def test_the_bad_lines_of_a_file_are_named_and_the_others_answered(capsys, tmp_p
         '{"question": 5}',
         "",
         question_line("What is 3 + 5 ?", id="last"),
+        question_line("What is 4 + 5 ?", id={"a": 1}),
     )
     assert run(("decode", "--input", source, "--output", "a.jsonl", "--quiet")) == 1
     said = capsys.readouterr().err.splitlines()
-    assert [line.split(" line ")[1].split()[0] for line in said] == ["2", "4", "5", "6", "7", "8"]
-    reasons = ("JSON", "empty", "no question", "messages", "exceed", "its question is not text")
+    assert [line.split(" line ")[1].split()[0] for line in said] == ["2", "4", "5", "6", "7", "8", "11"]
+    reasons = (
+        "JSON",
+        "empty",
+        "no question",
+        "messages",
+        "exceed",
+        "its question is not text",
+        "its id is neither",
+    )
     for line, reason in zip(said, reasons, strict=True):
         assert reason in line
     answers = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
@@ -142,6 +152,11 @@ def test_a_prompt_that_the_second_model_or_an_instruction_makes_too_long_is_a_ba
     assert "line 2 was left out: a prompt of" in capsys.readouterr().err
     for name in ("e.jsonl", "c.jsonl"):
         assert [json.loads(line)["line"] for line in (tmp_path / name).read_text().splitlines()] == [1]
+
+
+def test_a_minimum_that_leaves_no_room_for_an_answer_is_told_of(capsys):
+    assert run(("decode", "--strategy", "min:95", QUESTION)) == 0
+    assert "at least 95 tokens of a total of 96: there is no room for an answer" in capsys.readouterr().err
 
 
 def test_a_budget_above_the_total_is_told_of(capsys):
@@ -174,6 +189,9 @@ def test_a_budget_above_the_total_is_told_of(capsys):
         (("--vectors", "demo", "--pattern", "nope", "x"), "nope"),
         (("--vectors", "demo", "--pattern", "all=strong", "x"), "strong"),
         (("--vectors", "nowhere", "x"), "nowhere"),
+        (("--vectors", "demo", "--vectors-revision", "v1", "x"), "revision v1 is of a set on the Hub"),
+        (("--vectors-revision", "v1", "x"), "--vectors-revision is of a vector set"),
+        (("--revision", "main", "x"), "revision main is of a model on the hub, and demo is not"),
         (("--compare", "--model", "./m", "x"), "--vectors"),
         (("--batch-size", "0", "x"), "batch-size"),
         (("--think-start", "<a>", "--think-end", "<b>", "x"), "think tag"),

@@ -4,7 +4,7 @@ import pytest
 
 from pts.cli.progress import answer_progress, evaluation_progress, phase_progress, search_progress
 from pts.search.config import Progress
-from pts.stages.evaluate import EvaluationProgress
+from pts.stages.evaluate_answers import EvaluationProgress
 from pts.stages.search_inputs import SearchRun
 
 

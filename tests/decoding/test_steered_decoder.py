@@ -187,5 +187,7 @@ def test_a_session_goes_on_from_a_pause_with_the_counts_so_far(demo, vectors):
         assert second.completion[:5] == first.completion
         assert second.new_tokens == len(second.probs) == len(second.completion) - 5
         assert first.probs == ()
+        (whole,) = session.complete([Ask(0, prompt, limits, seed=1)])
+        assert second.completion == whole.completion, "the stream of draws goes on where it was"
         assert second.budget.total == len(second.completion)
         assert first.budget.total == 5

@@ -196,6 +196,14 @@ def test_reject_drops_a_share_in_each_round(demo):
     assert [lengths.count(4), lengths.count(8), lengths.count(12), lengths.count(16)] == [8, 4, 2, 0]
 
 
+def test_an_early_exit_that_never_comes_is_the_completion_of_full(demo):
+    plain, _ = answered(decoder_of(demo, "full"))
+    tried, _ = answered(decoder_of(demo, "early-exit", exit_threshold=1.0))
+    for one, other in zip(plain, tried, strict=True):
+        assert (other.route, other.completion) == ("full", one.completion)
+    assert any(answer.ledger.probe for answer in tried)
+
+
 def test_a_score_that_is_no_number_is_refused(demo):
     decoder = decoder_of(demo, "reject:2", scorer=lambda written: Score(float("nan")))
     with pytest.raises(ConfigError, match="no number"):

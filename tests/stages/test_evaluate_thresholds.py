@@ -9,7 +9,7 @@ from pts.errors import ConfigError, DataError
 from pts.evaluation.items import Item
 from pts.problems import load_problems
 from pts.runs.shard import read_lines
-from pts.stages.evaluate import run_evaluation
+from pts.stages.evaluate import resume_note, run_evaluation
 from pts.stages.evaluate_inputs import EvaluateRun
 from pts.stages.evaluate_thresholds import threshold_problems
 
@@ -35,7 +35,8 @@ def test_a_threshold_is_fitted_once_and_holds_in_every_later_session(tmp_path):
     run = demo_run(tmp_path)
     first, took = watched(run)
     (fit,) = first.thresholds
-    assert took == {"fit of early-exit's threshold": 5 * TRIED, "early-exit": 3}
+    assert took.pop("early-exit") == 3
+    assert took == {f"early-exit at {point.threshold:g} (fit)": 5 for point in first.thresholds[0].points}
     assert (fit.strategy, fit.problems, len(fit.points)) == ("early-exit", 5, TRIED)
     assert fit.threshold in [point.threshold for point in fit.points]
     tokens = {point.threshold: point.tokens for point in fit.points}
@@ -51,10 +52,32 @@ def test_a_threshold_is_fitted_once_and_holds_in_every_later_session(tmp_path):
     assert same[1].items() <= same[0].items()
 
 
+def test_a_fit_that_was_stopped_goes_on(tmp_path):
+    run = demo_run(tmp_path)
+    heard = []
+
+    def stop_later(told):
+        heard.append(told.line)
+        if heard.count("early-exit at 0.9 (fit)") == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_evaluation(run, stop_later)
+    kept = len(read_lines(run.output / "items.jsonl", Item))
+    assert kept >= 7
+    assert f"{kept} answers are kept" in resume_note(run)
+    summary, took = watched(run)
+    assert sum(took.values()) == 5 * TRIED + 3 - kept
+    assert summary.thresholds == run_evaluation(replace(run, output=tmp_path / "whole")).thresholds
+
+
 def test_the_demo_is_fitted_on_another_split(tmp_path):
     run = demo_run(tmp_path)
     asked = load_problems(replace(run.source(), split="test"))
     assert {problem.id.split("-")[1] for problem in threshold_problems(run, asked)} == {"calibrate"}
+    same = threshold_problems(replace(run, fit_split="test"), asked)
+    assert {problem.id.split("-")[1] for problem in same} == {"test"}
+    assert not {problem.id for problem in same} & {problem.id for problem in asked.problems}
     run = replace(run, split="calibrate")
     assert {problem.id.split("-")[1] for problem in threshold_problems(run, asked)} == {"train"}
 
@@ -72,11 +95,13 @@ def test_a_file_is_fitted_on_its_last_problems_that_ask_nothing_evaluated(tmp_pa
     asked = load_problems(run.source())
     # p9 to p11 ask what p0 to p2 ask, which are evaluated.
     assert [problem.id for problem in threshold_problems(run, asked)] == ["p8", "p7", "p6", "p5", "p4"]
-    with pytest.raises(DataError, match=r"d\.jsonl has 6 problems that are not evaluated, and 7"):
+    with pytest.raises(
+        DataError, match=r"d\.jsonl has 6 problems besides those evaluated, and --fit-problems asks for 7"
+    ):
         threshold_problems(replace(run, fit_problems=7), asked)
     first = run_evaluation(run)
     assert run_evaluation(replace(run, problems=4)).thresholds == first.thresholds
-    with pytest.raises(DataError, match="4 problems that are not evaluated, and 5"):
+    with pytest.raises(DataError, match="4 problems besides those evaluated, and --fit-problems asks for 5"):
         run_evaluation(replace(run, problems=5))
     (tmp_path / "d.jsonl").write_text((tmp_path / "d.jsonl").read_text().replace("is 8 + 1", "is 8 +  1"))
     with pytest.raises(ConfigError, match="was fitted on problems that are evaluated now, or that changed"):

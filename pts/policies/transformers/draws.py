@@ -8,6 +8,7 @@ batch size, order of requests, or moment at which a row gets its turn.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,15 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 def root_key(request: RolloutRequest) -> int:
-    """The key of a request's first draw: a hash of its seed, ids, forced and avoided token (not of `n`)."""
+    """The key of a request's first draw: a hash of its seed, ids, forced and avoided token (not of `n`).
+
+    Of one that was resumed it is that of the path from its prompt along its prefix.
+    """
+    if request.resumed:
+        key = np.array([root_key(replace(request, prefix=(), resumed=False))], dtype=np.uint64)
+        for token in np.asarray(request.prefix, dtype=np.int64)[:, None]:
+            key = child_keys(key, token)
+        return int(key[0])
     digest = hashlib.blake2b(digest_size=8)
     head = (request.seed, len(request.prompt), len(request.prefix), request.force, request.avoid)
     digest.update(repr(head).encode())

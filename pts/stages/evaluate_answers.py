@@ -1,0 +1,151 @@
+"""Answers of an evaluation: asked for, graded, kept as they are done, and told of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pts.evaluation.items import Item, Key
+from pts.problems import problem_digest
+from pts.records import Problem
+from pts.runs.directory import RunDirectory
+from pts.runs.shard import append_lines
+from pts.search.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from pts.decoding import Answer, Session
+    from pts.decoding.strategies import Strategy
+    from pts.graders import Grader
+
+CHUNK = 1024
+"""Questions that a strategy is given at once: many enough to keep a batch full."""
+KEPT_EVERY = 2.0
+"""Seconds after which finished answers are written, so that an interrupt loses little."""
+DIGEST_LENGTH = 16
+"""Characters of a problem's digest that an item keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationProgress:
+    """Answers done and to be done, this session's tokens, and the line that is under way.
+
+    Before the first line `line` is None, and it is prompts that are read.
+    """
+
+    done: int
+    total: int
+    tokens: int
+    line: str | None
+
+
+Observe = Callable[[EvaluationProgress], None]
+
+
+@dataclass(slots=True)
+class Answering:
+    """Has questions answered and keeps the answers: in `items`, by key, and in the run's directory.
+
+    `seed` is the evaluation's, `total` how many answers there will be.
+    """
+
+    seed: int
+    grader: Grader
+    grader_name: str
+    items: dict[Key, Item]
+    directory: RunDirectory
+    total: int
+    observe: Observe | None = None
+    done: int = 0
+    tokens: int = 0
+
+    def answer(
+        self,
+        line: str,
+        strategy: Strategy,
+        wanted: Sequence[tuple[Problem, int]],
+        session: Session,
+        variant: Callable[[int], int] = lambda _: 0,
+        shares: Mapping[str, float] | None = None,
+    ) -> None:
+        """Answer each problem with its seed (from 0), under a line's name, in chunks.
+
+        `variant` is the steering of a seed's answers, `shares` those of a random router.
+        """
+        from pts.decoding import Question
+
+        for start in range(0, len(wanted), CHUNK):
+            chunk = wanted[start : start + CHUNK]
+            questions = [
+                Question(
+                    problem.id,
+                    problem.query,
+                    # The same for every line: they are paired.
+                    seed=derive_seed(self.seed + k, "evaluate", problem.id),
+                    variant=variant(k),
+                )
+                for problem, k in chunk
+            ]
+            session.begin()
+            with _kept(self.directory) as keep:
+                for index, answer in strategy.answers(session, questions):
+                    item = self._item(line, *chunk[index], answer, shares)
+                    self.items[item.key] = item
+                    keep(item)
+                    self._tell(line, item.ledger.total)
+
+    def _tell(self, line: str, tokens: int) -> None:
+        self.done += 1
+        self.tokens += tokens
+        if self.observe is not None:
+            self.observe(EvaluationProgress(self.done, self.total, self.tokens, line))
+
+    def _item(
+        self, line: str, problem: Problem, k: int, answer: Answer, shares: Mapping[str, float] | None
+    ) -> Item:
+        """An answer, graded: one that a limit cut has failed."""
+        from pts.graders.readable import is_readable
+
+        ended = answer.ledger.finish == "end"
+        return Item(
+            line=line,
+            problem=problem.id,
+            seed=k,
+            digest=item_digest(problem),
+            success=ended and self.grader(answer.answer, problem.answer),
+            readable=is_readable(self.grader_name, answer.answer),
+            answer=answer.answer,
+            reference=problem.answer,
+            ledger=answer.ledger,
+            route=answer.route,
+            confidence=answer.confidence,
+            router_shares=shares,
+        )
+
+
+def item_digest(problem: Problem) -> str:
+    """What an item keeps of its problem's digest."""
+    return problem_digest(problem)[:DIGEST_LENGTH]
+
+
+@contextmanager
+def _kept(directory: RunDirectory) -> Iterator[Callable[[Item], None]]:
+    """Write items to the shard every few seconds and, whatever happens, at the end."""
+    waiting: list[Item] = []
+    written = time.monotonic()
+
+    def keep(item: Item) -> None:
+        nonlocal written
+        waiting.append(item)
+        if time.monotonic() - written >= KEPT_EVERY:
+            append_lines(directory.shard, waiting)
+            waiting.clear()
+            written = time.monotonic()
+
+    try:
+        yield keep
+    finally:
+        if waiting:
+            append_lines(directory.shard, waiting)
