@@ -154,6 +154,16 @@ def test_a_prompt_that_the_second_model_or_an_instruction_makes_too_long_is_a_ba
         assert [json.loads(line)["line"] for line in (tmp_path / name).read_text().splitlines()] == [1]
 
 
+def test_a_budget_below_an_end_of_thinking_of_two_tokens(capsys, tmp_path):
+    shutil.copytree(demo_model_dir(), tmp_path / "model")
+    template = tmp_path / "model" / "chat_template.jinja"
+    template.write_text(template.read_text() + "{# . </think> #}")
+    tags = ("--model", "./model", "--budget", "96", "--think-start", "<think>", "--think-end", ". </think>")
+    assert run(("decode", *tags, "--strategy", "budget:1", QUESTION)) == 2
+    assert "a thinking budget of 1 tokens is below the 2 that end thinking: give" in capsys.readouterr().err
+    assert decode_json(capsys, *tags, "--strategy", "budget:2", QUESTION)["ledger"]["thinking"] == 2
+
+
 def test_a_minimum_that_leaves_no_room_for_an_answer_is_told_of(capsys):
     assert run(("decode", "--strategy", "min:95", QUESTION)) == 0
     assert "at least 95 tokens of a total of 96: there is no room for an answer" in capsys.readouterr().err
