@@ -18,7 +18,7 @@ from pts.runs.manifest import Manifest
 from pts.runs.shard import mend_shard, read_lines
 from pts.stages.evaluate_answers import item_digest
 from pts.stages.evaluate_inputs import EvaluateRun
-from pts.stages.evaluate_thresholds import is_fit, threshold_problems, to_fit
+from pts.stages.evaluate_thresholds import is_fit, require_same_problems, threshold_problems, to_fit
 
 if TYPE_CHECKING:
     from pts.decoding.parts import Parts
@@ -114,6 +114,7 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
         items = {item.key: item for item in read_lines(directory.shard, Item)}
         left_out = _earlier(Mapping[str, str], earlier, "left_out")
         fits = _earlier(Mapping[str, ThresholdFit], earlier, "thresholds")
+        require_same_problems(run, to_fit_on, fits)
         _require_same_problems(directory, items, digests)
     return EvaluationPlan(
         asked,

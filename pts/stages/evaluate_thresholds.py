@@ -88,6 +88,16 @@ def threshold_problems(run: EvaluateRun, asked: ProblemSet) -> list[Problem]:
     return free[:count]
 
 
+def require_same_problems(run: EvaluateRun, problems: Sequence[Problem], earlier: Fits) -> None:
+    """Raise ConfigError where an earlier fit was made on other problems than these."""
+    for name in to_fit(run):
+        if name in earlier and earlier[name].digest != _digest(problems):
+            raise ConfigError(
+                f"the threshold of {name} was fitted on problems that are evaluated now, or that changed: "
+                "evaluate as many problems as before, or give another --output."
+            )
+
+
 def fit_thresholds(
     run: EvaluateRun,
     parts: Parts,
@@ -96,10 +106,7 @@ def fit_thresholds(
     earlier: Fits,
     answering: Answering,
 ) -> dict[str, ThresholdFit]:
-    """Each threshold to fit: that of `earlier`, or else a new one, by answers of the model as it is.
-
-    Raises ConfigError where the problems are not those of `earlier`.
-    """
+    """Each threshold to fit: that of `earlier`, or else a new one, by answers of the model as it is."""
     missing = answers_to_fit(run, problems, answering.items, earlier)
     fits = {}
     for name in to_fit(run):
@@ -111,11 +118,6 @@ def fit_thresholds(
                 tried: dict[str, Any] = {_FITTED[name][0]: threshold}
                 answering.answer(line, make_strategy(name, replace(parts, **tried)), wanted, session)
             fit = _chosen(name, problems, answering.items)
-        elif fit.digest != _digest(problems):
-            raise ConfigError(
-                f"the threshold of {name} was fitted on problems that are evaluated now, or that changed: "
-                "evaluate as many problems as before, or give another --output."
-            )
         fits[name] = fit
     return fits
 
