@@ -47,9 +47,10 @@ def stop_if_asked() -> None:
 
     Python drops what a signal handler raises inside a finaliser; long work calls this now and then.
     """
-    if _State.received is not None:
+    received = _State.received
+    if received is not None:
         _State.waiting = False
-        raise Stopped(_State.received)
+        raise Stopped(received)
 
 
 def quiet_from_now_on() -> None:

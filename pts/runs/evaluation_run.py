@@ -14,6 +14,8 @@ EVALUATION = RunKind(
     derived=("frontier.png", "report.html", "summary.json"),
 )
 """The answers, and what is made of them; summary.json comes last."""
+DIGESTS = ("vectors_digest", "parts_digests")
+"""Keys of a run's configuration that are known once its vectors, router and scorer have been read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,11 @@ class EvaluationFound:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationConditions:
-    """What may differ between the sessions of one run: no item depends on it.
+    """What differs between the sessions of one run: no item depends on it but by `thresholds`.
 
-    `lines` are those of the table; `left_out` the baselines that the model cannot run, each with the reason;
-    `thresholds` those that were fitted (`pts.evaluation.thresholds.ThresholdFit`), by strategy: a later session
-    takes them as they are.
+    `lines` are those of the table; `left_out` the baselines that the model cannot run, each with the reason.
+    `thresholds` are those that were fitted (`pts.evaluation.thresholds.ThresholdFit`), by strategy: a later
+    session may add one, and takes those that are there as they are.
     """
 
     device: str

@@ -85,4 +85,4 @@ class EvaluateRun(ProblemInputs, AnswerInputs):
         return {**self.configuration(), **own, **sampling, **self.strategy_settings()}
 
 
-_OWN = ("data", "vectors", "pattern", "where", "seed", "fit_problems", "fit_split")
+_OWN = ("data", "vectors", "pattern", "where", "layers_path", "seed", "fit_problems", "fit_split")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pts.errors import RunError
 from pts.runs.directory import open_run
-from pts.runs.evaluation_run import EVALUATION
+from pts.runs.evaluation_run import DIGESTS, EVALUATION
 from pts.runs.manifest import Manifest, differences, read_manifest
 from pts.runs.search_run import SEARCH, SearchedRun, read_search
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
@@ -292,8 +292,8 @@ def _plan_eval(stage: Stage, run: EvaluateRun, fresh: bool) -> Step:
         return Step(stage, f"eval: writes {path}.")
     if anew:
         return Step(stage, f"eval: deletes {path} and starts anew.", deletes=True)
-    # Which tensors the vectors have is settled when the stage runs: the stage before may make them now.
-    known = {key: value for key, value in manifest.asked.items() if key != "vectors_digest"}
+    # What vectors and router are is settled when the stage runs: the stage before may make them now.
+    known = {key: value for key, value in manifest.asked.items() if key not in DIGESTS}
     changes = differences(known, run.asked())
     if changes:
         raise RunError(

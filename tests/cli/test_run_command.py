@@ -264,8 +264,8 @@ def test_an_interrupt_leaves_a_recipe_that_goes_on(empty):
 def test_a_recipe_evaluates_leaves_what_is_complete_and_keeps_what_others_made(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "e.yaml").write_text(
-        "stages: [{stage: eval, problems: 2, levels: [1], seeds: 1, strategies: [nothink], baselines: false, "
-        "device: cpu, output: out}]"
+        "stages: [{stage: eval, problems: 2, levels: [1], seeds: 1, strategies: [nothink, auto], "
+        "vectors: demo, baselines: false, device: cpu, output: out}]"
     )
     assert run(["run", "e.yaml"]) == 0
     first = capsys.readouterr()

@@ -1,5 +1,6 @@
 """Every strategy on the demo model: what it answers, and a ledger of all that was generated."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -122,9 +123,23 @@ def test_early_exit_makes_no_trial_that_the_total_cannot_hold(demo):
     assert sum(answer.ledger.total for answer in answers) == delivered
 
 
-def test_best_of_counts_the_votes(demo):
+def own_likelihood(demo, prompt, completion):
+    """The mean log-probability of a completion's tokens under the model, whatever the sampler."""
+    ids = torch.tensor([prompt + completion])
+    with torch.no_grad():
+        logs = demo.model(ids).logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
+    return float(logs[torch.arange(len(completion)), ids[0, len(prompt) :]].mean())
+
+
+def encoded(decoder, prompt):
+    with decoder.session([]) as session:
+        return session.encode(prompt)
+
+
+def test_best_of_counts_the_votes_and_returns_the_likeliest(demo):
     n = 5
-    answers, _ = answered(decoder_of(demo, f"best-of:{n}"))
+    decoder = decoder_of(demo, f"best-of:{n}")
+    answers, _ = answered(decoder)
     drafts = []
     for k in range(n):
         seeds = [branch_seed(index, k) for index in range(len(PROMPTS))]
@@ -134,6 +149,14 @@ def test_best_of_counts_the_votes(demo):
         votes = {key: keys.count(key) for key in keys}
         assert votes[answer_key(answer.answer)] == max(votes.values())
         assert answer.confidence == max(votes.values()) / n
+        prompt = encoded(decoder, PROMPTS[index])
+        likely = {
+            branch[index].completion: own_likelihood(demo, prompt, branch[index].completion)
+            for branch in drafts
+        }
+        same = [branch[index].completion for branch, key in zip(drafts, keys, strict=True)
+                if key == answer_key(answer.answer)]  # fmt: skip
+        assert answer.completion == max(same, key=likely.get)
         spent = sum(branch[index].ledger.total for branch in drafts)
         assert answer.ledger.rejected == spent - len(answer.completion)
     assert {answer.confidence for answer in answers} != {1.0}, "the problems are too easy to test a vote"
@@ -240,13 +263,8 @@ def test_a_confidence_is_of_the_models_own_probabilities(demo, second, sampling)
     """Whatever the sampler, which gives most tokens a probability of 1."""
     asked = decoder_of(demo, "escalate", sampling=sampling, second=second, escalate_threshold=0.0)
     answer = asked.generate(["What is 27 + 8 - 9 ?"])[0]
-    with asked.session([]) as session:
-        prompt = session.encode("What is 27 + 8 - 9 ?")
-    ids = torch.tensor([prompt + answer.completion])
-    with torch.no_grad():
-        logs = demo.model(ids).logits[0, len(prompt) - 1 : -1].float().log_softmax(-1)
-    own = logs[torch.arange(len(answer.completion)), ids[0, len(prompt) :]]
-    assert answer.confidence == pytest.approx(float(own.mean().exp()), abs=1e-4)
+    own = own_likelihood(demo, encoded(asked, "What is 27 + 8 - 9 ?"), answer.completion)
+    assert answer.confidence == pytest.approx(math.exp(own), abs=1e-4)
     assert answer.confidence < 0.999
 
 

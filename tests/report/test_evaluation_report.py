@@ -18,6 +18,7 @@ from pts.evaluation.summary import (
     compare_lines,
     frontiers_of,
 )
+from pts.report.evaluation_cells import note
 from pts.report.evaluation_figure import _labels, _points, draw
 from pts.report.evaluation_page import NO_FIGURE, page, write_report
 from pts.report.evaluation_tables import EVALUATION_COLUMNS, evaluation_report
@@ -176,3 +177,13 @@ def test_no_claim_below_the_cheapest_budget():
     base = summary_of(["auto"])
     nothing = replace(base.comparisons[0], kind="budget", difference=float("nan"), p_value=float("nan"))
     assert "no budget so cheap" in printed(replace(base, comparisons=(nothing,)))
+
+
+def test_the_correction_names_the_tests_that_were_made():
+    """A line that costs less than the cheapest budget has no p-value, and Holm's is over the others."""
+    summary = summary_of(("full", "auto"))
+    count = len(summary.comparisons)
+    assert f"Holm, over all {count}." in note(summary)
+    nothing = dict.fromkeys(("difference", "low", "high", "p_value", "corrected"), float("nan"))
+    untested = (replace(summary.comparisons[0], **nothing), *summary.comparisons[1:])
+    assert f"Holm, over all {count - 1}." in note(replace(summary, comparisons=untested))
