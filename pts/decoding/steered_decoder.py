@@ -39,7 +39,8 @@ class SteeredDecoder:
     `patterns` is what is on where a call does not say otherwise (by default the set's first pattern at 1.0).
     `parts` are what strategies may use; a router that is stored with the set is one of them by default.
     `where` the set's gates are open it steers, or `always`, or after each of `contexts` (gates open).
-    `batch_rows` bounds the rows of a batch. No hook is on the model between calls. Raises VectorError where the
+    `batch_rows` bounds the rows of a batch, `memory_bytes` what its caches take. No hook is on the model
+    between calls. Raises VectorError where the
     vectors are another model's (`same_shape` accepts a fine-tune), ConfigError for an unknown strategy or
     pattern, or one that does not fit the model.
 
@@ -62,6 +63,7 @@ class SteeredDecoder:
         think: ThinkFormat | None = None,
         parts: Parts = Parts(),  # noqa: B008 (frozen)
         batch_rows: int | None = None,
+        memory_bytes: int | None = None,
         layers_path: str | None = None,
         same_shape: bool = False,
     ) -> None:
@@ -83,7 +85,7 @@ class SteeredDecoder:
         self.think = find_think_format(model.tokenizer, prompt_format) if think is None else think
         self._sampling = sampling
         self._prompt_format = prompt_format
-        self._batch_rows = batch_rows
+        self._batch_rows, self._memory_bytes = batch_rows, memory_bytes
         self._layers_path = layers_path
         self._gated, self._contexts = where == "gate", contexts
         self._steering: Variant = ()
@@ -101,6 +103,7 @@ class SteeredDecoder:
             self._prompt_format,
             variants,
             batch_rows=self._batch_rows,
+            memory_bytes=self._memory_bytes,
             layers_path=self._layers_path,
         ) as policy:
             yield Session(policy, self.think, listen, self._contexts)

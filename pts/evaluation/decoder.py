@@ -17,7 +17,10 @@ from pts.steering.steered_policy import steered_policy
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """A model with its sampler, prompt format and grader."""
+    """A model with its sampler, prompt format and grader.
+
+    `batch_rows` and `memory_bytes` are a policy's: rows of a batch, and what its caches may take.
+    """
 
     loaded: LoadedModel
     sampling: Sampling
@@ -25,6 +28,7 @@ class Decoder:
     grade: Grade
     batch_rows: int | None = None
     layers_path: str | None = None
+    memory_bytes: int | None = None
 
     @contextmanager
     def steered(self, variants: Sequence[Variant]) -> Iterator[TransformersPolicy]:
@@ -35,6 +39,7 @@ class Decoder:
             self.prompt_format,
             variants,
             batch_rows=self.batch_rows,
+            memory_bytes=self.memory_bytes,
             layers_path=self.layers_path,
         ) as policy:
             yield policy

@@ -20,6 +20,7 @@ def steered_policy(
     variants: Sequence[Variant],
     *,
     batch_rows: int | None = None,
+    memory_bytes: int | None = None,
     layers_path: str | None = None,
 ) -> Iterator[TransformersPolicy]:
     """A policy whose requests may name `variants`, from 1; 0 is the model as it is.
@@ -28,7 +29,12 @@ def steered_policy(
     """
     if not variants:
         yield TransformersPolicy(
-            loaded, sampling, prompt_format, batch_rows=batch_rows, layers_path=layers_path
+            loaded,
+            sampling,
+            prompt_format,
+            batch_rows=batch_rows,
+            memory_bytes=memory_bytes,
+            layers_path=layers_path,
         )
         return
     with steer(loaded.model, variants, engine_driven=True, layers_path=layers_path) as steering:
@@ -37,6 +43,7 @@ def steered_policy(
             sampling,
             prompt_format,
             batch_rows=batch_rows,
+            memory_bytes=memory_bytes,
             steering=steering,
             layers_path=layers_path,
         )

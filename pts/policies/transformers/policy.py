@@ -26,8 +26,10 @@ from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenDistrib
 
 _ROWS = {"cpu": 256, "mps": 256, "cuda": 1024}
 """Rows of a batch at most, by device: beyond, a step takes longer without giving more tokens a second."""
-_ROWS_SHARE, _PREFIXES_SHARE = 0.5, 0.125
-"""What part of the memory free at the start the rows' caches and the prefilled sequences may take."""
+_FREE_SHARE = 0.625
+"""What part of the memory free at the start a policy takes where it is not told how much."""
+_ROWS_SHARE = 0.8
+"""What part of a policy's memory the rows' caches may take; the prefilled sequences have the rest."""
 _PROMPTS_KEPT = 4096
 """Prompts whose residual stream is kept, so that a prompt asked again is not read again."""
 
@@ -52,6 +54,7 @@ class TransformersPolicy:
     """A loaded model with its sampler and prompt format (see pts.policies.protocol.Policy).
 
     `batch_rows` bounds the rows of a batch; by default the device's bound, or fewer where memory is short.
+    `memory_bytes` is what caches and prefilled sequences may take together; by default a share of what is free.
     `steering` is what makes the requests' variants differ; without it they are refused. `layers_path` names the
     decoder blocks where they cannot be found.
     Raises ModelError where the model's cache is not keys and values that rows can share.
@@ -64,11 +67,14 @@ class TransformersPolicy:
         prompt_format: PromptFormat = PromptFormat(),  # noqa: B008 (frozen)
         *,
         batch_rows: int | None = None,
+        memory_bytes: int | None = None,
         steering: PassSteering | None = None,
         layers_path: str | None = None,
     ) -> None:
         if batch_rows is not None and batch_rows < 1:
             raise ConfigError(f"batch-rows is {batch_rows}; it must be at least 1.")
+        if memory_bytes is not None and memory_bytes < 1:
+            raise ConfigError(f"the memory of a policy is {memory_bytes} bytes; it must be at least 1.")
         self.loaded = loaded
         self.prompt_format = prompt_format
         self._sampling = sampling
@@ -77,10 +83,10 @@ class TransformersPolicy:
         self._blocks: Sequence[torch.nn.Module] | None = None
         self._residuals: OrderedDict[tuple[TokenIds, tuple[int, ...]], torch.Tensor] = OrderedDict()
         self._plan = attention_plan(loaded.model)
-        free = available_bytes(loaded.device)
+        granted = memory_bytes or int(_FREE_SHARE * available_bytes(loaded.device))
         self._row_limit = batch_rows or _ROWS.get(loaded.device.type, 256)
-        self._cache_bytes = int(_ROWS_SHARE * free)
-        self._prefixes = PrefixStore(loaded.model, int(_PREFIXES_SHARE * free), steering)
+        self._cache_bytes = int(_ROWS_SHARE * granted)
+        self._prefixes = PrefixStore(loaded.model, granted - self._cache_bytes, steering)
         check_ragged_rows(loaded.model, self._plan, self._prefixes)
         self._steps = StepWork()
         self._tokens_delivered = 0
