@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -16,6 +19,12 @@ from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import Outcomes, run_variants
 from pts.records import Problem
 from pts.runs.files import append_bytes
+from pts.steering.hooks import Intervention
+
+logger = logging.getLogger(__name__)
+
+Key: TypeAlias = tuple[str, str, int, int]
+"""A setting's name, the digest of what it adds and where, and the first problem and the one after the last."""
 
 CHUNK = 24
 """Settings of one stream of requests: what a kill may lose."""
@@ -25,9 +34,10 @@ CHUNK = 24
 class Evaluator:
     """Measures settings on one list of problems.
 
-    `journal` is appended to after every few settings, and what stands in it is not measured again; it belongs
-    to these problems, samples and seed (the caller names it so). `observe` hears, as completions come, of their
-    tokens and of how many completions are `done` of what was asked so far, those of the journal too.
+    `journal` is appended to after every few settings, and what stands in it is not measured again, as long as
+    a setting has the direction and the gate that it had; it belongs to these problems, samples and seed (the
+    caller names it so). `observe` hears, as completions come, of their tokens and of how many completions are
+    `done` of what was asked so far, those of the journal too.
     """
 
     decoder: Decoder
@@ -38,23 +48,27 @@ class Evaluator:
     journal: Path | None = None
     observe: Callable[[int, int], None] | None = None
     done: int = 0
-    _known: dict[tuple[str, int, int], Outcomes] = field(default_factory=dict)
+    _known: dict[Key, Outcomes] = field(default_factory=dict)
+    _kept: set[tuple[str, int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.journal is not None and self.journal.exists():
             self._known = _read_journal(self.journal, self.samples)
+        self._kept = {(name, first, end) for name, _, first, end in self._known}
 
     def __call__(self, settings: Sequence[Setting], first: int, end: int) -> Mapping[Setting, Outcomes]:
         """Each setting's outcomes on problems `first` to `end`."""
-        todo = [setting for setting in settings if (setting.key, first, end) not in self._known]
+        keys = {setting: (setting.key, self._digest(setting), first, end) for setting in settings}
+        todo = [setting for setting in settings if keys[setting] not in self._known]
+        self._note_changed([keys[setting] for setting in todo])
         self.done += (len(settings) - len(todo)) * (end - first) * self.samples
         for start in range(0, len(todo), CHUNK):
             self._measure(todo[start : start + CHUNK], first, end)
-        return {setting: self._known[setting.key, first, end] for setting in settings}
+        return {setting: self._known[key] for setting, key in keys.items()}
 
     def unsteered(self) -> Outcomes:
         """Outcomes of the model as it is on all problems, with the same random numbers."""
-        key = (_UNSTEERED, 0, len(self.problems))
+        key = (_UNSTEERED, "", 0, len(self.problems))
         if key in self._known:
             self.done += len(self.problems) * self.samples
         else:
@@ -74,11 +88,26 @@ class Evaluator:
                 self.seed,
                 self._count,
             )
-        keys = [setting.key for setting in settings] or [_UNSTEERED]
-        found = {(key, first, end): measured[number] for key, number in zip(keys, numbers, strict=True)}
+        named = [(setting.key, self._digest(setting)) for setting in settings] or [(_UNSTEERED, "")]
+        found = {(*name, first, end): measured[number] for name, number in zip(named, numbers, strict=True)}
         if self.journal is not None:
             append_bytes(self.journal, b"".join(_line(*key, outcomes) for key, outcomes in found.items()))
         self._known |= found
+
+    def _digest(self, setting: Setting) -> str:
+        return intervention_digest(self.directions.intervention(setting))
+
+    def _note_changed(self, todo: Sequence[Key]) -> None:
+        """Say it where the journal has a setting's name, but of another direction."""
+        changed = [name for name, _, first, end in todo if (name, first, end) in self._kept]
+        if changed:
+            logger.warning(
+                "%s: %d settings have another direction or gate than was measured (such as %s), and are "
+                "measured anew.",
+                self.journal,
+                len(changed),
+                changed[0],
+            )
 
     def _count(self, completions: int, tokens: int) -> None:
         self.done += completions
@@ -89,9 +118,22 @@ class Evaluator:
 _UNSTEERED = "unsteered"
 
 
-def _line(key: str, first: int, end: int, outcomes: Outcomes) -> bytes:
+def intervention_digest(intervention: Intervention) -> str:
+    """SHA-256, in 16 hex digits, of all that decides what is added: layer, vector and gate, to the last bit.
+
+    Not rounded: of two vectors that nearly agree, only one was measured.
+    """
+    gate, digest = intervention.gate, hashlib.sha256()
+    digest.update(repr((intervention.layer, gate.kind, gate.threshold, gate.token_ids)).encode())
+    for tensor in (intervention.vector, gate.weight):
+        digest.update(b"-" if tensor is None else tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _line(key: str, digest: str, first: int, end: int, outcomes: Outcomes) -> bytes:
     entry = {
         "setting": key,
+        "digest": digest,
         "first": first,
         "end": end,
         "samples": outcomes.samples,
@@ -102,8 +144,11 @@ def _line(key: str, first: int, end: int, outcomes: Outcomes) -> bytes:
     return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
 
 
-def _read_journal(path: Path, samples: int) -> dict[tuple[str, int, int], Outcomes]:
-    """What a journal holds; a last line without its newline is what a kill leaves, and is cut off the file."""
+def _read_journal(path: Path, samples: int) -> dict[Key, Outcomes]:
+    """What a journal holds; a last line without its newline is what a kill leaves, and is cut off the file.
+
+    A line of an earlier version does not say which direction was measured, and counts for none.
+    """
     known = {}
     *lines, half = path.read_bytes().split(b"\n")
     if half:
@@ -113,7 +158,9 @@ def _read_journal(path: Path, samples: int) -> dict[tuple[str, int, int], Outcom
             entry = json.loads(line)
             sums = (np.asarray(entry[name], dtype=np.int64) for name in ("successes", "tokens", "cut"))
             if entry["samples"] == samples:
-                known[entry["setting"], entry["first"], entry["end"]] = Outcomes(samples, *sums)
+                name = entry["setting"]
+                digest = entry.get("digest", "" if name == _UNSTEERED else "unknown")
+                known[name, digest, entry["first"], entry["end"]] = Outcomes(samples, *sums)
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{path} line {number} cannot be read ({error}); delete the file to measure anew."

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pts.errors import RunError
-from pts.runs.files import TEMPORARY_SUFFIX, write_failure
+from pts.runs.files import TEMPORARY_SUFFIX, make_directories, write_failure
 from pts.runs.lock import LOCK_NAME, OWNER_NAME, sole_writer
 from pts.runs.manifest import MANIFEST_NAME, Manifest, differences, read_manifest, write_manifest
 
@@ -130,15 +130,11 @@ def _require_empty(path: Path, kind: RunKind) -> None:
 
 
 def _make_directories(path: Path) -> list[Path]:
-    made: list[Path] = []
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    for folder in reversed(missing):
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise RunError(f"{folder} could not be made: {error.strerror}; give another --output.") from error
-        made.append(folder)
-    return made
+    try:
+        return make_directories(path)
+    except OSError as error:
+        where = error.filename or path
+        raise RunError(f"{where} could not be made: {error.strerror}; give another --output.") from error
 
 
 def _remove_leftovers(path: Path, kind: RunKind) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pts.errors import RunError
 
 TEMPORARY_SUFFIX = ".tmp"
+_WINDOWS = os.name == "nt"
 
 
 def write_failure(path: Path, error: OSError) -> RunError:
@@ -29,7 +30,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         _sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        _sync_directory(path.parent)
     except OSError as error:
         raise write_failure(path, error) from error
     finally:
@@ -44,13 +45,30 @@ def replace_text(path: Path, text: str) -> None:
 def append_bytes(path: Path, data: bytes) -> None:
     """Append `data` durably, or leave the file as it was and raise RunError."""
     try:
+        is_new = not path.exists()
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
+            if is_new:
+                # A file whose name is not on the disk is lost in a crash, however safe its bytes are.
+                _sync_directory(path.parent)
             _append_or_undo(descriptor, data)
         finally:
             os.close(descriptor)
     except OSError as error:
         raise write_failure(path, error) from error
+
+
+def make_directories(path: Path) -> list[Path]:
+    """Make a directory and those above it that are missing, durably; those made, outermost first.
+
+    Raises OSError, whose `filename` says where.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    made = missing[::-1]
+    for folder in made:
+        folder.mkdir(exist_ok=True)
+        _sync_directory(folder.parent)
+    return made
 
 
 def _append_or_undo(descriptor: int, data: bytes) -> None:
@@ -80,3 +98,9 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_directory(path: Path) -> None:
+    """Put a directory's list of names on the disk; Windows has no way to, and does so by itself."""
+    if not _WINDOWS:
+        _sync(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pts.errors import DataError, PtsError, RunError
-from pts.runs.files import append_bytes, replace_text
+from pts.runs.files import append_bytes, make_directories, replace_text, write_failure
 from pts.stages.decode_inputs import DecodeRun
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def answer_file(
     settings = _settings(run, decoder, source)
     done = _kept(part, settings, source)
     if not part.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_parent(target)
         append_bytes(part, _encoded({"settings": settings}))
     if observe is not None and done:
         observe(len(done), 0)
@@ -105,6 +105,13 @@ def answer_file(
     replace_text(target, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in ordered))
     part.unlink()
     return sorted([*bad, *unfit], key=lambda line: line.number)
+
+
+def _make_parent(target: Path) -> None:
+    try:
+        make_directories(target.parent)
+    except OSError as error:
+        raise write_failure(target.parent, error) from error
 
 
 def _fitting(decoder: SteeredDecoder, lines: Sequence[Line]) -> tuple[list[Line], list[BadLine]]:

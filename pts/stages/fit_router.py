@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pts.errors import ConfigError
 from pts.records import Problem
-from pts.runs.files import write_failure
+from pts.runs.files import make_directories, write_failure
 from pts.runs.lock import sole_writer
 from pts.runs.manifest import git_commit, installed_versions, text_digest, utc_now
 from pts.runs.search_run import SearchedRun, read_search
@@ -54,7 +54,7 @@ def run_fit_router(inputs: FitRouterRun, observe: Observe | None = None) -> Fitt
     if vectors is not None:
         require_fits(vectors, search.loaded)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directories(directory)
     except OSError as error:
         raise write_failure(directory, error) from error
     with sole_writer(directory):

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pts.runs.codec import ShapeError, from_json, to_json
-from pts.runs.files import replace_text, write_failure
+from pts.runs.files import make_directories, replace_text, write_failure
 from pts.runs.manifest import MANIFEST_NAME
 from pts.steering.records import VectorRecord, read_records_parquet
 from pts.steering.tensor_files import write_tensors
@@ -83,7 +83,7 @@ def save_vectors(vectors: VectorSet, directory: Path) -> None:
     """
     _check(vectors, str(directory))
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directories(directory)
     except OSError as error:
         raise write_failure(directory, error) from error
     write_tensors(directory / TENSORS_NAME, dict(_tensors(vectors)))
