@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pts.errors import ModelError
+from pts.models.template_date import template_time, time_options
 from pts.records import TokenIds
+
+_PROBE = "What is 27 + 8 - 9?"
+_RENDERED = 8
+"""How often the probe is rendered to see whether a template writes the same each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +21,39 @@ class PromptFormat:
     """How a query becomes a prompt.
 
     `suffix` is an instruction put on a line of its own after the query. `thinking` asks a chat template that
-    knows `enable_thinking` for that mode; None leaves the template its default.
+    knows `enable_thinking` for that mode; None leaves the template its default. `written_on` is the local time,
+    in ISO 8601, for a template that writes the date; None for the time of the call.
     """
 
     system_prompt: str | None = None
     chat_template: bool = True
     suffix: str | None = None
     thinking: bool | None = None
+    written_on: str | None = None
+
+
+def settled_format(tokenizer: Any, fmt: PromptFormat) -> PromptFormat:
+    """The format with the time of now, where the model's chat template writes it and `fmt` names none.
+
+    A run makes every prompt by one settled format: then all are of one day, those of a later session too.
+    """
+    if fmt.written_on is not None or not fmt.chat_template:
+        return fmt
+    return replace(fmt, written_on=template_time(tokenizer))
+
+
+def prompt_digest(tokenizer: Any, fmt: PromptFormat) -> str:
+    """A digest of what a fixed question becomes: it changes with template, tokenizer, format and date.
+
+    Raises ModelError as `encode_prompt` does, and for a chat template that writes something else each time.
+    """
+    probes = {encode_prompt(tokenizer, _PROBE, fmt) for _ in range(_RENDERED)}
+    if len(probes) > 1:
+        raise ModelError(
+            "the model's chat template writes another prompt each time for the same question: remove what is "
+            "random in it, or use --no-chat-template."
+        )
+    return hashlib.sha256(repr(probes.pop()).encode()).hexdigest()[:16]
 
 
 def encode_prompt(tokenizer: Any, query: str, fmt: PromptFormat) -> TokenIds:
@@ -64,7 +96,7 @@ def encode_messages(tokenizer: Any, messages: Sequence[Mapping[str, str]], fmt: 
     if fmt.suffix is not None:
         said[-1]["content"] = f"{said[-1]['content']}\n{fmt.suffix}"
     options = {} if fmt.thinking is None else {"enable_thinking": fmt.thinking}
-    text = _render_messages(tokenizer, said, options)
+    text = _render_messages(tokenizer, said, options, fmt.written_on)
     return tuple(tokenizer.encode(text, add_special_tokens=False))
 
 
@@ -96,16 +128,25 @@ def _render(tokenizer: Any, content: str, fmt: PromptFormat, options: dict[str, 
     messages = [{"role": "user", "content": content}]
     if fmt.system_prompt is not None:
         messages.insert(0, {"role": "system", "content": fmt.system_prompt})
-    return _render_messages(tokenizer, messages, options)
+    return _render_messages(tokenizer, messages, options, fmt.written_on)
 
 
-def _render_messages(tokenizer: Any, messages: Sequence[Mapping[str, str]], options: Mapping[str, bool]) -> str:
+def _render_messages(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, str]],
+    options: Mapping[str, bool],
+    written_on: str | None,
+) -> str:
     # Jinja comes with transformers wherever a chat template can be rendered; imported here because it is slow.
     from jinja2 import TemplateError
 
     try:
         text: str = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True, **options
+            list(messages),
+            tokenize=False,
+            add_generation_prompt=True,
+            **options,
+            **time_options(tokenizer, written_on),
         )
     except TemplateError as error:
         raise ModelError(f"the model's chat template rejects the prompt: {error}") from error
