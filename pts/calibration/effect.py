@@ -18,18 +18,19 @@ KL_PROBLEMS = 64
 
 
 def measure_effects(
-    evaluator: Evaluator, chosen: Mapping[str, Setting], controls: Sequence[Setting]
+    evaluator: Evaluator, chosen: Mapping[str, Setting], controls: Sequence[Setting], methods: int = 1
 ) -> dict[str, Effect]:
     """The effect of each pattern's setting, beside those of the random controls, by pattern.
 
-    Paired by problem and with common random numbers; the interval is a bootstrap over problems.
+    All are measured on the same problems with the same seeds; the interval is a bootstrap over problems.
+    `methods` is how many methods the settings are the best of.
     """
     count = len(evaluator.problems)
     unsteered = evaluator.unsteered()
     steered = evaluator([*chosen.values(), *controls], 0, count)
     random = tuple(steered[control].success - unsteered.success for control in controls)
     return {
-        pattern: _effect(evaluator, pattern, setting, unsteered, steered[setting], random)
+        pattern: _effect(evaluator, pattern, setting, unsteered, steered[setting], random, methods)
         for pattern, setting in chosen.items()
     }
 
@@ -41,6 +42,7 @@ def _effect(
     unsteered: Outcomes,
     steered: Outcomes,
     random: tuple[float, ...],
+    methods: int,
 ) -> Effect:
     low, high = bootstrap_mean_interval(steered.rates - unsteered.rates, LEVEL, evaluator.seed)
     return Effect(
@@ -57,6 +59,7 @@ def _effect(
         tokens_unsteered=unsteered.tokens_each,
         tokens_steered=steered.tokens_each,
         kl_per_token=_kl(evaluator, setting),
+        methods=methods,
     )
 
 

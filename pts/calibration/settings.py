@@ -11,7 +11,7 @@ from pts.search.seeds import derive_seed
 from pts.steering.directions import WAYS, Material, Way
 from pts.steering.gates import GATES
 from pts.steering.hooks import Intervention
-from pts.steering.vector_set import Gate, GateKind
+from pts.steering.vector_set import Gate, GateKind, SteeringVector
 
 RANDOM = "random"
 """The way of the controls: a direction drawn at random, `random-0` and so on."""
@@ -72,6 +72,15 @@ class Directions:
         direction = self.direction(setting.pattern, setting.way, setting.layer)
         added = direction * (setting.strength * self.whole.norm(setting.layer))
         return Intervention(setting.layer, added, self.gate(setting.gate, setting.layer))
+
+    def control(self, setting: Setting) -> SteeringVector:
+        """A random direction's setting as a set stores it: its sign is the direction's."""
+        sign = 1.0 if setting.strength > 0 else -1.0
+        direction = sign * self.direction(setting.pattern, setting.way, setting.layer)
+        gate = self.gate(setting.gate, setting.layer)
+        return SteeringVector(
+            setting.way, RANDOM, {setting.layer: direction}, setting.layer, abs(setting.strength), gate
+        )
 
     def _random(self, way: str, layer: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(derive_seed(self.whole.seed, way, layer))

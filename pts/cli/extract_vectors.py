@@ -46,7 +46,11 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
         (("samples", "--samples"), "Completions of each of them.", {}),
         (("test_problems", "--test-problems"), "Problems to measure the effect on.", {}),
         (("test_samples", "--test-samples"), "Completions of each of them.", {}),
-        (("random", "--random"), "Random directions through the same calibration, as controls.", {}),
+        (
+            ("random", "--random"),
+            "Random directions through the same calibration.  [default: 19; 20 more for each other way]",
+            {"type": int},
+        ),
         (("seed", "--seed"), "Seed of every random draw.", {}),
     ],
     "Model": PLACEMENT,

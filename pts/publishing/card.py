@@ -17,8 +17,10 @@ from pts.publishing.card_text import (
     size_category,
     table,
 )
+from pts.ranks import SIGNIFICANCE
 from pts.runs.codec import to_json
 from pts.runs.files import replace_text
+from pts.steering.claims import Claim, claims, rank_sentence
 from pts.steering.vector_set import Effect, Gate, SteeringVector, VectorSet
 
 RECORDS = "records.parquet"
@@ -107,15 +109,24 @@ def _what_it_is(vectors: VectorSet) -> str:
 
 
 def _verdict(vectors: VectorSet) -> str:
-    found = [name for name, effect in vectors.effects.items() if effect.found]
     if not vectors.effects:
         return "**No effect was measured: nothing here shows that these vectors help.**"
-    if not found:
+    made = claims(vectors.effects)
+    proved = [name for name, claim in made.items() if claim.made]
+    if not proved and any(claim.clear and not claim.matched for claim in made.values()):
+        return (
+            "**Nothing is proved: success rose, but the test against random directions below does not show "
+            "that any other direction would have done less.**"
+        )
+    if not proved:
         return "**No effect was found: the measurement below does not show that these vectors help.**"
-    which = ", ".join(f"`{name}`" for name in found)
-    rest = set(_named(vectors)) - set(found)
+    which = ", ".join(f"`{name}`" for name in proved)
+    rest = set(_named(vectors)) - set(proved)
     others = f" For {', '.join(f'`{name}`' for name in sorted(rest))} that was not shown." if rest else ""
-    return f"**On problems held out for the test, success rose with {which}.**{others}"
+    return (
+        f"**On problems held out for the test, success rose with {which}, and more than with random directions "
+        f"that were calibrated alike (tested at {SIGNIFICANCE:.0%}).**{others}"
+    )
 
 
 def _named(vectors: VectorSet) -> list[str]:
@@ -208,34 +219,34 @@ def _effects(vectors: VectorSet) -> str:
 
 
 def _findings(vectors: VectorSet) -> Iterator[tuple[str, str]]:
+    made = claims(vectors.effects)
     for name in _named(vectors):
         effect = vectors.effects.get(name)
-        yield name, "no effect measured." if effect is None else _finding(effect)
+        yield name, "no effect measured." if effect is None else _finding(effect, made[name])
 
 
-def _finding(effect: Effect) -> str:
+def _finding(effect: Effect, claim: Claim) -> str:
     change = (
         f"success {effect.unsteered:.3f} → {effect.steered:.3f}, {signed(effect.difference)} "
         f"[{signed(effect.low)}, {signed(effect.high)}]"
     )
-    if effect.found:
-        control = (
-            f"above each of {len(effect.random)} random directions"
-            if effect.random
-            else "without random controls"
-        )
-        return f"{change}, {control}."
+    rank = rank_sentence(claim)
+    if claim.made:
+        return f"{change}; {rank}."
     if effect.high < 0:
-        return f"**no effect found; success fell**: {change}."
-    if effect.low > 0:
-        return f"**no effect found**: {change}, but a random direction, calibrated alike, did as well."
-    return f"**no effect found**: {change}; the interval holds zero."
+        return f"**no effect found; success fell**: {change}; {rank}."
+    if not claim.clear:
+        return f"**no effect found**: {change}; the interval holds zero; {rank}."
+    if claim.matched:
+        return f"**no effect found**: {change}, but a random direction, calibrated alike, did as well; {rank}."
+    return f"**not proved**: {change}; {rank}."
 
 
 def _effect_row(name: str, effect: Effect) -> list[object]:
     if effect.random:
         mean = sum(effect.random) / len(effect.random)
-        controls = f"{len(effect.random)}: mean {signed(mean)}, max {signed(max(effect.random))}"
+        rank = f"rank {effect.rank} of {len(effect.random) + 1}"
+        controls = f"{len(effect.random)}: mean {signed(mean)}, max {signed(max(effect.random))}; {rank}"
     else:
         controls = "not run"
     return [
@@ -255,9 +266,16 @@ _MEANING = """## What the numbers mean
 - *Unsteered* and *steered* are success rates on test problems on which nothing was chosen, with the \
 sampler and budget of the provenance below. The difference pairs them by problem; its interval is a \
 bootstrap over problems, for each pattern on its own: with several patterns, one interval in twenty \
-at 95% misses.
-- *Random directions* of the same norm went through the same calibration. A vector counts as having \
-an effect only where its interval is above zero and its difference above every random one.
+at 95% misses. It says what this very vector does, not whether another direction would do the same.
+- *Random directions* went through the same calibration: the same choice of layer, strength, sign and \
+gate, by success on the same problems, and they are measured on the same test problems. The unit of \
+this test is the direction. If the fitted direction were as good as a random one, each *rank* among them \
+would be equally likely, so p is the rank (ties count against the vector) over the number of directions, \
+times the number of methods that the vector is the best of. With fewer than 19 random directions a rank \
+proves nothing.
+- The vector of all pairs is tested first, by itself. The patterns are tested after it where it passed, \
+with Holm's correction, so that the chance of any false claim on this page is at most 5%. A claim also \
+needs an interval above zero.
 - *Tokens* are the mean length of a completion: a gain that comes with longer answers costs that \
 much more. *KL a token* is in nats, between steered and unsteered next-token distributions.
 - None of it says anything about another model or revision, other problems, another sampler or \

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pts.evaluation.measured import Measured
+from pts.steering.claims import Claim, claims, rank_sentence
 from pts.steering.vector_set import Effect, VectorSet
 
 VECTOR_COLUMNS = 112
@@ -77,7 +78,7 @@ def _effects(vectors: VectorSet) -> Table:
     title = f"Effect on {first.problems} test problems × {first.samples}"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("pattern")
-    for name in ("unsteered", "steered", "difference", "interval", "random, most", "tokens", "KL/token"):
+    for name in ("unsteered", "steered", "difference", "interval", "best random", "rank", "tokens", "KL/token"):
         table.add_column(name, justify="right")
     for effect in vectors.effects.values():
         table.add_row(
@@ -87,6 +88,7 @@ def _effects(vectors: VectorSet) -> Table:
             f"{effect.difference:+.3f}",
             f"{effect.low:+.3f} to {effect.high:+.3f}",
             _number(max(effect.random, default=None), "+.3f"),
+            f"{effect.rank} of {len(effect.random) + 1}" if effect.random else "–",
             f"{effect.tokens_unsteered:.0f} → {effect.tokens_steered:.0f}",
             _number(effect.kl_per_token, ".3f"),
         )
@@ -96,16 +98,22 @@ def _effects(vectors: VectorSet) -> Table:
 def _verdicts(vectors: VectorSet) -> list[tuple[str, str]]:
     if not vectors.effects:
         return [("No effect was measured for this set.", "bold")]
-    return [_verdict(effect) for effect in vectors.effects.values()]
+    made = claims(vectors.effects)
+    return [_verdict(effect, made[name]) for name, effect in vectors.effects.items()]
 
 
-def _verdict(effect: Effect) -> tuple[str, str]:
-    random = f"{len(effect.random)} random directions through the same calibration"
-    if effect.found:
-        return f"{effect.pattern}: raises success, clear of zero and above {random}.", "green"
-    if effect.low <= 0:
-        return f"{effect.pattern}: no effect found: the interval is not clear of zero.", "yellow"
-    return f"{effect.pattern}: no effect found: no better than the best of {random}.", "yellow"
+def _verdict(effect: Effect, claim: Claim) -> tuple[str, str]:
+    rank = rank_sentence(claim)
+    if claim.made:
+        return (
+            f"{effect.pattern}: raises success, clear of zero, and more than random directions do: {rank}.",
+            "green",
+        )
+    if not claim.clear:
+        return f"{effect.pattern}: no effect found: the interval is not clear of zero; {rank}.", "yellow"
+    if claim.matched:
+        return f"{effect.pattern}: no effect found: a random direction did as well; {rank}.", "yellow"
+    return f"{effect.pattern}: not proved to be more than a random direction's effect: {rank}.", "yellow"
 
 
 def _number(value: float | int | None, form: str) -> str:

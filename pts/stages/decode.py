@@ -88,19 +88,22 @@ def matched_contexts(
 
 
 def _warn_without_effect(vectors: VectorSet, run: DecodeRun) -> None:
-    """Say it where a pattern that is used was measured and nothing was found."""
+    """Say it where a pattern that is used was measured and nothing is proved of it."""
+    from pts.steering.claims import claims, rank_sentence
+
     used = list(run.pattern or ()) or list(vectors.vectors)[:1]
+    made = claims(vectors.effects)
     for name in used:
         effect = vectors.effects.get(name)
-        if effect is not None and not effect.found:
+        if effect is not None and not made[name].made:
             _LOG.warning(
-                "no effect was found of pattern %s of %s (%+.3f, %.3f to %.3f; best random direction %+.3f).",
+                "no effect is proved of pattern %s of %s (%+.3f, %.3f to %.3f; %s).",
                 name,
                 Path(str(run.vectors)).name,
                 effect.difference,
                 effect.low,
                 effect.high,
-                max(effect.random, default=0.0),
+                rank_sentence(made[name]),
             )
         elif effect is None and name in vectors.vectors:
             _LOG.warning("the effect of pattern %s was never measured (see pts vectors show).", name)

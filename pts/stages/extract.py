@@ -272,7 +272,7 @@ def _choose(
         layers,
         inputs.strengths,
         cast(tuple[GateKind, ...], inputs.gates),
-        inputs.random,
+        inputs.controls(),
     )
     patterns = list(directions.materials)
     to_do = calibration_size(len(patterns), choices, len(calibration)) * inputs.samples
@@ -286,7 +286,7 @@ def _choose(
         lambda tokens, done: observe("calibration", tokens, done / to_do),
     )
     calibrated = calibrate(on_calibration, patterns, choices)
-    to_measure = (1 + len(patterns) + inputs.random) * len(test) * inputs.test_samples
+    to_measure = (1 + len(patterns) + choices.random) * len(test) * inputs.test_samples
     on_test = Evaluator(
         decoder,
         directions,
@@ -297,7 +297,7 @@ def _choose(
         lambda tokens, done: observe("effect", tokens, done / to_measure),
     )
     chosen = {pattern: setting for pattern, (setting, _) in calibrated.chosen.items()}
-    return calibrated, measure_effects(on_test, chosen, calibrated.controls)
+    return calibrated, measure_effects(on_test, chosen, calibrated.controls, len(inputs.ways))
 
 
 def _assemble(
@@ -354,6 +354,7 @@ def _assemble(
         vectors,
         effects,
         _provenance(inputs, searched, directory, calibrated),
+        controls=tuple(directions.control(setting) for setting in calibrated.controls),
     )
 
 

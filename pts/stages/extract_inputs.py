@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from pts.errors import ConfigError
+from pts.ranks import controls_needed
 
 WAYS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge")
 GATES = ("probe", "entropy", "tokens", "always")
@@ -23,14 +24,15 @@ class ExtractRun:
     `layers` are those that calibration tries (None for three around the middle; all are harvested), `strengths`
     are in multiples of the residual stream's mean norm, each tried with both signs. `calibration_problems` and
     `test_problems` are drawn from what the search did not draw, `samples` and `test_samples` completions of
-    each. `random` directions go through the same calibration as controls. `output` is None for vectors/<run's
+    each. `random` directions go through the same calibration as controls (None for as many as a claim at 5%
+    needs, 19 with one of `ways` and 20 more for each other one). `output` is None for vectors/<run's
     name>; `until` is the last part to do, so that an extraction can stop early and go on another time. Raises
     ConfigError for a value outside its range.
     """
 
     run: Path
     output: Path | None = None
-    ways: tuple[str, ...] = ("preference", "gradient", "decision", "contrast")
+    ways: tuple[str, ...] = ("preference",)
     layers: tuple[int, ...] | None = None
     strengths: tuple[float, ...] = (0.2, 0.4, 0.8)
     gates: tuple[str, ...] = GATES
@@ -39,7 +41,7 @@ class ExtractRun:
     test_problems: int = 256
     samples: int = 4
     test_samples: int = 8
-    random: int = 8
+    random: int | None = None
     seed: int = 0
     device: str = "auto"
     batch_rows: int | None = None
@@ -56,10 +58,14 @@ class ExtractRun:
                 )
         for name in ("calibration_problems", "test_problems", "samples", "test_samples", "random"):
             value = getattr(self, name)
-            if value < 1:
+            if value is not None and value < 1:
                 raise ConfigError(f"{name.replace('_', '-')} is {value}; it must be at least 1.")
         if not self.strengths or not all(0 < strength < float("inf") for strength in self.strengths):
             raise ConfigError(f"strengths are {self.strengths}; each must be above 0.")
+
+    def controls(self) -> int:
+        """How many random directions: `random`, or as many as the claim of a first rank needs."""
+        return controls_needed(len(self.ways)) if self.random is None else self.random
 
     def directory(self) -> Path:
         """Where the vector set goes: `output`, or vectors/<run's name>."""
@@ -68,4 +74,5 @@ class ExtractRun:
     def asked(self) -> dict[str, object]:
         """What decides the result, as the manifest holds it."""
         free = ("run", "output", "device", "batch_rows", "until", "fresh", "lexicon")
-        return {name: getattr(self, name) for name in self.__slots__ if name not in free}
+        told = {name: getattr(self, name) for name in self.__slots__ if name not in free}
+        return {**told, "random": self.controls()}

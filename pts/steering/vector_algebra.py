@@ -46,7 +46,7 @@ def added(first: VectorSet, second: VectorSet) -> VectorSet:
     _require_shape(first.model, second.model)
     names = [*first.vectors, *(name for name in second.vectors if name not in first.vectors)]
     vectors = {name: _sum(first, second, name) for name in names}
-    return replace(first, vectors=vectors, effects={})
+    return replace(first, vectors=vectors, effects={}, controls=())
 
 
 def randomised(vectors: VectorSet, seed: int) -> VectorSet:
@@ -66,7 +66,14 @@ def randomised(vectors: VectorSet, seed: int) -> VectorSet:
         )
         for name, vector in vectors.vectors.items()
     }
-    return replace(vectors, vectors=drawn, effects={})
+    return replace(vectors, vectors=drawn, effects={}, controls=())
+
+
+def control_sets(vectors: VectorSet, pattern: str) -> list[VectorSet]:
+    """A set of one pattern for each of the set's calibrated controls, in the place of a pattern."""
+    return [
+        replace(vectors, vectors={pattern: control}, effects={}, controls=()) for control in vectors.controls
+    ]
 
 
 def cosines(first: VectorSet, second: VectorSet) -> Mapping[tuple[str, str, int], float]:

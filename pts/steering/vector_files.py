@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -73,6 +73,7 @@ class _SetEntry:
     vectors: Mapping[str, _VectorEntry]
     effects: Mapping[str, Effect]
     provenance: Mapping[str, object]
+    controls: tuple[_VectorEntry, ...] = ()
 
 
 def save_vectors(vectors: VectorSet, directory: Path) -> None:
@@ -86,7 +87,7 @@ def save_vectors(vectors: VectorSet, directory: Path) -> None:
         make_directories(directory)
     except OSError as error:
         raise write_failure(directory, error) from error
-    write_tensors(directory / TENSORS_NAME, dict(_tensors(vectors)))
+    write_tensors(directory / TENSORS_NAME, dict(_all_tensors(vectors)))
     text = json.dumps(to_json(_entry(vectors)), ensure_ascii=False, indent=2, allow_nan=False)
     replace_text(directory / JSON_NAME, text + "\n")
 
@@ -99,11 +100,25 @@ def vectors_json(vectors: VectorSet) -> dict[str, object]:
 
 
 def vectors_digest(vectors: VectorSet) -> str:
-    """SHA-256, in hex, of all that steering with a set depends on: tensors, strengths, norms and gates."""
+    """SHA-256, in hex, of all that steering with a set depends on: tensors, strengths, norms and gates.
+
+    Its controls are not of it: `controls_digest` is of those.
+    """
     entry = _entry(vectors)
     digest = hashlib.sha256()
     digest.update(json.dumps(to_json([entry.residual_norms, entry.vectors]), sort_keys=True).encode())
-    for name, tensor in _tensors(vectors):
+    for name, tensor in _tensors(vectors.vectors):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def controls_digest(vectors: VectorSet) -> str | None:
+    """SHA-256, in hex, of a set's controls; None where it has none."""
+    if not vectors.controls:
+        return None
+    digest = hashlib.sha256()
+    digest.update(json.dumps(to_json(_entry(vectors).controls), sort_keys=True).encode())
+    for name, tensor in _tensors(_controls(vectors)):
         digest.update(name.encode() + tensor.numpy().tobytes())
     return digest.hexdigest()
 
@@ -172,41 +187,52 @@ def _load(directory: Path) -> VectorSet:
         raise VectorError(
             f"{path} cannot be read ({error}): the set is cut short; copy or download it again."
         ) from error
-    expected = {name for pattern, vector in entry.vectors.items() for name in _names(pattern, vector)}
+    controls = {_control_name(number): entry for number, entry in enumerate(entry.controls)}
+    named = {**entry.vectors, **controls}
+    expected = {name for pattern, vector in named.items() for name in _names(pattern, vector)}
     if expected != set(tensors):
         odd = sorted(expected ^ set(tensors))[0]
         where = "in vectors.json alone" if odd in expected else "in vectors.safetensors alone"
         raise VectorError(
             f"{directory}: tensors and JSON disagree: {odd} is {where}; copy or download the set again."
         )
-    vectors = {
-        pattern: SteeringVector(
-            pattern=pattern,
-            method=vector.method,
-            directions={layer: tensors[_direction_name(pattern, layer)] for layer in vector.layers},
-            layer=vector.layer,
-            strength=vector.strength,
-            gate=Gate(
-                vector.gate.kind,
-                vector.gate.threshold,
-                vector.gate.token_ids,
-                tensors[_gate_name(pattern)] if vector.gate.probe else None,
-            ),
-            evidence=vector.evidence,
-        )
-        for pattern, vector in entry.vectors.items()
-    }
+    vectors = {pattern: _vector(pattern, vector, tensors) for pattern, vector in entry.vectors.items()}
     loaded = VectorSet(
         entry.model,
         entry.residual_norms,
         vectors,
-        entry.effects,
+        _with_methods(entry),
         entry.provenance,
         entry.schema_version,
         directory,
+        tuple(
+            replace(_vector(name, control, tensors), pattern=f"random-{number}")
+            for number, (name, control) in enumerate(controls.items())
+        ),
     )
     _check(loaded, str(directory))
     return loaded
+
+
+def _vector(name: str, entry: _VectorEntry, tensors: Mapping[str, torch.Tensor]) -> SteeringVector:
+    gate = entry.gate
+    return SteeringVector(
+        pattern=name,
+        method=entry.method,
+        directions={layer: tensors[_direction_name(name, layer)] for layer in entry.layers},
+        layer=entry.layer,
+        strength=entry.strength,
+        gate=Gate(gate.kind, gate.threshold, gate.token_ids, tensors[_gate_name(name)] if gate.probe else None),
+        evidence=entry.evidence,
+    )
+
+
+def _with_methods(entry: _SetEntry) -> Mapping[str, Effect]:
+    """The effects; in a set of version 1 the provenance alone says how many methods a vector is the best of."""
+    raced = entry.provenance.get("calibration_by_way")
+    if entry.schema_version >= 2 or not isinstance(raced, Mapping):
+        return entry.effects
+    return {name: replace(effect, methods=max(1, len(raced))) for name, effect in entry.effects.items()}
 
 
 def _read_entry(path: Path) -> _SetEntry:
@@ -231,38 +257,45 @@ def _read_entry(path: Path) -> _SetEntry:
 
 
 def _entry(vectors: VectorSet) -> _SetEntry:
-    entries = {
-        pattern: _VectorEntry(
-            vector.method,
-            tuple(sorted(vector.directions)),
-            vector.layer,
-            vector.strength,
-            _GateEntry(
-                vector.gate.kind,
-                vector.gate.threshold,
-                vector.gate.token_ids,
-                vector.gate.weight is not None,
-            ),
-            vector.evidence,
-        )
-        for pattern, vector in vectors.vectors.items()
-    }
     return _SetEntry(
-        vectors.schema_version,
+        SCHEMA_VERSION,
         vectors.model,
         vectors.residual_norms,
-        entries,
+        {pattern: _vector_entry(vector) for pattern, vector in vectors.vectors.items()},
         vectors.effects,
         vectors.provenance,
+        tuple(_vector_entry(control) for control in vectors.controls),
     )
 
 
-def _tensors(vectors: VectorSet) -> Iterator[tuple[str, torch.Tensor]]:
-    for pattern, vector in vectors.vectors.items():
+def _vector_entry(vector: SteeringVector) -> _VectorEntry:
+    gate = vector.gate
+    return _VectorEntry(
+        vector.method,
+        tuple(sorted(vector.directions)),
+        vector.layer,
+        vector.strength,
+        _GateEntry(gate.kind, gate.threshold, gate.token_ids, gate.weight is not None),
+        vector.evidence,
+    )
+
+
+def _controls(vectors: VectorSet) -> dict[str, SteeringVector]:
+    """The controls by the name of their tensors."""
+    return {_control_name(number): control for number, control in enumerate(vectors.controls)}
+
+
+def _tensors(named: Mapping[str, SteeringVector]) -> Iterator[tuple[str, torch.Tensor]]:
+    for pattern, vector in named.items():
         for layer, direction in vector.directions.items():
             yield _direction_name(pattern, layer), direction.detach().float().cpu().contiguous().clone()
         if vector.gate.weight is not None:
             yield _gate_name(pattern), vector.gate.weight.detach().float().cpu().contiguous().clone()
+
+
+def _all_tensors(vectors: VectorSet) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from _tensors(vectors.vectors)
+    yield from _tensors(_controls(vectors))
 
 
 def _check(vectors: VectorSet, where: str) -> None:
@@ -273,7 +306,7 @@ def _check(vectors: VectorSet, where: str) -> None:
             f"{where}: {len(vectors.residual_norms)} residual norms for {model.layers} layers; one each "
             "is needed."
         )
-    for pattern, vector in vectors.vectors.items():
+    for pattern, vector in {**vectors.vectors, **_controls(vectors)}.items():
         if vector.layer not in vector.directions:
             raise VectorError(
                 f"{where}: pattern {pattern} steers at layer {vector.layer}, which has no direction."
@@ -287,7 +320,7 @@ def _check(vectors: VectorSet, where: str) -> None:
             raise VectorError(
                 f"{where}: the gate of pattern {pattern} is {vector.gate.kind}; its weight does not fit."
             )
-    for name, tensor in _tensors(vectors):
+    for name, tensor in _all_tensors(vectors):
         if tensor.shape != (model.hidden_size,):
             raise VectorError(f"{where}: {name} has shape {list(tensor.shape)}, not [{model.hidden_size}].")
         if not torch.isfinite(tensor).all():
@@ -334,6 +367,11 @@ def _names(pattern: str, vector: _VectorEntry) -> list[str]:
 
 def _direction_name(pattern: str, layer: int) -> str:
     return f"{pattern}/layer_{layer}"
+
+
+def _control_name(number: int) -> str:
+    """A control among the tensors; a double slash stands in no pattern's name followed by a layer."""
+    return f"control//{number}"
 
 
 def _gate_name(pattern: str) -> str:

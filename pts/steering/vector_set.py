@@ -10,10 +10,12 @@ from typing import Literal, TypeAlias
 import torch
 
 from pts.errors import ConfigError, ModelError
+from pts.ranks import SIGNIFICANCE, controls_needed, rank_among, rank_p_value
 
 GateKind: TypeAlias = Literal["always", "probe", "entropy", "tokens"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2 added the controls."""
 
 
 class VectorError(ModelError):
@@ -75,8 +77,9 @@ class Effect:
     interval.
 
     `low` and `high` bound the difference at `level` (paired bootstrap over problems); `random` are the
-    differences of random directions that went through the same calibration; tokens are generated tokens of a
-    completion, in the mean.
+    differences of random directions that went through the same calibration; `methods` is how many methods the
+    vector is the best of, by success on the calibration problems. Tokens are generated tokens of a completion,
+    in the mean.
     """
 
     pattern: str
@@ -92,11 +95,26 @@ class Effect:
     tokens_unsteered: float
     tokens_steered: float
     kl_per_token: float | None
+    methods: int = 1
+
+    @property
+    def rank(self) -> int:
+        """Its place among the random directions by difference, from 1; ties count against it."""
+        return rank_among(self.difference, self.random)
+
+    @property
+    def p_value(self) -> float:
+        """Of "no better than a random direction, calibrated alike": methods × rank / (controls + 1)."""
+        return rank_p_value(self.difference, self.random, self.methods)
 
     @property
     def found(self) -> bool:
-        """Whether the interval is clear of zero and the difference above every random direction's."""
-        return self.low > 0 and self.difference > max(self.random, default=0.0)
+        """Whether this effect could be claimed if it were the only one: see `claims` for those of a set.
+
+        The interval is clear of zero and the rank among at least 19 controls (for each method) reaches 5%.
+        """
+        enough = len(self.random) >= controls_needed(self.methods)
+        return enough and self.low > 0 and self.p_value <= SIGNIFICANCE + 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +123,8 @@ class VectorSet:
 
     `residual_norms` are mean norms of the residual stream at decode positions, by layer. `effects` are
     measured on problems that nothing was chosen on. `provenance` says where it all came from. `directory` is
-    where the set was loaded from; None where it was made here.
+    where the set was loaded from; None where it was made here. `controls` are random directions, each with the
+    layer, strength and gate that the calibration of the vectors chose for it (none in sets before version 2).
     """
 
     model: SteeredModel
@@ -115,6 +134,7 @@ class VectorSet:
     provenance: Mapping[str, object] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
     directory: Path | None = None
+    controls: tuple[SteeringVector, ...] = ()
 
     def vector(self, pattern: str) -> SteeringVector:
         """The vector of a pattern. Raises ConfigError, naming those there are."""
@@ -135,6 +155,9 @@ class VectorSet:
         return vector.directions[at] * (vector.strength * self.residual_norms[at])
 
     def scaled(self, factor: float) -> VectorSet:
-        """The set with every strength multiplied; a negative factor steers the other way. No effect is kept."""
+        """The set with every strength multiplied; a negative factor steers the other way.
+
+        No effect is kept, and no control: neither was calibrated so.
+        """
         vectors = {name: replace(v, strength=v.strength * factor) for name, v in self.vectors.items()}
-        return replace(self, vectors=vectors, effects={})
+        return replace(self, vectors=vectors, effects={}, controls=())

@@ -160,7 +160,7 @@ def a_set(found=True):
     """A set of two patterns, with an effect that is clear of its controls or one that is not."""
     direction = torch.nn.functional.normalize(torch.arange(1.0, 9.0), dim=0)
     evidence = {"pairs": 31, "shift": 0.361, "auc": 0.734, "halves_cosine": None}
-    random = (0.01, -0.02) if found else (0.01, 0.31)
+    random = (0.01, -0.02) * 10 if found else (0.01, 0.31)
     vectors = {
         "all": SteeringVector("all", "gradient", {2: direction}, 2, 0.4, Gate(), evidence),
         "organization": SteeringVector(
@@ -184,6 +184,7 @@ def test_show_tells_patterns_norms_held_out_numbers_and_effect(capsys, tmp_path)
     assert row(out, "organization")[:7] == ["organization", "preference", "1", "0.8", "2.4", "tokens", "9"]
     effect = out[out.index("Effect on 64 test problems × 4") :]
     assert row(effect, "all")[1:7] == ["0.512", "0.634", "+0.122", "+0.043", "to", "+0.201"]
+    assert row(effect, "all")[7:11] == ["+0.010", "1", "of", "21"]
     assert "all: raises success" in out
     assert "no effect found" not in out
 
@@ -193,6 +194,7 @@ def test_show_says_where_no_effect_was_found(capsys, tmp_path):
     assert run(["vectors", "show", "set"]) == 0
     out = capsys.readouterr().out
     assert "all: no effect found" in out
+    assert "rank 2 of 3" in out
     assert "raises success" not in out
     save_vectors(a_set().scaled(2), tmp_path / "other")
     assert run(["vectors", "show", "other"]) == 0

@@ -25,7 +25,7 @@ def unit(seed: int) -> torch.Tensor:
     return vector / vector.norm()
 
 
-def effect(pattern: str, difference: float, low: float, high: float, random=(0.01, -0.02)) -> Effect:
+def effect(pattern: str, difference: float, low: float, high: float, random=(0.01, -0.02) * 10) -> Effect:
     return Effect(
         pattern, 200, 16, 0.5, 0.5 + difference, difference, low, high, 0.95, random, 40.0, 44.5, 0.02
     )

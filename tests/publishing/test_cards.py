@@ -67,7 +67,8 @@ def test_a_found_effect_stands_with_interval_and_controls():
     assert "0.500 → 0.580, +0.080 [+0.040, +0.120]" in said
     assert "no effect" not in said
     row = line_with(card, "| `self_correction`", "200 × 16")
-    assert "2: mean -0.005, max +0.010" in row
+    assert "20: mean -0.005, max +0.010; rank 1 of 21" in row
+    assert "rank 1 of 21 beside 20 random directions calibrated alike: p 0.048" in said
     assert "at 95%" in row
     assert "`unlabelled`: no effect measured" in card
     assert "success rose with `self_correction`" in card
@@ -88,6 +89,31 @@ def test_no_effect_is_said_plainly(difference, low, high, random, said):
     assert "no effect found" in line
     assert said in line
     assert "**No effect was found" in card
+
+
+def test_too_few_controls_prove_nothing():
+    card = vector_set_card(
+        vector_set([effect("self_correction", 0.08, 0.04, 0.12, (0.01,) * 8)]), "set", None, 0
+    )
+    said = line_with(card, "- `self_correction`")
+    assert "**not proved**" in said
+    assert "rank 1 of 9" in said
+    assert "proves nothing: a claim needs at least 19" in said
+    assert "**Nothing is proved" in card
+    assert "success rose with" not in card
+
+
+def test_patterns_are_corrected_for_their_number():
+    """With 19 controls the vector of all pairs can be claimed; one of two patterns needs 39."""
+    random = (0.01,) * 19
+    effects = [effect(name, 0.08, 0.04, 0.12, random) for name in ("all", "self_correction", "organization")]
+    card = vector_set_card(vector_set(effects), "set", None, 0)
+    assert "success rose with `all`, and" in card
+    assert "that was not shown" in card
+    assert "p 0.050." in line_with(card, "- `all`")
+    said = line_with(card, "- `self_correction`")
+    assert "**not proved**" in said
+    assert "a claim for one of 2 patterns needs at least 39" in said
 
 
 def test_no_measurement_is_said_plainly():

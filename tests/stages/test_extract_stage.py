@@ -9,13 +9,17 @@ import pytest
 import torch
 
 from pts.errors import DataError, GraderError, RunError
+from pts.evaluation.decoder import Decoder
+from pts.evaluation.outcomes import run_variants
 from pts.runs.search_run import read_search
 from pts.stages.extract import enough_pairs, run_extract
 from pts.stages.extract_inputs import ExtractRun
 from pts.stages.search import run_search
-from pts.stages.search_again import untouched_problems
+from pts.stages.search_again import load_again, untouched_problems
 from pts.stages.search_inputs import SearchRun
+from pts.steering.hooks import interventions
 from pts.steering.records import read_records_parquet
+from pts.steering.vector_algebra import control_sets
 from pts.steering.vector_files import load_vectors, vectors_json
 
 pytestmark = pytest.mark.slow
@@ -151,11 +155,32 @@ def test_a_set_says_what_it_did(made, spent):
     assert effect.difference == pytest.approx(effect.steered - effect.unsteered)
     assert -1 <= effect.low <= effect.difference <= effect.high <= 1
     assert len(effect.random) == 2
+    assert effect.methods == 1
+    assert not effect.found
     assert all(-1 <= difference <= 1 for difference in effect.random)
     assert 0 < effect.tokens_unsteered <= 96
     assert 0 < effect.tokens_steered <= 96
     assert effect.kl_per_token > 0
     assert set(spent.phases) >= {"harvest", "calibration", "effect"}
+
+
+def test_controls_are_stored_as_they_were_calibrated(searched, small, made):
+    """What the set holds of a control, added once more, gives the differences that the effect names."""
+    raced = {entry["setting"] for entry in journal(small.output)}
+    assert len(made.controls) == 2
+    for number, control in enumerate(made.controls):
+        assert (control.pattern, control.method) == (f"random-{number}", "random")
+        assert list(control.directions) == [control.layer] == [3]
+        assert {f"all/random-{number}/layer 3/{sign}0.4/{control.gate.kind}" for sign in "+-"} & raced
+    assert abs(float(made.controls[0].direction @ made.controls[1].direction)) < 0.5
+    _, problems = untouched_problems(searched, small.calibration_problems, small.test_problems)
+    again = load_again(searched, "cpu")
+    variants = [interventions(one) for one in control_sets(made, "control")]
+    decoder = Decoder(again.loaded, again.sampling, again.prompt_format, again.grade)
+    with decoder.steered(variants) as policy:
+        found = run_variants(policy, problems, again.grade, [0, 1, 2], small.test_samples, small.seed)
+    differences = [found[number].success - found[0].success for number in (1, 2)]
+    assert differences == pytest.approx(made.effects["all"].random)
 
 
 def test_progress_counts_every_pair_and_every_token(searched, small, made, spent):

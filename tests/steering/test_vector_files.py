@@ -1,13 +1,21 @@
 """A vector set comes back as it was saved, and a broken one is refused in a line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from pts.steering.vector_algebra import added, cosines, require_fits
-from pts.steering.vector_files import JSON_NAME, TENSORS_NAME, load_vectors, save_vectors
+from pts.steering.vector_files import (
+    JSON_NAME,
+    TENSORS_NAME,
+    controls_digest,
+    load_vectors,
+    save_vectors,
+    vectors_digest,
+)
 from pts.steering.vector_set import Effect, Gate, SteeredModel, SteeringVector, VectorError, VectorSet
 from tests.policies.tiny import tiny_model
 
@@ -21,7 +29,7 @@ def unit(seed):
 
 
 def make(model=None, seed=0, layer=1, gate=None):
-    effect = Effect("all", 10, 4, 0.5, 0.7, 0.2, 0.1, 0.3, 0.95, (0.01, -0.02), 30.0, 31.5, 0.02)
+    effect = Effect("all", 10, 4, 0.5, 0.7, 0.2, 0.1, 0.3, 0.95, (0.01, -0.02) * 10, 30.0, 31.5, 0.02)
     gate = Gate("probe", threshold=0.25, weight=unit(9)) if gate is None else gate
     vectors = {
         "all": SteeringVector(
@@ -31,8 +39,17 @@ def make(model=None, seed=0, layer=1, gate=None):
             "organization", "gradient", {1: unit(seed + 2)}, 1, 0.8, Gate("tokens", token_ids=(3, 4))
         ),
     }
+    controls = (
+        SteeringVector("random-0", "random", {0: unit(seed + 3)}, 0, 0.2, Gate("probe", 0.5, weight=unit(8))),
+        SteeringVector("random-1", "random", {1: unit(seed + 4)}, 1, 0.8, Gate()),
+    )
     return VectorSet(
-        model or SteeredModel("qwen3", None, WIDTH, 2), (2.0, 3.0), vectors, {"all": effect}, {"seed": 0}
+        model or SteeredModel("qwen3", None, WIDTH, 2),
+        (2.0, 3.0),
+        vectors,
+        {"all": effect},
+        {"seed": 0},
+        controls=controls,
     )
 
 
@@ -65,6 +82,41 @@ def test_what_is_saved_is_loaded(saved):
         )
     assert torch.equal(loaded.vectors["all"].gate.weight, unit(9))
     assert loaded.effects["all"].found
+    assert len(loaded.controls) == 2
+    for other, control in zip(loaded.controls, vectors.controls, strict=True):
+        assert (other.pattern, other.method, other.layer) == (control.pattern, "random", control.layer)
+        assert (other.strength, other.gate.kind) == (control.strength, control.gate.kind)
+        assert torch.equal(other.direction, control.direction)
+    assert torch.equal(loaded.controls[0].gate.weight, unit(8))
+
+
+def test_a_set_of_the_first_version_loads_without_controls(saved):
+    """The shape before controls were stored: the provenance alone says how many methods were raced."""
+
+    def as_before(data):
+        data["schema_version"] = 1
+        del data["controls"], data["effects"]["all"]["methods"]
+        data["provenance"]["calibration_by_way"] = {"preference": {}, "gradient": {}}
+
+    break_json(saved, as_before)
+    tensors = load_file(saved / TENSORS_NAME)
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("control")}
+    assert len(kept) < len(tensors)
+    save_file(kept, saved / TENSORS_NAME)
+    loaded = load_vectors(saved)
+    assert loaded.controls == ()
+    assert loaded.schema_version == 1
+    effect = loaded.effects["all"]
+    assert (effect.methods, effect.rank, effect.found) == (2, 1, False)
+
+
+def test_controls_have_a_digest_of_their_own(saved, tmp_path):
+    loaded = load_vectors(saved)
+    other = replace(loaded, controls=loaded.controls[:1])
+    assert vectors_digest(other) == vectors_digest(loaded)
+    assert controls_digest(other) != controls_digest(loaded)
+    assert controls_digest(replace(loaded, controls=())) is None
+    assert loaded.scaled(2).controls == ()
 
 
 def test_what_is_added_is_strength_times_norm(saved):
@@ -112,6 +164,14 @@ BROKEN = {
     "layer without direction": (
         lambda path: break_json(path, lambda data: data["vectors"]["organization"].update(layer=0)),
         "steers at layer 0, which has no direction",
+    ),
+    "control's tensor missing": (
+        lambda path: break_json(path, lambda data: data["controls"].append(data["controls"][1])),
+        "control//2/layer_1 is in vectors.json alone",
+    ),
+    "control's layer outside": (
+        lambda path: break_json(path, lambda data: data["controls"][0].update(layer=1)),
+        "steers at layer 1, which has no direction",
     ),
     "norms missing": (
         lambda path: break_json(path, lambda data: data["residual_norms"].pop()),
