@@ -3,11 +3,13 @@
 The truncation is that of transformers' logits warpers, in their order (temperature, top-k, top-p, min-p) and
 with their rules at the edges: tokens that tie with the k-th stay, the token that carries the mass over top-p
 stays, one token always stays. Only the largest logits leave the device; the rest is float64 on a few columns.
+A sampler that truncates nothing draws without any sort (`untruncated.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +17,21 @@ import torch
 
 from pts.errors import ModelError
 from pts.policies.transformers.draws import Keys, uniforms
+from pts.policies.transformers.untruncated import (
+    Untruncated,
+    draw_untruncated,
+    likely_enough,
+    truncates_nothing,
+    untruncated,
+)
 from pts.records import Sampling, TokenDistribution
 
 _TIES = 12
 """Columns fetched beyond top-k, so that a tie at the k-th seldom needs a second look."""
 _FIRST_WIDTH = 64
 """Columns fetched at first where there is no top-k; eightfold more while top-p or min-p is not yet settled."""
+_CHUNK_BYTES = 64 << 20
+"""What reading logits may hold at once besides the logits themselves, whatever the rows of the batch."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -43,12 +54,43 @@ class Truncated:
         return TokenDistribution(self.ids[index][kept], self.probs[index][kept])
 
 
+Distribution: TypeAlias = Truncated | Untruncated
+"""The next-token distributions of a batch, in the form that suits the sampler."""
+
+
+def next_tokens(logits: torch.Tensor, sampling: Sampling, avoid: Ints) -> Distribution:
+    """The distributions for `logits` [rows, vocabulary], in row r without token `avoid[r]` (−1: with all).
+
+    What is avoided may be taken out of `logits` in place. Raises ModelError where they are not finite.
+    """
+    if truncates_nothing(sampling):
+        return untruncated(logits, sampling, avoid)
+    distributions = truncate(logits, sampling)
+    return without(distributions, avoid, logits) if (avoid >= 0).any() else distributions
+
+
 @torch.inference_mode()
 def truncate(logits: torch.Tensor, sampling: Sampling) -> Truncated:
     """The policy's distributions for `logits` [rows, vocabulary], computed in float64 from float32 logits.
 
     Raises ModelError where the logits of a row are not finite (a sign of a dtype that overflows).
     """
+    rows, vocab = logits.shape
+    # Top-k fetches few columns; without it a row can come to hold the whole vocabulary in float64, sorted.
+    size = max(1, _CHUNK_BYTES // (vocab * (8 if sampling.top_k else 40)))
+    parts = [_truncate(logits[start : start + size], sampling) for start in range(0, rows, size)]
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.ids.shape[1] for part in parts)
+    ids, probs = np.zeros((rows, width), dtype=np.int64), np.zeros((rows, width))
+    for start, part in zip(range(0, rows, size), parts, strict=True):
+        place = np.s_[start : start + len(part.ids), : part.ids.shape[1]]
+        ids[place], probs[place] = part.ids, part.probs
+    return Truncated(ids, probs)
+
+
+def _truncate(logits: torch.Tensor, sampling: Sampling) -> Truncated:
+    """`truncate` for a few rows."""
     logits = logits.float()
     vocab = logits.shape[-1]
     if sampling.temperature == 0:
@@ -58,6 +100,8 @@ def truncate(logits: torch.Tensor, sampling: Sampling) -> Truncated:
     if not sampling.top_k:
         totals = torch.logsumexp(logits / sampling.temperature, dim=-1).cpu().numpy().astype(np.float64)
     width = min(vocab, sampling.top_k + _TIES if sampling.top_k else _FIRST_WIDTH)
+    if truncates_nothing(sampling):
+        width = vocab
     while True:
         scores, ids = _scores(logits, width, sampling.temperature)
         probs = _truncated_probs(scores, totals, sampling)
@@ -101,11 +145,15 @@ class Draws:
     first: npt.NDArray[np.bool_]
 
 
-def draw(distributions: Truncated, keys: Keys, counts: Ints) -> Draws:
+def draw(distributions: Distribution, keys: Keys, counts: Ints) -> Draws:
     """`counts[r]` independent draws from row r by the stream of `keys[r]`, equal ones counted together.
 
-    Inverse of the cumulative distribution, in the order of falling probability.
+    Inverse of the cumulative distribution, in the order of falling probability; of the ids, where nothing is
+    truncated.
     """
+    if isinstance(distributions, Untruncated):
+        owners, tokens, drawn, times = draw_untruncated(distributions, keys, counts)
+        return Draws(owners, tokens, drawn, times, _first_of_each(owners))
     width = distributions.probs.shape[1]
     rows, u = uniforms(keys, counts)
     cumulative = np.cumsum(distributions.probs, axis=1)
@@ -116,10 +164,15 @@ def draw(distributions: Truncated, keys: Keys, counts: Ints) -> Draws:
     columns = np.searchsorted(shifted, u + rows, side="right") - rows * width
     codes, found = np.unique(rows * width + np.clip(columns, 0, last[rows]), return_counts=True)
     owners = codes // width
-    first = np.ones(len(owners), dtype=np.bool_)
-    first[1:] = owners[1:] != owners[:-1]
     flat_ids, flat_probs = distributions.ids.ravel(), distributions.probs.ravel()
-    return Draws(owners, flat_ids[codes], flat_probs[codes], found.astype(np.int64), first)
+    return Draws(owners, flat_ids[codes], flat_probs[codes], found.astype(np.int64), _first_of_each(owners))
+
+
+def log_totals(logits: torch.Tensor) -> torch.Tensor:
+    """The logsumexp of each row's logits [rows], in float32."""
+    size = max(1, _CHUNK_BYTES // (8 * logits.shape[-1]))
+    parts = [torch.logsumexp(part.float(), dim=-1) for part in torch.split(logits, size)]
+    return torch.cat(parts)
 
 
 def with_own_probs(draws: Draws, logits: torch.Tensor, log_totals: torch.Tensor) -> Draws:
@@ -133,14 +186,22 @@ def with_own_probs(draws: Draws, logits: torch.Tensor, log_totals: torch.Tensor)
     return replace(draws, probs=logs.exp().clamp(max=1.0).cpu().numpy().astype(np.float64))
 
 
-def apportion(distributions: Truncated, counts: Ints, least: int) -> Draws:
+def apportion(distributions: Distribution, counts: Ints, least: int) -> Draws:
     """Each row's count split in proportion to its probabilities, rounded down; shares below `least` go."""
+    if isinstance(distributions, Untruncated):
+        owners, tokens, likely, enough = likely_enough(distributions, counts, least)
+        return Draws(owners, tokens, likely, enough, _first_of_each(owners))
     shares = np.floor(distributions.probs * counts[:, None]).astype(np.int64)
     owners, columns = np.nonzero(shares >= least)
+    ids, probs = distributions.ids[owners, columns], distributions.probs[owners, columns]
+    return Draws(owners, ids, probs, shares[owners, columns], _first_of_each(owners))
+
+
+def _first_of_each(owners: Ints) -> npt.NDArray[np.bool_]:
+    """Where in sorted rows [n] a new one begins."""
     first = np.ones(len(owners), dtype=np.bool_)
     first[1:] = owners[1:] != owners[:-1]
-    ids, probs = distributions.ids[owners, columns], distributions.probs[owners, columns]
-    return Draws(owners, ids, probs, shares[owners, columns], first)
+    return first
 
 
 def _largest(logits: torch.Tensor, width: int) -> tuple[Floats, Ints]:

@@ -14,13 +14,13 @@ import torch
 from pts.policies.guide import Guide, PassSteering
 from pts.policies.transformers.cache import RowCache, RowStore
 from pts.policies.transformers.distribution import (
+    Distribution,
     Draws,
     Ints,
-    Truncated,
     draw,
-    truncate,
+    log_totals,
+    next_tokens,
     with_own_probs,
-    without,
 )
 from pts.policies.transformers.draws import Keys, child_keys, root_key
 from pts.policies.transformers.masks import AttentionPlan
@@ -31,7 +31,7 @@ from pts.records import Finish, Rollout, RolloutRequest, Sampling, TokenIds
 _COLUMN_BLOCK = 64
 """Columns by which the rows' caches grow."""
 
-Split: TypeAlias = Callable[[Truncated, Keys, Ints], Draws]
+Split: TypeAlias = Callable[[Distribution, Keys, Ints], Draws]
 """From each row's distribution, key and count: the tokens that take a share of the count."""
 
 
@@ -220,15 +220,13 @@ class Engine:
         self.work.rows_forwarded += active
         logits = output.logits[:, -1]
         # Before any guide changes them.
-        totals = torch.logsumexp(logits.float(), dim=-1) if self.own_probs else None
+        totals = log_totals(logits) if self.own_probs else None
         for row, guide in enumerate(table.guides[:active]):
             if guide is not None and guide.adjusts:
                 guide.adjust(logits[row])
-        distributions = truncate(logits, self.sampling)
-        if (table.avoid[:active] >= 0).any():
-            distributions = without(distributions, table.avoid[:active], logits)
-            table.avoid[:active] = -1
+        distributions = next_tokens(logits, self.sampling, table.avoid[:active])
         draws = self.split(distributions, table.key[:active], table.count[:active])
+        table.avoid[:active] = -1
         return draws if totals is None else with_own_probs(draws, logits, totals)
 
     def _fork(self, draws: Draws) -> Iterator[Finished]:
