@@ -18,6 +18,7 @@ from pts.evaluation.outcomes import Outcomes
 from pts.records import Problem
 from pts.runs.codec import to_json
 from pts.runs.files import append_bytes, replace_text
+from pts.runs.manifest import differences
 from pts.search.config import Grade
 from pts.search.seeds import derive_seed
 
@@ -48,11 +49,10 @@ class ArmMeasurement:
     _known: dict[Key, Outcomes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        asked = json.dumps(to_json(self.asked), sort_keys=True)
         if not self.journal.exists():
-            replace_text(self.journal, asked + "\n")
+            replace_text(self.journal, json.dumps(to_json(self.asked), sort_keys=True) + "\n")
             return
-        self._known = _read_journal(self.journal, asked, self.samples)
+        self._known = _read_journal(self.journal, self.asked, self.samples)
 
     def __call__(self, session: Session, arm: str, budget: Budget, variant: int) -> Outcomes:
         """The arm's outcomes on all problems, steered by a variant of the session (0: the model as it is)."""
@@ -109,13 +109,28 @@ def _line(key: Key, outcomes: Outcomes) -> bytes:
     return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
 
 
-def _read_journal(path: Path, asked: str, samples: int) -> dict[Key, Outcomes]:
+def _changed(header: bytes, asked: Mapping[str, object]) -> str:
+    """What differs between a journal's first line and what is measured now, in words; empty for nothing.
+
+    What an earlier version did not record is unknown, and no difference.
+    """
+    try:
+        before = json.loads(header)
+    except ValueError:
+        before = None
+    if not isinstance(before, dict):
+        return "its first line says nothing of them"
+    return "; ".join(differences(before, {key: value for key, value in asked.items() if key in before}))
+
+
+def _read_journal(path: Path, asked: Mapping[str, object], samples: int) -> dict[Key, Outcomes]:
     """What a journal holds; a last line without its newline is what a kill leaves, and is cut off the file."""
     header, *lines, half = path.read_bytes().split(b"\n")
-    if header.decode(errors="replace") != asked:
+    changed = _changed(header, asked)
+    if changed:
         raise RunError(
-            f"{path} holds measurements with other settings, another model or other vectors: give another "
-            "--output, or --fresh to delete them and start anew."
+            f"{path} holds measurements with other settings, another model or other vectors ({changed}): give "
+            "another --output, or --fresh to delete them and start anew."
         )
     if half:
         os.truncate(path, path.stat().st_size - len(half))

@@ -167,12 +167,12 @@ def _show(decoder: SteeredDecoder, seed: int, prompt: str, compare: bool, quiet:
 def _answer_file(run: DecodeRun, source: Path, target: Path, quiet: bool) -> int:
     """Answer a file; its bad lines are named on stderr."""
     from pts.stages.decode import open_decoder
-    from pts.stages.decode_file import answer_file, read_questions
+    from pts.stages.decode_file import answer_file, read_questions, recorded_answers
 
     good, unread = read_questions(source)
     try:
         with answer_progress(quiet, len(good)) as observe:
-            bad = answer_file(run, open_decoder(run), source, target, observe)
+            bad = answer_file(run, open_decoder(run, recorded_answers(target)), source, target, observe)
     except Stopped as stopped:
         stopped.note = "the same command goes on with the answers that are left."
         raise

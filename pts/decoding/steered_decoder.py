@@ -109,6 +109,11 @@ class SteeredDecoder:
             yield Session(policy, self.think, listen, self._contexts)
 
     @property
+    def prompt_format(self) -> PromptFormat:
+        """How a question becomes a prompt."""
+        return self._prompt_format
+
+    @property
     def streams(self) -> bool:
         """Whether an answer is written once, from first token to last, so that it can be read along."""
         return isinstance(self.strategy, Plain | Auto)

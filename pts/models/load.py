@@ -119,8 +119,9 @@ def _placement(options: ModelOptions, config: Any, device: torch.device) -> dict
         if options.dtype != "auto":
             raise ModelError(f"{options.spec} is quantised and keeps its own dtype: leave out --dtype.")
         return {"dtype": "auto", "device_map": {"": str(device)}}
-    parameters = 0 if options.dtype != "auto" or device.type != "cpu" else _parameters(config, options)
-    placement: dict[str, Any] = {"dtype": choose_dtype(options.dtype, device, parameters)}
+    dtype = options.auto_dtype if options.dtype == "auto" else options.dtype
+    parameters = 0 if dtype != "auto" or device.type != "cpu" else _parameters(config, options)
+    placement: dict[str, Any] = {"dtype": choose_dtype(dtype, device, parameters)}
     if options.device == "auto" and device.type == "cuda" and torch.cuda.device_count() > 1:
         placement["device_map"] = "auto"
     return placement

@@ -17,7 +17,8 @@ class ModelOptions:
     """Which model, and how to load it.
 
     `spec` is a hub id, a local directory, the path of a .gguf file, or "demo". `device` is "auto", "cpu",
-    "cuda", "cuda:1" or "mps". `adapter` is the path or hub id of a PEFT adapter. Raises ConfigError for an
+    "cuda", "cuda:1" or "mps". `adapter` is the path or hub id of a PEFT adapter. `auto_dtype` is what the dtype
+    "auto" means for weights that are not quantised ("auto": what suits the device). Raises ConfigError for an
     unknown dtype.
     """
 
@@ -27,6 +28,7 @@ class ModelOptions:
     dtype: DtypeName = "auto"
     adapter: str | None = None
     trust_remote_code: bool = False
+    auto_dtype: DtypeName = "auto"
 
     def __post_init__(self) -> None:
         if self.dtype not in _DTYPES:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pts.errors import ModelError
-from pts.models.template_date import template_time, time_options
+from pts.models.template_date import template_time, time_options, writes_date
 from pts.records import TokenIds
 
 _PROBE = "What is 27 + 8 - 9?"
@@ -35,11 +35,12 @@ class PromptFormat:
 def settled_format(tokenizer: Any, fmt: PromptFormat) -> PromptFormat:
     """The format with the time of now, where the model's chat template writes it and `fmt` names none.
 
-    A run makes every prompt by one settled format: then all are of one day, those of a later session too.
+    It has none where the template writes none. A run makes every prompt by one settled format: then all are of
+    one day, those of a later session too.
     """
-    if fmt.written_on is not None or not fmt.chat_template:
-        return fmt
-    return replace(fmt, written_on=template_time(tokenizer))
+    if not fmt.chat_template or not writes_date(tokenizer):
+        return replace(fmt, written_on=None)
+    return fmt if fmt.written_on is not None else replace(fmt, written_on=template_time(tokenizer))
 
 
 def prompt_digest(tokenizer: Any, fmt: PromptFormat) -> str:

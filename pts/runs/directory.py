@@ -53,6 +53,13 @@ class RunDirectory:
         write_manifest(self.path, manifest)
         self._manifest = manifest
 
+    def require_same_found(self, old: Mapping[str, object], new: Mapping[str, object]) -> None:
+        """Raise RunError where what was recorded of model and data is other now, as `require_same` does.
+
+        What a run of an earlier version did not record is unknown, and no difference.
+        """
+        self.require_same("model or data", old, {key: value for key, value in new.items() if key in old})
+
     def require_same(self, part: str, old: Mapping[str, object], new: Mapping[str, object]) -> None:
         """Raise RunError, naming each key that differs with both values, unless the two are equal."""
         changed = differences(old, new)

@@ -23,6 +23,7 @@ class EvaluationFound:
     """What an evaluation's configuration turned out to mean, once model and data were read.
 
     `think_end` is the end of thinking in token ids, `second_model` the id and revision of that of `escalate`.
+    `attention`, `prompt_date` and `prompt_digest` are as a search's (`pts.runs.search_run.SearchFound`).
     """
 
     model_id: str
@@ -33,6 +34,10 @@ class EvaluationFound:
     problem_schema: str
     grader: str
     second_model: str | None = None
+    second_dtype: str | None = None
+    attention: str | None = None
+    prompt_date: str | None = None
+    prompt_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

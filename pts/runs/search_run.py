@@ -32,8 +32,10 @@ RunStatus: TypeAlias = Literal["complete", "partial", "spent"]
 class SearchFound:
     """What the configuration of a search turned out to mean, once the model and the data were read.
 
-    `model_revision` is a commit or a digest of local files, chat template included; `problem_schema` is the
-    data set's kind, as detected.
+    `model_revision` is a commit or a digest of local files, chat template included; `attention` the
+    implementation of it that the model computes with; `problem_schema` the data set's kind, as detected.
+    `prompt_date` is the local time that a chat template which writes the date is given in every session (None
+    where it writes none), `prompt_digest` that of a fixed question's prompt. Earlier versions lack these three.
     """
 
     model_id: str
@@ -43,6 +45,9 @@ class SearchFound:
     dataset_id: str
     problem_schema: str
     grader: str
+    attention: str | None = None
+    prompt_date: str | None = None
+    prompt_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

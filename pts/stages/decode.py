@@ -9,19 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pts.stages.decode_inputs import AnswerInputs, DecodeRun
+from pts.stages.recorded import Recorded, dtype_name, recorded_options, settled_prompts
 
 if TYPE_CHECKING:
     from pts.decoding.context_match import Contexts
     from pts.decoding.parts import Parts
     from pts.decoding.steered_decoder import SteeredDecoder, Where
     from pts.models.load import LoadedModel
+    from pts.models.prompt import PromptFormat
     from pts.steering.vector_set import VectorSet
 
 _LOG = logging.getLogger(__name__)
 
 
-def open_decoder(run: DecodeRun) -> SteeredDecoder:
-    """Load model and vectors. Raises PtsError, in one line, for anything that does not fit."""
+def open_decoder(run: DecodeRun, recorded: Recorded | None = None) -> SteeredDecoder:
+    """Load model and vectors, as they were `recorded` where an earlier session did so.
+
+    Raises PtsError, in one line, for anything that does not fit.
+    """
     from pts.models.load import load_model
     from pts.stages.strategy_parts import strategy_parts, with_second_model
     from pts.steering.vector_files import load_vectors
@@ -30,22 +35,46 @@ def open_decoder(run: DecodeRun) -> SteeredDecoder:
     parts = strategy_parts(run, (run.strategy,), vectors, same_shape=run.same_shape)
     if run.model is None:
         run = replace(run, model="demo" if vectors is None else vectors.model.id)
-    loaded = load_model(run.model_options())
+    recorded = recorded or Recorded("the file of answers")
+    loaded = load_model(recorded_options(run.model_options(), recorded))
+    prompt_format, _ = settled_prompts(loaded, run.prompt_format(), recorded)
     if vectors is not None:
         _warn_without_effect(vectors, run)
-    return make_decoder(run, loaded, vectors, run.strategy, with_second_model(parts, run))
+        warn_of_other_numbers(vectors, loaded)
+    parts = with_second_model(parts, run, prompt_format.written_on or recorded.prompt_date)
+    return make_decoder(run, loaded, vectors, run.strategy, parts, prompt_format)
+
+
+def warn_of_other_numbers(vectors: VectorSet, loaded: LoadedModel) -> None:
+    """Say it where the model computes otherwise than it did when the set was calibrated and measured."""
+    found = vectors.provenance.get("found")
+    made = found.get("dtype") if isinstance(found, Mapping) else None
+    if made is not None and vectors.model.id == loaded.model_id and made != dtype_name(loaded):
+        _LOG.warning(
+            "the vectors were measured on the model in %s, and it computes in %s here (the same: --dtype %s).",
+            made,
+            dtype_name(loaded),
+            made,
+        )
 
 
 def make_decoder(
-    run: AnswerInputs, loaded: LoadedModel, vectors: VectorSet | None, strategy: str, parts: Parts
+    run: AnswerInputs,
+    loaded: LoadedModel,
+    vectors: VectorSet | None,
+    strategy: str,
+    parts: Parts,
+    prompt_format: PromptFormat,
 ) -> SteeredDecoder:
-    """The decoder that the inputs describe, of their model and vectors. Raises PtsError."""
+    """The decoder that the inputs describe, of their model and vectors, with its settled format for prompts.
+
+    Raises PtsError.
+    """
     from pts.decoding.steered_decoder import SteeredDecoder
     from pts.decoding.think_format import find_think_format
     from pts.models.hardware import settle_threads
 
     settle_threads(loaded.device, loaded.model.num_parameters())
-    prompt_format = run.prompt_format()
     return SteeredDecoder(
         loaded,
         vectors,

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pts.errors import DataError, PtsError, RunError
 from pts.runs.files import append_bytes, make_directories, replace_text, write_failure
+from pts.runs.manifest import differences
 from pts.stages.decode_inputs import DecodeRun
+from pts.stages.recorded import Recorded, attention_name, dtype_name, recorded_in
 
 if TYPE_CHECKING:
     from pts.decoding.session import Prompt
@@ -65,6 +67,20 @@ def read_questions(path: Path) -> tuple[list[Line], list[BadLine]]:
     return good, bad
 
 
+def recorded_answers(target: Path) -> Recorded | None:
+    """What a stopped run of answers for `target` recorded of model and prompts; None where there is none."""
+    part = _part(target)
+    if not part.exists():
+        return None
+    with part.open("rb") as lines:
+        first = lines.readline()
+    try:
+        header = json.loads(first)
+        return recorded_in(header["settings"].get("found", {}), str(part), header.get("device"))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None  # `answer_file` says what is wrong with it.
+
+
 def answer_file(
     run: DecodeRun,
     decoder: SteeredDecoder,
@@ -82,12 +98,12 @@ def answer_file(
         raise RunError(f"{target} exists: give another --output, or remove it.")
     lines, bad = read_questions(source)
     fitting, unfit = _fitting(decoder, lines)
-    part = target.with_name(target.name + PART_SUFFIX)
+    part = _part(target)
     settings = _settings(run, decoder, source)
     done = _kept(part, settings, source)
     if not part.exists():
         _make_parent(target)
-        append_bytes(part, _encoded({"settings": settings}))
+        append_bytes(part, _encoded({"settings": settings, "device": str(decoder.model.device)}))
     if observe is not None and done:
         observe(len(done), 0)
     places = {line.number: place for place, line in enumerate(lines)}
@@ -105,6 +121,10 @@ def answer_file(
     replace_text(target, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in ordered))
     part.unlink()
     return sorted([*bad, *unfit], key=lambda line: line.number)
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(target.name + PART_SUFFIX)
 
 
 def _make_parent(target: Path) -> None:
@@ -164,15 +184,26 @@ def _are_messages(messages: Any) -> bool:
 
 def _settings(run: DecodeRun, decoder: SteeredDecoder, source: Path) -> dict[str, object]:
     """What decides the answers: inputs, model, vectors, parts, and the questions' bytes."""
-    from pts.stages.strategy_parts import parts_digests
+    from pts.models.prompt import prompt_digest
+    from pts.stages.strategy_parts import parts_digests, second_model_found, second_model_settled
     from pts.steering.vector_files import vectors_digest
 
     inputs = {name: value for name, value in asdict(run).items() if name not in _NO_MATTER}
+    second_dtype, second_date = second_model_settled(decoder.parts)
     model = {"model_id": decoder.model.model_id, "model_revision": decoder.model.revision}
+    found = {
+        "dtype": dtype_name(decoder.model),
+        "attention": attention_name(decoder.model),
+        "second_model": second_model_found(decoder.parts),
+        "second_dtype": second_dtype,
+        "prompt_date": decoder.prompt_format.written_on or second_date,
+        "prompt_digest": prompt_digest(decoder.model.tokenizer, decoder.prompt_format),
+    }
     vectors = None if decoder.vectors is None else vectors_digest(decoder.vectors)
     files = {"vectors_digest": vectors, "parts_digests": parts_digests(decoder.parts, run)}
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    loaded: dict[str, object] = json.loads(json.dumps({**inputs, **model, **files, "questions": digest}))
+    settings = {**inputs, **model, **files, "questions": digest, "found": found}
+    loaded: dict[str, object] = json.loads(json.dumps(settings))
     return loaded
 
 
@@ -183,14 +214,17 @@ def _kept(part: Path, settings: Mapping[str, object], source: Path) -> dict[int,
     *whole, half = part.read_bytes().split(b"\n")
     try:
         entries = [json.loads(line) for line in whole]
-        same = bool(entries) and entries[0]["settings"] == settings
+        before = entries[0]["settings"] if entries else {}
+        # What an earlier version did not record is unknown, and no difference.
+        changed = differences(before, {key: value for key, value in settings.items() if key in before})
         kept = {int(entry["line"]): entry for entry in entries[1:]}
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{part} cannot be read ({error}): remove it to begin anew.") from error
-    if not same:
+    if changed or not entries:
+        said = f" ({'; '.join(changed)})" if changed else ""
         raise RunError(
-            f"{part} holds answers to other questions than {source.name}, or by other settings: give those "
-            "again, or remove it."
+            f"{part} holds answers to other questions than {source.name}, or by other settings{said}: give "
+            "those again, or remove it."
         )
     if half:
         replace_text(part, b"".join(line + b"\n" for line in whole).decode())

@@ -31,15 +31,22 @@ from pts.runs.manifest import (
 )
 from pts.runs.shard import read_lines
 from pts.search.seeds import derive_seed
-from pts.stages.decode import make_decoder
+from pts.stages.decode import make_decoder, warn_of_other_numbers
 from pts.stages.evaluate_answers import Answering, EvaluationProgress, Observe
 from pts.stages.evaluate_inputs import EvaluateRun
 from pts.stages.evaluate_plan import EvaluationPlan, plan_evaluation
 from pts.stages.evaluate_thresholds import answers_to_fit, fit_thresholds, to_fit, with_thresholds
-from pts.stages.strategy_parts import second_model_found, with_second_model
+from pts.stages.recorded import (
+    attention_name,
+    dtype_name,
+    recorded_by,
+    recorded_options,
+    settled_prompts,
+)
+from pts.stages.strategy_parts import second_model_found, second_model_settled, with_second_model
 
 if TYPE_CHECKING:
-    from pts.decoding import Session, SteeredDecoder
+    from pts.decoding import Session
     from pts.steering.hooks import Variant
     from pts.steering.vector_set import VectorSet
 
@@ -77,13 +84,34 @@ def _evaluate(
     """Load the model and answer what is missing; the plan with what the model cannot run left out."""
     from pts.models.load import load_model
 
-    decoder = make_decoder(run, load_model(run.model_options()), plan.vectors, "full", Parts())
+    recorded = recorded_by(None if run.fresh else directory.manifest, str(directory.path))
+    loaded = load_model(recorded_options(run.model_options(), recorded))
+    prompt_format, digest = settled_prompts(loaded, run.prompt_format(), recorded)
+    decoder = make_decoder(run, loaded, plan.vectors, "full", Parts(), prompt_format)
+    if plan.vectors is not None:
+        warn_of_other_numbers(plan.vectors, loaded)
     variants = _variants(run, plan.vectors)
-    plan = replace(plan, parts=with_second_model(plan.parts, run))
+    date = prompt_format.written_on
+    plan = replace(plan, parts=with_second_model(plan.parts, run, date or recorded.prompt_date))
     with decoder.session([]) as session:
         plan = replace(plan, left_out=_check(plan, session))
         _check_prompts(plan, session, observe)
-    _settle_manifest(run, plan, directory, decoder)
+    second_dtype, second_date = second_model_settled(plan.parts)
+    found = EvaluationFound(
+        model_id=loaded.model_id,
+        model_revision=loaded.revision,
+        dtype=dtype_name(loaded),
+        think_end=None if decoder.think is None else decoder.think.end,
+        dataset_id=plan.problem_set.name,
+        problem_schema=plan.problem_set.schema,
+        grader=plan.grader_name,
+        second_model=second_model_found(plan.parts),
+        second_dtype=second_dtype,
+        attention=attention_name(loaded),
+        prompt_date=date or second_date,
+        prompt_digest=digest,
+    )
+    _settle_manifest(run, plan, directory, found, str(loaded.device))
     total = plan.todo(plan.left_out) + len(answers_to_fit(run, plan.to_fit_on, plan.items, plan.fits))
     answering = Answering(run.seed, plan.grader, plan.grader_name, plan.items, directory, total, observe)
     with decoder.session([]) as session:
@@ -151,33 +179,22 @@ def _settle_manifest(
     run: EvaluateRun,
     plan: EvaluationPlan,
     directory: RunDirectory,
-    decoder: SteeredDecoder,
+    evaluated: EvaluationFound,
+    device: str,
 ) -> None:
     """Write the manifest of a new run, or extend that of the run that is there if it fits."""
     earlier = None if run.fresh else directory.manifest
-    loaded = decoder.model
-    found = to_json(
-        EvaluationFound(
-            model_id=loaded.model_id,
-            model_revision=loaded.revision,
-            dtype=str(loaded.dtype).removeprefix("torch."),
-            think_end=None if decoder.think is None else decoder.think.end,
-            dataset_id=plan.problem_set.name,
-            problem_schema=plan.problem_set.schema,
-            grader=plan.grader_name,
-            second_model=second_model_found(plan.parts),
-        )
-    )
+    found = to_json(evaluated)
     lines = tuple(line.name for line in plan.lines)
     count = len(plan.problem_set.problems)
     fits = {name: to_json(fit) for name, fit in plan.fits.items()}
     conditions = to_json(
-        EvaluationConditions(str(loaded.device), run.batch_rows, count, run.seeds, lines, plan.left_out, fits)
+        EvaluationConditions(device, run.batch_rows, count, run.seeds, lines, plan.left_out, fits)
     )
     assert isinstance(found, dict)
     assert isinstance(conditions, dict)
     if earlier is not None:
-        directory.require_same("model or data", earlier.found, found)
+        directory.require_same_found(earlier.found, found)
         changed = differences(earlier.versions, installed_versions())
         if changed:
             logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))

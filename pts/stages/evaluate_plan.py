@@ -19,6 +19,7 @@ from pts.runs.shard import mend_shard, read_lines
 from pts.stages.evaluate_answers import item_digest
 from pts.stages.evaluate_inputs import EvaluateRun
 from pts.stages.evaluate_thresholds import is_fit, require_same_problems, threshold_problems, to_fit
+from pts.stages.graded_by import check_references, graded_by
 
 if TYPE_CHECKING:
     from pts.decoding.parts import Parts
@@ -100,11 +101,11 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
     if benchmark is not None:
         source = benchmark_source(benchmark, run.data, source)
     problem_set = benchmark_problems(benchmark, source)
-    name = run.grader or (problem_set.grader if benchmark is None else benchmark.grader)
+    fitting = problem_set.grader if benchmark is None else benchmark.grader
+    name = graded_by(run.grader, earlier, fitting)
     grader = make_grader(name, pattern=run.grader_pattern)
     to_fit_on = threshold_problems(run, problem_set) if to_fit(run) else []
-    for problem in (*problem_set.problems, *to_fit_on):
-        grader.check_reference(problem.answer)
+    check_references(grader, (*problem_set.problems, *to_fit_on), earlier, name)
     digests = {problem.id: item_digest(problem) for problem in problem_set.problems}
     items: dict[Key, Item] = {}
     left_out: Mapping[str, str] = {}

@@ -109,13 +109,14 @@ def _extract(
     from pts.stages.search_again import load_again, untouched_problems
 
     calibration, test = untouched_problems(searched, inputs.calibration_problems, inputs.test_problems)
-    search = load_again(searched, inputs.device)
+    earlier = None if inputs.fresh else directory.manifest
+    search = load_again(searched, inputs.device, earlier)
     layers = _layers(inputs, len(decoder_layers(search.loaded.model, inputs.layers_path)))
     if inputs.fresh and directory.manifest is not None:
         # First what a cleared directory could not explain.
         shutil.rmtree(directory.path / HARVEST_FOLDER, ignore_errors=True)
         directory.clear()
-    _write_manifest(inputs, directory, asked, searched, [*calibration, *test])
+    _write_manifest(inputs, directory, asked, searched, search, [*calibration, *test])
     harvested = _harvest(inputs, search, pairs, directory.path / HARVEST_FOLDER, observe)
     if inputs.until == "harvest":
         return None
@@ -147,15 +148,17 @@ def _write_manifest(
     directory: RunDirectory,
     asked: Mapping[str, object],
     searched: SearchedRun,
+    search: Loaded,
     problems: Sequence[Problem],
 ) -> None:
+    device = str(search.loaded.device)
     directory.write_manifest(
         Manifest(
             kind=VECTORS.name,
             created=utc_now(),
             asked=asked,
             found={**searched.manifest.found, "search_created": searched.manifest.created},
-            conditions={"run": str(inputs.run), "device": inputs.device, "batch_rows": inputs.batch_rows},
+            conditions={"run": str(inputs.run), "device": device, "batch_rows": inputs.batch_rows},
             problems=list_problems([problem.id for problem in problems]),
             versions=installed_versions(),
             git_commit=git_commit(),

@@ -85,6 +85,8 @@ def _fit(
     from pts.calibration.router_fit import dearest
     from pts.decoding.routers.files import save_router
     from pts.decoding.routers.fitted import FittedRouter
+    from pts.models.prompt import prompt_digest
+    from pts.stages.recorded import attention_name, dtype_name
     from pts.steering.hooks import interventions
     from pts.steering.vector_algebra import described
     from pts.steering.vector_files import vectors_digest
@@ -94,6 +96,10 @@ def _fit(
         **inputs.asked(),
         "search": dict(searched.manifest.asked),
         "model_revision": search.loaded.revision,
+        "dtype": dtype_name(search.loaded),
+        "attention": attention_name(search.loaded),
+        "prompt_date": search.prompt_format.written_on,
+        "prompt_digest": prompt_digest(search.loaded.tokenizer, search.prompt_format),
         "vectors": None if vectors is None else vectors_digest(vectors),
     }
     total = len(problems) * inputs.samples * len(inputs.budgets()) * (1 if vectors is None else 2)

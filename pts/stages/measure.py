@@ -16,6 +16,7 @@ from pts.stats import bootstrap_mean_interval
 
 if TYPE_CHECKING:
     from pts.policies.transformers import TransformersPolicy
+    from pts.stages.recorded import Recorded
     from pts.stages.search_again import Loaded
     from pts.steering.vector_set import VectorSet
 
@@ -48,16 +49,18 @@ def measure_set(run: MeasureRun, observe: Callable[[str, int, float], None] | No
     The example is the first problem that only the steered model solved, where there is one.
     """
     from pts.evaluation.decoder import Decoder
+    from pts.stages.graded_by import check_references
     from pts.stages.search_again import inputs_from, load_inputs
     from pts.steering import interventions, load_vectors
     from pts.steering.vector_algebra import require_fits
 
     vectors = load_vectors(run.vectors)
     variant = interventions(vectors, run.strengths)
-    asked, found = _origin(vectors, run)
+    asked, found, recorded = _origin(vectors, run)
     inputs = inputs_from(asked, f"{run.vectors} (provenance)")
     problems = _problems(run, inputs.dataset, inputs.levels)
-    search = load_inputs(inputs, found, run.device)
+    search = load_inputs(inputs, found, run.device, recorded)
+    check_references(search.grade, problems)
     require_fits(vectors, search.loaded, same_shape=run.same_shape)
     decoder = Decoder(search.loaded, search.sampling, search.prompt_format, search.grade)
     with decoder.steered([variant]) as policy:
@@ -125,7 +128,10 @@ def _example(
     return None
 
 
-def _origin(vectors: VectorSet, run: MeasureRun) -> tuple[Mapping[str, object], SearchFound]:
+def _origin(vectors: VectorSet, run: MeasureRun) -> tuple[Mapping[str, object], SearchFound, Recorded]:
+    """The configuration of the set's search, what it found, and what it recorded. Raises ConfigError."""
+    from pts.stages.recorded import recorded_in
+
     asked, found = vectors.provenance.get("search"), vectors.provenance.get("found")
     if not isinstance(asked, Mapping) or not isinstance(found, Mapping):
         raise ConfigError(
@@ -133,7 +139,7 @@ def _origin(vectors: VectorSet, run: MeasureRun) -> tuple[Mapping[str, object], 
         )
     fields = {name: found[name] for name in SearchFound.__slots__ if name in found}
     try:
-        return asked, from_json(SearchFound, fields)
+        return asked, from_json(SearchFound, fields), recorded_in(fields, run.vectors)
     except ShapeError as error:
         raise ConfigError(f"{run.vectors} does not say what search it is from ({error}).") from error
 

@@ -26,6 +26,14 @@ from pts.runs.search_run import SEARCH, SearchConditions, SearchedRun, SearchFou
 from pts.runs.shard import Context, ShardLine, append_line, latest_results, mend_shard, read_shard
 from pts.search.config import Progress
 from pts.stages.given_traces import encode_traces, read_traces
+from pts.stages.graded_by import check_references, graded_by
+from pts.stages.recorded import (
+    attention_name,
+    dtype_name,
+    recorded_by,
+    recorded_options,
+    settled_prompts,
+)
 from pts.stages.search_inputs import SearchRun
 
 if TYPE_CHECKING:
@@ -68,9 +76,14 @@ def resume_note(run: SearchRun) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a session has to do: the problems, those still to search, the traces given, tokens spent before."""
+    """What a session has to do: the problems, those still to search, the traces given, tokens spent before.
+
+    `grader` is the name of the one that was given, that the run recorded, or that fits the answers; `first` the
+    first result that there is.
+    """
 
     problem_set: ProblemSet
+    grader: str
     todo: tuple[Problem, ...]
     done: int
     digests: Mapping[str, str]
@@ -78,6 +91,7 @@ class _Plan:
     asked: Mapping[str, object]
     spent: int
     count: int
+    first: ProblemResult | None
 
 
 def _plan(run: SearchRun, directory: RunDirectory) -> _Plan:
@@ -91,10 +105,11 @@ def _plan(run: SearchRun, directory: RunDirectory) -> _Plan:
     if earlier is not None:
         directory.require_same("configuration", earlier.asked, asked)
     problem_set = _load_problems(run, traces)
-    grader = make_grader(run.grader or problem_set.grader, pattern=run.grader_pattern)
-    for problem in problem_set.problems:
-        grader.check_reference(problem.answer)
+    name = graded_by(run.grader, earlier, problem_set.grader)
+    grader = make_grader(name, pattern=run.grader_pattern)
+    check_references(grader, problem_set.problems, earlier, name)
     digests = {problem.id: problem_digest(problem) for problem in problem_set.problems}
+    lines: list[ShardLine] = []
     if earlier is None:
         todo, done, spent, count = tuple(problem_set.problems), 0, 0, len(digests)
     else:
@@ -108,7 +123,8 @@ def _plan(run: SearchRun, directory: RunDirectory) -> _Plan:
         if run.max_tokens is not None and spent >= run.max_tokens:
             todo = ()
         count = max(len(digests), earlier.problems.count)
-    return _Plan(problem_set, todo, done, digests, traces, asked, spent, count)
+    first = lines[0].result if lines else None
+    return _Plan(problem_set, name, todo, done, digests, traces, asked, spent, count, first)
 
 
 def _load_problems(run: SearchRun, traces: Mapping[str, object] | None) -> ProblemSet:
@@ -149,7 +165,7 @@ def _search(
     """Load the model, settle the manifest and search what is left. Raises PtsError."""
     from pts.search import search_problems
 
-    policy, grader, found = _load(run, plan)
+    policy, grader, found = _load(run, plan, directory)
     policy.encode(plan.todo[0])
     logger.info("%s in %s on %s.", found.model_id, found.dtype, policy.loaded.device)
     logger.info(
@@ -177,7 +193,9 @@ def _search(
         append_line(directory.shard, _line(run, plan, policy, result))
 
 
-def _load(run: SearchRun, plan: _Plan) -> tuple[TransformersPolicy, Grader, SearchFound]:
+def _load(
+    run: SearchRun, plan: _Plan, directory: RunDirectory
+) -> tuple[TransformersPolicy, Grader, SearchFound]:
     """The policy and the grader, and what they turned out to be. Raises PtsError."""
     from pts.graders import make_grader
     from pts.models.hardware import settle_threads
@@ -185,27 +203,32 @@ def _load(run: SearchRun, plan: _Plan) -> tuple[TransformersPolicy, Grader, Sear
     from pts.models.thinking import find_think_tags, require_think_tags
     from pts.policies.transformers.policy import TransformersPolicy
 
-    loaded = load_model(run.model_options())
+    earlier = None if run.fresh else directory.manifest
+    recorded = recorded_by(earlier, str(directory.path))
+    loaded = load_model(recorded_options(run.model_options(), recorded))
     settle_threads(loaded.device, loaded.model.num_parameters())
+    prompt_format, digest = settled_prompts(loaded, run.prompt_format(), recorded, plan.first)
     needed = run.thinking is True or run.think_end is not None
     find = require_think_tags if needed else find_think_tags
     tags = find(loaded.tokenizer, run.think_start, run.think_end)
-    name = run.grader or plan.problem_set.grader
     grader = make_grader(
-        name,
+        plan.grader,
         pattern=run.grader_pattern,
         think_end=None if tags is None else tags.end,
         think_required=run.thinking is True,
     )
-    policy = TransformersPolicy(loaded, run.sampling(), run.prompt_format(), batch_rows=run.batch_rows)
+    policy = TransformersPolicy(loaded, run.sampling(), prompt_format, batch_rows=run.batch_rows)
     found = SearchFound(
         model_id=loaded.model_id,
         model_revision=loaded.revision,
-        dtype=str(loaded.dtype).removeprefix("torch."),
+        dtype=dtype_name(loaded),
         think_end=None if tags is None else tags.end,
         dataset_id=plan.problem_set.name,
         problem_schema=plan.problem_set.schema,
-        grader=name,
+        grader=plan.grader,
+        attention=attention_name(loaded),
+        prompt_date=prompt_format.written_on,
+        prompt_digest=digest,
     )
     return policy, grader, found
 
@@ -218,7 +241,7 @@ def _settle_manifest(
     found_json = to_json(found)
     assert isinstance(found_json, dict)
     if earlier is not None:
-        directory.require_same("model or data", earlier.found, found_json)
+        directory.require_same_found(earlier.found, found_json)
         changed = differences(earlier.versions, installed_versions())
         if changed:
             logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))

@@ -7,15 +7,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast, get_args
 
 from pts.errors import ConfigError, DataError, ModelError, RunError
-from pts.records import Problem, Sampling
+from pts.records import Problem, ProblemResult, Sampling
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.search_run import SearchedRun, SearchFound
+from pts.stages.recorded import (
+    Recorded,
+    recorded_by,
+    recorded_options,
+    require_recorded,
+    settled_prompts,
+)
 from pts.stages.search_inputs import SearchRun
 
 if TYPE_CHECKING:
     from pts.graders import Grader
     from pts.models.load import LoadedModel
     from pts.models.prompt import PromptFormat
+    from pts.runs.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +57,17 @@ def inputs_from(manifest_asked: Mapping[str, object], where: str) -> SearchRun:
         raise RunError(f"{where} cannot be read ({error}); search again.") from error
 
 
-def load_again(searched: SearchedRun, device: str) -> Loaded:
-    """The model and all that goes with it. Raises ModelError where it is not the one that was searched."""
-    search = load_inputs(searched_inputs(searched), searched.found, device)
+def load_again(searched: SearchedRun, device: str, earlier: Manifest | None = None) -> Loaded:
+    """The model and all that goes with it, as the search recorded it: dtype, prompts with their date, device.
+
+    The device "auto" is that of `earlier`, a later stage's own run that goes on, where there is one. Raises
+    ModelError where the model is not the one that was searched, RunError where it is asked otherwise.
+    """
+    recorded = recorded_by(searched.manifest, str(searched.path))
+    own = None if earlier is None else recorded_by(earlier, str(searched.path)).device
+    recorded = replace(recorded, device=own or recorded.device)
+    done = next(iter(searched.results), None)
+    search = load_inputs(searched_inputs(searched), searched.found, device, recorded, done)
     if searched.found.model_revision not in (None, search.loaded.revision):
         raise ModelError(
             f"{search.inputs.model} is not the model of {searched.path} (revision "
@@ -61,22 +77,33 @@ def load_again(searched: SearchedRun, device: str) -> Loaded:
     return search
 
 
-def load_inputs(given: SearchRun, found: SearchFound, device: str) -> Loaded:
-    """The model, prompt, sampler and grader of a search's inputs, on a device. Raises ModelError."""
+def load_inputs(
+    given: SearchRun,
+    found: SearchFound,
+    device: str,
+    recorded: Recorded,
+    done: ProblemResult | None = None,
+) -> Loaded:
+    """The model, prompt, sampler and grader of a search's inputs, on a device, as they were recorded.
+
+    Raises ModelError, and RunError where the model computes or is asked otherwise than what is `done` was.
+    """
     from pts.graders import make_grader
     from pts.models.hardware import settle_threads
     from pts.models.load import load_model
 
     inputs = replace(given, device=device)
-    loaded = load_model(inputs.model_options())
+    loaded = load_model(recorded_options(inputs.model_options(), recorded))
     settle_threads(loaded.device, loaded.model.num_parameters())
+    require_recorded(loaded, recorded)
+    prompt_format, _ = settled_prompts(loaded, inputs.prompt_format(), recorded, done)
     grade = make_grader(
         found.grader,
         pattern=inputs.grader_pattern,
         think_end=found.think_end,
         think_required=inputs.thinking is True,
     )
-    return Loaded(inputs, loaded, inputs.prompt_format(), inputs.sampling(), grade)
+    return Loaded(inputs, loaded, prompt_format, inputs.sampling(), grade)
 
 
 def untouched_problems(

@@ -21,6 +21,7 @@ from pts.decoding.scorer_file import named_scorer
 from pts.decoding.think_format import find_think_format
 from pts.errors import ConfigError
 from pts.models.load import load_model
+from pts.models.prompt import settled_format
 from pts.stages.decode_inputs import AnswerInputs
 from pts.stages.strategy_inputs import AmountText, StrategyInputs, amount
 from pts.steering.vector_set import VectorSet
@@ -53,10 +54,11 @@ def strategy_parts(
     return parts
 
 
-def with_second_model(parts: Parts, inputs: AnswerInputs) -> Parts:
+def with_second_model(parts: Parts, inputs: AnswerInputs, written_on: str | None = None) -> Parts:
     """The parts with the second model loaded, where one is named.
 
-    It samples, and is asked, as the first is; its think tags are its own. Raises PtsError.
+    It samples, and is asked, as the first is, on the same day where its chat template writes one; its think
+    tags are its own. Raises PtsError.
     """
     if inputs.second_model is None:
         return parts
@@ -69,7 +71,7 @@ def with_second_model(parts: Parts, inputs: AnswerInputs) -> Parts:
             adapter=None,
         )
     )
-    prompt_format = inputs.prompt_format()
+    prompt_format = settled_format(loaded.tokenizer, replace(inputs.prompt_format(), written_on=written_on))
     think = find_think_format(
         loaded.tokenizer,
         prompt_format,
@@ -188,3 +190,11 @@ def second_model_found(parts: Parts) -> str | None:
         return None
     loaded = parts.second().policy.loaded
     return f"{loaded.model_id} ({loaded.revision})"
+
+
+def second_model_settled(parts: Parts) -> tuple[str | None, str | None]:
+    """The second model's dtype, and the date of its prompts where its template writes one; None for neither."""
+    if parts.second is None:
+        return None, None
+    policy = parts.second().policy
+    return str(policy.loaded.dtype).removeprefix("torch."), policy.prompt_format.written_on
