@@ -14,7 +14,7 @@ from pts.cli.output import print_report
 from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT
 from pts.runs.manifest import MANIFEST_NAME
-from pts.stages.extract_inputs import GATES, WAYS, ExtractRun
+from pts.stages.extract_inputs import GATES, PATTERNS_BY, WAYS, ExtractRun
 
 _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
     "Vectors": [
@@ -29,6 +29,11 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
             ("strengths", "--strengths"),
             "Norms to try, in multiples of the residual stream's, both signs.",
             {"type": NumberList(float)},
+        ),
+        (
+            ("patterns", "--patterns"),
+            "Patterns by clusters of contrasts, by labels, or by clusters if there are any.",
+            {"type": click.Choice(PATTERNS_BY)},
         ),
         (
             ("lexicon", "--lexicon"),

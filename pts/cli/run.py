@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,11 +120,12 @@ def _extract(inputs: ExtractRun, quiet: bool, report: bool) -> None:
 
 def _pattern_counts(directory: Path) -> str:
     """How many pairs each pattern has, most first, and where that is written."""
-    from pts.stages.extract import PATTERNS_NAME
+    from pts.stages.extract_patterns import PATTERNS_NAME
 
     path = directory / PATTERNS_NAME
-    counts = Counter(json.loads(path.read_text(encoding="utf-8"))["labels"])
-    return f"{', '.join(f'{name} {count}' for name, count in counts.most_common())}; see {path}"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    sizes = sorted(((len(group["members"]), group["name"]) for group in found["groups"]), reverse=True)
+    return f"by {found['basis']}: {', '.join(f'{name} {size}' for size, name in sizes)}; see {path}"
 
 
 def _publish(inputs: PublishRun) -> None:

@@ -21,6 +21,7 @@ from pts.ranks import SIGNIFICANCE
 from pts.runs.codec import to_json
 from pts.runs.files import replace_text
 from pts.steering.claims import Claim, claims, rank_sentence
+from pts.steering.pattern_source import groups_without, source_sentence
 from pts.steering.vector_set import Effect, Gate, SteeringVector, VectorSet
 
 RECORDS = "records.parquet"
@@ -155,7 +156,7 @@ def _usage(name: str, repo_id: str | None, size: int, repo_type: str) -> str:
     if size and repo_id is not None and repo_type == "dataset":
         text += (
             "\nThe pivotal tokens that the vectors were made from, in the fields that optillm's AutoThink "
-            "reads:\n\n"
+            "reads (`steering_vector` is the pivot's own, `cluster_vector` its pattern's):\n\n"
             "```python\n"
             "from datasets import load_dataset\n\n"
             f'records = load_dataset("{repo_id}", split="train")\n'
@@ -187,8 +188,23 @@ def _patterns(vectors: VectorSet) -> str:
         "Directions of other layers, where the file has them, were not calibrated.\n\n"
         "The gate is part of the vector: it decides at each step whether anything is added. **A GGUF control "
         "vector has no gate**: exported, a direction is added at every position, which is another "
-        "intervention than the one measured here, and may well do harm.\n"
+        "intervention than the one measured here, and may well do harm.\n" + _source(vectors)
     )
+
+
+def _source(vectors: VectorSet) -> str:
+    """What the patterns are made of, and whose pairs have no vector of their own."""
+    source = vectors.patterns
+    if source is None:
+        return ""
+    lines = [f"\n{source_sentence(source)}", "`all` is made of every pair."]
+    if source.basis == "clusters":
+        lines.append(
+            "A cluster is named by the words at its pivots where they are evidence, and `unlabelled` "
+            "otherwise; clusters of one name are numbered."
+        )
+    without = "".join(f"- {line}.\n" for line in groups_without(source))
+    return " ".join(lines) + "\n" + (f"\n{without}" if without else "")
 
 
 def _gate(gate: Gate) -> str:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from pts.evaluation.measured import Measured
 from pts.steering.claims import Claim, claims, rank_sentence
+from pts.steering.pattern_source import groups_without, source_sentence
 from pts.steering.vector_set import Effect, VectorSet
 
 VECTOR_COLUMNS = 112
@@ -15,10 +16,13 @@ VECTOR_COLUMNS = 112
 
 
 def vector_report(vectors: VectorSet) -> RenderableType:
-    """Patterns with how they are added and held-out numbers; effects with interval and controls; a verdict."""
+    """Patterns, what they are made of, how they are added; effects with interval and controls; a verdict."""
     model = vectors.model
     head = Text(f"{model.id}: {model.layers} layers of width {model.hidden_size}, revision {model.revision}")
     parts: list[RenderableType] = [head, _patterns(vectors)]
+    if vectors.patterns is not None:
+        parts.append(Text(source_sentence(vectors.patterns)))
+        parts += [Text(line) for line in groups_without(vectors.patterns)]
     if vectors.effects:
         parts.append(_effects(vectors))
     parts += [Text(line, style=style) for line, style in _verdicts(vectors)]

@@ -109,7 +109,7 @@ def matched_contexts(
     if where != "context" or vectors is None or vectors.directory is None:
         return None
     from pts.decoding.context_match import pivot_contexts
-    from pts.stages.extract import ALL
+    from pts.steering.pair_records import ALL
     from pts.steering.vector_files import load_records
 
     on = patterns or list(vectors.vectors)[:1]

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from pts.errors import ConfigError, DataError
 from pts.records import Problem
-from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_text
 from pts.runs.manifest import Manifest, git_commit, installed_versions, list_problems, text_digest, utc_now
 from pts.runs.search_run import SearchedRun, read_search
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
 from pts.stages.extract_inputs import ExtractRun
+from pts.stages.extract_patterns import (
+    PATTERNS_NAME,
+    Division,
+    divide_pairs,
+    make_directions,
+    pattern_source,
+    patterns_text,
+    set_records,
+)
 
 if TYPE_CHECKING:
     from pts.calibration.calibrate import Calibrated
@@ -25,23 +33,14 @@ if TYPE_CHECKING:
     from pts.stages.search_again import Loaded
     from pts.steering.harvest import Harvest
     from pts.steering.pairs import Pair
-    from pts.steering.patterns import Patterns
     from pts.steering.vector_set import Effect, VectorSet
 
 logger = logging.getLogger(__name__)
 
-ALL = "all"
-"""The pattern of the vector that is made of every pair."""
-HELD_OUT = 0.25
-"""Share of the problems whose pairs judge directions and fit none."""
 LEAST_PAIRS, LEAST_PROBLEMS = 24, 8
 """Pairs, and problems that they are of, without which nothing can be fitted and judged."""
-LEAST_PATTERN_PAIRS = 24
-"""Pairs of a pattern among those to fit on, below which it gets no vector of its own."""
 LAYER_SHARES = (0.25, 0.5, 0.75)
 """Depths that calibration tries where no layers are named."""
-
-PATTERNS_NAME = "patterns.json"
 
 Observe = Callable[[str, int, float], None]
 """Told of the phase, how much more is done (pairs of the harvest, generated tokens of the rest), and the share
@@ -120,16 +119,17 @@ def _extract(
     harvested = _harvest(inputs, search, pairs, directory.path / HARVEST_FOLDER, observe)
     if inputs.until == "harvest":
         return None
-    patterns = _patterns(inputs, pairs, harvested, layers)
-    replace_text(directory.path / PATTERNS_NAME, _patterns_text(patterns))
+    division = divide_pairs(inputs, pairs, harvested, layers)
+    replace_text(directory.path / PATTERNS_NAME, patterns_text(inputs, division))
     if inputs.until == "cluster":
         return None
-    directions, held_out = _directions(inputs, search, pairs, harvested, patterns)
+    directions, held_out = make_directions(inputs, search.loaded.model, pairs, harvested, division)
     calibrated, effects = _choose(
         inputs, search, directions, layers, directory.path, calibration, test, observe
     )
-    vectors = _assemble(inputs, searched, directory, directions, held_out, calibrated, effects)
-    _write(directory.path, searched, pairs, patterns, vectors)
+    made = _assemble(inputs, searched, directory, directions, held_out, calibrated, effects)
+    vectors = replace(made, patterns=pattern_source(inputs, division))
+    _write(inputs, directory.path, searched, search.loaded.model, pairs, division, vectors)
     return vectors
 
 
@@ -184,66 +184,6 @@ def _harvest(
     return harvest(
         search.loaded.model, pairs, folder, seed=inputs.seed, layers_path=inputs.layers_path, observe=more
     )
-
-
-def _patterns(inputs: ExtractRun, pairs: Sequence[Pair], harvested: Harvest, layers: Sequence[int]) -> Patterns:
-    """Patterns among the contrasts at the middle one of the calibrated layers, labelled by the better token."""
-    from pts.steering.lexicon import DEFAULT_LEXICON, read_lexicon
-    from pts.steering.patterns import Pivot, find_patterns
-
-    lexicon = DEFAULT_LEXICON if inputs.lexicon is None else read_lexicon(inputs.lexicon)
-    here = harvested.of(layers[len(layers) // 2], [pair.index for pair in pairs])
-    pivots = [Pivot(pair.before, pair.better.token, pair.after if pair.taken_better else "") for pair in pairs]
-    return find_patterns((here.better - here.worse).numpy(), pivots, inputs.seed, lexicon)
-
-
-def _patterns_text(patterns: Patterns) -> str:
-    clusters = patterns.clusters
-    described = {
-        "groups": [to_json(group) for group in patterns.groups],
-        "labels": list(patterns.labels),
-        "clusters": None
-        if clusters is None
-        else {
-            "k": clusters.k,
-            "p_value": clusters.p_value,
-            "stability": clusters.stability,
-            "stabilities": {str(k): value for k, value in clusters.stabilities.items()},
-        },
-    }
-    return json.dumps(described, ensure_ascii=False, indent=2) + "\n"
-
-
-def _directions(
-    inputs: ExtractRun, search: Loaded, pairs: list[Pair], harvested: Harvest, patterns: Patterns
-) -> tuple[Directions, dict[str, list[Pair]]]:
-    """What directions of each pattern are made of, and the pairs of each that are held out."""
-    from pts.calibration.settings import Directions
-    from pts.steering.directions import Material
-    from pts.steering.pairs import split_problems
-
-    fitted, held_out = split_problems(pairs, HELD_OUT, inputs.seed)
-    label = {pair.index: name for pair, name in zip(pairs, patterns.labels, strict=True)}
-    names = [
-        name
-        for name in dict.fromkeys(patterns.labels)
-        if name not in ("unlabelled", "number", "think_tag")
-        and sum(label[pair.index] == name for pair in fitted) >= LEAST_PATTERN_PAIRS
-        and any(label[pair.index] == name for pair in held_out)
-    ]
-    model = search.loaded.model
-
-    def material(chosen: list[Pair]) -> Material:
-        return Material(model, chosen, harvested, inputs.seed, inputs.layers_path)
-
-    whole = material(fitted)
-    materials = {ALL: whole} | {
-        name: material([pair for pair in fitted if label[pair.index] == name]) for name in sorted(names)
-    }
-    judged = {ALL: held_out} | {
-        name: [pair for pair in held_out if label[pair.index] == name] for name in sorted(names)
-    }
-    return Directions(materials, whole), judged
 
 
 def _choose(
@@ -386,15 +326,20 @@ def _provenance(
 
 
 def _write(
-    folder: Path, searched: SearchedRun, pairs: Sequence[Pair], patterns: Patterns, vectors: VectorSet
+    inputs: ExtractRun,
+    folder: Path,
+    searched: SearchedRun,
+    model: object,
+    pairs: Sequence[Pair],
+    division: Division,
+    vectors: VectorSet,
 ) -> None:
     """Write the set and what travels with it; vectors.json comes last, and says that all is there."""
     from pts.publishing.card import vector_set_card
-    from pts.steering.pair_records import pair_records
     from pts.steering.records import write_records_parquet
     from pts.steering.vector_files import CARD_NAME, RECORDS_NAME, save_vectors
 
-    records = pair_records(vectors, pairs, patterns.labels, searched.found.problem_schema)
+    records = set_records(inputs, searched.found.problem_schema, model, pairs, division, vectors)
     write_records_parquet(folder / RECORDS_NAME, records)
     replace_text(folder / CARD_NAME, vector_set_card(vectors, folder.resolve().name, None, len(records)))
     save_vectors(vectors, folder)

@@ -12,6 +12,10 @@ from pts.ranks import controls_needed
 WAYS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge")
 GATES = ("probe", "entropy", "tokens", "always")
 
+PatternsBy: TypeAlias = Literal["auto", "clusters", "labels"]
+PATTERNS_BY: tuple[PatternsBy, ...] = get_args(PatternsBy)
+"""What divides the pairs into patterns."""
+
 Part: TypeAlias = Literal["harvest", "cluster", "calibrate"]
 PARTS: tuple[Part, ...] = get_args(Part)
 """The parts of an extraction, in order."""
@@ -22,7 +26,9 @@ class ExtractRun:
     """All inputs of an extraction: a search's run directory, and how vectors are made of it and chosen.
 
     `layers` are those that calibration tries (None for three around the middle; all are harvested), `strengths`
-    are in multiples of the residual stream's mean norm, each tried with both signs. `calibration_problems` and
+    are in multiples of the residual stream's mean norm, each tried with both signs. `patterns` says what the
+    patterns are: clusters of the contrasts, labels by the words at the pivots (of `lexicon`), or clusters where
+    the contrasts have structure and labels where they have none. `calibration_problems` and
     `test_problems` are drawn from what the search did not draw, `samples` and `test_samples` completions of
     each. `random` directions go through the same calibration as controls (None for as many as a claim at 5%
     needs, 19 with one of `ways` and 20 more for each other one). `output` is None for vectors/<run's
@@ -36,6 +42,7 @@ class ExtractRun:
     layers: tuple[int, ...] | None = None
     strengths: tuple[float, ...] = (0.2, 0.4, 0.8)
     gates: tuple[str, ...] = GATES
+    patterns: PatternsBy = "auto"
     lexicon: Path | None = None
     calibration_problems: int = 96
     test_problems: int = 256
@@ -56,6 +63,8 @@ class ExtractRun:
                 raise ConfigError(
                     f"{name} has {unknown[0] if unknown else 'nothing'}; choose from {', '.join(known)}."
                 )
+        if self.patterns not in PATTERNS_BY:
+            raise ConfigError(f"patterns is {self.patterns}; choose from {', '.join(PATTERNS_BY)}.")
         for name in ("calibration_problems", "test_problems", "samples", "test_samples", "random"):
             value = getattr(self, name)
             if value is not None and value < 1:

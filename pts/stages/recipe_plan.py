@@ -184,7 +184,7 @@ def _made(path: Path) -> str:
 
 def _has_reached(inputs: ExtractRun, path: Path, pairs: int) -> bool:
     """Whether the extraction's last part is done. A later part's file says that the earlier ones are."""
-    from pts.stages.extract import PATTERNS_NAME
+    from pts.stages.extract_patterns import PATTERNS_NAME
     from pts.steering.vector_files import JSON_NAME
 
     if (path / JSON_NAME).exists():

@@ -18,8 +18,8 @@ from pts.errors import DataError
 UNLABELLED: Final = "unlabelled"
 NUMBER: Final = "number"
 THINK_TAG: Final = "think_tag"
-RESERVED = (UNLABELLED, NUMBER, THINK_TAG)
-"""Labels that say something else than a pattern of the lexicon."""
+RESERVED = (UNLABELLED, NUMBER, THINK_TAG, "all")
+"""Names that say something else than a pattern of the lexicon; `all` is a set's vector of every pair."""
 
 _NUMBER = re.compile(r"\s*[+\-−]?[\d.,]*\d[\d.,]*\s*")
 _THINK_TAG = re.compile(

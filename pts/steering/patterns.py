@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import count
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,7 @@ import numpy.typing as npt
 from pts.errors import DataError
 from pts.steering.clusters import Clusters, Ints, cluster_contrasts
 from pts.steering.lexicon import DEFAULT_LEXICON, RESERVED, UNLABELLED, Lexicon, bare_group, label_pivot
+from pts.steering.pattern_source import Basis
 
 NAMING_LEVEL = 0.01
 """Chance of any wrong name among all clusters and patterns."""
@@ -90,6 +93,24 @@ def find_patterns(
     return Patterns(tuple(groups), labels, clusters)
 
 
+def pattern_groups(
+    patterns: Patterns, requested: Literal["auto", "clusters", "labels"] = "auto"
+) -> tuple[Basis, tuple[Group, ...]]:
+    """What divides the pivots into patterns, and the groups; every pivot is in exactly one.
+
+    `auto` takes the clusters where the contrasts have structure, and each pivot's own label where they are one
+    cluster. Bare numbers and think tags are groups of their own either way.
+    """
+    structured = patterns.clusters is not None and patterns.clusters.k > 1
+    if requested == "clusters" or (requested == "auto" and structured):
+        return "clusters", patterns.groups
+    places: dict[str, list[int]] = {}
+    for place, label in enumerate(patterns.labels):
+        places.setdefault(label, []).append(place)
+    largest_first = sorted(places, key=lambda label: (-len(places[label]), label))
+    return "labels", tuple(Group(label, label, tuple(places[label]), None, 1.0) for label in largest_first)
+
+
 def name_clusters(clusters: Ints, labels: Sequence[str], names: Sequence[str]) -> list[Name]:
     """A name for each cluster, 0 upwards: the pattern that its pivots have more often than chance gives.
 
@@ -100,18 +121,18 @@ def name_clusters(clusters: Ints, labels: Sequence[str], names: Sequence[str]) -
     """
     from scipy.stats import hypergeom
 
-    count = int(clusters.max()) + 1
+    k = int(clusters.max()) + 1
     total = Counter(labels)
-    within = [Counter(np.asarray(labels, dtype=object)[clusters == cluster]) for cluster in range(count)]
-    sizes = [int((clusters == cluster).sum()) for cluster in range(count)]
+    within = [Counter(np.asarray(labels, dtype=object)[clusters == cluster]) for cluster in range(k)]
+    sizes = [int((clusters == cluster).sum()) for cluster in range(k)]
     raw = np.array(
         [
             [hypergeom.sf(within[c][name] - 1, len(labels), total[name], sizes[c]) for name in names]
-            for c in range(count)
+            for c in range(k)
         ]
-    ).reshape(count, len(names))
+    ).reshape(k, len(names))
     corrected = _holm(raw)
-    return [_best_name(corrected[c], within[c], sizes[c], names) for c in range(count)]
+    return [_best_name(corrected[c], within[c], sizes[c], names) for c in range(k)]
 
 
 def _best_name(
@@ -142,11 +163,17 @@ def _holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _clustered(clusters: Clusters, words: Ints, labels: Sequence[str], lexicon: Lexicon) -> list[Group]:
     own = [labels[index] for index in words]
     names = [name for name in lexicon.names if name not in RESERVED]
-    seen: Counter[str] = Counter()
+    taken: set[str] = set()
     groups = []
     for cluster, found in enumerate(name_clusters(clusters.labels, own, names)):
-        seen[found.pattern] += 1
-        again = f"_{seen[found.pattern]}" if seen[found.pattern] > 1 else ""
+        name = _unique(found.pattern, taken | (set(names) - {found.pattern}))
+        taken.add(name)
         members = tuple(int(index) for index in words[clusters.labels == cluster])
-        groups.append(Group(found.pattern + again, found.pattern, members, found.p_value, found.share))
+        groups.append(Group(name, found.pattern, members, found.p_value, found.share))
     return groups
+
+
+def _unique(pattern: str, taken: Collection[str]) -> str:
+    """The pattern's name, numbered from 2 on where it is taken: clusters of one name stay apart."""
+    numbered = (f"{pattern}_{number}" for number in count(2))
+    return pattern if pattern not in taken else next(name for name in numbered if name not in taken)

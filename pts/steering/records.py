@@ -21,12 +21,14 @@ Floats: TypeAlias = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class VectorRecord:
-    """One pivot with the vector that steers there.
+    """One pivot with its own vector and its cluster's.
 
     The pivot's fields are those of a pivotal-token record, for the token that the trace took: `prob_delta` is
-    negative where it harmed. `steering_vector` and `cluster_vector` [hidden] both raise success when *added* to
-    the output of decoder block `steering_layer` (from 0), whatever the sign of `prob_delta`; there is therefore
-    no `is_positive`, by which some readers would subtract. `cluster_id` numbers the patterns from 0.
+    negative where it harmed. `steering_vector` [hidden] is the pivot's own: the gradient of log p(better) −
+    log p(worse) before its choice, at the norm of `cluster_vector`, which is the vector of its pattern, or that
+    of all pairs where the pattern has too few for one. Both are to be *added* to the output of decoder block
+    `steering_layer` (from 0), whatever the sign of `prob_delta`; there is therefore no `is_positive`, by which
+    some readers would subtract. `cluster_id` numbers the patterns from 0, `reasoning_pattern` is the name.
     """
 
     pivot_context: str

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from pts.runs.codec import ShapeError, from_json, to_json
 from pts.runs.files import make_directories, replace_text, write_failure
 from pts.runs.manifest import MANIFEST_NAME
+from pts.steering.pattern_source import PatternSource
 from pts.steering.records import VectorRecord, read_records_parquet
 from pts.steering.tensor_files import write_tensors
 from pts.steering.vector_set import (
@@ -74,6 +75,7 @@ class _SetEntry:
     effects: Mapping[str, Effect]
     provenance: Mapping[str, object]
     controls: tuple[_VectorEntry, ...] = ()
+    patterns: PatternSource | None = None
 
 
 def save_vectors(vectors: VectorSet, directory: Path) -> None:
@@ -209,6 +211,7 @@ def _load(directory: Path) -> VectorSet:
             replace(_vector(name, control, tensors), pattern=f"random-{number}")
             for number, (name, control) in enumerate(controls.items())
         ),
+        entry.patterns,
     )
     _check(loaded, str(directory))
     return loaded
@@ -265,6 +268,7 @@ def _entry(vectors: VectorSet) -> _SetEntry:
         vectors.effects,
         vectors.provenance,
         tuple(_vector_entry(control) for control in vectors.controls),
+        vectors.patterns,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 
 from pts.errors import ConfigError, ModelError
 from pts.ranks import SIGNIFICANCE, controls_needed, rank_among, rank_p_value
+from pts.steering.pattern_source import PatternSource
 
 GateKind: TypeAlias = Literal["always", "probe", "entropy", "tokens"]
 
@@ -122,9 +123,10 @@ class VectorSet:
     """Steering vectors of one model, by pattern.
 
     `residual_norms` are mean norms of the residual stream at decode positions, by layer. `effects` are
-    measured on problems that nothing was chosen on. `provenance` says where it all came from. `directory` is
-    where the set was loaded from; None where it was made here. `controls` are random directions, each with the
-    layer, strength and gate that the calibration of the vectors chose for it (none in sets before version 2).
+    measured on problems that nothing was chosen on. `provenance` says where it all came from, `patterns` what
+    divides the pairs into patterns (None where that is not known). `directory` is where the set was loaded
+    from; None where it was made here. `controls` are random directions, each with the layer, strength and gate
+    that the calibration of the vectors chose for it (none in sets before version 2).
     """
 
     model: SteeredModel
@@ -135,6 +137,7 @@ class VectorSet:
     schema_version: int = SCHEMA_VERSION
     directory: Path | None = None
     controls: tuple[SteeringVector, ...] = ()
+    patterns: PatternSource | None = None
 
     def vector(self, pattern: str) -> SteeringVector:
         """The vector of a pattern. Raises ConfigError, naming those there are."""

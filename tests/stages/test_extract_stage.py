@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 import torch
+from click.testing import CliRunner
 
-from pts.errors import DataError, GraderError, RunError
+from pts.cli.commands import cli
+from pts.errors import ConfigError, DataError, GraderError, RunError
 from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import run_variants
 from pts.runs.search_run import read_search
@@ -116,6 +119,8 @@ def test_what_a_set_has(small, made):
     assert manifest["asked"]["strengths"] == [0.4]
     assert manifest["found"]["model_id"] == "demo"
     assert json.loads((small.output / "patterns.json").read_text())["labels"]
+    with pytest.raises(ConfigError, match="patterns is words; choose from auto, clusters, labels"):
+        replace(small, patterns="words")
     card = (small.output / "README.md").read_text()
     assert card.startswith("---\n")
     assert "all" in card
@@ -203,7 +208,54 @@ def test_there_is_a_record_for_each_pair(searched, small, made):
         assert (record.model_id, record.task_type) == ("demo", "demo")
         vector = made.vectors.get(record.reasoning_pattern, made.vectors["all"])
         assert record.steering_layer == vector.layer
-        torch.testing.assert_close(torch.tensor(record.steering_vector), made.added(vector.pattern))
+        torch.testing.assert_close(torch.tensor(record.cluster_vector), made.added(vector.pattern))
+        assert made.patterns.groups[record.cluster_id].name == record.reasoning_pattern
+    assert len({record.steering_vector for record in records}) > len(records) / 2
+
+
+def test_a_records_own_vector_raises_its_own_better_token(searched, small, made):
+    # Added at the pivot itself, by steering a pass over the text up to it: the ids are those of the search.
+    model = load_again(searched, "cpu").loaded.model
+    records = read_records_parquet(small.output / "records.parquet")
+    raised = []
+    for record, pair in zip(records, enough_pairs(searched), strict=True):
+        ids = torch.tensor([pair.ids])
+        own = torch.tensor(record.steering_vector)
+
+        def add(_module, _args, output, own=own):
+            output[:, -1] += 0.1 * own
+
+        def preference(ids=ids, pair=pair):
+            logits = model(input_ids=ids).logits[0, -1]
+            return float(logits[pair.better.token_id] - logits[pair.worse.token_id])
+
+        with torch.no_grad():
+            before = preference()
+            handle = model.model.layers[record.steering_layer].register_forward_hook(add)
+            raised.append(preference() - before)
+            handle.remove()
+    assert min(raised) > 0
+
+
+def test_a_set_says_what_its_patterns_are_made_of(searched, small, made, tmp_path):
+    source = made.patterns
+    assert (source.requested, source.basis) == ("auto", "labels" if source.clusters == 1 else "clusters")
+    assert sum(group.pairs for group in source.groups) == len(enough_pairs(searched))
+    assert {"all", *(group.name for group in source.groups if group.no_vector is None)} == set(made.vectors)
+    card = (small.output / "README.md").read_text()
+    shown = CliRunner().invoke(cli, ["vectors", "show", str(small.output)]).output
+    for text in (card, shown):
+        assert f"The patterns are {source.basis}" in " ".join(text.split())
+        for group in source.groups:
+            assert (f"{group.name}: no vector of its own" in text) == (group.no_vector is not None)
+    asked = {}
+    for basis in ("labels", "clusters"):
+        run = replace(small, output=tmp_path / basis, patterns=basis, until="cluster")
+        run_extract(run)
+        asked[basis] = json.loads((run.output / "patterns.json").read_text())
+        assert asked[basis]["basis"] == asked[basis]["requested"] == basis
+    by_label = {group["name"]: len(group["members"]) for group in asked["labels"]["groups"]}
+    assert by_label == Counter(asked["labels"]["labels"])
 
 
 def test_a_second_run_leaves_a_set_as_it_is(small, made):

@@ -15,7 +15,7 @@ from pts.demo.sentences import alternative, check, correction, ordering_word, sp
 from pts.errors import DataError
 from pts.steering.clusters import cluster_contrasts
 from pts.steering.lexicon import DEFAULT_LEXICON, Lexicon, label_pivot, read_lexicon
-from pts.steering.patterns import Pivot, find_patterns, name_clusters
+from pts.steering.patterns import Pivot, find_patterns, name_clusters, pattern_groups
 
 # --- is there structure, and how much
 
@@ -169,6 +169,7 @@ def test_a_lexicon_is_read(tmp_path: Path, name: str, text: str) -> None:
         ("doubt: [no]\n", "False under doubt is no word or phrase; put it in quotes"),
         ("doubt: ['?']\n", "is no word or phrase"),
         ("number: [one]\n", "pattern name number is taken"),
+        ("all: [one]\n", "pattern name all is taken"),
         ("my doubt: [hmm]\n", "must be letters, digits and underscores"),
         ("doubt: [hmm\n", "neither YAML nor JSON"),
     ],
@@ -231,17 +232,48 @@ def test_patterns_of_planted_pivots() -> None:
     assert found.labels[3] == "number"
 
 
-def test_two_clusters_of_one_pattern_have_two_names() -> None:
+def members(groups) -> dict[str, set[int]]:
+    return {group.name: set(group.members) for group in groups}
+
+
+def test_clusters_of_one_name_are_numbered_and_divide_the_pivots_unless_labels_are_asked_for() -> None:
     contrasts, truth = planted(np.random.default_rng(8), 3, 240, 128, 1.0)
-    pivots = [Pivot("So. ", (" Wait", " Hmm", " thus")[cluster], " we go on.") for cluster in truth]
-    names = {group.name for group in find_patterns(contrasts, pivots, seed=0).groups}
-    assert names == {"self_correction", "self_correction_2", "unlabelled"}
+    # The words name two clusters alike, and the number that the second would get is a pattern of its own.
+    pivots = [Pivot("So. ", (" well", " hmm", " thus")[cluster], " we go on.") for cluster in truth]
+    pivots[3], pivots[9] = Pivot("= ", "17", " ."), Pivot("= 17 . ", "</think>", "")
+    found = find_patterns(contrasts, pivots, 0, Lexicon({"doubt": ("hmm", "well"), "doubt_2": ("thus",)}))
+    basis, groups = pattern_groups(found)
+    assert basis == "clusters"
+    assert (basis, groups) == pattern_groups(found, "clusters")
+    assert set(members(groups)) == {"doubt", "doubt_2", "doubt_3", "number", "think_tag"}
+    assert sorted(member for group in groups for member in group.members) == list(range(240))
+    basis, groups = pattern_groups(found, "labels")
+    assert basis == "labels"
+    assert members(groups) == {
+        name: {place for place, label in enumerate(found.labels) if label == name}
+        for name in ("doubt", "doubt_2", "number", "think_tag")
+    }
+
+
+def test_labels_where_there_is_no_structure() -> None:
+    contrasts = np.random.default_rng(1).standard_normal((27, 64))
+    pivots = [Pivot("So. ", word, " we go on.") for word in [" Wait", " First", " thus"] * 9]
+    found = find_patterns(contrasts, pivots, seed=0)
+    assert found.clusters is not None
+    assert found.clusters.k == 1
+    basis, groups = pattern_groups(found)
+    assert (basis, set(members(groups))) == ("labels", {"self_correction", "organization", "unlabelled"})
+    # Who asks for clusters gets the one that there is.
+    assert [(group.name, len(group.members)) for group in pattern_groups(found, "clusters")[1]] == [
+        ("unlabelled", 27)
+    ]
 
 
 def test_only_numbers_leave_nothing_to_cluster() -> None:
     found = find_patterns(np.ones((2, 4)), [Pivot("", "1", ""), Pivot("", "2", "")], seed=0)
     assert found.clusters is None
     assert [group.name for group in found.groups] == ["number"]
+    assert [group.name for group in pattern_groups(found)[1]] == ["number"]
 
 
 def test_a_pivot_for_each_contrast() -> None:

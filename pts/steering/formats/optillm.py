@@ -1,11 +1,12 @@
 """What optillm's AutoThink reads: one vector record a pair, as JSON Lines or as a data set.
 
 Read in optillm 0.4.0, `optillm/autothink/steering.py`. Its manager keeps the thirteen fields of VectorRecord
-and drops every other, `is_positive` too, so its hook always *adds*. It adds the record's unit vector times
-min(max(pattern strength, 0.1), 2) · min(max(|prob_delta|, 0.1), 2), at most 3, to the last position of the
-batch's last row: the norm that we store plays no part, and is small beside the residual stream of most models.
-It hooks the one layer in its own setting `target_layer`, whatever `steering_layer` says, and only once the text
-so far matches a record's `pivot_context`.
+and drops every other, `is_positive` too, so its hook always *adds*. It adds the record's `steering_vector` (the
+pivot's own, never `cluster_vector`) at norm 1, times min(max(pattern strength, 0.1), 2) · min(max(|prob_delta|,
+0.1), 2), at most 3, to the last position of the batch's last row: the norm that we store plays no part, and is
+small beside the residual stream of most models. It hooks the one layer in its own setting `target_layer`,
+whatever `steering_layer` says, and only once the text so far matches a record's `pivot_context`. A numbered
+pattern (`self_correction_2`) has the strength of one that it does not know.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ logger = logging.getLogger(__name__)
 
 
 def read_optillm(source: str | Path | Iterable[Mapping[str, object]], model: SteeredModel) -> VectorSet:
-    """Vector records as a set for `model`: per `reasoning_pattern` the mean of its rows' `steering_vector`.
+    """Vector records as a set for `model`: per `reasoning_pattern` the mean of its rows' `cluster_vector`.
 
-    `source` is a JSONL or Parquet file, or rows (of a data set that is loaded). The set adds the mean as it is
-    stored, everywhere: `strength` is its norm and `residual_norms` are 1.0, since rows do not say how large the
-    residual stream is; rows of raw activations need a much smaller strength. As in optillm, `is_positive` is
-    not read. Raises DataError for a file or a row that cannot be read, rows of one pattern that name several
-    layers, and a mean of zero; VectorError where the rows do not fit the model.
+    A row without one stands with its `steering_vector`. `source` is a JSONL or Parquet file, or rows (of a data
+    set that is loaded). The set adds the mean as it is stored, everywhere: `strength` is its norm and
+    `residual_norms` are 1.0, since rows do not say how large the residual stream is; rows of raw activations
+    need a much smaller strength. As in optillm, `is_positive` is not read. Raises DataError for a file or a row
+    that cannot be read, rows of one pattern that name several layers, and a mean of zero; VectorError where the
+    rows do not fit the model.
     """
     rows = read_local(str(source), None, None) if isinstance(source, str | Path) else source
     where = str(source) if isinstance(source, str | Path) else "the data set"
@@ -132,7 +134,8 @@ def _read_row(row: Mapping[str, object], where: str, model: SteeredModel) -> _Ro
         raise DataError(f"{where}: steering_layer is {layer!r}, reasoning_pattern {pattern!r}; mend it.")
     if not 0 <= layer < model.layers:
         raise VectorError(f"{where} steers at layer {layer}; {model.id} has layers 0 to {model.layers - 1}.")
-    vector = _numbers(row["steering_vector"], where)
+    name = "cluster_vector" if row.get("cluster_vector") else "steering_vector"
+    vector = _numbers(row[name], where, name)
     if len(vector) != model.hidden_size:
         raise VectorError(
             f"{where}: the vector has {len(vector)} values; {model.id} is {model.hidden_size} wide."
@@ -142,15 +145,15 @@ def _read_row(row: Mapping[str, object], where: str, model: SteeredModel) -> _Ro
     return _Row(pattern, layer, vector, str(row.get("model_id") or ""))
 
 
-def _numbers(value: object, where: str) -> torch.Tensor:
+def _numbers(value: object, where: str, name: str = "steering_vector") -> torch.Tensor:
     """A row's vector, which some data sets hold as JSON text. Raises DataError."""
     try:
         listed = json.loads(value) if isinstance(value, str) else value
         vector = torch.tensor(listed, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{where}: steering_vector is not a list of numbers; mend or remove it.") from error
+        raise DataError(f"{where}: {name} is not a list of numbers; mend or remove it.") from error
     if vector.ndim != 1:
-        raise DataError(f"{where}: steering_vector is not a flat list of numbers; mend or remove it.")
+        raise DataError(f"{where}: {name} is not a flat list of numbers; mend or remove it.")
     return vector
 
 

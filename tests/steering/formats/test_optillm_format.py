@@ -31,6 +31,10 @@ CONTEXT = (
 )
 
 
+OWN = torch.nn.functional.normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(5)), dim=1)
+"""Each pair's own direction."""
+
+
 def pair(taken_better=True, before=CONTEXT):
     return Pair(
         index=0,
@@ -55,7 +59,7 @@ def vectors(make_set):
 @pytest.fixture
 def records(vectors):
     pairs = [pair(), pair(taken_better=False), pair(before="Another context, long enough to be found.")]
-    return pair_records(vectors, pairs, ["self_correction", "self_correction", "exploration"], "math")
+    return pair_records(vectors, pairs, ["self_correction", "self_correction", "exploration"], OWN, "math")
 
 
 def test_a_record_says_what_the_trace_did_and_what_to_add(vectors, records):
@@ -69,15 +73,19 @@ def test_a_record_says_what_the_trace_did_and_what_to_add(vectors, records):
     assert first.prob_before == pytest.approx(0.4)
     assert (second.pivot_token, second.prob_after, second.prob_delta) == (" So", 0.1, -0.3)
     assert second.prob_before == pytest.approx(0.4)
-    # The vector raises success when added, whichever token the trace took.
-    assert second.steering_vector == first.steering_vector == first.cluster_vector
+    # Each has its own vector, at the norm of its pattern's, which they share whichever token the trace took.
+    assert second.cluster_vector == first.cluster_vector != third.cluster_vector
+    for record, own in zip(records, OWN, strict=True):
+        size = float(vectors.added(record.reasoning_pattern).norm())
+        torch.testing.assert_close(torch.tensor(record.steering_vector), own * size)
     assert [record.cluster_id for record in records] == [0, 0, 1]
     assert [record.steering_layer for record in records] == [2, 2, 3]
-    added = torch.tensor(third.steering_vector)
+    added = torch.tensor(third.cluster_vector)
     torch.testing.assert_close(added, vectors.added("exploration"), rtol=0, atol=0)
-    # A pair whose own pattern has no vector is steered by the first, and keeps its label.
-    other = pair_records(vectors, [pair()], ["unlabelled"], "math")[0]
-    assert (other.reasoning_pattern, other.cluster_id) == ("unlabelled", 0)
+    # A pair whose own pattern has no vector is steered by the first, and keeps its pattern and number.
+    other = pair_records(vectors, [pair()], ["unlabelled"], OWN[:1], "math", {"unlabelled": 4})[0]
+    assert (other.reasoning_pattern, other.cluster_id) == ("unlabelled", 4)
+    assert other.cluster_vector == first.cluster_vector
     assert other.steering_vector == first.steering_vector
     assert "is_positive" not in {entry.name for entry in fields(VectorRecord)}
 
@@ -113,6 +121,13 @@ def test_what_is_read_back_adds_the_same(vectors, records, tmp_path, name):
     assert back.vector("self_correction").evidence == {"pairs": 2}
 
 
+def test_the_vector_of_all_pairs_stands_in_where_a_set_has_one(make_set):
+    vectors = make_set(organization=3, all=1)
+    record = pair_records(vectors, [pair()], ["number"], OWN[:1], "math")[0]
+    assert (record.reasoning_pattern, record.steering_layer) == ("number", 1)
+    torch.testing.assert_close(torch.tensor(record.cluster_vector), vectors.added("all"))
+
+
 def test_rows_of_one_pattern_are_averaged(vectors):
     row = {"reasoning_pattern": "p", "steering_layer": 1, "model_id": "some/model"}
     one, two = [2.0] + [0.0] * 7, [0.0, 4.0] + [0.0] * 6
@@ -133,6 +148,8 @@ def test_rows_of_one_pattern_are_averaged(vectors):
         ({"steering_vector": [[1.0] * 8]}, DataError, "not a flat list"),
         ({"steering_vector": [float("nan")] * 8}, DataError, "not finite"),
         ({"steering_vector": [0.0] * 8}, DataError, "steers nowhere"),
+        ({"cluster_vector": [1.0, 2.0]}, VectorError, "8 wide"),
+        ({"cluster_vector": "words"}, DataError, "cluster_vector is not a list of numbers"),
     ],
 )
 def test_rows_that_cannot_be_used_are_named(vectors, change, error, said):
@@ -214,11 +231,12 @@ def test_optillm_loads_a_whole_vector_set_by_its_card(steering, vectors, records
     assert len(manager.steering_vectors) == 3
 
 
-def test_optillm_adds_our_direction_at_the_layer_that_it_is_told(
+def test_optillm_adds_the_pivots_own_direction_at_the_layer_that_it_is_told(
     steering, vectors, records, tiny_llama, block_outputs
 ):
     before = block_outputs()
-    for record in records[:2]:  # one pivot that helped, one that harmed: the vector is added for both
+    # One pivot that helped, one that harmed: its vector is added for both.
+    for record, own in zip(records[:2], OWN[:2], strict=True):
         manager = steering.SteeringVectorManager("", target_layer=record.steering_layer)
         row = json.loads(json.dumps({entry.name: getattr(record, entry.name) for entry in fields(record)}))
         manager.steering_vectors = [manager._process_dataset_item(row)]
@@ -232,5 +250,5 @@ def test_optillm_adds_our_direction_at_the_layer_that_it_is_told(
         added = (after[2] - before[2])[0]
         torch.testing.assert_close(added[:-1], torch.zeros(3, 8))
         # Strength 3.0, cut to 2.0, times |prob_delta|; the stored norm plays no part.
-        wanted = vectors.vector("self_correction").direction * 2.0 * abs(record.prob_delta)
+        wanted = own * 2.0 * abs(record.prob_delta)
         torch.testing.assert_close(added[-1], wanted, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,56 @@
+"""The vector of a single pivot: the direction that raises its own better token over its worse one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import normalize
+
+from pts.errors import DataError
+from pts.models.decoder_layers import decoder_layers, residual_of, with_residual
+from pts.steering.pairs import Pair
+from pts.steering.prefixes import PrefixBatch, decision_logits, preference, prefix_batches, read_prefixes
+
+
+def pivot_directions(
+    model: Any, pairs: Sequence[Pair], layer: int, layers_path: str | None = None
+) -> torch.Tensor:
+    """Each pair's own unit vector [pairs, hidden], float32 on the CPU.
+
+    It is the gradient of log p(better) − log p(worse) by the residual stream before the choice: added there, it
+    makes the better token likelier, whichever of the two the trace took. Raises DataError where a gradient is
+    zero or not finite.
+    """
+    block = decoder_layers(model, layers_path)[layer]
+    width = int(model.config.get_text_config(decoder=True).hidden_size)
+    found = torch.empty(len(pairs), width)
+    for batch in prefix_batches(model, pairs):
+        found[batch.choices] = _gradients(model, block, batch, width).float().cpu()
+    broken = ~torch.isfinite(found).all(dim=1) | (found.norm(dim=1) == 0)
+    if broken.any():
+        pair = pairs[int(broken.nonzero()[0])]
+        raise DataError(
+            f"the gradient at a pivot of problem {pair.problem_id} is zero or not finite at layer {layer}: "
+            "search with another --dtype, or extract at other --layers."
+        )
+    return normalize(found, dim=1)
+
+
+def _gradients(model: Any, block: Any, batch: PrefixBatch, width: int) -> torch.Tensor:
+    """The gradients of one batch [rows, hidden]. Rows do not touch each other, so one sum gives them all."""
+    read = read_prefixes(model, batch)
+    added = torch.zeros(len(batch.pairs), 1, width, device=model.device, requires_grad=True)
+
+    def add(_module: Any, _args: Any, output: Any) -> Any:
+        hidden = residual_of(output)
+        return with_residual(output, hidden + added.to(hidden))
+
+    handle = block.register_forward_hook(add)
+    try:
+        total = preference(decision_logits(model, batch, read), batch).sum()
+        (gradient,) = torch.autograd.grad(total, added)
+    finally:
+        handle.remove()
+    return gradient[:, 0]
