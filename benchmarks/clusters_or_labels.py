@@ -1,0 +1,250 @@
+"""What patterns by clusters give that patterns by labels do not: on planted data and on the demo model.
+
+    OMP_NUM_THREADS=1 python benchmarks/clusters_or_labels.py [--quick] [--run runs/demo-vectors]
+
+Planted: contrasts of 3 to 5 groups, each around a direction of its own, and a word at each pivot. A share of
+the words (0, 25%, 50%, all) is that of a group drawn blindly, so labels mix the groups where words are wrong.
+For each group the pattern that holds most of it is taken, and the direction is that pattern's mean contrast:
+its cosine with the planted one, and the adjusted Rand index of the whole division.
+
+Demo model: the pairs of one search (`--run`; made where it is not there) divided by clusters and by labels. The
+`preference` vector of each pattern with enough pairs, that of all pairs, and random directions each go through
+the same calibration and are measured on the same untouched problems, paired by problem. `shift` is the mean
+change of log p(better) - log p(worse) on the pattern's own held-out pairs. `best` is the pattern that did best
+on the calibration problems, `mean` the mean effect over patterns, by pairs; `clusters_less_labels` is their
+difference, with a bootstrap over problems. The last line of the output is one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from patterns import Floats, agreement, planted
+from steering_effect import LEVELS, searched_pairs
+
+from pts.calibration.evaluator import Evaluator
+from pts.calibration.halving import race
+from pts.calibration.settings import RANDOM, Directions, Setting, grid
+from pts.demo.problems import demo_problems
+from pts.evaluation.decoder import Decoder
+from pts.evaluation.outcomes import Outcomes
+from pts.stages.extract import LAYER_SHARES
+from pts.stages.extract_inputs import GATES, ExtractRun
+from pts.stages.extract_patterns import Division, divide_pairs, make_directions
+from pts.stages.search_again import load_again
+from pts.stats import bootstrap_mean_interval
+from pts.steering.directions import Material, preference_shift
+from pts.steering.harvest import harvest
+from pts.steering.pairs import Pair
+from pts.steering.patterns import Pivot, find_patterns, pattern_groups
+from pts.steering.vector_set import GateKind
+
+WORDS = (" Wait", " First", " Alternatively", " Split", " Check")
+"""A word of each pattern of the default lexicon."""
+WRONG = (0.0, 0.25, 0.5, 1.0)
+"""Shares of the words that are drawn blindly."""
+WAY = "preference"
+Basis = Literal["clusters", "labels"]
+BASES: tuple[Basis, Basis] = ("clusters", "labels")
+
+
+def recovered(contrasts: Floats, truth: np.ndarray, groups) -> tuple[float, float]:
+    """The planted groups' mean cosine with the pattern that holds most of each, and the adjusted Rand index."""
+    names = np.empty(len(truth), dtype=int)
+    for number, group in enumerate(groups):
+        names[list(group.members)] = number
+    cosines = []
+    for group in np.unique(truth):
+        most = np.bincount(names[truth == group]).argmax()
+        made, planted_mean = contrasts[names == most].mean(0), contrasts[truth == group].mean(0)
+        cosines.append(made @ planted_mean / np.linalg.norm(made) / np.linalg.norm(planted_mean))
+    return float(np.mean(cosines)), agreement(names, truth)
+
+
+def measure_planted(sets: int) -> dict[str, dict[str, float]]:
+    found: dict[float, list[list[float]]] = {}
+    for wrong in WRONG:
+        for seed in range(sets):
+            rng = np.random.default_rng(seed)
+            contrasts, truth = planted(rng, 3 + seed % 3, 300, 128, 1.0)
+            blind = rng.integers(0, truth.max() + 1, len(truth))
+            said = np.where(rng.random(len(truth)) < wrong, blind, truth)
+            pivots = [Pivot("So. ", WORDS[group], " we go on.") for group in said]
+            patterns = find_patterns(contrasts, pivots, seed)
+            row = [
+                value
+                for basis in BASES
+                for value in recovered(contrasts, truth, pattern_groups(patterns, basis)[1])
+            ]
+            found.setdefault(wrong, []).append(row)
+        mean = np.mean(found[wrong], axis=0)
+        print(
+            f"{wrong:4.0%} of the words wrong, {sets} sets: clusters cosine {mean[0]:.3f}, Rand {mean[1]:.3f}; "
+            f"labels cosine {mean[2]:.3f}, Rand {mean[3]:.3f}",
+            flush=True,
+        )
+    names = ("clusters_cosine", "clusters_rand", "labels_cosine", "labels_rand")
+    means = {wrong: np.mean(rows, axis=0).round(3).tolist() for wrong, rows in found.items()}
+    return {f"{wrong:g}": dict(zip(names, mean, strict=True)) for wrong, mean in means.items()}
+
+
+def prefixed(basis: str, name: str) -> str:
+    return name if name == "all" else f"{basis}: {name}"
+
+
+def divided(options: argparse.Namespace, model, pairs: list[Pair], harvested, layers):
+    """Materials and held-out pairs of both divisions under names that tell them apart, and all pairs' own."""
+    materials: dict[str, Material] = {}
+    judged: dict[str, list[Pair]] = {}
+    divisions: dict[str, Division] = {}
+    for basis in BASES:
+        inputs = ExtractRun(options.run or Path("run"), patterns=basis, seed=options.seed, ways=(WAY,))
+        division = divisions[basis] = divide_pairs(inputs, pairs, harvested, layers)
+        directions, held = make_directions(inputs, model, pairs, harvested, division)
+        materials |= {prefixed(basis, name): material for name, material in directions.materials.items()}
+        judged |= {prefixed(basis, name): list(found) for name, found in held.items()}
+        for group in division.groups:
+            why = division.without.get(group.name)
+            print(f"{basis}: {group.name}, {len(group.members)} pairs{f': no vector ({why})' if why else ''}")
+    print(f"adjusted Rand index of the two divisions: {division_agreement(divisions):.3f}")
+    return Directions(materials, materials["all"]), judged, division_agreement(divisions)
+
+
+def division_agreement(divisions: Mapping[str, Division]) -> float:
+    names = [np.unique(division.names, return_inverse=True)[1] for division in divisions.values()]
+    return agreement(*names)
+
+
+def measure_demo(options: argparse.Namespace, folder: Path) -> dict[str, object]:
+    searched, pairs = searched_pairs(options.run or folder / "train", options.train_problems)
+    search = load_again(searched, "cpu")
+    harvested = harvest(search.loaded.model, pairs, folder)
+    count = len(harvested.layers)
+    layers = tuple(sorted({round(share * (count - 1)) for share in LAYER_SHARES}))
+    directions, judged, rand = divided(options, search.loaded.model, pairs, harvested, layers)
+    decoder = Decoder(search.loaded, search.sampling, search.prompt_format, search.grade)
+    calibrate = demo_problems("calibrate", options.calibration_problems, options.seed, LEVELS)
+    test = demo_problems("test", options.test_problems, options.seed, LEVELS)
+    strengths = (0.4,) if options.quick else (0.2, 0.4, 0.8)
+    gates: tuple[GateKind, ...] = ("tokens",) if options.quick else GATES
+    settings = list(grid(list(directions.materials), [WAY], layers, strengths, gates))
+    controls = [f"{RANDOM}-{number}" for number in range(options.random)]
+    settings += list(grid(["all"], controls, layers, strengths, gates))
+    lanes = race(
+        settings,
+        lambda setting: setting.way if setting.is_control else setting.pattern,
+        Evaluator(decoder, directions, calibrate, 4, options.seed),
+        len(calibrate),
+    )
+    winners = {str(name): ranked[0] for name, ranked in lanes.items()}
+    evaluator = Evaluator(decoder, directions, test, 8, options.seed)
+    unsteered = evaluator.unsteered()
+    measured = evaluator([setting for setting, _ in winners.values()], 0, len(test))
+    gains = {name: measured[setting].rates - unsteered.rates for name, (setting, _) in winners.items()}
+    random = sorted(float(gains[name].mean()) for name in controls)
+    print(
+        f"\n{len(pairs)} pairs; test split: {len(test)} problems x 8, unsteered {unsteered.success:.3f}; "
+        f"{len(random)} random directions: {random[0]:+.3f} to {random[-1]:+.3f}, "
+        f"median {np.median(random):+.3f}"
+    )
+    print(f"{'pattern':34s}pairs  layer strength gate       effect        interval   rank   shift")
+    for name in directions.materials:
+        show(name, winners[name][0], gains[name], random, directions, judged[name], options.seed)
+    return {"demo_rand": round(rand, 3), **compared(directions, winners, gains, random, options.seed)}
+
+
+def show(
+    name: str,
+    setting: Setting,
+    gain: Floats,
+    random: list[float],
+    directions: Directions,
+    held: list[Pair],
+    seed: int,
+) -> None:
+    low, high = bootstrap_mean_interval(gain, 0.95, seed)
+    fitted = directions.materials[name]
+    judged = Material(fitted.model, held, fitted.harvest, fitted.seed)
+    added = directions.direction(name, WAY, setting.layer) * setting.strength * fitted.norm(setting.layer)
+    shift = float(preference_shift(judged, setting.layer, added).mean())
+    rank = 1 + sum(value >= gain.mean() for value in random)
+    print(
+        f"{name:34s}{len(fitted.pairs):5d}{setting.layer:7d}{setting.strength:+9.1f} {setting.gate:8s}"
+        f"{gain.mean():+9.3f}   {low:+.3f} to {high:+.3f}{rank:4d}/{len(random) + 1}{shift:+8.2f}",
+        flush=True,
+    )
+
+
+def compared(
+    directions: Directions,
+    winners: Mapping[str, tuple[Setting, Outcomes]],
+    gains: Mapping[str, Floats],
+    random: list[float],
+    seed: int,
+) -> dict[str, object]:
+    """The patterns' effects of each basis, and what clusters give more than labels."""
+    result: dict[str, object] = {
+        "all": round(float(gains["all"].mean()), 4),
+        "random_max": round(random[-1], 4),
+    }
+    means, bests = {}, {}
+    for basis in BASES:
+        names = [name for name in directions.materials if name.startswith(f"{basis}: ")]
+        if not names:
+            return {**result, f"{basis}_patterns": 0}
+        weights = [len(directions.materials[name].pairs) for name in names]
+        means[basis] = np.average([gains[name] for name in names], axis=0, weights=weights)
+        best = max(names, key=lambda name: winners[name][1].success)
+        bests[basis] = gains[best]
+        above = sum(gains[name].mean() > random[-1] for name in names)
+        print(
+            f"{basis}: {len(names)} patterns, {above} above every random direction; mean effect "
+            f"{means[basis].mean():+.3f}, best in calibration ({best}) {bests[basis].mean():+.3f}"
+        )
+        result |= {
+            f"{basis}_patterns": len(names),
+            f"{basis}_above_random": int(above),
+            f"{basis}_mean": round(float(means[basis].mean()), 4),
+            f"{basis}_best": round(float(bests[basis].mean()), 4),
+        }
+    for what, of in (("mean", means), ("best", bests)):
+        low, high = bootstrap_mean_interval(of["clusters"] - of["labels"], 0.95, seed)
+        less = float((of["clusters"] - of["labels"]).mean())
+        print(f"clusters less labels, {what}: {less:+.3f} ({low:+.3f} to {high:+.3f})")
+        result[f"clusters_less_labels_{what}"] = [round(less, 4), round(low, 4), round(high, 4)]
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few sets and problems: a minute or two, rough")
+    parser.add_argument("--run", type=Path, help="search run on the training split")
+    parser.add_argument("--planted", type=int, default=12, help="planted sets of each share of wrong words")
+    parser.add_argument("--train-problems", type=int, default=320)
+    parser.add_argument("--calibration-problems", type=int, default=96)
+    parser.add_argument("--test-problems", type=int, default=512)
+    parser.add_argument("--random", type=int, default=19)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.quick:
+        options.planted, options.train_problems, options.random = 1, 40, 2
+        options.calibration_problems, options.test_problems = 16, 40
+    started = time.perf_counter()
+    torch.set_num_threads(1)
+    result: dict[str, object] = {"planted": measure_planted(options.planted)}
+    with tempfile.TemporaryDirectory() as folder:
+        result |= measure_demo(options, Path(folder))
+    print(f"seconds: {time.perf_counter() - started:.0f}")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
