@@ -56,6 +56,11 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
             "Random directions through the same calibration.  [default: 19; 20 more for each other way]",
             {"type": int},
         ),
+        (
+            ("divergence", "--divergence/--no-divergence"),
+            "Measure the KL per token between steered and not.",
+            {},
+        ),
         (("seed", "--seed"), "Seed of every random draw.", {}),
     ],
     "Model": PLACEMENT,

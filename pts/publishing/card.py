@@ -274,8 +274,14 @@ def _effect_row(name: str, effect: Effect) -> list[object]:
         f"[{signed(effect.low)}, {signed(effect.high)}] at {effect.level:.0%}",
         controls,
         f"{effect.tokens_unsteered:.1f} → {effect.tokens_steered:.1f}",
-        "not measured" if effect.kl_per_token is None else f"{effect.kl_per_token:.3g}",
+        _divergence(effect),
     ]
+
+
+def _divergence(effect: Effect) -> str:
+    if effect.kl_per_token is not None:
+        return f"{effect.kl_per_token:.3g}"
+    return "not measured" if effect.kl_left_out is None else f"left out: {effect.kl_left_out}"
 
 
 _MEANING = """## What the numbers mean

@@ -26,6 +26,7 @@ def vector_report(vectors: VectorSet) -> RenderableType:
     if vectors.effects:
         parts.append(_effects(vectors))
     parts += [Text(line, style=style) for line, style in _verdicts(vectors)]
+    parts += [Text(line, style="yellow") for line in _left_out(vectors)]
     return Group(*parts)
 
 
@@ -104,6 +105,15 @@ def _verdicts(vectors: VectorSet) -> list[tuple[str, str]]:
         return [("No effect was measured for this set.", "bold")]
     made = claims(vectors.effects)
     return [_verdict(effect, made[name]) for name, effect in vectors.effects.items()]
+
+
+def _left_out(vectors: VectorSet) -> list[str]:
+    """Each pattern's effect that has no divergence, with the reason where the set says one."""
+    return [
+        f"{effect.pattern}: no KL per token: {effect.kl_left_out}."
+        for effect in vectors.effects.values()
+        if effect.kl_per_token is None and effect.kl_left_out is not None
+    ]
 
 
 def _verdict(effect: Effect, claim: Claim) -> tuple[str, str]:

@@ -240,7 +240,9 @@ def _choose(
         lambda tokens, done: observe("effect", tokens, done / to_measure),
     )
     chosen = {pattern: setting for pattern, (setting, _) in calibrated.chosen.items()}
-    return calibrated, measure_effects(on_test, chosen, calibrated.controls, len(inputs.ways))
+    return calibrated, measure_effects(
+        on_test, chosen, calibrated.controls, len(inputs.ways), divergence=inputs.divergence
+    )
 
 
 def _assemble(

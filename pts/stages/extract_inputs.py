@@ -31,9 +31,10 @@ class ExtractRun:
     the contrasts have structure and labels where they have none. `calibration_problems` and
     `test_problems` are drawn from what the search did not draw, `samples` and `test_samples` completions of
     each. `random` directions go through the same calibration as controls (None for as many as a claim at 5%
-    needs, 19 with one of `ways` and 20 more for each other one). `output` is None for vectors/<run's
-    name>; `until` is the last part to do, so that an extraction can stop early and go on another time. Raises
-    ConfigError for a value outside its range.
+    needs, 19 with one of `ways` and 20 more for each other one). `divergence` says whether to measure how far
+    steering moves the model's distributions: some completions more, each read twice. `output` is None for
+    vectors/<run's name>; `until` is the last part to do, so that an extraction can stop early and go on another
+    time. Raises ConfigError for a value outside its range.
     """
 
     run: Path
@@ -53,6 +54,7 @@ class ExtractRun:
     device: str = "auto"
     batch_rows: int | None = None
     layers_path: str | None = None
+    divergence: bool = True
     until: Part = "calibrate"
     fresh: bool = False
 
@@ -82,6 +84,6 @@ class ExtractRun:
 
     def asked(self) -> dict[str, object]:
         """What decides the result, as the manifest holds it."""
-        free = ("run", "output", "device", "batch_rows", "until", "fresh", "lexicon")
+        free = ("run", "output", "device", "batch_rows", "divergence", "until", "fresh", "lexicon")
         told = {name: getattr(self, name) for name in self.__slots__ if name not in free}
         return {**told, "random": self.controls()}

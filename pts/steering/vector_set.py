@@ -80,7 +80,7 @@ class Effect:
     `low` and `high` bound the difference at `level` (paired bootstrap over problems); `random` are the
     differences of random directions that went through the same calibration; `methods` is how many methods the
     vector is the best of, by success on the calibration problems. Tokens are generated tokens of a completion,
-    in the mean.
+    in the mean. `kl_per_token` is None where it was left out, and `kl_left_out` then says why.
     """
 
     pattern: str
@@ -97,6 +97,7 @@ class Effect:
     tokens_steered: float
     kl_per_token: float | None
     methods: int = 1
+    kl_left_out: str | None = None
 
     @property
     def rank(self) -> int:

@@ -89,11 +89,19 @@ Key: TypeAlias = tuple[TokenIds, Reading]
 class PrefixStore:
     """Prefilled sequences of one model, found by their longest common prefix; the least recently used go."""
 
-    def __init__(self, model: Any, max_bytes: int, steering: PassSteering | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        max_bytes: int,
+        steering: PassSteering | None = None,
+        *,
+        logits_bytes: int = _LOGITS_BYTES,
+    ) -> None:
         self.tokens_forwarded = 0
         self.forward_passes = 0
         self._model = model
         self._max_bytes = max_bytes
+        self._logits_bytes = logits_bytes
         self._steering = steering
         self._layout: CacheLayout | None = None
         self._entries: list[Prefilled] = []
@@ -150,13 +158,18 @@ class PrefixStore:
                     found[ids] = _at(outputs, 0, -1)
         return found
 
-    def logits(self, ids: TokenIds, start: int) -> Iterator[torch.Tensor]:
-        """Logits of the tokens from `start` on, in chunks [tokens, vocabulary]; the sequence is kept."""
+    def logits(
+        self, ids: TokenIds, start: int, reading: Reading = Reading(), *, keep: bool = True
+    ) -> Iterator[torch.Tensor]:
+        """Logits of the tokens from `start` on, in chunks [tokens, vocabulary] of at most `logits_bytes`.
+
+        Where not `keep`, the sequence is not stored.
+        """
         wanted = np.asarray(ids, dtype=np.int64)
-        entry, shared = self._nearest(wanted, Reading())
+        entry, shared = self._nearest(wanted, reading)
         shared = min(shared, start)
         done = shared
-        for chunk in self._forward(wanted, entry, shared, Reading(), keep_logits=True):
+        for chunk in self._forward(wanted, entry, shared, reading, keep_logits=True, keep=keep):
             skip = max(0, start - done)
             done += len(chunk)
             yield chunk[skip:]
@@ -218,16 +231,18 @@ class PrefixStore:
         shared: int,
         reading: Reading,
         keep_logits: bool,
+        keep: bool = True,
     ) -> Iterator[torch.Tensor]:
-        """Run the tokens after the first `shared`, which `base` holds; yield their logits; store the whole."""
+        """Run the tokens after the first `shared`, which `base` holds; yield their logits; `keep` the whole."""
         cache = DynamicCache() if base is None else to_cache(base.planes, self.layout, shared)
         vocab = self._model.config.get_text_config(decoder=True).vocab_size
-        size = max(16, min(_CHUNK, _LOGITS_BYTES // (4 * vocab))) if keep_logits else _CHUNK
+        size = max(1, min(_CHUNK, self._logits_bytes // (4 * vocab))) if keep_logits else _CHUNK
         for start in range(shared, len(ids), size):
             yield self._pass(ids[start : start + size], start, cache, reading, keep_logits)
         if self._layout is None:
             self._layout = cache_layout(cache)
-        self._keep(Prefilled(ids, to_planes(cache, self._layout), reading))
+        if keep:
+            self._keep(Prefilled(ids, to_planes(cache, self._layout), reading))
 
     @torch.inference_mode()
     def _pass(
