@@ -109,16 +109,29 @@ def _line(key: Key, outcomes: Outcomes) -> bytes:
     return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
 
 
+def journal_asked(path: Path) -> Mapping[str, object]:
+    """What a journal's first line says is measured; nothing where there is no journal, or no such line."""
+    if not path.exists():
+        return {}
+    with path.open("rb") as lines:
+        return _asked(lines.readline())
+
+
+def _asked(header: bytes) -> Mapping[str, object]:
+    try:
+        asked = json.loads(header)
+    except ValueError:
+        return {}
+    return asked if isinstance(asked, dict) else {}
+
+
 def _changed(header: bytes, asked: Mapping[str, object]) -> str:
     """What differs between a journal's first line and what is measured now, in words; empty for nothing.
 
     What an earlier version did not record is unknown, and no difference.
     """
-    try:
-        before = json.loads(header)
-    except ValueError:
-        before = None
-    if not isinstance(before, dict):
+    before = _asked(header)
+    if not before:
         return "its first line says nothing of them"
     return "; ".join(differences(before, {key: value for key, value in asked.items() if key in before}))
 

@@ -14,6 +14,7 @@ from pts.decoding.parts import Parts
 from pts.decoding.registry import make_strategy
 from pts.decoding.routers.files import find_router
 from pts.decoding.routers.probe import ProbeRouter
+from pts.decoding.routers.protocol import Router
 from pts.decoding.session import Listener, Prompt, Question, Session
 from pts.decoding.strategies import Plain, Strategy
 from pts.decoding.think_format import ThinkFormat, find_think_format
@@ -86,7 +87,7 @@ class SteeredDecoder:
         self._sampling = sampling
         self._prompt_format = prompt_format
         self._batch_rows, self._memory_bytes = batch_rows, memory_bytes
-        self._layers_path = layers_path
+        self._layers_path = layers_path or _recorded_layers(vectors, parts.router)
         self._gated, self._contexts = where == "gate", contexts
         self._steering: Variant = ()
         if vectors is not None:
@@ -184,3 +185,10 @@ class SteeredDecoder:
         if self.vectors is None:
             raise ConfigError(f"patterns ({', '.join(strengths)}) are a vector set's: give one.")
         return interventions(self.vectors, strengths, gated=self._gated)
+
+
+def _recorded_layers(vectors: VectorSet | None, router: Router | None) -> str | None:
+    """The module with the decoder blocks that the vectors, or else a fitted router, were made with."""
+    if vectors is not None and vectors.model.layers_path is not None:
+        return vectors.model.layers_path
+    return router.fitted.model.layers_path if isinstance(router, ProbeRouter) else None

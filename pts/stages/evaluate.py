@@ -43,6 +43,7 @@ from pts.stages.recorded import (
     recorded_options,
     settled_prompts,
 )
+from pts.stages.recorded_layers import with_recorded_layers
 from pts.stages.strategy_parts import second_model_found, second_model_settled, with_second_model
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def run_evaluation(run: EvaluateRun, observe: Observe | None = None) -> Evaluati
     been found good. More problems, seeds or strategies extend a run. Raises PtsError.
     """
     with open_run(run.directory(), EVALUATION) as directory:
+        run = with_recorded_layers(run, directory.manifest)
         plan = plan_evaluation(run, directory)
         if not plan.todo(plan.left_out):
             logger.info("%s: nothing is left to answer.", directory.path)

@@ -26,6 +26,7 @@ from pts.stages.extract_patterns import (
     patterns_text,
     set_records,
 )
+from pts.stages.recorded_layers import with_recorded_layers
 
 if TYPE_CHECKING:
     from pts.calibration.calibrate import Calibrated
@@ -59,6 +60,7 @@ def run_extract(inputs: ExtractRun, observe: Observe | None = None) -> VectorSet
     searched = read_search(inputs.run)
     pairs = enough_pairs(searched)
     with open_run(inputs.directory(), VECTORS) as directory:
+        inputs = with_recorded_layers(inputs, directory.manifest)
         asked = extract_asked(inputs, searched, pairs)
         if directory.manifest is not None and not inputs.fresh:
             directory.require_same("configuration", directory.manifest.asked, asked)
@@ -291,6 +293,7 @@ def _assemble(
         searched.found.model_revision,
         int(config.hidden_size),
         int(config.num_hidden_layers),
+        inputs.layers_path,
     )
     norms = whole.harvest.residual_norms
     return VectorSet(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,7 @@ def run_fit_router(inputs: FitRouterRun, observe: Observe | None = None) -> Fitt
     from pts.steering.vector_files import load_vectors
 
     directory = inputs.directory()
+    inputs = _with_recorded_layers(inputs, directory)
     searched = read_search(inputs.run)
     vectors = None if inputs.vectors is None else load_vectors(inputs.vectors)
     problems = fitting_problems(searched, inputs.problems, _reserved(vectors), inputs.levels)
@@ -72,6 +73,17 @@ def run_fit_router(inputs: FitRouterRun, observe: Observe | None = None) -> Fitt
         )
 
 
+def _with_recorded_layers(inputs: FitRouterRun, directory: Path) -> FitRouterRun:
+    """The inputs with the `layers_path` of a fit that they go on with, where they name none."""
+    from pts.calibration.arms import journal_asked
+
+    before = {} if inputs.fresh else journal_asked(directory / JOURNAL_NAME)
+    recorded = before.get("layers_path")
+    if inputs.layers_path is not None or not isinstance(recorded, str):
+        return inputs
+    return replace(inputs, layers_path=recorded)
+
+
 def _fit(
     inputs: FitRouterRun,
     searched: SearchedRun,
@@ -92,6 +104,7 @@ def _fit(
     from pts.steering.vector_files import vectors_digest
 
     decoder = _decoder(inputs, search, vectors)
+    known = None if vectors is None else vectors.model.layers_path
     asked = {
         **inputs.asked(),
         "search": dict(searched.manifest.asked),
@@ -124,7 +137,7 @@ def _fit(
             # The same reference: what routing saves is saved beside the model as it is, steered or not.
             steered = fit.probe(fit.outcomes(session, 1), on, reference)
         router = FittedRouter(
-            described(search.loaded),
+            replace(described(search.loaded), layers_path=inputs.layers_path or known),
             search.sampling.budget,
             unsteered,
             steered,
@@ -191,8 +204,6 @@ class _Fit:
 
 def _decoder(inputs: FitRouterRun, search: Loaded, vectors: VectorSet | None) -> SteeredDecoder:
     """A decoder that thinks as the search's model does. Raises ModelError for one that does not think."""
-    from dataclasses import replace
-
     from pts.decoding.steered_decoder import SteeredDecoder
     from pts.decoding.strategies import require_thinking
     from pts.decoding.think_format import find_think_format

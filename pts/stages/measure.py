@@ -62,7 +62,13 @@ def measure_set(run: MeasureRun, observe: Callable[[str, int, float], None] | No
     search = load_inputs(inputs, found, run.device, recorded)
     check_references(search.grade, problems)
     require_fits(vectors, search.loaded, same_shape=run.same_shape)
-    decoder = Decoder(search.loaded, search.sampling, search.prompt_format, search.grade)
+    decoder = Decoder(
+        search.loaded,
+        search.sampling,
+        search.prompt_format,
+        search.grade,
+        layers_path=vectors.model.layers_path,
+    )
     with decoder.steered([variant]) as policy:
         return _measure(run, search, policy, problems, observe)
 

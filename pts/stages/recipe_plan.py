@@ -16,6 +16,7 @@ from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
 from pts.stages.extract_inputs import ExtractRun
 from pts.stages.recipe import Stage, stage_keys
 from pts.stages.recipe_errors import in_recipe_keys
+from pts.stages.recorded_layers import with_recorded_layers
 from pts.stages.search_inputs import SearchRun
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def _is_finished(run: SearchRun, searched: SearchedRun) -> bool:
 def _extract_standing(inputs: ExtractRun, path: Path, manifest: Manifest) -> Standing:
     from pts.stages.extract import enough_pairs, extract_asked
 
+    inputs = with_recorded_layers(inputs, manifest)
     searched = read_search(inputs.run)
     pairs = enough_pairs(searched)
     # A search that was made again and came to the same pairs leaves the vectors what they are.
@@ -294,7 +296,7 @@ def _plan_eval(stage: Stage, run: EvaluateRun, fresh: bool) -> Step:
         return Step(stage, f"eval: deletes {path} and starts anew.", deletes=True)
     # What vectors and router are is settled when the stage runs: the stage before may make them now.
     known = {key: value for key, value in manifest.asked.items() if key not in DIGESTS}
-    changes = differences(known, run.asked())
+    changes = differences(known, with_recorded_layers(run, manifest).asked())
     if changes:
         raise RunError(
             f"{path} holds an evaluation with other settings ({'; '.join(changes)}). "

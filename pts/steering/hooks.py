@@ -186,7 +186,8 @@ def steer(
 
     `vectors` is a set, whose `patterns` (see `interventions`) are on in every row, or the variants among which
     each row has its own. Works for every row of a batch, at decode positions, under a key-value cache, left
-    padding and `generate`. `engine_driven` is for loops that announce each pass by `begin_step`. Raises
+    padding and `generate`. `layers_path` is the module with the decoder blocks, None for the set's own or where
+    it is found. `engine_driven` is for loops that announce each pass by `begin_step`. Raises
     VectorError for a vector of another width than the model's residual stream or a layer that it does not have,
     ConfigError for a pattern that the set does not have, or patterns without a set.
 
@@ -195,6 +196,7 @@ def steer(
     """
     if isinstance(vectors, VectorSet):
         require_shape(vectors, model)
+        layers_path = layers_path or vectors.model.layers_path
         variants: Sequence[Variant] = [interventions(vectors, patterns)]
     elif patterns is not None:
         raise ConfigError(f"patterns ({', '.join(patterns)}) are a vector set's: give one.")

@@ -25,12 +25,16 @@ class VectorError(ModelError):
 
 @dataclass(frozen=True, slots=True)
 class SteeredModel:
-    """The model that a set was made on and fits: id, revision, width of the residual stream, decoder layers."""
+    """The model that a set was made on and fits: id, revision, width of the residual stream, decoder layers.
+
+    `layers_path` is the module with the decoder blocks where it had to be named; None where it is found.
+    """
 
     id: str
     revision: str | None
     hidden_size: int
     layers: int
+    layers_path: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
