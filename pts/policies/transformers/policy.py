@@ -15,9 +15,10 @@ from pts.models.decoder_layers import decoder_layers
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat, encode_prompt
 from pts.policies.guide import PassSteering
-from pts.policies.transformers.check import check_ragged_rows
+from pts.policies.transformers.check import RaggedCheck
 from pts.policies.transformers.distribution import apportion, draw, truncate
 from pts.policies.transformers.engine import Engine, Split, StepWork
+from pts.policies.transformers.lengths import length_limit
 from pts.policies.transformers.masks import attention_plan
 from pts.policies.transformers.memory import available_bytes
 from pts.policies.transformers.prefill import PrefixStore
@@ -87,7 +88,10 @@ class TransformersPolicy:
         self._row_limit = batch_rows or _ROWS.get(loaded.device.type, 256)
         self._cache_bytes = int(_ROWS_SHARE * granted)
         self._prefixes = PrefixStore(loaded.model, granted - self._cache_bytes, steering)
-        check_ragged_rows(loaded.model, self._plan, self._prefixes)
+        self._length_limit = length_limit(loaded.model.config.get_text_config(decoder=True))
+        self._check = RaggedCheck(loaded.model, self._plan, self._prefixes)
+        limit = sampling.budget if self._length_limit is None else self._length_limit.tokens
+        self._check.at_start(min(sampling.budget, limit))
         self._steps = StepWork()
         self._tokens_delivered = 0
         self._seconds = 0.0
@@ -118,15 +122,18 @@ class TransformersPolicy:
         return encode_prompt(self.loaded.tokenizer, problem.query, self.prompt_format)
 
     def check_length(self, prompt: int) -> None:
-        """Raise ConfigError where a prompt of so many tokens and the budget exceed the model's positions."""
-        config = self.loaded.model.config.get_text_config(decoder=True)
-        positions = getattr(config, "max_position_embeddings", None)
-        if positions is not None and prompt + self._sampling.budget > positions:
-            also = " or lower --budget" if prompt < positions else ""
+        """Raise ConfigError where a prompt of so many tokens and the budget exceed what the model can read.
+
+        Raises ModelError where rows of that length are not decoded together as they are alone.
+        """
+        limit, tokens = self._length_limit, prompt + self._sampling.budget
+        if limit is not None and tokens > limit.tokens:
+            also = " or lower --budget" if prompt < limit.tokens else ""
             raise ConfigError(
-                f"a prompt of {prompt} tokens and a budget of {self._sampling.budget} exceed the model's "
-                f"{positions} positions: shorten the prompt{also}."
+                f"a prompt of {prompt} tokens and a budget of {self._sampling.budget} exceed {limit.reason}: "
+                f"shorten the prompt{also}."
             )
+        self._check.up_to(tokens)
 
     def encode_completion(self, text: str) -> TokenIds:
         """Ids of a completion given as text, with no special tokens added, an end token neither."""
