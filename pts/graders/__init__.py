@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from pts.errors import GraderError
 from pts.graders.choice import ChoiceGrader
+from pts.graders.code import CodeGrader
 from pts.graders.demo import DemoGrader
 from pts.graders.exact import ExactGrader
 from pts.graders.mathematics import MathGrader
@@ -24,6 +25,7 @@ _PLAIN: Mapping[str, Callable[[], Grader]] = {
     "numeric": NumericGrader,
     "mixed": MixedGrader,
     "demo": DemoGrader,
+    "code": CodeGrader,
 }
 
 GRADER_NAMES = (*_PLAIN, "regex")

@@ -1,0 +1,85 @@
+"""The process that runs a data set's tests on a program in another process: started by `pts.sandbox.run`.
+
+The verdict is written here, where none of the program's code ever runs, on a pipe that the program does not
+have.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import types
+import unittest
+from pathlib import Path
+from typing import Any
+
+from pts.sandbox.isolation import Limits, hold_in
+from pts.sandbox.wire import TESTS, Peer, Remote
+
+
+def main() -> None:
+    """Read the settings file named on the command line, give up all rights, run the tests, report."""
+    settings = json.loads(Path(sys.argv[1]).read_text(encoding="ascii"))
+    sys.path.pop(0)  # the folder that pts was imported from
+    os.chdir(settings["folder"])
+    hold_in(Limits(**settings["limits"]), settings["folder"], settings["readable"], settings["parent"])
+    peer = Peer(os.fdopen(settings["reading"], "rb"), os.fdopen(settings["writing"], "wb"), trusted=False)
+    try:
+        run_tests(peer, settings["setup"], settings["tests"], settings["entry_point"])
+        reason = ""
+    except BaseException as error:  # whatever a test raises, SystemExit too, is a failed test
+        reason = f"{type(error).__name__}: {error}"[:300]
+    with os.fdopen(settings["verdict"], "w", encoding="ascii") as verdict:
+        verdict.write(json.dumps({"passed": not reason, "reason": reason}) + "\n")
+
+
+def run_tests(peer: Peer, setup: str, tests: list[str], entry_point: str | None) -> None:
+    """Load the program and run the tests on it. Returns where all passed; raises what a test raises.
+
+    `setup` runs here, over the program's own names: helpers that the data set gives are the tests', not the
+    program's. Of the tests, a function `check` is called with the entry point, functions `test…` are called,
+    and unittest's cases are run; what stands outside functions runs as it is.
+    """
+    module = types.ModuleType(TESTS)
+    sys.modules[TESTS] = module
+    namespace = module.__dict__
+    namespace.update(peer.ask("load"))
+    for name, imported in peer.ask("modules").items():
+        if str(imported).partition(".")[0] in sys.stdlib_module_names:
+            namespace[str(name)] = importlib.import_module(str(imported))
+    if entry_point is not None:
+        candidate = namespace.get(entry_point)
+        if candidate is None:
+            raise NameError(f"the program defines no {entry_point}")
+        namespace["candidate"] = candidate
+    exec(compile(setup, "<setup>", "exec"), namespace)
+    if entry_point is not None:
+        namespace[entry_point] = candidate
+    before = dict(namespace)
+    for number, test in enumerate(tests):
+        exec(compile(test, f"<test {number}>", "exec"), namespace)
+    defined = {name: one for name, one in namespace.items() if before.get(name) is not one}
+    _call_tests(defined, namespace, entry_point)
+
+
+def _call_tests(defined: dict[str, Any], namespace: dict[str, Any], entry_point: str | None) -> None:
+    """Run what the tests define and do not call themselves."""
+    check = defined.get("check")
+    if check is not None and not isinstance(check, Remote) and entry_point is not None:
+        check(namespace[entry_point])
+    for name, value in defined.items():
+        if name.startswith("test") and isinstance(value, types.FunctionType) and not value.__code__.co_argcount:
+            value()
+    cases = [v for v in defined.values() if isinstance(v, type) and issubclass(v, unittest.TestCase)]
+    for case in cases:
+        suite = unittest.defaultTestLoader.loadTestsFromTestCase(case)
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            result = unittest.TextTestRunner(stream=nowhere).run(suite)
+        if not result.wasSuccessful():
+            raise AssertionError(f"{len(result.failures) + len(result.errors)} unit tests failed")
+
+
+if __name__ == "__main__":
+    main()
