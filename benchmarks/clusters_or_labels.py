@@ -22,6 +22,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +44,7 @@ from pts.stages.search_again import load_again
 from pts.stats import bootstrap_mean_interval
 from pts.steering.directions import Material, preference_shift
 from pts.steering.harvest import harvest
+from pts.steering.lexicon import label_pivot
 from pts.steering.pairs import Pair
 from pts.steering.patterns import Pivot, find_patterns, pattern_groups
 from pts.steering.vector_set import GateKind
@@ -70,29 +72,28 @@ def recovered(contrasts: Floats, truth: np.ndarray, groups) -> tuple[float, floa
 
 
 def measure_planted(sets: int) -> dict[str, dict[str, float]]:
-    found: dict[float, list[list[float]]] = {}
-    for wrong in WRONG:
-        for seed in range(sets):
-            rng = np.random.default_rng(seed)
-            contrasts, truth = planted(rng, 3 + seed % 3, 300, 128, 1.0)
+    found: dict[float, list[list[float]]] = {wrong: [] for wrong in WRONG}
+    for seed in range(sets):
+        rng = np.random.default_rng(seed)
+        contrasts, truth = planted(rng, 3 + seed % 3, 300, 128, 1.0)
+        # What the words say names clusters and does not divide them: one clustering serves all.
+        pivots = [Pivot("So. ", WORDS[group], " we go on.") for group in truth]
+        patterns = find_patterns(contrasts, pivots, seed)
+        by_cluster = recovered(contrasts, truth, pattern_groups(patterns, "clusters")[1])
+        for wrong in WRONG:
             blind = rng.integers(0, truth.max() + 1, len(truth))
             said = np.where(rng.random(len(truth)) < wrong, blind, truth)
-            pivots = [Pivot("So. ", WORDS[group], " we go on.") for group in said]
-            patterns = find_patterns(contrasts, pivots, seed)
-            row = [
-                value
-                for basis in BASES
-                for value in recovered(contrasts, truth, pattern_groups(patterns, basis)[1])
-            ]
-            found.setdefault(wrong, []).append(row)
-        mean = np.mean(found[wrong], axis=0)
+            labels = tuple(label_pivot("So. ", WORDS[group], " we go on.") for group in said)
+            by_label = pattern_groups(replace(patterns, labels=labels), "labels")[1]
+            found[wrong].append([*by_cluster, *recovered(contrasts, truth, by_label)])
+    names = ("clusters_cosine", "clusters_rand", "labels_cosine", "labels_rand")
+    means = {wrong: np.mean(rows, axis=0).round(3).tolist() for wrong, rows in found.items()}
+    for wrong, mean in means.items():
         print(
-            f"{wrong:4.0%} of the words wrong, {sets} sets: clusters cosine {mean[0]:.3f}, Rand {mean[1]:.3f}; "
+            f"{wrong:4.0%} of the words blind, {sets} sets: clusters cosine {mean[0]:.3f}, Rand {mean[1]:.3f}; "
             f"labels cosine {mean[2]:.3f}, Rand {mean[3]:.3f}",
             flush=True,
         )
-    names = ("clusters_cosine", "clusters_rand", "labels_cosine", "labels_rand")
-    means = {wrong: np.mean(rows, axis=0).round(3).tolist() for wrong, rows in found.items()}
     return {f"{wrong:g}": dict(zip(names, mean, strict=True)) for wrong, mean in means.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,9 @@ from pts.cli.options import GroupedCommand, NumberList, options_of
 from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT
 from pts.stages.fit_router_inputs import FitRouterRun
+
+if TYPE_CHECKING:
+    from pts.decoding.routers.fitted import FittedRouter
 
 _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
     "Router": [
@@ -84,19 +87,25 @@ def fit_router_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) 
     """
     from pts.decoding.routers.files import router_json
     from pts.report.router_tables import router_report
-    from pts.stages.fit_router import JOURNAL_NAME, run_fit_router
 
     log_to_stderr(verbose, quiet)
     asked = FitRouterRun(**inputs)
-    try:
-        with phase_progress(quiet) as observe:
-            router = run_fit_router(asked, observe)
-    except Stopped as stopped:
-        if (asked.directory() / JOURNAL_NAME).exists():
-            again = "the same command without --fresh" if asked.fresh else "the same command"
-            stopped.note = f"what was measured is kept in {asked.directory()}; {again} continues."
-        raise
+    router = fit_router(asked, quiet)
     if as_json:
         click.echo(json.dumps(router_json(router), ensure_ascii=False))
     else:
         click.echo(f"{router_report(router)}\nstored in {asked.directory()}")
+
+
+def fit_router(inputs: FitRouterRun, quiet: bool) -> FittedRouter:
+    """Fit the router with progress on stderr; an interrupt says how to go on."""
+    from pts.stages.fit_router import JOURNAL_NAME, run_fit_router
+
+    try:
+        with phase_progress(quiet) as observe:
+            return run_fit_router(inputs, observe)
+    except Stopped as stopped:
+        if (inputs.directory() / JOURNAL_NAME).exists():
+            again = "the same command without --fresh" if inputs.fresh else "the same command"
+            stopped.note = f"what was measured is kept in {inputs.directory()}; {again} continues."
+        raise

@@ -10,14 +10,16 @@ import click
 
 from pts.cli.eval import evaluate
 from pts.cli.extract_vectors import extract
+from pts.cli.fit_router import fit_router
 from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.output import print_report, print_run
 from pts.cli.search import search
 from pts.stages.extract_inputs import ExtractRun
+from pts.stages.fit_router_inputs import FitRouterRun
 from pts.stages.recipe import Stage, bundled_recipes, read_recipe, run_stage, select_stages, stage_keys
 from pts.stages.recipe_errors import in_recipe_keys
-from pts.stages.recipe_plan import is_part_done, plan_stages, renewed
+from pts.stages.recipe_plan import is_part_done, is_router_done, plan_stages, renewed
 from pts.stages.search_inputs import SearchRun
 
 if TYPE_CHECKING:
@@ -54,13 +56,13 @@ def run_command(
     """Run the stages of a RECIPE: a YAML file, or the name of one that comes with pts.
 
     The stages are search, extract-vectors (in it harvest, cluster and calibrate, which --from and --until can
-    name too), eval and publish, which sends nothing unless its key push is true. What each will do is said
-    first.
+    name too), fit-router, eval and publish, which sends nothing unless its key push is true. What each will do
+    is said first.
 
     The same command again leaves complete stages as they are and continues one that was stopped. Where the
     settings of extract-vectors have changed, or its search has other pairs, the vector set is deleted and made
-    again. A search costs most: with other settings it is refused, unless --fresh allows to delete it; so is an
-    evaluation.
+    again; so is a router whose settings, search or vectors have changed. A search costs most: with other
+    settings it is refused, unless --fresh allows to delete it; so is an evaluation.
     """
     log_to_stderr(verbose, quiet)
     if listing:
@@ -96,6 +98,8 @@ def _run(stage: Stage, quiet: bool, report: bool) -> None:
             print_run(stage.inputs.directory())
     elif isinstance(stage.inputs, ExtractRun):
         _extract(stage.inputs, quiet, report)
+    elif isinstance(stage.inputs, FitRouterRun):
+        _fit_router(stage.inputs, quiet, report)
     elif stage.name == "eval":
         evaluate(stage.inputs, quiet)
     elif stage.name == "publish":
@@ -116,6 +120,16 @@ def _extract(inputs: ExtractRun, quiet: bool, report: bool) -> None:
         click.echo(f"harvest: the activations are in {inputs.directory()}")
     else:
         click.echo(f"cluster: {_pattern_counts(inputs.directory())}")
+
+
+def _fit_router(inputs: FitRouterRun, quiet: bool, report: bool) -> None:
+    from pts.decoding.routers.files import load_router
+    from pts.report.router_tables import router_report
+
+    directory = inputs.directory()
+    router = load_router(directory) if is_router_done(inputs) else fit_router(inputs, quiet)
+    if report:
+        click.echo(f"{router_report(router)}\nstored in {directory}")
 
 
 def _pattern_counts(directory: Path) -> str:

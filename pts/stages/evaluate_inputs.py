@@ -78,6 +78,14 @@ class EvaluateRun(ProblemInputs, AnswerInputs):
         """The run directory: `output`, or evals/<model>-<dataset>."""
         return self.named_directory("evals") if self.output is None else self.output
 
+    def asks_router(self) -> bool:
+        """Whether a strategy that is named puts questions in classes. Raises ConfigError for an unknown one."""
+        from pts.decoding.registry import check_strategy, uses
+
+        for spec in self.strategies:
+            check_strategy(spec)
+        return any(uses(spec, "router") for spec in self.strategies)
+
     def asked(self) -> dict[str, object]:
         """The configuration that every session of a run shares, as the manifest holds it."""
         own = {name: getattr(self, name) for name in _OWN}

@@ -19,6 +19,7 @@ from pts.runs.shard import mend_shard, read_lines
 from pts.stages.evaluate_answers import item_digest
 from pts.stages.evaluate_inputs import EvaluateRun
 from pts.stages.evaluate_thresholds import is_fit, require_same_problems, threshold_problems, to_fit
+from pts.stages.fitted_on import require_unseen
 from pts.stages.graded_by import check_references, graded_by
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
     if benchmark is not None:
         source = benchmark_source(benchmark, run.data, source)
     problem_set = benchmark_problems(benchmark, source)
+    require_unseen(parts.router, problem_set.problems)
     fitting = problem_set.grader if benchmark is None else benchmark.grader
     name = graded_by(run.grader, earlier, fitting)
     grader = make_grader(name, pattern=run.grader_pattern)

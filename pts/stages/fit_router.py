@@ -15,6 +15,7 @@ from pts.runs.lock import sole_writer
 from pts.runs.manifest import git_commit, installed_versions, text_digest, utc_now
 from pts.runs.search_run import SearchedRun, read_search
 from pts.stages.fit_router_inputs import FitRouterRun
+from pts.stages.fitted_on import QUESTIONS, question_digests
 
 if TYPE_CHECKING:
     from pts.calibration.arms import ArmMeasurement
@@ -101,19 +102,16 @@ def _fit(
     from pts.stages.recorded import attention_name, dtype_name
     from pts.steering.hooks import interventions
     from pts.steering.vector_algebra import described
-    from pts.steering.vector_files import vectors_digest
 
     decoder = _decoder(inputs, search, vectors)
     known = None if vectors is None else vectors.model.layers_path
     asked = {
-        **inputs.asked(),
-        "search": dict(searched.manifest.asked),
+        **router_asked(inputs, searched, vectors),
         "model_revision": search.loaded.revision,
         "dtype": dtype_name(search.loaded),
         "attention": attention_name(search.loaded),
         "prompt_date": search.prompt_format.written_on,
         "prompt_digest": prompt_digest(search.loaded.tokenizer, search.prompt_format),
-        "vectors": None if vectors is None else vectors_digest(vectors),
     }
     total = len(problems) * inputs.samples * len(inputs.budgets()) * (1 if vectors is None else 2)
     measure = ArmMeasurement(
@@ -146,6 +144,7 @@ def _fit(
                 "layer": inputs.layer,
                 "token_price": inputs.token_price,
                 "problem_list": text_digest(problem.id for problem in problems),
+                QUESTIONS: " ".join(question_digests(problems)),
                 "created": utc_now(),
                 "versions": installed_versions(),
                 "git_commit": git_commit(),
@@ -154,6 +153,14 @@ def _fit(
     save_router(router, directory)
     logger.info("%s: the router is stored.", directory)
     return router
+
+
+def router_asked(inputs: FitRouterRun, searched: SearchedRun, vectors: VectorSet | None) -> dict[str, object]:
+    """What decides the measurements, but for the model's revision: as the journal's first line holds it."""
+    from pts.steering.vector_files import vectors_digest
+
+    digest = None if vectors is None else vectors_digest(vectors)
+    return {**inputs.asked(), "search": dict(searched.manifest.asked), "vectors": digest}
 
 
 def _states(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +14,7 @@ import yaml
 from pts.errors import ConfigError
 from pts.runs.codec import ShapeError, from_json, known_keys
 from pts.stages.extract_inputs import PARTS, ExtractRun, Part
+from pts.stages.fit_router_inputs import FitRouterRun
 from pts.stages.recipe_errors import in_recipe_keys
 from pts.stages.search_inputs import SearchRun
 
@@ -28,7 +29,8 @@ class Stage:
     @property
     def directory(self) -> Path | None:
         """The directory that it makes and a later stage reads, or None where there is no such thing."""
-        return self.inputs.directory() if isinstance(self.inputs, SearchRun | ExtractRun) else None
+        made = SearchRun | ExtractRun | FitRouterRun
+        return self.inputs.directory() if isinstance(self.inputs, made) else None
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -194,13 +196,23 @@ def _owner(entries: Sequence[_Entry], path: str) -> tuple[_Entry, str]:
 
 
 def _stage(entry: _Entry, before: Sequence[Stage]) -> Stage:
-    """The stage with its inputs; the directory of the one before it fills the key that takes one."""
+    """The stage with its inputs; the directories of stages before it fill the keys that take one."""
     kind = _STAGES[entry.name]
-    directories = [str(stage.directory) for stage in before if isinstance(stage.inputs, kind.of)]
-    filled = {kind.takes: directories[-1]} if kind.takes is not None and directories else {}
+    filled: dict[str, object] = {}
+    for key, of in kind.takes.items():
+        makers = [stage for stage in before if isinstance(stage.inputs, of)]
+        if makers:
+            with in_recipe_keys(makers[-1].name, stage_keys(makers[-1:])):
+                filled[key] = str(makers[-1].directory)
+    if entry.name == "fit-router" and "vectors" in entry.keys:
+        # With another set than the recipe's own, the recipe's is no place for the router.
+        filled.pop("output", None)
     try:
         with in_recipe_keys(entry.name, {entry.name: entry.known}):
-            return Stage(entry.name, from_json(kind.inputs(), {**filled, **entry.keys}))
+            inputs = from_json(kind.inputs(), {**filled, **entry.keys})
+            if entry.name == "eval" and "router" in filled and not inputs.asks_router():
+                inputs = from_json(kind.inputs(), {**filled, "router": None, **entry.keys})
+            return Stage(entry.name, inputs)
     except ShapeError as error:
         raise ConfigError(f"{entry.where} ({entry.name}): {error}.") from error
 
@@ -245,14 +257,13 @@ def _nearest(name: object, known: Iterable[str]) -> str:
 class _Kind:
     """A stage's dataclass and function, behind calls so that only the stage that runs is imported.
 
-    `takes` is the key that the directory of the last stage of `of` before it fills where the recipe leaves it
-    out.
+    `takes` are the keys that are filled where the recipe leaves them out: each with the directory of the last
+    stage of these inputs before it.
     """
 
-    inputs: Callable[[], type]
+    inputs: Callable[[], Any]
     run: Callable[[Any], object]
-    takes: str | None = None
-    of: tuple[type, ...] = (SearchRun, ExtractRun)
+    takes: Mapping[str, tuple[type, ...]] = field(default_factory=dict)
 
 
 def _search_run(inputs: SearchRun) -> object:
@@ -291,6 +302,12 @@ def _publish_run(inputs: Any) -> object:
     return run_publish(inputs)
 
 
+def _fit_router_run(inputs: FitRouterRun) -> object:
+    from pts.stages.fit_router import run_fit_router
+
+    return run_fit_router(inputs)
+
+
 def _eval_inputs() -> type:
     from pts.stages.evaluate_inputs import EvaluateRun
 
@@ -306,7 +323,12 @@ def _eval_run(inputs: Any) -> object:
 _STAGES: Mapping[str, _Kind] = {
     "search": _Kind(lambda: SearchRun, _search_run),
     "demo-model": _Kind(_demo_inputs, _demo_run),
-    "extract-vectors": _Kind(lambda: ExtractRun, _extract_run, takes="run"),
-    "eval": _Kind(_eval_inputs, _eval_run, takes="vectors", of=(ExtractRun,)),
-    "publish": _Kind(_publish_inputs, _publish_run, takes="path"),
+    "extract-vectors": _Kind(lambda: ExtractRun, _extract_run, {"run": (SearchRun,)}),
+    "fit-router": _Kind(
+        lambda: FitRouterRun,
+        _fit_router_run,
+        {"run": (SearchRun,), "vectors": (ExtractRun,), "output": (ExtractRun,)},
+    ),
+    "eval": _Kind(_eval_inputs, _eval_run, {"vectors": (ExtractRun,), "router": (FitRouterRun,)}),
+    "publish": _Kind(_publish_inputs, _publish_run, {"path": (SearchRun, ExtractRun)}),
 }

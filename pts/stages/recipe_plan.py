@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from pts.errors import RunError
 from pts.runs.directory import open_run
@@ -14,29 +14,17 @@ from pts.runs.manifest import Manifest, differences, read_manifest
 from pts.runs.search_run import SEARCH, SearchedRun, read_search
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
 from pts.stages.extract_inputs import ExtractRun
+from pts.stages.fit_router_inputs import FitRouterRun
 from pts.stages.recipe import Stage, stage_keys
 from pts.stages.recipe_errors import in_recipe_keys
+from pts.stages.recipe_router import made_router, require_other_problems, router_standing
+from pts.stages.recipe_standing import Standing
 from pts.stages.recorded_layers import with_recorded_layers
 from pts.stages.search_inputs import SearchRun
 
 if TYPE_CHECKING:
     from pts.stages.evaluate_inputs import EvaluateRun
     from pts.stages.publish import PublishRun
-
-State: TypeAlias = Literal["new", "begun", "complete", "changed"]
-"""Nothing there; some of it; all of it; or what other settings, another model or other pairs made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How what is in a stage's directory compares with what is asked.
-
-    `there` says what there is, in words; `changes` has one entry for each setting that differs.
-    """
-
-    state: State
-    there: str = ""
-    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +52,30 @@ def plan_stages(before: Sequence[Stage], chosen: Sequence[Stage], fresh: bool) -
     for stage in before:
         with in_recipe_keys(stage.name, keys):
             _require_complete(stage)
+    every = [*before, *chosen]
+    for stage in chosen:
+        if stage.name == "eval":
+            with in_recipe_keys(stage.name, keys):
+                require_other_problems(every[: every.index(stage)], stage.inputs)
     steps: list[Step] = []
     searching = False
     for stage in chosen:
         with in_recipe_keys(stage.name, keys):
-            step, searches = _plan_stage(stage, fresh, searching)
+            step, searches = _plan_stage(stage, fresh, searching, making=any(not made.idle for made in steps))
         searching = searching or searches
         steps.append(step)
     return steps
 
 
-def _plan_stage(stage: Stage, fresh: bool, searching: bool) -> tuple[Step, bool]:
-    """The step, and whether it will search; `searching` says that a stage before it will."""
+def _plan_stage(stage: Stage, fresh: bool, searching: bool, making: bool) -> tuple[Step, bool]:
+    """The step, and whether it will search; `searching` says that a stage before it will, `making` that one
+    before it makes anything."""
     if isinstance(stage.inputs, SearchRun):
         return _plan_search(stage, stage.inputs, fresh)
     if isinstance(stage.inputs, ExtractRun):
         return _plan_extract(stage, stage.inputs, fresh, searching), False
+    if isinstance(stage.inputs, FitRouterRun):
+        return _plan_fit_router(stage, stage.inputs, fresh, making), False
     if stage.name == "eval":
         return _plan_eval(stage, stage.inputs, fresh), False
     if stage.name == "publish":
@@ -90,12 +86,12 @@ def _plan_stage(stage: Stage, fresh: bool, searching: bool) -> tuple[Step, bool]
 
 
 def renewed(stage: Stage) -> Stage:
-    """The stage, told to start anew where it is an extraction that what is there does not fit.
+    """The stage, told to start anew where it is an extraction or a router that what is there does not fit.
 
     To be asked when the stages before it are done: what they made decides. Raises PtsError.
     """
     inputs = stage.inputs
-    if isinstance(inputs, ExtractRun) and standing_of(inputs).state == "changed":
+    if isinstance(inputs, ExtractRun | FitRouterRun) and standing_of(inputs).state == "changed":
         return replace(stage, inputs=replace(inputs, fresh=True))
     return stage
 
@@ -105,11 +101,18 @@ def is_part_done(inputs: ExtractRun) -> bool:
     return inputs.until != "calibrate" and not inputs.fresh and standing_of(inputs).state == "complete"
 
 
-def standing_of(inputs: SearchRun | ExtractRun) -> Standing:
+def is_router_done(inputs: FitRouterRun) -> bool:
+    """Whether the router is there already, fitted as it is asked for. Raises PtsError."""
+    return not inputs.fresh and standing_of(inputs).state == "complete"
+
+
+def standing_of(inputs: SearchRun | ExtractRun | FitRouterRun) -> Standing:
     """How a stage's directory stands to its inputs; an extraction only as far as its `until`.
 
     Raises PtsError for a directory that holds something else, or inputs that cannot be read.
     """
+    if isinstance(inputs, FitRouterRun):
+        return router_standing(inputs)
     path = inputs.directory()
     manifest = read_manifest(path)
     if manifest is None:
@@ -214,7 +217,7 @@ def _harvested(folder: Path) -> int:
 def _require_complete(stage: Stage) -> None:
     """Raise RunError unless a stage that is left out has done all that the later ones need of it."""
     inputs = stage.inputs
-    if not isinstance(inputs, SearchRun | ExtractRun):
+    if not isinstance(inputs, SearchRun | ExtractRun | FitRouterRun):
         return
     standing = standing_of(inputs)
     if standing.state == "complete":
@@ -282,6 +285,33 @@ def _plan_extract(stage: Stage, inputs: ExtractRun, fresh: bool, searching: bool
     if standing.state == "complete":
         return Step(stage, f"{stage.name}{through}: {path} is complete and left as it is.", idle=True)
     return Step(stage, f"{stage.name}{through}: goes on with {path} ({standing.there}).")
+
+
+def _plan_fit_router(stage: Stage, inputs: FitRouterRun, fresh: bool, making: bool) -> Step:
+    path = inputs.directory()
+    anew = fresh or inputs.fresh
+    stage = replace(stage, inputs=replace(inputs, fresh=anew))
+    there = made_router(path)
+    if not there:
+        return Step(stage, f"{stage.name}: writes a router to {path}.")
+    if anew:
+        return Step(stage, f"{stage.name}: deletes {there} in {path} and starts anew.", deletes=True)
+    if making:
+        said = (
+            f"{stage.name}: follows the stages before it; where {there} in {path} no longer fits what they "
+            "make, it is deleted and made again."
+        )
+        return Step(stage, said, deletes=True)
+    standing = router_standing(inputs)
+    if standing.state == "changed":
+        said = (
+            f"{stage.name}: {there} in {path} has other settings, vectors or another search "
+            f"({'; '.join(standing.changes)}); it is deleted and made again."
+        )
+        return Step(stage, said, deletes=True)
+    if standing.state == "complete":
+        return Step(stage, f"{stage.name}: the router in {path} is complete and left as it is.", idle=True)
+    return Step(stage, f"{stage.name}: goes on with {there} in {path}.")
 
 
 def _plan_eval(stage: Stage, run: EvaluateRun, fresh: bool) -> Step:
