@@ -177,7 +177,7 @@ def _answer_file(run: DecodeRun, source: Path, target: Path, quiet: bool) -> int
         stopped.note = "the same command goes on with the answers that are left."
         raise
     for line in bad:
-        click.echo(f"pts: {source} line {line.number} was left out: {line.reason}", err=True)
+        click.echo(f"pts: {source} {line.place} was left out: {line.reason}", err=True)
     if not quiet:
         answered = len(good) + len(unread) - len(bad)
         click.echo(f"pts: {answered} answers in {target}.", err=True)
