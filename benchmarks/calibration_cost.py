@@ -5,7 +5,7 @@
 The old calibration raced seven methods and eight random directions: all settings on an eighth of the problems,
 a fifth of them on three eighths, a fifth of those on all, 24 settings of any layers and gates in a stream. The
 new one races one method and nineteen random directions, twenty in all: half of the settings on twice the
-problems, round after round, settings of one layer and kind of gate in a stream. Both run on the demo model, with
+problems, round after round, settings of one layer and kind of gate in a stream. Both use the demo model, with
 the default grid, on the same problems, one after the other; the pairs are those of a small search of the
 training split (`--run` names another).
 
