@@ -256,7 +256,6 @@ def _assemble(
     calibrated: Calibrated,
     effects: Mapping[str, Effect],
 ) -> VectorSet:
-    from pts.steering.directions import Material
     from pts.steering.evidence import direction_evidence, gate_evidence
     from pts.steering.vector_set import SteeredModel, SteeringVector, VectorSet
 
@@ -264,7 +263,7 @@ def _assemble(
     for pattern, (setting, outcomes) in calibrated.chosen.items():
         sign = 1.0 if setting.strength > 0 else -1.0
         fitted = directions.materials[pattern]
-        judged = Material(fitted.model, held_out[pattern], fitted.harvest, inputs.seed, inputs.layers_path)
+        judged = fitted.of(held_out[pattern])
         by_layer = {
             layer: sign * directions.direction(pattern, setting.way, layer) for layer in calibrated.layers
         }
