@@ -14,6 +14,7 @@ from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, options_of
 from pts.cli.progress import answer_progress
 from pts.cli.shared_options import LIMITS, MODEL, PARTS, PROMPT, ROUTER, SAMPLER, STEERING, Options, without
+from pts.data_files import text_fault
 from pts.errors import ConfigError
 from pts.stages.decode_inputs import DecodeRun
 
@@ -67,7 +68,10 @@ def _list_strategies(context: click.Context, _parameter: click.Parameter, asked:
 @click.command("decode", cls=GroupedCommand)
 @click.argument("prompt", required=False)
 @click.option(
-    "--input", "source", type=click.Path(path_type=Path), help="JSONL of questions, or of messages, to answer."
+    "--input",
+    "source",
+    type=click.Path(path_type=Path),
+    help="JSONL, CSV or Parquet of questions, or of messages.",
 )
 @click.option("--output", "target", type=click.Path(path_type=Path), help="JSONL of answers to write.")
 @click.option("--compare", is_flag=True, help="Unsteered and steered, side by side.")
@@ -111,6 +115,9 @@ def decode_command(
 def _check(prompt: str | None, source: Path | None, target: Path | None, compare: bool) -> None:
     if (prompt is None) == (source is None):
         raise ConfigError("give a prompt, or a file of questions by --input; one of the two.")
+    fault = None if prompt is None else text_fault(prompt)
+    if fault is not None:
+        raise ConfigError(f"the prompt {fault}; give it as whole UTF-8 text.")
     if (source is None) != (target is None):
         raise ConfigError("--input and --output go together: the questions' file, and where answers go.")
     if compare and source is not None:

@@ -32,8 +32,10 @@ def parquet_rows(path: Path) -> Iterator[FileRow | BadRow]:
             for batch in table.iter_batches(batch_size=1024):
                 yield from _batch_rows(batch, number)
                 number += batch.num_rows
-    except pyarrow.ArrowException as error:
-        reason = str(error).splitlines()[0]
+    except (pyarrow.ArrowException, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # the system's, not the format's
+            raise
+        reason = " ".join(str(error).split())[:200].rstrip(".")
         raise DataError(f"{path} is not a Parquet file that can be read ({reason}).") from error
 
 

@@ -15,7 +15,7 @@ from pts.graders.choice import LETTERS
 from pts.problems.entry import Entry
 
 _OWN_LETTER = re.compile(r"\s*\(?([A-Za-z])\s*[).:]\s*(.*\S)\s*", re.DOTALL)
-_LETTER = re.compile(r"\(?\s*([A-Za-z])\s*[).:]?")
+_LETTER = re.compile(r"[\s(\[]*([A-Za-z])[\s).:\]]*")
 _WHOLE = re.compile(r"(\d+)(?:\.0*)?")
 _PLACEHOLDERS = frozenset({"n/a", "[n/a]", "<n/a>"})
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pts.data_files import Row, field_text
+from pts.data_files import Row, field_text, parse_json
 from pts.errors import DataError
 
 
@@ -73,8 +72,8 @@ class Entry:
 def _listed(text: str) -> Any:
     """The list that a cell of a table was written from."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text)
+    except ValueError:
         pass
     try:
         return ast.literal_eval(text.strip())

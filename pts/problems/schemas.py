@@ -16,6 +16,7 @@ from pts.problems.choices import (
     shuffled,
     with_choices,
 )
+from pts.problems.code_sets import code_set
 from pts.problems.entry import Entry, value_at
 from pts.problems.known_sets import KNOWN_SETS, LETTERED, KnownSet, nested_set, yes_no_set
 from pts.problems.source import ProblemSource
@@ -70,9 +71,9 @@ def detect_schema(source: ProblemSource, first: Row) -> Schema:
     for known in KNOWN_SETS:
         if names >= set(known.fields):
             return _of_known(known)
-    nested = nested_set(first)
-    if nested is not None:
-        return _of_known(nested)
+    special = nested_set(first) or code_set(first)
+    if special is not None:
+        return _of_known(special)
     found = _choice_set(first) or _lettered(names)
     if found is not None:
         return found

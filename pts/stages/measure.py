@@ -151,7 +151,8 @@ def _origin(vectors: VectorSet, run: MeasureRun) -> tuple[Mapping[str, object], 
 
 
 def _problems(run: MeasureRun, searched: str, levels: tuple[int, ...] | None) -> list[Problem]:
-    from pts.problems import ProblemSource, load_problems
+    from pts.problems import ProblemSource
+    from pts.problems.benchmarks import BENCHMARKS, benchmark_problems, benchmark_source
 
     if run.dataset is None and searched == "demo":
         from pts.demo.expressions import LEVELS
@@ -164,4 +165,7 @@ def _problems(run: MeasureRun, searched: str, levels: tuple[int, ...] | None) ->
             "--split."
         )
     source = ProblemSource(dataset=run.dataset, split=run.split, limit=run.problems, seed=run.seed)
-    return list(load_problems(source).problems)
+    benchmark = BENCHMARKS.get(run.dataset)  # a name stands for the split that is not searched
+    if benchmark is not None:
+        source = benchmark_source(benchmark, None, source)
+    return list(benchmark_problems(benchmark, source).problems)
