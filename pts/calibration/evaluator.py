@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -94,6 +94,11 @@ class Evaluator:
         if self.journal is not None:
             append_bytes(self.journal, b"".join(_line(*key, outcomes) for key, outcomes in found.items()))
         self._known |= found
+
+    @property
+    def measured(self) -> Collection[Outcomes]:
+        """All that was measured, those of the journal too."""
+        return self._known.values()
 
     def _digest(self, setting: Setting) -> str:
         return intervention_digest(self.directions.intervention(setting))

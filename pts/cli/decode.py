@@ -19,7 +19,7 @@ from pts.errors import ConfigError
 from pts.stages.decode_inputs import DecodeRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pts.decoding.answers import Answer
     from pts.decoding.session import Listener
@@ -169,6 +169,17 @@ def _show(decoder: SteeredDecoder, seed: int, prompt: str, compare: bool, quiet:
         return
     for title, answer in zip(titles, answers, strict=True):
         click.echo(f"pts: {f'{title}, ' if compare else ''}{ledger_line(answer)}", err=True)
+    _tell_of_cut([answer.ledger.finish for answer in answers])
+
+
+def _tell_of_cut(finishes: Sequence[str]) -> None:
+    """Say it where an answer is not whole."""
+    if any(finish != "end" for finish in finishes):
+        click.echo(
+            "pts: an answer was cut by its limit, and is not whole: raise --budget (a model that thinks needs "
+            "room for the whole thought), or --answer-budget where you gave one.",
+            err=True,
+        )
 
 
 def _answer_file(run: DecodeRun, source: Path, target: Path, quiet: bool) -> int:

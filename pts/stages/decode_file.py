@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from pts.data_files import LINES, BadRow, FileRow, id_text, json_line, parse_json, read_rows, text_fault
 from pts.errors import DataError, PtsError, RunError
+from pts.records import Completions
 from pts.runs.files import append_bytes, make_directories, replace_text, write_failure
 from pts.runs.manifest import differences
+from pts.stages.cut import warn_of_cut
 from pts.stages.decode_inputs import DecodeRun
 from pts.stages.recorded import Recorded, attention_name, dtype_name, recorded_in
 
@@ -115,9 +117,19 @@ def answer_file(
             if observe is not None:
                 observe(1, answer.ledger.total)
     ordered = [done[line.number] for line in fitting]
+    _warn_of_cut(run, decoder, target, ordered)
     replace_text(target, "".join(json_line(entry) + "\n" for entry in ordered))
     part.unlink()
     return sorted([*bad, *unfit], key=lambda line: line.number)
+
+
+def _warn_of_cut(
+    run: DecodeRun, decoder: SteeredDecoder, target: Path, answers: Sequence[Mapping[str, object]]
+) -> None:
+    ledgers = [answer["ledger"] for answer in answers]
+    cut = sum(isinstance(ledger, Mapping) and ledger["finish"] != "end" for ledger in ledgers)
+    thinks = decoder.think is not None and run.thinking is not False
+    warn_of_cut(str(target), Completions(len(ledgers), cut), run.sampling().budget, thinks=thinks)
 
 
 def _part(target: Path) -> Path:

@@ -15,20 +15,22 @@ from pts.evaluation.items import Item
 from pts.evaluation.lines import Line, Steering, compared
 from pts.evaluation.random_routing import with_random_router
 from pts.evaluation.summary import EvaluationSummary
+from pts.records import Completions
 from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.evaluation_run import EVALUATION, EvaluationConditions, EvaluationFound
 from pts.runs.files import replace_text
 from pts.runs.manifest import (
     Manifest,
-    differences,
     git_commit,
     installed_versions,
     list_problems,
+    other_versions,
     read_manifest,
     utc_now,
 )
 from pts.runs.shard import read_lines
+from pts.stages.cut import warn_of_cut
 from pts.stages.decode import make_decoder, warn_of_other_numbers
 from pts.stages.evaluate_answers import Answering, EvaluationProgress, Observe
 from pts.stages.evaluate_inputs import EvaluateRun
@@ -65,7 +67,9 @@ def run_evaluation(run: EvaluateRun, observe: Observe | None = None) -> Evaluati
             logger.info("%s: nothing is left to answer.", directory.path)
         else:
             plan = _evaluate(run, plan, directory, observe)
-        return _write_derived(run, plan, directory)
+        summary = _write_derived(run, plan, directory)
+        _warn_of_cut(run, plan, directory)
+        return summary
 
 
 def resume_note(run: EvaluateRun) -> str:
@@ -193,7 +197,7 @@ def _settle_manifest(
     assert isinstance(conditions, dict)
     if earlier is not None:
         directory.require_same_found(earlier.found, found)
-        changed = differences(earlier.versions, installed_versions())
+        changed = other_versions(earlier.versions)
         if changed:
             logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
     elif directory.manifest is not None:
@@ -244,6 +248,23 @@ def _write_derived(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirecto
         # Last: a summary that is up to date says that the others are.
         replace_text(paths[-1], text)
     return summary
+
+
+def _warn_of_cut(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> None:
+    """Say it where a limit cut too many answers of a line: of the worst one, those of a fit included."""
+    counted: dict[str, Completions] = {}
+    for item in plan.items.values():
+        counted[item.line] = counted.get(item.line, Completions()) + Completions(1, not item.ended)
+    if counted:
+        worst = max(counted, key=lambda line: counted[line].cut_share or 0.0)
+        manifest = directory.manifest
+        thinks = manifest is not None and manifest.found.get("think_end") is not None
+        warn_of_cut(
+            f"{directory.path}, line {worst}",
+            counted[worst],
+            run.sampling().budget,
+            thinks=thinks and run.thinking is not False,
+        )
 
 
 def _data_name(run: EvaluateRun, plan: EvaluationPlan) -> str:

@@ -81,6 +81,7 @@ def _measure(
     observe: Callable[[str, int, float], None] | None,
 ) -> Measured:
     from pts.evaluation.outcomes import run_variants
+    from pts.stages.cut import cut_of
 
     done = 0
 
@@ -100,6 +101,7 @@ def _measure(
         count,
     )
     unsteered, steered = outcomes[0], outcomes[1]
+    search.warn_of_cut(f"{run.vectors}, measured", cut_of(outcomes.values()))
     low, high = bootstrap_mean_interval(steered.rates - unsteered.rates, LEVEL, run.seed)
     return Measured(
         unsteered,
