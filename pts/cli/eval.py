@@ -32,7 +32,11 @@ _DATA: Options = [
     (("dataset", "--dataset"), "A name from the list above, a hub id or a file.", {}),
     (("data", "--data"), "File with the schema of the named data set, to read in its place.", {}),
     (("problems", "--problems"), "First problems to answer.  [default: all; 200 of demo]", {"type": int}),
-    (("split", "--split"), "Split of the data set.  [default: the named one's own, or train]", {}),
+    (
+        ("split", "--split"),
+        "Split of the data set.  [default: the named one's own, else its only one; test for demo]",
+        {},
+    ),
     *without(PROBLEMS, "dataset", "problems", "split"),
 ]
 _SUFFIX: Options = [
@@ -56,7 +60,7 @@ _OPTIONS: dict[str, Options] = {
         (("seed", "--seed"), "Seed of every random draw.", {}),
         (
             ("baselines", "--baselines/--no-baselines"),
-            "Add full, nothink, fixed budgets, a random router, the set's random directions.",
+            "Add full, nothink, fixed budgets, a random router, a random vector.",
             {},
         ),
         (

@@ -97,7 +97,10 @@ def _try_again(number: int) -> None:
         if not _State.waiting:
             return
         _State.received = None
-        signal.pthread_kill(main, number)
+        if hasattr(signal, "pthread_kill"):
+            signal.pthread_kill(main, number)
+        else:  # Windows, where the main thread handles every signal
+            signal.raise_signal(number)
 
 
 def _unraisable(unraisable: Any) -> None:

@@ -26,6 +26,8 @@ class GroupedCommand(click.Command):
         """Write the options, one section a group."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Argument):
+                continue  # the usage line names it
             record = parameter.get_help_record(ctx)
             if record is not None:
                 sections.setdefault(getattr(parameter, "group", "Options"), []).append(record)
@@ -89,7 +91,7 @@ def options_of(
                 *declarations,
                 cls=GroupedOption,
                 group=group,
-                help=f"{text}{_listed_default(defaults[name])}",
+                help=f"{text}{_listed_default(defaults[name], ' ' if 'nargs' in more else ',')}",
                 default=defaults[name],
                 **{"show_default": not isinstance(defaults[name], bool | tuple | None), **more},
             )
@@ -99,8 +101,8 @@ def options_of(
     return decorate
 
 
-def _listed_default(default: Any) -> str:
+def _listed_default(default: Any, between: str) -> str:
     """How a list of defaults stands in the help: as it would be typed, where click would write a tuple."""
     if not isinstance(default, tuple) or not default or isinstance(default[0], bool):
         return ""
-    return f"  [default: {','.join(map(str, default))}]"
+    return f"  [default: {between.join(f'{one:g}' if isinstance(one, float) else str(one) for one in default)}]"

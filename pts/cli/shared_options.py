@@ -39,13 +39,9 @@ MODEL: Options = [
     ),
 ]
 PROBLEMS: Options = [
-    (
-        ("dataset", "--dataset"),
-        "Hub id, JSONL, CSV or Parquet file, a name such as gsm8k (see docs/evaluation.md), or demo.",
-        {},
-    ),
+    (("dataset", "--dataset"), "Hub id, JSONL, CSV or Parquet file, or demo.", {}),
     (("config", "--config"), "Configuration of a data set from the hub.", {}),
-    (("split", "--split"), "Split of the data set.  [default: train]", {}),
+    (("split", "--split"), "Split of the data set.  [default: its only one; train for demo]", {}),
     (("dataset_revision", "--dataset-revision"), "Revision of a data set from the hub.", {}),
     (("question_field", "--question-field"), "Field with the question.  [default: detected]", {}),
     (("answer_field", "--answer-field"), "Field with the answer.  [default: detected]", {}),

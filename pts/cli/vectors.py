@@ -9,9 +9,35 @@ from typing import Any
 import click
 
 from pts.cli.logs import log_to_stderr
+from pts.cli.options import GroupedCommand, options_of
 from pts.cli.output import print_report
 from pts.cli.patterns import strengths
 from pts.cli.progress import phase_progress
+from pts.cli.shared_options import PLACEMENT, PROBLEMS, Options, without
+from pts.stages.measure import MeasureRun
+
+_DATA: Options = [
+    (
+        ("dataset", "--dataset"),
+        "Problems that nothing was chosen on: hub id or file.  [default: fresh ones of the demo, for its sets]",
+        {},
+    ),
+    *without(PROBLEMS, "dataset", "problems", "levels", "grader", "grader_pattern"),
+]
+_MEASURED: dict[str, Options] = {
+    "Measurement": [
+        (("problems", "--problems"), "Problems to decode.", {}),
+        (("samples", "--samples"), "Completions of each, steered and not.", {}),
+        (("seed", "--seed"), "Seed of every random draw.", {}),
+        (
+            ("same_shape", "--same-shape"),
+            "Accept another model of the same shape, such as a fine-tune.",
+            {"is_flag": True},
+        ),
+    ],
+    "Problems": _DATA,
+    "Model": PLACEMENT,
+}
 
 
 @click.group("vectors")
@@ -35,21 +61,15 @@ def show(vectors: str, revision: str | None, as_json: bool) -> None:
         print_report(vector_report(loaded), VECTOR_COLUMNS)
 
 
-@vectors_command.command("measure")
+@vectors_command.command("measure", cls=GroupedCommand)
 @click.argument("vectors")
 @click.option("--pattern", "patterns", multiple=True, metavar="NAME[=FACTOR]", help="Pattern, and by how much.")
-@click.option("--dataset", help="Problems that nothing was chosen on.  [default: fresh demo problems]")
-@click.option("--split", help="Split of the data set.")
-@click.option("--problems", default=100, show_default=True, help="Problems to decode.")
-@click.option("--samples", default=4, show_default=True, help="Completions of each, steered and not.")
-@click.option("--seed", default=1, show_default=True, help="Seed of every random draw.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
-@click.option("--same-shape", is_flag=True, help="Accept another model of the same shape, such as a fine-tune.")
+@options_of(MeasureRun, _MEASURED)
 @click.option("--quiet", is_flag=True, help="No progress and no warnings.")
 def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any) -> None:
     """Decode problems as the model is and steered by VECTORS, and say what the vectors do."""
     from pts.report.vector_tables import measured_report
-    from pts.stages.measure import MeasureRun, measure_set
+    from pts.stages.measure import measure_set
 
     log_to_stderr(0, quiet)
     factors = strengths(patterns)

@@ -9,6 +9,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from pts.errors import ModelError
+from pts.hub import only_from_cache
 from pts.models.fingerprint import fingerprint
 
 
@@ -44,8 +45,10 @@ def _folder(adapter: str) -> Path:
     if not folder.is_dir():
         if adapter.startswith((".", "/", "~")) or adapter.count("/") != 1:
             raise ModelError(f"adapter directory {adapter} is not there.")
+        cached = only_from_cache("adapter", adapter, "model", None, "adapter_config.json", ModelError)
+        wanted = ["adapter_config.json", "*.safetensors"]
         try:
-            folder = Path(snapshot_download(adapter, allow_patterns=["adapter_config.json", "*.safetensors"]))
+            folder = Path(snapshot_download(adapter, allow_patterns=wanted, local_files_only=cached))
         except (OSError, ValueError, HfHubHTTPError) as error:
             raise ModelError(
                 f"adapter {adapter} is neither a local directory nor to be had from the hub."

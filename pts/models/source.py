@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from pts.errors import ModelError
+from pts.hub import only_from_cache
 from pts.models.demo import demo_model_dir
 from pts.models.options import ModelOptions
 
@@ -34,7 +35,8 @@ class Source:
 
 
 def find_source(options: ModelOptions) -> Source:
-    """Where the spec leads. Raises ModelError for a path that is not there, or a file of another kind."""
+    """Where the spec leads. Raises ModelError for a path that is not there, a file of another kind,
+    and a hub that does not answer."""
     spec = options.spec
     named: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
     path = demo_model_dir() if spec == "demo" else Path(spec).expanduser()
@@ -52,7 +54,11 @@ def find_source(options: ModelOptions) -> Source:
         raise ModelError(f"{spec} is a file: a model is a directory, a .gguf file, a hub id or demo.")
     if spec.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(spec):
         raise ModelError(f"model directory {spec} is not there, and {spec!r} is no hub id.")
-    return Source(spec, named if options.revision is None else {**named, "revision": options.revision}, None)
+    if options.revision is not None:
+        named["revision"] = options.revision
+    if only_from_cache("model", spec, "model", options.revision, "config.json", ModelError):
+        named["local_files_only"] = True
+    return Source(spec, named, None)
 
 
 @contextmanager

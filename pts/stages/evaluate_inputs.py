@@ -48,6 +48,10 @@ class EvaluateRun(ProblemInputs, AnswerInputs):
         self.source()
         require_positive("seeds", self.seeds)
         require_positive("fit-problems", self.fit_problems)
+        if self.sweep != SWEEP and not self.baselines:
+            raise ConfigError(
+                "--sweep adds fixed budgets, and --no-baselines leaves them out: give one of the two."
+            )
         if self.fit_split is not None and self.fit_problems is None:
             raise ConfigError("--fit-split is of --fit-problems: give it too.")
 

@@ -12,6 +12,7 @@ from pts.records import Problem, RolloutRequest
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.search_run import SearchFound
 from pts.search.seeds import derive_seed
+from pts.stages.inputs import require_positive
 from pts.stats import bootstrap_mean_interval
 
 if TYPE_CHECKING:
@@ -28,18 +29,29 @@ class MeasureRun:
     """What to measure: `strengths` of patterns in multiples of the calibrated ones (None: the first at 1.0).
 
     `dataset` is None for a set made on the demo problems: then fresh ones of its test split are drawn by
-    `seed`.
+    `seed`. `batch_rows` bounds the rows of a batch, None by memory.
     """
 
     vectors: str
     strengths: Mapping[str, float] | None = None
     dataset: str | None = None
+    config: str | None = None
     split: str | None = None
+    dataset_revision: str | None = None
+    question_field: str | None = None
+    answer_field: str | None = None
+    id_field: str | None = None
+    choices_field: str | None = None
     problems: int = 100
     samples: int = 4
     seed: int = 1
     device: str = "auto"
+    batch_rows: int | None = None
     same_shape: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("problems", "samples", "batch_rows"):
+            require_positive(name.replace("_", "-"), getattr(self, name))
 
 
 def measure_set(run: MeasureRun, observe: Callable[[str, int, float], None] | None = None) -> Measured:
@@ -67,6 +79,7 @@ def measure_set(run: MeasureRun, observe: Callable[[str, int, float], None] | No
         search.sampling,
         search.prompt_format,
         search.grade,
+        batch_rows=run.batch_rows,
         layers_path=vectors.model.layers_path,
     )
     with decoder.steered([variant]) as policy:
@@ -81,7 +94,6 @@ def _measure(
     observe: Callable[[str, int, float], None] | None,
 ) -> Measured:
     from pts.evaluation.outcomes import run_variants
-    from pts.stages.cut import cut_of
 
     done = 0
 
@@ -101,7 +113,6 @@ def _measure(
         count,
     )
     unsteered, steered = outcomes[0], outcomes[1]
-    search.warn_of_cut(f"{run.vectors}, measured", cut_of(outcomes.values()))
     low, high = bootstrap_mean_interval(steered.rates - unsteered.rates, LEVEL, run.seed)
     return Measured(
         unsteered,
@@ -152,10 +163,27 @@ def _origin(vectors: VectorSet, run: MeasureRun) -> tuple[Mapping[str, object], 
         raise ConfigError(f"{run.vectors} does not say what search it is from ({error}).") from error
 
 
-def _problems(run: MeasureRun, searched: str, levels: tuple[int, ...] | None) -> list[Problem]:
-    from pts.problems import ProblemSource
-    from pts.problems.benchmarks import BENCHMARKS, benchmark_problems, benchmark_source
+def _no_data_options(run: MeasureRun) -> None:
+    """Raises ConfigError for an option that is about a data set where none is named."""
+    names = (
+        "config",
+        "split",
+        "dataset_revision",
+        "question_field",
+        "answer_field",
+        "id_field",
+        "choices_field",
+    )
+    given = [name for name in names if getattr(run, name) is not None]
+    if given:
+        raise ConfigError(f"--{given[0].replace('_', '-')} is about a data set: name it with --dataset.")
 
+
+def _problems(run: MeasureRun, searched: str, levels: tuple[int, ...] | None) -> list[Problem]:
+    from pts.problems import ProblemSource, load_problems
+
+    if run.dataset is None:
+        _no_data_options(run)
     if run.dataset is None and searched == "demo":
         from pts.demo.expressions import LEVELS
         from pts.demo.problems import demo_problems
@@ -166,8 +194,16 @@ def _problems(run: MeasureRun, searched: str, levels: tuple[int, ...] | None) ->
             f"the set was made on {searched}: name problems that nothing was chosen on by --dataset and "
             "--split."
         )
-    source = ProblemSource(dataset=run.dataset, split=run.split, limit=run.problems, seed=run.seed)
-    benchmark = BENCHMARKS.get(run.dataset)  # a name stands for the split that is not searched
-    if benchmark is not None:
-        source = benchmark_source(benchmark, None, source)
-    return list(benchmark_problems(benchmark, source).problems)
+    source = ProblemSource(
+        dataset=run.dataset,
+        config=run.config,
+        split=run.split,
+        revision=run.dataset_revision,
+        question_field=run.question_field,
+        answer_field=run.answer_field,
+        id_field=run.id_field,
+        choices_field=run.choices_field,
+        limit=run.problems,
+        seed=run.seed,
+    )
+    return list(load_problems(source).problems)

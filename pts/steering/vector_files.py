@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from pts.hub import why_unreachable
 from pts.runs.codec import ShapeError, from_json, to_json
 from pts.runs.files import make_directories, replace_text, write_failure
 from pts.runs.manifest import MANIFEST_NAME
@@ -341,20 +342,34 @@ def _download(repo_id: str, revision: str | None, names: tuple[str, ...]) -> Pat
         RepositoryNotFoundError,
     )
 
+    unreachable = why_unreachable()
     for kind in ("dataset", "model"):
         try:
             return Path(
-                snapshot_download(repo_id, repo_type=kind, revision=revision, allow_patterns=list(names))
+                snapshot_download(
+                    repo_id,
+                    repo_type=kind,
+                    revision=revision,
+                    allow_patterns=list(names),
+                    local_files_only=unreachable is not None,
+                )
             )
         except RepositoryNotFoundError:
             continue
         except HFValidationError as error:
             raise VectorError(_neither(repo_id)) from error
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            if unreachable is not None:
+                continue
             raise VectorError(
                 f"vector set {repo_id} is no local directory, and the hub does not give it "
                 f"({type(error).__name__}): check the name, the token and the connection."
             ) from error
+    if unreachable is not None:
+        raise VectorError(
+            f"The hub cannot be reached for the vector set {repo_id} ({unreachable}), and it is not in the "
+            "cache; check the name and the connection, or give a directory."
+        )
     raise VectorError(
         f"vector set {repo_id} is neither a local directory nor a repository that the hub lets you see."
     )

@@ -203,7 +203,7 @@ def test_a_budget_above_the_total_is_told_of(capsys):
         (("--vectors-revision", "v1", "x"), "--vectors-revision is of a vector set"),
         (("--revision", "main", "x"), "revision main is of a model on the hub, and demo is not"),
         (("--compare", "--model", "./m", "x"), "--vectors"),
-        (("--batch-size", "0", "x"), "batch-size"),
+        (("--batch-rows", "0", "x"), "batch-rows"),
         (("--think-start", "<a>", "--think-end", "<b>", "x"), "think tag"),
         (("--budget", "0", "x"), "budget is 0"),
         (("--exit-threshold", "0.5", "x"), "--exit-threshold is of early-exit, and the strategy is full"),
@@ -248,7 +248,7 @@ def test_a_stopped_file_goes_on_to_the_same_answers(tmp_path):
     source = write_lines(
         tmp_path / "q.jsonl", *(question_line(f"What is {20 + n} + 8 - 9 ?") for n in range(60))
     )
-    command = [sys.executable, "-m", "pts", "decode", "--input", source, "--quiet", "--batch-size", "4"]
+    command = [sys.executable, "-m", "pts", "decode", "--input", source, "--quiet", "--batch-rows", "4"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--output", "whole.jsonl"], check=True, env=env)
     process = subprocess.Popen([*command, "--output", "cut.jsonl"], stderr=subprocess.PIPE, text=True, env=env)
