@@ -19,6 +19,8 @@ Finish: TypeAlias = Literal["end", "budget"]
 """Why a completion stopped: the model ended it, or the budget cut it (a cut completion fails)."""
 
 SCHEMA_VERSION = 1
+MOST_CUT = 0.2
+"""Share of completions that a budget may cut before it is said: each of them has failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,27 @@ class SearchedTrace:
     confirmed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Completions:
+    """How many completions were drawn, each counted as often as it was drawn, and how many the budget cut."""
+
+    drawn: int = 0
+    cut: int = 0
+
+    @property
+    def cut_share(self) -> float | None:
+        """The share that the budget cut; None where none was drawn."""
+        return self.cut / self.drawn if self.drawn else None
+
+    def to_json(self) -> dict[str, int | float | None]:
+        """Both numbers and the share, for machines."""
+        return {"drawn": self.drawn, "cut": self.cut, "cut_share": self.cut_share}
+
+    def __add__(self, more: Completions) -> Completions:
+        """Both together."""
+        return Completions(self.drawn + more.drawn, self.cut + more.cut)
+
+
 ProblemStatus: TypeAlias = Literal["searched", "out_of_range", "spent"]
 
 
@@ -200,7 +223,8 @@ class ProblemResult:
     """What the search of one problem found: a line of the run's shard.
 
     `status` is "out_of_range" where the prompt's own value left no room to search, "spent" where the spending
-    limit came first. `tokens_*` count generated tokens of the rollouts delivered, by phase.
+    limit came first. `tokens_*` count generated tokens of the rollouts delivered, by phase, and `completions`
+    the rollouts themselves with those that the budget cut; None in a run of a version that did not count them.
     """
 
     problem_id: str
@@ -217,6 +241,7 @@ class ProblemResult:
     tokens_traces: int = 0
     tokens_screen: int = 0
     tokens_confirm: int = 0
+    completions: Mapping[str, Completions] | None = None
 
     @property
     def tokens_generated(self) -> int:

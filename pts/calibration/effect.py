@@ -75,6 +75,8 @@ def _effect(
         kl_per_token=kl,
         methods=methods,
         kl_left_out=left_out,
+        cut_unsteered=unsteered.cut_share,
+        cut_steered=steered.cut_share,
     )
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -20,14 +20,15 @@ from pts.evaluation.outcomes import Outcomes, run_variants
 from pts.records import Problem
 from pts.runs.files import append_bytes
 from pts.steering.hooks import Intervention
+from pts.steering.vector_set import GateKind
 
 logger = logging.getLogger(__name__)
 
 Key: TypeAlias = tuple[str, str, int, int]
 """A setting's name, the digest of what it adds and where, and the first problem and the one after the last."""
 
-CHUNK = 24
-"""Settings of one stream of requests: what a kill may lose."""
+STREAM = 4096
+"""Completions of one stream of requests, about: many enough to keep a batch full, and what a kill may lose."""
 
 
 @dataclass(slots=True)
@@ -62,8 +63,8 @@ class Evaluator:
         todo = [setting for setting in settings if keys[setting] not in self._known]
         self._note_changed([keys[setting] for setting in todo])
         self.done += (len(settings) - len(todo)) * (end - first) * self.samples
-        for start in range(0, len(todo), CHUNK):
-            self._measure(todo[start : start + CHUNK], first, end)
+        for settings_alike in _streams(todo, (end - first) * self.samples):
+            self._measure(settings_alike, first, end)
         return {setting: self._known[key] for setting, key in keys.items()}
 
     def unsteered(self) -> Outcomes:
@@ -94,6 +95,11 @@ class Evaluator:
             append_bytes(self.journal, b"".join(_line(*key, outcomes) for key, outcomes in found.items()))
         self._known |= found
 
+    @property
+    def measured(self) -> Collection[Outcomes]:
+        """All that was measured, those of the journal too."""
+        return self._known.values()
+
     def _digest(self, setting: Setting) -> str:
         return intervention_digest(self.directions.intervention(setting))
 
@@ -116,6 +122,21 @@ class Evaluator:
 
 
 _UNSTEERED = "unsteered"
+
+
+def _streams(settings: Sequence[Setting], each: int) -> Iterator[list[Setting]]:
+    """Settings that are measured together, `each` completions of each: at one layer with gates of one kind.
+
+    Directions share a batch, but layers and gates do not: a batch pays at every layer for each gate that any of
+    its rows has, an entropy gate for a product with the whole vocabulary.
+    """
+    size = max(1, round(STREAM / each))
+    alike: dict[tuple[int, GateKind], list[Setting]] = {}
+    for setting in settings:
+        alike.setdefault((setting.layer, setting.gate), []).append(setting)
+    for group in alike.values():
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
 
 
 def intervention_digest(intervention: Intervention) -> str:

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 from pts.calibration.settings import Setting
 from pts.evaluation.outcomes import Outcomes
 
-SHARES = (0.125, 0.375, 1.0)
-"""Share of the calibration problems that each round has seen."""
-KEPT = (0.2, 0.2)
-"""Share of a race's settings that goes on after each round but the last."""
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a race goes.
+
+    `shares` are those of the problems that each round has seen at its end, `kept` those of a lane's settings
+    that go on after each round but the last.
+    """
+
+    shares: tuple[float, ...]
+    kept: tuple[float, ...]
+
+
+HALVING = Schedule((1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0), (0.5, 0.5, 0.5, 0.5, 0.5))
+"""Half of the settings on twice the problems, round after round: each round costs about the same."""
 
 Evaluate = Callable[[Sequence[Setting], int, int], Mapping[Setting, Outcomes]]
 """(settings, first problem, end) → each setting's outcomes on those problems."""
@@ -22,6 +34,7 @@ def race(
     lane: Callable[[Setting], Hashable],
     evaluate: Evaluate,
     problems: int,
+    schedule: Schedule = HALVING,
 ) -> dict[Hashable, list[tuple[Setting, Outcomes]]]:
     """The settings that reached the last round in each lane, best first, with outcomes on all problems.
 
@@ -31,15 +44,15 @@ def race(
     """
     seen: dict[Setting, Outcomes] = {}
     alive = list(dict.fromkeys(settings))
-    for round_, (first, end) in enumerate(_rounds(problems)):
+    for round_, (first, end) in enumerate(_rounds(problems, schedule)):
         if end > first:
             for setting, outcomes in evaluate(alive, first, end).items():
                 seen[setting] = seen[setting].joined(outcomes) if setting in seen else outcomes
-        if round_ < len(KEPT):
+        if round_ < len(schedule.kept):
             alive = [
                 setting
                 for ranked in _lanes(alive, lane, seen).values()
-                for setting in ranked[: _survivors(round_, len(ranked))]
+                for setting in ranked[: _survivors(schedule.kept[round_], len(ranked))]
             ]
     return {
         name: [(setting, seen[setting]) for setting in ranked]
@@ -47,28 +60,28 @@ def race(
     }
 
 
-def race_size(lanes: Sequence[int], problems: int) -> int:
+def race_size(lanes: Sequence[int], problems: int, schedule: Schedule = HALVING) -> int:
     """How often a race runs a setting on a problem, for lanes of so many settings each."""
     alive, total = list(lanes), 0
-    for round_, (first, end) in enumerate(_rounds(problems)):
+    for round_, (first, end) in enumerate(_rounds(problems, schedule)):
         total += sum(alive) * (end - first)
-        if round_ < len(KEPT):
-            alive = [_survivors(round_, size) for size in alive]
+        if round_ < len(schedule.kept):
+            alive = [_survivors(schedule.kept[round_], size) for size in alive]
     return total
 
 
-def _rounds(problems: int) -> list[tuple[int, int]]:
+def _rounds(problems: int, schedule: Schedule) -> list[tuple[int, int]]:
     """The problems of each round, from the first to the one before the end; none where there are too few."""
     rounds, first = [], 0
-    for share in SHARES:
+    for share in schedule.shares:
         end = min(problems, max(first + 1, math.ceil(share * problems)))
         rounds.append((first, end))
         first = end
     return rounds
 
 
-def _survivors(round_: int, size: int) -> int:
-    return max(1, math.ceil(KEPT[round_] * size))
+def _survivors(kept: float, size: int) -> int:
+    return max(1, math.ceil(kept * size))
 
 
 def _lanes(

@@ -14,11 +14,12 @@ from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, options_of
 from pts.cli.progress import answer_progress
 from pts.cli.shared_options import LIMITS, MODEL, PARTS, PROMPT, ROUTER, SAMPLER, STEERING, Options, without
+from pts.data_files import text_fault
 from pts.errors import ConfigError
 from pts.stages.decode_inputs import DecodeRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pts.decoding.answers import Answer
     from pts.decoding.session import Listener
@@ -62,7 +63,10 @@ def _list_strategies(context: click.Context, _parameter: click.Parameter, asked:
 @click.command("decode", cls=GroupedCommand)
 @click.argument("prompt", required=False)
 @click.option(
-    "--input", "source", type=click.Path(path_type=Path), help="JSONL of questions, or of messages, to answer."
+    "--input",
+    "source",
+    type=click.Path(path_type=Path),
+    help="JSONL, CSV or Parquet of questions, or of messages.",
 )
 @click.option("--output", "target", type=click.Path(path_type=Path), help="JSONL of answers to write.")
 @click.option("--compare", is_flag=True, help="Unsteered and steered, side by side.")
@@ -106,6 +110,9 @@ def decode_command(
 def _check(prompt: str | None, source: Path | None, target: Path | None, compare: bool) -> None:
     if (prompt is None) == (source is None):
         raise ConfigError("give a prompt, or a file of questions by --input; one of the two.")
+    fault = None if prompt is None else text_fault(prompt)
+    if fault is not None:
+        raise ConfigError(f"the prompt {fault}; give it as whole UTF-8 text.")
     if (source is None) != (target is None):
         raise ConfigError("--input and --output go together: the questions' file, and where answers go.")
     if compare and source is not None:
@@ -157,6 +164,17 @@ def _show(decoder: SteeredDecoder, seed: int, prompt: str, compare: bool, quiet:
         return
     for title, answer in zip(titles, answers, strict=True):
         click.echo(f"pts: {f'{title}, ' if compare else ''}{ledger_line(answer)}", err=True)
+    _tell_of_cut([answer.ledger.finish for answer in answers])
+
+
+def _tell_of_cut(finishes: Sequence[str]) -> None:
+    """Say it where an answer is not whole."""
+    if any(finish != "end" for finish in finishes):
+        click.echo(
+            "pts: an answer was cut by its limit, and is not whole: raise --budget (a model that thinks needs "
+            "room for the whole thought), or --answer-budget where you gave one.",
+            err=True,
+        )
 
 
 def _answer_file(run: DecodeRun, source: Path, target: Path, quiet: bool) -> int:
@@ -172,7 +190,7 @@ def _answer_file(run: DecodeRun, source: Path, target: Path, quiet: bool) -> int
         stopped.note = "the same command goes on with the answers that are left."
         raise
     for line in bad:
-        click.echo(f"pts: {source} line {line.number} was left out: {line.reason}", err=True)
+        click.echo(f"pts: {source} {line.place} was left out: {line.reason}", err=True)
     if not quiet:
         answered = len(good) + len(unread) - len(bad)
         click.echo(f"pts: {answered} answers in {target}.", err=True)

@@ -60,7 +60,7 @@ _OPTIONS: dict[str, Options] = {
         (("seed", "--seed"), "Seed of every random draw.", {}),
         (
             ("baselines", "--baselines/--no-baselines"),
-            "Add full, nothink, fixed budgets, a random router, a random vector.",
+            "Add full, nothink, fixed budgets, a random router, the set's random directions.",
             {},
         ),
         (

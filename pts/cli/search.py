@@ -78,8 +78,12 @@ def search_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> N
 
 def search(run: SearchRun, quiet: bool) -> None:
     """Do the search with progress on stderr; an interrupt says how to go on."""
+    from pts.problems.benchmarks import said_of_name
     from pts.stages.search import resume_note, run_search
 
+    said = said_of_name(run.source())
+    if said is not None and not quiet:
+        click.echo(f"pts: {said}", err=True)
     try:
         with search_progress(run, quiet) as observe:
             run_search(run, observe)

@@ -39,7 +39,11 @@ MODEL: Options = [
     ),
 ]
 PROBLEMS: Options = [
-    (("dataset", "--dataset"), "Hub id, JSONL, CSV or Parquet file, or demo.", {}),
+    (
+        ("dataset", "--dataset"),
+        "Hub id, JSONL, CSV or Parquet file, a name such as gsm8k (see docs/evaluation.md), or demo.",
+        {},
+    ),
     (("config", "--config"), "Configuration of a data set from the hub.", {}),
     (("split", "--split"), "Split of the data set.  [default: its only one; train for demo]", {}),
     (("dataset_revision", "--dataset-revision"), "Revision of a data set from the hub.", {}),

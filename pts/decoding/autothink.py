@@ -28,12 +28,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pts.data_files import FileRow, Row, text_fault
 from pts.decoding.answers import Answer
 from pts.decoding.autothink_config import AutoThinkConfig, autothink_config
 from pts.decoding.budget import ThinkBudget
@@ -43,14 +44,14 @@ from pts.decoding.routers.adaptive import AdaptiveRouter
 from pts.decoding.routers.protocol import Route
 from pts.decoding.session import Ask, Draft, Question, Session
 from pts.decoding.think_format import ThinkFormat, think_format
-from pts.errors import ConfigError, ModelError
+from pts.errors import ConfigError, DataError, ModelError
 from pts.models.end_tokens import end_token_ids
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.models.thinking import find_think_tags
 from pts.policies.transformers import TransformersPolicy
-from pts.problems.files import Row, looks_local, read_local
-from pts.problems.hub import read_hub
+from pts.problems.files import local_rows, looks_local
+from pts.problems.hub import hub_rows
 from pts.problems.source import ProblemSource
 from pts.records import Sampling, TokenIds
 from pts.steering.formats.optillm import Addition, additions
@@ -190,7 +191,7 @@ def _complete(
 
 
 def _prompt(tokenizer: Any, messages: Messages, config: AutoThinkConfig) -> TokenIds:
-    """The conversation with a reply that has begun to think. Raises ModelError."""
+    """The conversation with a reply that has begun to think. Raises ModelError, DataError."""
     from jinja2 import TemplateError
 
     if not messages:
@@ -204,6 +205,9 @@ def _prompt(tokenizer: Any, messages: Messages, config: AutoThinkConfig) -> Toke
         )
     except (TemplateError, ValueError) as error:
         raise ModelError(f"the model's chat template rejects the conversation: {error}") from error
+    fault = text_fault(text)
+    if fault is not None:
+        raise DataError(f"the conversation {fault}; give it as whole UTF-8 text.")
     return tuple(tokenizer.encode(text, add_special_tokens=False))
 
 
@@ -239,13 +243,13 @@ def _stored(config: AutoThinkConfig) -> list[Addition]:
     return additions(_rows(source), source, config.target_layer, config.pattern_strengths)
 
 
-def _rows(source: str) -> list[Row]:
+def _rows(source: str) -> Iterable[Row | FileRow]:
     """Records of optillm's schema: a file, the records beside a vector set, or a data set on the Hub."""
     if (Path(source).expanduser() / RECORDS_NAME).is_file() or source in bundled_sets():
         return [asdict(record) for record in load_records(source)]
     if looks_local(source):
-        return read_local(source, None, None)
-    return read_hub(ProblemSource(source))
+        return local_rows(source, None)
+    return hub_rows(ProblemSource(source))
 
 
 def _contexts(tokenizer: Any, found: Sequence[Addition]) -> Contexts:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from pts.errors import ConfigError
 
-Steering: TypeAlias = Literal["none", "vectors", "random vector"]
+Steering: TypeAlias = Literal["none", "vectors", "random direction"]
 Routing: TypeAlias = Literal["own", "random"]
 
 ROUTED = ("auto",)
@@ -21,19 +21,22 @@ SWEEP = (0.125, 0.25, 0.375, 0.5, 0.75)
 class Line:
     """One way to answer. `routing` is random where a router of the same rates replaces the strategy's own.
 
-    `asked` says whether the user named its strategy; otherwise it is there to compare with.
+    `asked` says whether the user named its strategy; otherwise it is there to compare with. `control` is the
+    number, from 0, of the set's calibrated random direction that steers it, None for every other line.
     """
 
     strategy: str
     steering: Steering = "none"
     routing: Routing = "own"
     asked: bool = True
+    control: int | None = None
 
     @property
     def name(self) -> str:
         """What tables and items call it."""
         routed = " (random router)" if self.routing == "random" else ""
-        return f"{self.strategy}{routed}{'' if self.steering == 'none' else f' + {self.steering}'}"
+        numbered = "" if self.control is None else f" {self.control + 1}"
+        return f"{self.strategy}{routed}{'' if self.steering == 'none' else f' + {self.steering}{numbered}'}"
 
     @property
     def kind(self) -> str:
@@ -47,13 +50,18 @@ class Line:
 
 
 def plan_lines(
-    strategies: Sequence[str], steered: bool, baselines: bool, total: int, sweep: Iterable[float] = SWEEP
+    strategies: Sequence[str],
+    steered: bool,
+    baselines: bool,
+    total: int,
+    sweep: Iterable[float] = SWEEP,
+    controls: int = 0,
 ) -> list[Line]:
     """The lines for the strategies named, each unsteered and, where there are vectors, steered.
 
     With `baselines` full, nothink and a sweep of fixed budgets (`sweep` holds shares of `total`) join them, a
-    random router beside every router, and a random vector beside the vectors, for full and for each strategy
-    named that is no fixed budget. Routed lines come before their random routers. Raises ConfigError for no
+    random router beside every router, and beside the vectors `full` with each of the set's `controls`, which
+    answer with the first seed alone. Routed lines come before their random routers. Raises ConfigError for no
     strategy, for one named twice, or for a share outside (0, 1].
     """
     if not strategies:
@@ -74,6 +82,10 @@ def plan_lines(
         return lines
     lines += [Line(line.strategy, line.steering, "random", False) for line in lines if line.kind in ROUTED]
     if steered:
-        controlled = ["full", *(name for name in strategies if not Line(name).is_fixed)]
-        lines += [Line(name, "random vector", asked=False) for name in controlled]
+        lines += [Line("full", "random direction", asked=False, control=number) for number in range(controls)]
     return lines
+
+
+def compared(lines: Iterable[Line]) -> list[Line]:
+    """The lines with answers of every seed: all but random directions, which have a test of their own."""
+    return [line for line in lines if line.control is None]

@@ -39,6 +39,11 @@ class Outcomes:
         return float(self.tokens.sum() / max(1, self.samples * len(self.tokens)))
 
     @property
+    def cut_share(self) -> float:
+        """Share of all completions that the budget cut."""
+        return float(self.cut.sum() / max(1, self.samples * len(self.cut)))
+
+    @property
     def rates(self) -> npt.NDArray[np.float64]:
         """Share of each problem's completions that succeeded [problems]."""
         return self.successes / self.samples

@@ -88,6 +88,16 @@ class PairedLines:
             p_value = sign_flip_p(gaps, self.seed, self.resamples)
         return Estimate(float(gaps.mean()), *interval(gaps, draws, (-1.0, 1.0), self.level), p_value)
 
+    def is_floor(self, p_value: float, bootstrapped: bool) -> bool:
+        """Whether a p-value is the smallest that the resamples can give (McNemar's exact one has no floor)."""
+        if bootstrapped:
+            floor = 2 / (self.resamples + 1)
+        elif self.success.shape[2] > 1:
+            floor = 1 / (self.resamples + 1)
+        else:
+            return False
+        return p_value <= floor * (1 + 1e-9)
+
     def frontier_gain(self, line: int, sweep: Sequence[int]) -> Estimate:
         """Success of one line minus the frontier of the lines `sweep` at the same mean tokens.
 

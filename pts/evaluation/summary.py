@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pts.evaluation.direction import DirectionTest
 from pts.evaluation.estimates import LEVEL, Estimate, Floats, holm
 from pts.evaluation.items import Item
 from pts.evaluation.lines import Line, Steering
@@ -53,8 +54,9 @@ class LineSummary:
 class Comparison:
     """How much more success `line` has than `against` (a line, or "frontier"): one ablation, one question.
 
-    `kind` is what is asked: steering, direction (vectors against a random vector), routing, budget (against the
-    frontier at equal tokens) or full. `corrected` is Holm's p-value over all comparisons of the evaluation.
+    `kind` is what is asked: steering, routing, budget (against the frontier at equal tokens) or full.
+    `corrected` is Holm's p-value over all comparisons of the evaluation. `p_bounded` and `corrected_bounded`
+    say that a p-value is the smallest that so many resamples can give: the true one is at most that.
     All is nan where nothing can be claimed: a line that costs less than the frontier's cheapest point.
     """
 
@@ -66,6 +68,8 @@ class Comparison:
     high: float
     p_value: float
     corrected: float
+    p_bounded: bool = False
+    corrected_bounded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,7 @@ class EvaluationSummary:
 
     `frontiers` have corners (tokens, success) of the fixed budgets, unsteered ("none") and steered ("vectors").
     `left_out` are baselines that the model cannot run, with the reasons. `thresholds` were fitted on other
-    problems.
+    problems. `direction` is the vectors' rank among random directions; None where that was not asked.
     """
 
     model_id: str
@@ -93,6 +97,7 @@ class EvaluationSummary:
     frontiers: Mapping[str, tuple[tuple[float, float], ...]]
     left_out: Mapping[str, str]
     thresholds: tuple[ThresholdFit, ...] = ()
+    direction: DirectionTest | None = None
 
 
 def paired_lines(
@@ -146,8 +151,8 @@ def _line_summary(
 def compare_lines(lines: Sequence[Line], paired: PairedLines) -> list[Comparison]:
     """Every ablation of what the user named, each on its own, with p-values corrected over all of them.
 
-    Steering: a strategy with vectors against the same without, and against a random vector. Routing: a router
-    against a random one of the same rates. Budget: what is no fixed budget against the frontier of those that
+    Steering: a strategy with vectors against the same without. Routing: a router against a random one of the
+    same rates. Budget: what is no fixed budget against the frontier of those that
     are steered alike. Full: against the model as it is, where nothing above does.
     """
     places = {line.name: at for at, line in enumerate(lines)}
@@ -162,7 +167,6 @@ def compare_lines(lines: Sequence[Line], paired: PairedLines) -> list[Comparison
     for line in asked:
         if line.steering == "vectors":
             against("steering", line, replace(line, steering="none"))
-            against("direction", line, replace(line, steering="random vector"))
     for line in asked:
         against("routing", line, replace(line, routing="random"))
     for line in asked:
@@ -172,10 +176,16 @@ def compare_lines(lines: Sequence[Line], paired: PairedLines) -> list[Comparison
             found[line.name, frontier] = "budget", paired.frontier_gain(places[line.name], sweep)
     for line in asked:
         against("full", line, Line("full"))
-    adjusted = holm([estimate.p_value for _, estimate in found.values()])
+    p_values = [estimate.p_value for _, estimate in found.values()]
+    bounded = [paired.is_floor(estimate.p_value, kind == "budget") for kind, estimate in found.values()]
+    adjusted = holm(p_values)
+    # What changes when the bounded ones are taken for 0 is no more than a bound itself.
+    least = holm([0.0 if at_floor else p for p, at_floor in zip(p_values, bounded, strict=True)])
     return [
-        Comparison(kind, name, other, *estimate, p)
-        for ((name, other), (kind, estimate)), p in zip(found.items(), adjusted, strict=True)
+        Comparison(kind, name, other, *estimate, p, at_floor, low < p)
+        for ((name, other), (kind, estimate)), p, at_floor, low in zip(
+            found.items(), adjusted, bounded, least, strict=True
+        )
     ]
 
 

@@ -5,64 +5,51 @@ from __future__ import annotations
 import re
 
 from pts.errors import GraderError
+from pts.graders.choice_statements import letter_in, marked_letter, stated_letters
+from pts.graders.plain_characters import plain_characters
+from pts.graders.run_on import answered_part
 from pts.graders.statements import last_boxed
 
-LETTERS = "ABCDEFGHIJ"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
-_REFERENCE = re.compile(r"\(?\s*([A-Ja-j])\s*[).:]?")
-_OPEN = r"[\s*_(\[\"'$`:]*(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*\(?)?"
-# After a letter: its own bracket or the end, never the word that an article or "I" goes on to.
-_CLOSED = r"(?=\s*(?:[)\]}.,:;!?*_\"'$`]|$|\n))"
-_BEFORE_REASON = r"(?=\s+(?:because|since|as|for|with|and|which|while|whereas|not|due)\b)"
-_AFTER_LETTER = rf"(?:[B-HJ]\b(?!')|[AI](?:{_CLOSED}|{_BEFORE_REASON})|[a-j]{_CLOSED})"
-_STATED = re.compile(
-    r"(?i:\banswer\b(?:[^\n.:=]{0,80}?\bis\b|\s*[:=])"
-    r"|\b(?:correct|right|best)\s+(?:choice|option|one)\b(?:[^\n.:=]{0,40}?\bis\b|\s*[:=])"
-    r"|\b(?:choose|pick|select)\b)"
-    r"(?i:[\s*:]*(?:(?:therefore|thus|clearly|indeed|still|the)\s+)?(?:option|choice|letter)?)"
-    rf"{_OPEN}(?P<letter>{_AFTER_LETTER})"
-)
-_MARKED = re.compile(
-    r"\((?P<round>[A-J])\)"
-    r"|\*\*\s*\(?(?P<bold>[A-J])\)?[).:]?\s*(?:\*\*|(?<=[).:])[^*\n]{1,200}\*\*)"
-    r"|^[ \t]*(?P<line>[A-Ja-j])[.!)]?[ \t]*$"
-    r"|^[ \t]*(?P<head>[A-J])[).:](?=\s)"
-    r"|(?i:\b(?:option|choice)\s+)(?P<named>[A-J])\b"
-    r"|(?:^|\s)(?P<final>[A-J])[.!]?\s*\Z",
-    re.MULTILINE,
-)
-_BOXED = re.compile(rf"{_OPEN}(?P<letter>[A-Ja-j])(?![A-Za-z0-9])")
+_REFERENCE = re.compile(r"[(\[]?\s*([A-Za-z])\s*[)\].:]?")
 
 
 def stated_choice(text: str) -> str | None:
-    """The letter that the text settles on, in upper case; None where it names none.
+    """The letter that the text settles on, in upper case; None where it names none, or several at once.
 
-    The last box, else the last "the answer is …", else the last letter set apart: "(B)", "**B**", "B)" that
-    begins a line, a line of its own, "option B", or the last word.
+    The last statement counts: a box that holds a letter, "the answer is …", "… is correct", "go with …" and
+    their like, in other languages too. Without one, it is the last letter set apart: "(B)", "**B**", "B)" that
+    begins a line, a line of its own, "option B", or the last word. A letter that is denied, or only spoken of,
+    is not stated.
     """
+    text = answered_part(plain_characters(text))
+    stated = stated_letters(text)
     box = last_boxed(text)
     if box is not None:
-        inside = _BOXED.match(box)
-        return inside.group("letter").upper() if inside else None
-    stated = [match.group("letter") for match in _STATED.finditer(text)]
+        where = max(text.rfind("\\boxed"), text.rfind("\\fbox"), text.rfind("\\fboxed"))
+        if not box and text.rstrip().count("{", where) > text.count("}", where):
+            return None  # cut in the midst of its answer
+        letter = letter_in(box)
+        if letter is not None:
+            stated.append((where, letter))
     if stated:
-        return stated[-1].upper()
-    marked = [next(group for group in match.groups() if group) for match in _MARKED.finditer(text)]
-    return marked[-1].upper() if marked else None
+        return max(stated, key=lambda found: found[0])[1] or None
+    return marked_letter(text)
 
 
 class ChoiceGrader:
     """The letter that the completion settles on is the reference's; the article "A" is no choice."""
 
     def check_reference(self, answer: str) -> None:
-        """Raises GraderError for an answer that is not one letter from A to J, brackets aside."""
-        if _REFERENCE.fullmatch(answer.strip()) is None:
+        """Raises GraderError for an answer that is not one letter from A to Z, brackets aside."""
+        if _REFERENCE.fullmatch(plain_characters(answer).strip()) is None:
             raise GraderError(
-                f"The reference answer {answer!r} is not a letter from A to J; use --grader exact or math, "
+                f"The reference answer {answer!r} is not a letter from A to Z; use --grader exact or math, "
                 "or name another --answer-field."
             )
 
     def __call__(self, completion: str, answer: str) -> bool:
         """Whether the letters agree; False where the completion names none."""
-        reference = _REFERENCE.fullmatch(answer.strip())
+        reference = _REFERENCE.fullmatch(plain_characters(answer).strip())
         return reference is not None and stated_choice(completion) == reference.group(1).upper()

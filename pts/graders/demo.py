@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from pts.errors import GraderError
+from pts.graders.plain_characters import plain_characters
+from pts.graders.run_on import answered_part
 
 _STATED = re.compile(r"The answer is\s+(-?\s?\d+)(?!\s*\d)")
 
@@ -29,4 +31,4 @@ class DemoGrader:
 
     def __call__(self, completion: str, answer: str) -> bool:
         """Whether the number agrees; False where none is stated."""
-        return stated_number(completion) == int(answer)
+        return stated_number(answered_part(plain_characters(completion))) == int(answer)

@@ -9,17 +9,36 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from pts.graders.number_words import MAGNITUDE
+
 _CURRENCY = r"(?:\\?\$|[€£¥₹])?"
 _INTEGER = r"-?(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)(?:\.0+)?"
 _MOST_DIGITS = 30
 _WHOLE = re.compile(rf"\s*\$?\s*({_INTEGER})\s*\$?\s*\.?\s*")
 _STATED = re.compile(
-    rf"[\s*]*{_CURRENCY}({_INTEGER})\**\$?\**[.,;:!?]?\**(?:\s+(?!pi\b)([A-Za-z]{{2}}[^\W\d][^\d]*|[a-z]{{2}}))?\s*"
+    rf"[\s*]*{_CURRENCY}({_INTEGER})\**\$?\**[.,;:!?]?\**(?:\s+(?!pi\b)([A-Za-z]{{2}}[^\W\d][^\d]*"
+    rf"|[a-z]{{2}}))?\s*"
 )
-_NOT_WORDS = re.compile(r"[-+*/^=%\\$(){}\[\]<>|×÷~&_!]|percent|\bpct\b|\bpi\b", re.IGNORECASE)
+_NOT_WORDS = re.compile(
+    rf"[-+*/^=%\\$(){{}}\[\]<>|×÷~&_!:]|percent|\bper\s+cent\b|\bpct\b|\bpi\b|\b(?:{MAGNITUDE})"
+    rf"|\b(?:and|or|to|by|point|over|"
+    r"(?:tenth|hundredth|thousandth)s?|squared|cubed|factorial|times|plus|minus)\b|[^\x00-\x7f]",
+    re.IGNORECASE,
+)
 _LAST_DIGIT_RUN = re.compile(r"(\d[\d.,]*\d|\d)(?=\D*\Z)")
 _BEFORE = re.compile(rf"(?:^|[\s=])(?:\*\*)?{_CURRENCY}(-?)\Z")
-_CONTINUES = re.compile(r"[.\s]*[-+*/^()÷×]|\s*(?:%|percent|pct)|[,.]?\w", re.IGNORECASE)
+_CONTINUES = re.compile(
+    rf"[.\s]*[-+*/^()÷×!:]|\s*(?:%|percent|per\s+cent|pct)|[,.]?\w|\s*-?\s*(?:{MAGNITUDE})"
+    rf"|\s+(?:(?:and|or|to|point|over)\b|"
+    r"(?:tenth|hundredth|thousandth)s?\b|(?:squared|cubed|factorial|times|plus|minus)\b)",
+    re.IGNORECASE,
+)
+_UNSETTLED = re.compile(
+    r"(?:(?:\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten)\b)\s*(?:,?\s*(?:or|nor)(?:\s+(?:maybe|perhaps|possibly))?|[-–—:])"
+    r"|\b(?:between\s+\S{1,20}\s+and|not|never|cannot\s+be|(?:more|less|greater|fewer)\s+than|minus"
+    r"|negative)|n't(?:\s+be)?)\s*\Z",
+    re.IGNORECASE,
+)
 _SCANNED = 400
 
 
@@ -51,7 +70,9 @@ def closing_integer(completion: str) -> int | None:
     if sign is None or not re.fullmatch(_INTEGER, match.group(1)):
         return None
     before = tail[: sign.start()].rstrip()
-    if before[-1:] in set("+-*/^(÷×0123456789") or _CONTINUES.match(after) or set(after) & set("$\\]"):
+    if before[-1:] in set("+-*/^(÷×:–0123456789") or _UNSETTLED.search(before[-60:]):
+        return None
+    if _CONTINUES.match(after) or set(after) & set("$\\]"):
         return None
     return _value(sign.group(1) + match.group(1))
 

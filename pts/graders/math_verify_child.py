@@ -57,6 +57,39 @@ def agrees(gold: str, targets: list[str]) -> bool:
     return False
 
 
+DECIMALS, SIGNIFICANT = 5e-7, 5e-6
+"""Absolute and relative difference within which two decimals are the same."""
+
+
+def compare_tiny_values() -> None:
+    """Has Math-Verify tell small numbers apart: its own comparison rounds to six decimals, which makes them 0.
+
+    Raises AttributeError where this Math-Verify has no such comparison.
+    """
+    from math_verify import grader
+    from sympy import Basic
+
+    rounded = grader.sympy_numeric_eq
+
+    def equal(first: Any, second: Any, *settings: Any) -> bool:
+        if not rounded(first, second, *settings):
+            return False
+        if not isinstance(first, Basic) or not isinstance(second, Basic):
+            return True
+        first, second = first.doit(), second.doit()
+        if first == second or not getattr(first, "is_number", False) or not getattr(second, "is_number", False):
+            return True
+        larger = max(abs(first.evalf(30)), abs(second.evalf(30)))
+        difference = abs((first - second).evalf(30))
+        return bool(difference <= SIGNIFICANT * larger) if larger < LARGEST_TINY else True
+
+    grader.sympy_numeric_eq = equal
+
+
+LARGEST_TINY = 0.1
+"""Below it six decimals are fewer than six significant digits."""
+
+
 def main() -> None:
     """Answers requests until the input ends."""
     replies = os.fdopen(os.dup(1), "w", encoding="ascii")
@@ -64,6 +97,7 @@ def main() -> None:
     os.dup2(nowhere.fileno(), 1)  # nothing that sympy prints may pass for a reply
     logging.disable(logging.CRITICAL)
     read("1")
+    compare_tiny_values()
     limit_memory()
     os.dup2(nowhere.fileno(), 2)  # nobody reads it from here on: a full pipe would block
     print(json.dumps("ready"), file=replies, flush=True)

@@ -16,6 +16,9 @@ from pts.errors import GraderError
 TIME_LIMIT = 5.0
 """Seconds for one comparison. Ordinary ones take milliseconds."""
 
+PATIENCE, SHORT_LIMIT = 20, 1.0
+"""After so many comparisons that were not decided, each gets this many seconds: they must not hold up a run."""
+
 _SCRIPT = Path(__file__).with_name("math_verify_child.py")
 
 
@@ -29,16 +32,23 @@ class MathVerifyProcess:
         self._time_limit = time_limit
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
+        self._undecided = 0
         self._owner = os.getpid()
         atexit.register(self.close)
 
     def reads(self, gold: str) -> bool:
         """Whether Math-Verify reads an expression in `gold`, within the time limit."""
-        return self._ask(gold, None)
+        return bool(self._ask(gold, None))
 
-    def agrees(self, gold: str, targets: Sequence[str]) -> bool:
-        """Whether the first of `targets` that reads as an expression equals `gold`; False out of time."""
-        return self._ask(gold, list(targets))
+    def agrees(self, gold: str, targets: Sequence[str]) -> bool | None:
+        """Whether the first of `targets` that reads as an expression equals `gold`.
+
+        None where that could not be decided: it took too long, or the process died of it.
+        """
+        verdict = self._ask(gold, list(targets))
+        if verdict is None:
+            self._undecided += 1
+        return verdict
 
     def close(self) -> None:
         """Ends the process, at once."""
@@ -48,8 +58,9 @@ class MathVerifyProcess:
         process.kill()
         process.communicate()
 
-    def _ask(self, gold: str, targets: list[str] | None) -> bool:
-        request = json.dumps({"gold": gold, "targets": targets, "seconds": self._time_limit})
+    def _ask(self, gold: str, targets: list[str] | None) -> bool | None:
+        seconds = self._time_limit if self._undecided < PATIENCE else min(self._time_limit, SHORT_LIMIT)
+        request = json.dumps({"gold": gold, "targets": targets, "seconds": seconds})
         if self._owner != os.getpid():  # forked: the pipes, and maybe a held lock, are the parent's
             self._lock, self._process, self._owner = threading.Lock(), None, os.getpid()
         with self._lock:
@@ -60,7 +71,7 @@ class MathVerifyProcess:
                 raise
             if not reply:
                 self.close()
-                return False
+                return None
             return bool(json.loads(reply))
 
     def _exchange(self, request: str) -> str:

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from pts.errors import GraderError
+from pts.graders.colons import read_colons, same_colons
 from pts.graders.integers import as_integer, closing_integer, leading_integer
 from pts.graders.math_verify_process import MathVerifyProcess
-from pts.graders.statements import last_boxed, last_statement, plain_text
+from pts.graders.number_words import MAGNITUDE, read_magnitude
+from pts.graders.plain_characters import plain_characters
+from pts.graders.quantities import (
+    Quantities,
+    closing_quantities,
+    decimal_comma,
+    leading_quantities,
+    read_quantities,
+    same_quantities,
+)
+from pts.graders.run_on import answered_part
+from pts.graders.statements import (
+    after_last_box,
+    last_boxed,
+    last_statement,
+    last_tagged,
+    plain_text,
+    without_denied,
+)
+from pts.graders.undecided import warn_undecided
 
 TAIL_LENGTH = 1000
 """Characters at a completion's end that are read for an answer nobody announced; and the longest answer."""
@@ -19,6 +40,16 @@ _COMMAND = re.compile(r"\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _QUANTITY = re.compile(r"([\\$€£\s]*[-+]?[\d.,]*\d)\s+((?!pi\b)[A-Za-z]{2}[A-Za-z \-/]*)")
 _WORDS = re.compile(r"(?!(?:sin|cos|tan|log|inf|infinity)\b)[A-Za-z]{3,}(?:[ '\-][A-Za-z]+)*")
+
+_ANSWERS_AGAIN = re.compile(
+    r"(?<!check )(?<!check the )(?<!verify the )(?<!check my )\banswer\**\s*(?:is|should\s+be|must\s+be|:)",
+    re.IGNORECASE,
+)
+_AFTER_BOX = re.compile(rf"[\s$)\]\\*]{{0,6}}(?P<word>{MAGNITUDE}|\\?%|percent\b|pct\b)", re.IGNORECASE)
+_COLONS = re.compile(r"(?<![\d:.])\d{1,6}\s?:\s?\d{1,6}(?:\s?:\s?\d{1,6})*(?:\s?[ap]\.?m\b)?", re.IGNORECASE)
+
+_ROOT = re.compile(r"(?<![$\\\w])(\d*)\s?√\s?\(?(\d+)\)?")
+_PI = re.compile(r"π|(?<=\d)\s*\*?\s*\bpi\b")
 
 _MATH_VERIFY = MathVerifyProcess()
 
@@ -31,11 +62,19 @@ class MathGrader:
     a process of its own, where an expression that cannot be decided in five seconds counts as wrong.
     """
 
+    def __init__(self) -> None:
+        self.undecided = 0
+
     def check_reference(self, answer: str) -> None:
         """Raises GraderError for an answer in which Math-Verify reads no expression, or that is prose."""
         if not answer.strip():
             raise GraderError(f"The reference answer {answer!r} is empty; name another --answer-field.")
-        if as_integer(answer) is not None:
+        answer = plain_characters(answer)
+        if (
+            as_integer(answer) is not None
+            or read_quantities(answer) is not None
+            or read_colons(answer) is not None
+        ):
             return
         if len(_bare_words(answer)) > _MOST_BARE_WORDS:
             raise GraderError(
@@ -50,23 +89,116 @@ class MathGrader:
 
     def __call__(self, completion: str, answer: str) -> bool:
         """Whether the last answer is right; False where there is none."""
-        stated = last_boxed(completion)
-        boxed = stated is not None
-        if stated is None:
-            stated = last_statement(completion)
+        text = without_denied(answered_part(plain_characters(completion)))
+        answer = plain_characters(answer)
+        said = stated_mathematics(text)
+        stated, boxed = said.text, said.boxed
         if stated is not None and plain_text(stated) and plain_text(stated) == plain_text(answer):
             return True
         wanted = as_integer(answer)
-        if wanted is not None:
-            found = leading_integer(stated) if stated is not None else closing_integer(completion)
+        if wanted is not None and not said.after and not _in_cents(stated, answer):
+            found = leading_integer(stated) if stated is not None else closing_integer(text)
             if found is not None:
                 return found == wanted
-        targets = _targets(completion, stated, boxed)
-        return bool(targets) and _agrees(_boxed(answer), targets)
+        by_form = _same_form(text, said, answer)
+        if by_form is not None:
+            return by_form
+        targets = _targets(text, stated, boxed)
+        return bool(targets) and self._agrees(_boxed(answer), targets)
+
+    def _agrees(self, gold: str, targets: tuple[str, ...]) -> bool:
+        verdict = _agrees(gold, targets)
+        if verdict is None:
+            self.undecided += 1
+            warn_undecided()
+        return bool(verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """An answer as stated: its text (None where none is), whether it is boxed, and a word after its box."""
+
+    text: str | None
+    boxed: bool = False
+    after: str = ""
+
+
+def stated_mathematics(text: str) -> Stated:
+    """The last box or `<answer>`, else the last statement; one after a box counts if it has a number."""
+    box, tagged = last_boxed(text), last_tagged(text)
+    if box is not None:
+        after = after_last_box(text)
+        later = last_statement(after) if _ANSWERS_AGAIN.search(after) else None
+        if later is not None and box and leading_quantities(later):
+            return Stated(later)
+        if tagged is None or last_boxed(tagged[0]) is not None or text.find("<answer>") < 0:
+            word = _AFTER_BOX.match(after)
+            return Stated(box, True, word[0] if word else "")
+    if tagged is not None and len(tagged[0]) <= TAIL_LENGTH:
+        inner = last_statement(tagged[0])
+        return Stated(inner if inner is not None else tagged[0], True)
+    if box is not None:
+        return Stated(box, True)
+    return Stated(last_statement(text))
+
+
+def _in_cents(stated: str | None, answer: str) -> bool:
+    """Whether cents are stated where the answer is in dollars: the units decide."""
+    return stated is not None and "$" in answer and "cent" in stated
+
+
+def _same_form(text: str, said: Stated, answer: str) -> bool | None:
+    """Whether both are the same time, ratio or quantities; None where one of them is none of these."""
+    stated = said.text
+    colons = read_colons(answer) if ":" in answer or " to " in answer else None
+    if colons is not None or (stated is not None and ":" in stated[:40]):
+        told = read_colons(stated if stated is not None else _last_colons(text))
+        if colons is not None and told is not None:
+            return same_colons(colons, told)
+        gold, ratio = read_quantities(answer), (told or colons)
+        found = _found(text, said)
+        if colons is not None and found and len(found) == 1 and not colons.clock:
+            return colons.quotient == found[0].value
+        if colons is None and told is not None and gold is not None and ratio is not None:
+            return ratio.quotient == gold[0].value and not told.clock
+        if colons is not None:
+            return None
+    gold = read_quantities(answer)
+    found = None if gold is None else _found(text, said)
+    if gold is None or found is None:
+        return None
+    if len(gold) != len(found) and same_quantities(
+        decimal_comma(answer) or gold, _by_comma(said.text) or found
+    ):
+        return True
+    if said.after and len(found) == 1:
+        factor, _ = read_magnitude(said.after, 0)
+        if factor != 1 and same_quantities(gold, (replace(found[0], value=found[0].value * factor),)):
+            return True
+    return same_quantities(gold, found)
+
+
+def _found(text: str, said: Stated) -> Quantities | None:
+    if said.text is None:
+        return closing_quantities(text)
+    if said.boxed:
+        whole = read_quantities(said.text)
+        if whole is not None:
+            return whole
+    return leading_quantities(said.text)
+
+
+def _by_comma(stated: str | None) -> Quantities | None:
+    return None if stated is None else decimal_comma(stated)
+
+
+def _last_colons(text: str) -> str:
+    found = _COLONS.findall(text[-400:])
+    return found[-1] if found else ""
 
 
 @lru_cache(maxsize=65_536)
-def _agrees(gold: str, targets: tuple[str, ...]) -> bool:
+def _agrees(gold: str, targets: tuple[str, ...]) -> bool | None:
     return _MATH_VERIFY.agrees(gold, targets)
 
 
@@ -74,12 +206,12 @@ def _targets(completion: str, stated: str | None, boxed: bool) -> tuple[str, ...
     """What Math-Verify is to read, best first; the next only where one holds no mathematics."""
     if stated is not None and boxed:
         return (_boxed(stated),) if 0 < len(stated) <= TAIL_LENGTH else ()
-    tail = completion[-TAIL_LENGTH:]
+    tail = _ROOT.sub(r"$\1\\sqrt{\2}$", completion[-TAIL_LENGTH:])
     if len(completion) > TAIL_LENGTH and "\n" in tail:
         tail = tail.split("\n", 1)[1]
     if stated is None:
         return (tail,)
-    stated = stated[:TAIL_LENGTH]
+    stated = _PI.sub(r"\\pi ", _ROOT.sub(r"\1\\sqrt{\2}", stated[:TAIL_LENGTH]))
     announced = f"The answer is {stated}."
     if _bare_words(stated):
         return (announced, tail)

@@ -21,6 +21,11 @@ class MixedGrader:
         self._exact = ExactGrader()
         self._math = MathGrader()
 
+    @property
+    def undecided(self) -> int:
+        """How many completions could not be decided, and so counted as wrong."""
+        return self._math.undecided
+
     def check_reference(self, answer: str) -> None:
         """As the grader for this kind of answer does."""
         self._for(answer).check_reference(answer)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 
 from pts.errors import GraderError
+from pts.graders.plain_characters import plain_characters
+from pts.graders.run_on import answered_part
 
 
 class PatternGrader:
     """The one group of the pattern's last match equals the reference, outer spaces aside.
+
+    Matches in a next question that the completion runs on to count only where there are no others.
 
     Raises GraderError for a pattern that does not compile or has other than one group.
     """
@@ -33,5 +37,5 @@ class PatternGrader:
 
     def __call__(self, completion: str, answer: str) -> bool:
         """Whether the last match's group is the answer; False without a match."""
-        found: list[str] = self._pattern.findall(completion)
-        return bool(found) and found[-1].strip() == answer.strip()
+        found: list[str] = self._pattern.findall(answered_part(completion)) or self._pattern.findall(completion)
+        return bool(found) and plain_characters(found[-1]).strip() == plain_characters(answer).strip()

@@ -1,18 +1,54 @@
-"""Where a completion states its answer: the last box, else the last "the answer is"."""
+"""Where a completion states its answer: the last box or tag, else the last "the answer is"."""
 
 from __future__ import annotations
 
 import re
 
+from pts.graders.languages import OTHER_ANSWER
+
 _BOX = re.compile(r"\\f?boxed(?![A-Za-z])|\\fbox(?![A-Za-z])")
 _BARE_TOKEN = re.compile(r"\s*([^\s{}$\\]+)")
-_JOINS_BOXES = re.compile(r"[\s$\\()\[\]]*(?:,|;|,?\s*(?:and|or))[\s$\\()\[\]]*")
-_STATEMENT = re.compile(r"\banswer\b(?:[^\n.:=]{0,80}?\bis\b|[^\n.:=]{0,80}[:=])|####", re.IGNORECASE)
+_SPACING = r"(?:[\s$\\()\[\]]|\\[,;!]|\\q?quad\b)*"
+_JOINS_BOXES = re.compile(rf"{_SPACING}(?:,|;|,?{_SPACING}(?:\\text\s*\{{\s*)?(?:and|or)\s*\}}?){_SPACING}")
+_BE = (
+    r"(?:isn't|wasn't|is|was|are|equals|(?:be|seems|appears|turns out|comes out|comes|works out"
+    r"|happens)(?:\s+to(?:\s+be)?)?)"
+)
+_STATEMENT = re.compile(
+    rf"[\"']?\b(?:final_|correct_)?answers?\b[\"']?(?:[^\n.:=]{{0,80}}?\b{_BE}(?!\w)"
+    rf"|[^\n.:=]{{0,80}}[:=])|####|{OTHER_ANSWER}",
+    re.IGNORECASE,
+)
 _LEAD = re.compile(r"(?:[\s:*]|\bis\b)*")
 _DISPLAY = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]", re.DOTALL)
-_SENTENCE_END = re.compile(r"[.!?;]\**(?=\s|$)")
+_SENTENCE_END = re.compile(r"[.?;]\**(?=\s|$)|!\**(?=\s+[A-Z]|\s*$)")
 _MARKUP = re.compile(r"\*\*|__|`")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+_TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
+_JSON_STRING = re.compile(r"\"((?:[^\"\\]|\\.){0,1000})\"\s*[,}\]]")
+_DENIES = re.compile(r"\b(?:not|never|cannot|neither|nor|unlikely)\b|n't\b", re.IGNORECASE)
+_DENIED = re.compile(
+    r"[\s*]*(?:(?:definitely|clearly|certainly|obviously|surely|also|then)\s+)?(?:not|never"
+    r"|neither)\b(?!\s+only)",
+    re.IGNORECASE,
+)
+_INSTEAD = re.compile(
+    r"[^\n;]{1,60}?[,;.]?\s*\b(?:but(?:\s+rather)?|rather|instead|it\s+is|it's|it\s+must\s+be"
+    r"|it\s+should\s+be)[,:]?\s+(?=\S)"
+)
+_CORRECTION = re.compile(
+    r"(?:\.\.\.|[,;.?!]|\s[-–—])\s*(?:(?:wait|hmm|oh|oops"
+    r"|sorry)\b[\s,.:!…-]*)*(?:no\b(?!\s*\.?\s*\d+\b\s*[a-z])|actually\b|correction\b"
+    r"|scratch\s+that\b|i\s+mean\b|make\s+that\b|rather\b)"
+    r"[\s,.:!—–-]*(?:(?:wait|no|actually|sorry|that's\s+wrong)\b[\s,.:!-]*)*(?:(?:it\s+is|it's"
+    r"|it\s+should\s+be|that\s+should\s+be|it\s+must\s+be|make\s+that|make\s+it)\s+)?(?=[-$\\(\[*]{0,4}\d)",
+    re.IGNORECASE,
+)
+_RETRACTED = re.compile(
+    r"\b(?:that(?:'s|\s+is|\s+was)\s+(?:wrong|incorrect|not\s+right|not\s+correct)|i\s+made\s+(?:a"
+    r"|an)\s+(?:\w+\s+)?(?:mistake|error)|scratch\s+that)\b",
+    re.IGNORECASE,
+)
 
 
 def last_boxed(text: str) -> str | None:
@@ -34,6 +70,14 @@ def last_boxed(text: str) -> str | None:
         contents.append(content)
         later = text.rindex("\\", 0, start)
     return ",".join(reversed(contents))
+
+
+def after_last_box(text: str) -> str:
+    """The text that follows the last box; all of it without one."""
+    last = None
+    for last in _BOX.finditer(text):  # noqa: B007
+        pass
+    return text if last is None else text[_group(text, last.end())[1] :]
 
 
 def _group(text: str, start: int) -> tuple[str, int]:
@@ -58,24 +102,86 @@ def _group(text: str, start: int) -> tuple[str, int]:
     return "", len(text)
 
 
+def last_tagged(text: str) -> tuple[str, int] | None:
+    """What the last `<answer>` holds, closed or not, and where it ends; None without one."""
+    marks = list(_TAG.finditer(text))
+    opened = [place for place, mark in enumerate(marks) if mark[0][1] != "/"]
+    if not opened:
+        return None
+    place = opened[-1]
+    end = marks[place + 1].start() if place + 1 < len(marks) else len(text)
+    content = text[marks[place].end() : end].strip()
+    return (content, end) if content else None
+
+
 def last_statement(text: str) -> str | None:
     """What follows the last "answer is", "answer:", "answer =" or "####"; None where nothing does.
 
-    The sentence's rest, or the display formula that begins there, or the next line where the line ends.
+    The sentence's rest, or the display formula that begins there, or the next line where the line ends. A
+    statement that denies ("the answer is not 5") gives what it says instead, or is passed over, and so is a
+    question where something else is stated; a correction ("… 5. No, 6") counts, what was taken back
+    does not.
     """
-    match = None
-    for match in _STATEMENT.finditer(text):  # noqa: B007
-        pass
-    if match is None:
-        return None
-    lead = _LEAD.match(text, match.end())
-    start = lead.end() if lead else match.end()
-    display = _DISPLAY.match(text, start)
+    asked = None
+    for start in reversed(_statement_starts(text)):
+        if asked is None and _is_retracted(text, start):
+            return None
+        stated = _statement(text, start)
+        if stated is None or not stated.endswith("?"):
+            return stated or asked
+        asked = asked or stated.rstrip("? ")
+    return asked
+
+
+def _is_retracted(text: str, start: int) -> bool:
+    """Whether what is stated at `start` is called wrong soon after, and a number follows that."""
+    taken_back = _RETRACTED.search(text, start, start + 300)
+    return taken_back is not None and re.search(r"\d", text[taken_back.end() :]) is not None
+
+
+def _statement_starts(text: str, most: int = 50) -> list[int]:
+    """Where the last statements begin, after their verb or colon; those that only deny are left out."""
+    starts = []
+    matches = list(_STATEMENT.finditer(text))[-most:]
+    for match in matches:
+        lead = _LEAD.match(text, match.end())
+        start = lead.end() if lead else match.end()
+        denied = _DENIED.match(text, match.end())
+        if denied is None and not _DENIES.search(match[0]):
+            starts.append(start)
+            continue
+        instead = _INSTEAD.match(text, match.end())
+        if instead is not None:
+            starts.append(instead.end())
+    return starts
+
+
+def _statement(text: str, start: int) -> str | None:
+    display = _DISPLAY.match(text, start, start + 5_000)
     if display is not None:
         return display.group()
-    line = text[start:].split("\n", 1)[0]
+    quoted = _JSON_STRING.match(text, start)
+    if quoted is not None:
+        return quoted[1].strip() or None
+    line = text[start : start + 5_000].split("\n", 1)[0]
+    correction = _CORRECTION.search(line)
+    line = line if correction is None else line[correction.end() :]
     end = _SENTENCE_END.search(line)
+    if end is not None and line[end.start()] == "?":
+        return line[: end.start() + 1].strip() or None
     return (line[: end.start()] if end else line).strip() or None
+
+
+_DENIED_NUMBER = re.compile(
+    r"(?:\b(?:not|never|cannot\s+be|neither)|n't(?:\s+be)?)\s+(?:(?:equal\s+to|be|exactly|just|simply"
+    r"|the|at|actually)\s+){0,2}(?P<what>[$\\]{0,2}-?\d[\d.,/]*(?:\s+nor\s+-?\d[\d.,/]*)?)(?!\s+only)",
+    re.IGNORECASE,
+)
+
+
+def without_denied(text: str) -> str:
+    """`text` without the numbers that it denies: "it is 6, not 5" is "it is 6, not "."""
+    return _DENIED_NUMBER.sub(lambda match: match[0][: match.start("what") - match.start()], text)
 
 
 def plain_text(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pts.graders.protocol import Grader
+from pts.graders.run_on import without_next_turn
+from pts.graders.undecided import undecided_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +21,18 @@ class AfterThinking:
     think_end: str
     required: bool = False
 
+    @property
+    def undecided(self) -> int:
+        """How many completions the inner grader could not decide."""
+        return undecided_by(self.grader)
+
     def check_reference(self, answer: str) -> None:
         """As the inner grader does."""
         self.grader.check_reference(answer)
 
     def __call__(self, completion: str, answer: str) -> bool:
         """The inner grader's verdict on what follows the thinking."""
-        _, tag, visible = completion.rpartition(self.think_end)
+        _, tag, visible = without_next_turn(completion).rpartition(self.think_end)
         if self.required and not tag:
             return False
         return self.grader(visible, answer)

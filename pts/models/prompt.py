@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pts.errors import ModelError
+from pts.data_files import text_fault
+from pts.errors import DataError, ModelError
 from pts.models.template_date import template_time, time_options, writes_date
 from pts.records import TokenIds
 
@@ -61,7 +62,8 @@ def encode_prompt(tokenizer: Any, query: str, fmt: PromptFormat) -> TokenIds:
     """Prompt ids for a query.
 
     Raises ModelError where a chat template is wanted and there is none, where it rejects the messages (a system
-    prompt that it does not know), or where `thinking` is asked for and the template has no such mode.
+    prompt that it does not know), or where `thinking` is asked for and the template has no such mode; DataError
+    for text that is no whole Unicode, which no tokenizer reads.
     """
     content = query if fmt.suffix is None else f"{query}\n{fmt.suffix}"
     if not fmt.chat_template:
@@ -78,7 +80,7 @@ def encode_prompt(tokenizer: Any, query: str, fmt: PromptFormat) -> TokenIds:
         options["enable_thinking"] = fmt.thinking
     # The template writes the beginning-of-sequence token itself where the model wants one.
     text = _render(tokenizer, content, fmt, options)
-    return tuple(tokenizer.encode(text, add_special_tokens=False))
+    return tuple(tokenizer.encode(_readable(text), add_special_tokens=False))
 
 
 def encode_messages(tokenizer: Any, messages: Sequence[Mapping[str, str]], fmt: PromptFormat) -> TokenIds:
@@ -98,7 +100,7 @@ def encode_messages(tokenizer: Any, messages: Sequence[Mapping[str, str]], fmt: 
         said[-1]["content"] = f"{said[-1]['content']}\n{fmt.suffix}"
     options = {} if fmt.thinking is None else {"enable_thinking": fmt.thinking}
     text = _render_messages(tokenizer, said, options, fmt.written_on)
-    return tuple(tokenizer.encode(text, add_special_tokens=False))
+    return tuple(tokenizer.encode(_readable(text), add_special_tokens=False))
 
 
 def _encode_plain(tokenizer: Any, content: str, fmt: PromptFormat) -> TokenIds:
@@ -109,13 +111,20 @@ def _encode_plain(tokenizer: Any, content: str, fmt: PromptFormat) -> TokenIds:
     if fmt.thinking is not None:
         raise ModelError("thinking is switched by the chat template: it cannot be set with --no-chat-template.")
     text = content if fmt.system_prompt is None else f"{fmt.system_prompt}\n\n{content}"
-    ids = list(tokenizer.encode(text))
+    ids = list(tokenizer.encode(_readable(text)))
     # Some tokenizers also close the sequence; a prompt must stay open.
     while ids and ids[-1] == tokenizer.eos_token_id and ids[-1] != tokenizer.bos_token_id:
         ids.pop()
     if not ids:
         raise ModelError("the prompt is empty: it needs at least one token.")
     return tuple(ids)
+
+
+def _readable(text: str) -> str:
+    fault = text_fault(text)
+    if fault is not None:
+        raise DataError(f"the prompt {fault}; give it as whole UTF-8 text.")
+    return text
 
 
 def has_thinking_modes(tokenizer: Any, content: str, fmt: PromptFormat) -> bool:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
+from pts.data_files import SUFFIXES, FileRow, good_rows
+from pts.data_files.parquet_rows import plain_row
 from pts.errors import ConfigError, DataError
-
-Row: TypeAlias = Mapping[str, Any]
-
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
 def looks_local(dataset: str) -> bool:
@@ -28,88 +23,22 @@ def looks_local(dataset: str) -> bool:
     )
 
 
-def read_local(dataset: str, split: str | None, limit: int | None) -> list[Row]:
-    """The first `limit` rows (all, for None) of a file or of a directory that `save_to_disk` wrote.
+def local_rows(dataset: str, split: str | None) -> Iterator[FileRow]:
+    """The rows of a file or of a directory that `save_to_disk` wrote, read as they are asked for.
 
-    Raises DataError for one that is missing or cannot be read, ConfigError for a split of a file.
+    Raises DataError for one that is missing or a row that cannot be read, ConfigError for a split of a file.
     """
     path = Path(dataset).expanduser()
     if not path.exists():
         raise DataError(f"There is no data set at {dataset}; check the path, or try --dataset demo.")
     if path.is_dir():
-        return _read_directory(path, split, limit)
+        return loaded_rows(_load_directory(path), str(path), split)
     if split is not None:
         raise ConfigError(f"{dataset} is a file and has no split {split!r}; leave --split out.")
-    readers = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows, ".parquet": _parquet_rows}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise DataError(f"{dataset} is not a data set that can be read; use {', '.join(SUFFIXES)}.")
-    try:
-        return list(islice(reader(path), limit))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{dataset} is not UTF-8 text (byte {error.start}); convert it first.") from error
-    except OSError as error:
-        raise DataError(f"{dataset} cannot be read: {error.strerror or error}.") from error
+    return good_rows(path)
 
 
-def _jsonl_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(
-                    f"{path} line {number} is not JSON ({error.msg}); mend or remove it."
-                ) from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path} line {number} is not a JSON object with fields; mend or remove it.")
-            yield row
-
-
-def _json_rows(path: Path) -> Iterator[Row]:
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path} line {error.lineno} is not JSON ({error.msg}); name the file .jsonl if each "
-            "line is an object."
-        ) from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path} is not a list of JSON objects; write it as one, or as .jsonl.")
-    yield from rows
-
-
-def _csv_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines, strict=True)
-        try:
-            for row in reader:
-                if None in row or None in row.values():
-                    raise DataError(
-                        f"{path} line {reader.line_num} has not as many values as the header has fields "
-                        f"({len(reader.fieldnames or ())}); mend or quote it."
-                    )
-                yield row
-        except csv.Error as error:
-            raise DataError(f"{path} line {reader.line_num} is not CSV ({error}); mend it.") from error
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(path) as table:
-            for batch in table.iter_batches(batch_size=1024):
-                yield from batch.to_pylist()
-    except pyarrow.ArrowException as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path} is not a Parquet file that can be read ({reason}).") from error
-
-
-def _read_directory(path: Path, split: str | None, limit: int | None) -> list[Row]:
+def _load_directory(path: Path) -> Any:
     if not (path / "dataset_dict.json").exists() and not (path / "state.json").exists():
         raise DataError(
             f"The directory {path} was not written by datasets.save_to_disk; give one of its files "
@@ -118,14 +47,13 @@ def _read_directory(path: Path, split: str | None, limit: int | None) -> list[Ro
     import datasets
 
     try:
-        loaded = datasets.load_from_disk(str(path))
+        return datasets.load_from_disk(str(path))
     except (OSError, ValueError) as error:
         raise DataError(f"The data set at {path} cannot be read: {first_line(error)}.") from error
-    return first_rows(loaded, str(path), split, limit)
 
 
-def first_rows(loaded: Any, name: str, split: str | None, limit: int | None) -> list[Row]:
-    """The first rows of a loaded `Dataset`, or of one split of a `DatasetDict`.
+def loaded_rows(loaded: Any, name: str, split: str | None) -> Iterator[FileRow]:
+    """The rows of a loaded `Dataset`, or of one split of a `DatasetDict`.
 
     Raises DataError where the split is not there, or is not named and there are several.
     """
@@ -140,8 +68,7 @@ def first_rows(loaded: Any, name: str, split: str | None, limit: int | None) -> 
         loaded = loaded[split]
     elif split is not None and str(loaded.split) != split:
         raise DataError(f"{name} holds the split {loaded.split}, not {split!r}; leave --split out.")
-    count = len(loaded) if limit is None else min(limit, len(loaded))
-    return list(loaded.select(range(count)))
+    return (FileRow(number, f"row {number}", plain_row(row)) for number, row in enumerate(loaded, start=1))
 
 
 def first_line(error: BaseException) -> str:

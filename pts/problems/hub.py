@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from pts.data_files import FileRow
 from pts.errors import DataError
-from pts.problems.files import Row, first_line, first_rows
+from pts.problems.files import first_line, loaded_rows
 from pts.problems.source import ProblemSource
 
 _OFFLINE = (
@@ -12,8 +15,8 @@ _OFFLINE = (
 _ANSWERS_WITHIN = 15.0
 
 
-def read_hub(source: ProblemSource) -> list[Row]:
-    """The first `source.limit` rows of a hub data set. No code of the data set's is run.
+def hub_rows(source: ProblemSource) -> Iterator[FileRow]:
+    """The rows of a hub data set. No code of the data set's is run.
 
     Raises DataError where the hub does not answer or has no such data set, configuration or split.
     """
@@ -35,13 +38,13 @@ def read_hub(source: ProblemSource) -> list[Row]:
             f"The data set {source.dataset} cannot be loaded ({first_line(error)}); choose a "
             "configuration with --config, or use a local file."
         ) from error
-    return first_rows(loaded, source.dataset, split, source.limit)
+    return loaded_rows(loaded, source.dataset, split)
 
 
 def check_reachable(source: ProblemSource) -> None:
     """One quick question to the hub, where loading would retry for half a minute and then be vague.
 
-    Asks nothing under HF_HUB_OFFLINE. Raises DataError as `read_hub` does.
+    Asks nothing under HF_HUB_OFFLINE. Raises DataError as `hub_rows` does.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub import errors as hub

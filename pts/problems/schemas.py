@@ -1,57 +1,127 @@
-"""The shapes of the common data sets: which fields hold the question, the answer and the choices."""
+"""The shape of a data set: which fields hold the question, the answer and the choices."""
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pts.data_files import Row
 from pts.errors import DataError
-from pts.graders.choice import LETTERS
-from pts.graders.statements import last_boxed
-from pts.problems.files import Row
+from pts.problems.answers import no_answer, reference, worked_answer
+from pts.problems.choices import (
+    letter_of,
+    read_choices,
+    require_agreement,
+    shuffled,
+    with_choices,
+)
+from pts.problems.code_sets import code_set
+from pts.problems.entry import Entry, value_at
+from pts.problems.known_sets import KNOWN_SETS, LETTERED, KnownSet, nested_set, yes_no_set
 from pts.problems.source import ProblemSource
 
 _GPQA_FIELDS = ("Question", "Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
-_QUESTION_FIELDS = ("question", "problem", "Question", "Problem", "query", "prompt")
-_ANSWER_FIELDS = ("answer", "Answer", "solution", "Solution")
-_FINAL = re.compile(r"####\s*(.+?)\s*$")
+_QUESTIONS = ("question", "problem", "Question", "Problem", "query", "prompt")
+_ANSWERS = ("answer", "Answer", "solution", "Solution")
+_CHOICE_ANSWERS = (
+    *("answer", "answerKey", "correct", "correct_option", "answer_idx", "label", "Answer"),
+    *("correct_answer", "answer_letter"),
+)
+_PLAIN_PAIRS = (
+    ("question", "answer"),
+    ("Question", "Answer"),
+    ("query", "answer"),
+    ("question", "Answer"),
+    ("question", "final_ans"),
+    ("problem", "expected_answer"),
+    ("question", "expected_answer"),
+    ("input", "target"),
+)
+_PASSAGES = ("passage", "context", "article")
+_SECOND_ANSWERS = ("answer_index", "answer_idx", "answer_letter")
 
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """How to read one row. `text` gives (query, reference answer) of (row, id), or raises DataError.
+    """How to read one row. `text` gives (query, reference answer), or raises DataError.
 
-    `fields` are those that `text` reads; `grader` is None where the answers themselves must tell.
+    `fields` are those that `text` reads or that repeat it; `grader` is None where the answers themselves must
+    tell. `unfit` says why a row is no problem at all, None where it is one.
     """
 
     name: str
     fields: tuple[str, ...]
-    text: Callable[[Row, str], tuple[str, str]]
+    text: Callable[[Entry], tuple[str, str]]
     grader: str | None
+    unfit: Callable[[Row], str | None] | None = None
 
 
-def detect_schema(source: ProblemSource, rows: Sequence[Row]) -> Schema:
+def detect_schema(source: ProblemSource, first: Row) -> Schema:
     """The schema that the source names, or that its first row shows.
 
     Raises DataError, with the fields that are there, for a named field that is not and for unknown shapes.
     """
-    first = rows[0]
     names = set(first)
     _check_named(source, first)
     if source.question_field or source.answer_field or source.choices_field:
         return _named(source, first)
     if names >= set(_GPQA_FIELDS):
         return Schema("gpqa", _GPQA_FIELDS, _gpqa_text, "choice")
-    if names >= {"question", "options", "answer"}:
-        return _choices("mmlu-pro", "question", "answer", "options", extra=("answer_index",))
-    if names >= {"question", "choices", "answer"}:
-        return _choices("mmlu", "question", "answer", "choices")
-    if names >= {"question_concat", "Answer"}:
-        return _plain("svamp", "question_concat", "Answer", extra=("Body", "Question"))
-    if names >= {"Body", "Question", "Answer"}:
-        return Schema("svamp", ("Body", "Question", "Answer"), _svamp_text, "math")
+    for known in KNOWN_SETS:
+        if names >= set(known.fields):
+            return _of_known(known)
+    special = nested_set(first) or code_set(first)
+    if special is not None:
+        return _of_known(special)
+    found = _choice_set(first) or _lettered(names)
+    if found is not None:
+        return found
+    yes_no = yes_no_set(first)
+    found = _of_known(yes_no) if yes_no is not None else _free_answers(source, first)
+    if found is not None:
+        return found
+    raise DataError(
+        f"The fields of {source.dataset} are not those of a known data set; name them with --question-field "
+        f"and --answer-field. It has: {', '.join(first)}."
+    )
+
+
+def _choice_set(first: Row) -> Schema | None:
+    """A question with a list of choices and an answer, in one of the names that they have."""
+    names = set(first)
+    question = next((name for name in ("question", "query", "Question") if name in names), None)
+    choices = next((name for name in ("options", "choices") if name in names), None)
+    answers = [name for name in _CHOICE_ANSWERS if name in names]
+    answer = next((name for name in answers if first[name] is not None), next(iter(answers), None))
+    if question is None or choices is None or answer is None:
+        return None
+    name = {
+        ("question", "options", "answer"): "mmlu-pro",
+        ("question", "choices", "answer"): "mmlu",
+        ("question", "choices", "answerKey"): "arc",
+    }.get((question, choices, answer), "choices")
+    logiqa = ("text",) if names >= {"text", "type", "options"} else ()
+    passages = tuple(passage for passage in (*_PASSAGES, *logiqa) if passage in names)
+    unfit = None
+    if {"error_type", "correct_answer"} <= names:
+        name, unfit = "mmlu-redux", _redux_fault
+    return _choices(name, question, answer, choices, passages, known=True, unfit=unfit)
+
+
+def _lettered(names: set[str]) -> Schema | None:
+    """A question with its choices in columns A, B, C, ..., as many translations of MMLU have them."""
+    question = next((name for name in ("question", "Question", "input") if name in names), None)
+    answer = next((name for name in ("answer", "Answer", "target") if name in names), None)
+    columns = [letter for letter in LETTERED if letter in names]
+    if question is None or answer is None or columns != list(LETTERED[: len(columns)]) or len(columns) < 2:
+        return None
+    return _of_known(KnownSet.of_columns("mmlu-columns", question, answer, columns))
+
+
+def _free_answers(source: ProblemSource, first: Row) -> Schema | None:
+    """A question with an answer of its own words."""
+    names = set(first)
     if names >= {"id", "category", "question", "answer"} and str(first["id"]).startswith(
         f"{first['category']}_"
     ):
@@ -64,65 +134,27 @@ def detect_schema(source: ProblemSource, rows: Sequence[Row]) -> Schema:
             aime = question == "Problem" or "year" in names or "aime" in source.dataset.lower()
             unread = ("solution", "Solution") if answer in ("answer", "Answer") else ()
             return _plain("aime" if aime else "math", question, answer, extra=unread)
-    if names >= {"question", "answer"} and _is_number(str(first["answer"])):
-        return _plain("svamp" if "svamp" in source.dataset.lower() else "qa", "question", "answer")
-    raise DataError(
-        f"The fields of {source.dataset} are not those of a known data set; name them with --question-field "
-        f"and --answer-field. It has: {', '.join(first)}."
-    )
-
-
-def final_answer(text: str) -> str:
-    r"""The answer that a worked solution ends in: what follows its last "####", else its last `\\boxed{}`.
-
-    The whole text where it has neither.
-    """
-    marked = _FINAL.search(text[text.rfind("####") :]) if "####" in text else None
-    if marked:
-        return marked.group(1)
-    return last_boxed(text) or text.strip()
-
-
-def answer_text(value: object, where: str) -> str:
-    """A field's value as text: whole floats without ".0". Raises DataError for an empty one or a list."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if value is None or isinstance(value, (list, dict)) or not str(value).strip():
-        raise DataError(f"{where} is {value!r}, not text or a number; mend or remove the row.")
-    return str(value).strip()
-
-
-def with_choices(question: str, choices: object, where: str) -> str:
-    """The question with its choices on lettered lines. Raises DataError for other than 2 to 10 choices."""
-    if not isinstance(choices, (list, tuple)) or not 2 <= len(choices) <= len(LETTERS):
-        raise DataError(f"{where} has {choices!r} for its choices, not a list of 2 to {len(LETTERS)}.")
-    lines = [f"{letter}) {str(choice).strip()}" for letter, choice in zip(LETTERS, choices, strict=False)]
-    return "\n".join([question, "", *lines])
-
-
-def count_choices(query: str) -> int:
-    """How many lettered choices a query of `with_choices` ends in; 0 where it has none."""
-    start, count = query.rfind(f"\n\n{LETTERS[0]}) "), 0
-    for letter in LETTERS if start >= 0 else "":
-        start = query.find(f"\n{letter}) ", start)
-        if start < 0:
-            break
-        count += 1
-    return count
+    for question, answer in _PLAIN_PAIRS:
+        if question in names and answer in names:
+            number = _is_number(str(first[answer]))
+            name = "svamp" if number and "svamp" in source.dataset.lower() else "qa"
+            passages = tuple(passage for passage in _PASSAGES if passage in names)
+            return _plain(name, question, answer, "math" if number else None, passages=passages)
+    return None
 
 
 def _check_named(source: ProblemSource, first: Row) -> None:
     named = (source.question_field, source.answer_field, source.choices_field, source.id_field)
     for field in named:
-        if field is not None and field not in first:
+        if field is not None and field not in first and value_at(first, field) is None:
             raise DataError(f"{source.dataset} has no field {field!r}. It has: {', '.join(first)}.")
 
 
 def _named(source: ProblemSource, first: Row) -> Schema:
-    question = source.question_field or _first_of(_QUESTION_FIELDS, first, source.dataset, "--question-field")
-    answer = source.answer_field or _first_of(_ANSWER_FIELDS, first, source.dataset, "--answer-field")
+    question = source.question_field or _first_of(_QUESTIONS, first, source.dataset, "--question-field")
+    answer = source.answer_field or _first_of(_ANSWERS, first, source.dataset, "--answer-field")
     if source.choices_field:
-        return _choices("named", question, answer, source.choices_field)
+        return _choices("named", question, answer, source.choices_field, (), known=False)
     return _plain("named", question, answer, grader=None)
 
 
@@ -134,64 +166,61 @@ def _first_of(names: Sequence[str], first: Row, dataset: str, option: str) -> st
 
 
 def _plain(
-    name: str, question: str, answer: str, grader: str | None = "math", extra: tuple[str, ...] = ()
+    name: str,
+    question: str,
+    answer: str,
+    grader: str | None = "math",
+    extra: tuple[str, ...] = (),
+    passages: tuple[str, ...] = (),
 ) -> Schema:
-    """A schema whose query is one field. `extra` are fields that only repeat it, kept out of the metadata."""
+    """A schema whose query is one field, after passages where there are any. `extra` is no metadata."""
+    read = worked_answer if answer in ("solution", "Solution") and name != "named" else reference
 
-    def text(row: Row, item: str) -> tuple[str, str]:
-        query = answer_text(row.get(question), f"The field {question} of problem {item}")
-        reference = answer_text(row.get(answer), f"The field {answer} of problem {item}")
-        return query, final_answer(reference)
+    def text(entry: Entry) -> tuple[str, str]:
+        before = [entry.text(passage) for passage in passages if entry.has_text(passage)]
+        return "\n\n".join([*before, entry.text(question)]), read(entry, answer)
 
-    return Schema(name, (question, answer, *extra), text, grader)
+    unfit = no_answer if answer == "answer" and name != "named" else None
+    return Schema(name, (question, answer, *extra, *passages), text, grader, unfit)
 
 
-def _choices(name: str, question: str, answer: str, choices: str, extra: tuple[str, ...] = ()) -> Schema:
+def _choices(
+    name: str,
+    question: str,
+    answer: str,
+    choices: str,
+    passages: tuple[str, ...],
+    known: bool,
+    unfit: Callable[[Row], str | None] | None = None,
+) -> Schema:
     """A schema whose query ends in lettered choices and whose reference is the letter."""
+    others = tuple(field for field in _SECOND_ANSWERS if field != answer)
 
-    def text(row: Row, item: str) -> tuple[str, str]:
-        query = answer_text(row.get(question), f"The field {question} of problem {item}")
-        listed = row.get(choices)
-        query = with_choices(query, listed, f"Problem {item}")
-        return query, _letter(row.get(answer), [str(choice).strip() for choice in listed or ()], item)
+    def text(entry: Entry) -> tuple[str, str]:
+        before = [entry.text(passage) for passage in passages if entry.has_text(passage)]
+        asked = "\n\n".join([*before, entry.text(question)])
+        found = read_choices(entry, choices)
+        letter = letter_of(entry, answer, found, known)
+        for field in others if known else ():
+            require_agreement(entry, letter, field, found)
+        return with_choices(asked, found.texts), letter
 
-    return Schema(name, (question, answer, choices, *extra), text, "choice")
-
-
-def _letter(value: object, choices: Sequence[str], item: str) -> str:
-    """The letter of an answer given as an index from 0, a letter, or a choice's own text."""
-    stated = answer_text(value, f"The answer of problem {item}")
-    letters = LETTERS[: len(choices)]
-    if stated in choices and not isinstance(value, int):
-        return letters[choices.index(stated)]
-    if stated.isdigit() and int(stated) < len(choices):
-        return letters[int(stated)]
-    letter = stated.strip("().").upper()
-    if len(letter) == 1 and letter in letters:
-        return letter
-    raise DataError(
-        f"The answer {stated!r} of problem {item} is not one of its {len(choices)} choices: give a letter, an "
-        "index from 0, or the choice's text."
-    )
+    return Schema(name, (question, answer, choices, *passages, *others), text, "choice", unfit)
 
 
-def _gpqa_text(row: Row, item: str) -> tuple[str, str]:
-    question, *choices = (
-        answer_text(row.get(field), f"The field {field} of problem {item}") for field in _GPQA_FIELDS
-    )
-    order = list(range(len(choices)))
-    random.Random(f"gpqa-{item}").shuffle(order)
-    query = with_choices(question, [choices[index] for index in order], f"Problem {item}")
-    return query, LETTERS[order.index(0)]
+def _of_known(known: KnownSet) -> Schema:
+    return Schema(known.name, (*known.fields, *known.extra), known.text, known.grader)
 
 
-def _svamp_text(row: Row, item: str) -> tuple[str, str]:
-    body, question, answer = (
-        answer_text(row.get(field), f"The field {field} of problem {item}")
-        for field in ("Body", "Question", "Answer")
-    )
-    stop = "" if body.endswith((".", "!", "?", ",")) else "."
-    return f"{body}{stop} {question}", answer
+def _redux_fault(row: Row) -> str | None:
+    """MMLU-Redux says which questions of MMLU are wrong, in themselves or in their answer."""
+    kind = row.get("error_type")
+    return None if kind is None or str(kind).casefold() in ("ok", "") else f"error_type {kind}"
+
+
+def _gpqa_text(entry: Entry) -> tuple[str, str]:
+    question, right, *wrong = (entry.text(field) for field in _GPQA_FIELDS)
+    return shuffled(entry, question, right, wrong, "gpqa")
 
 
 def _is_number(text: str) -> bool:

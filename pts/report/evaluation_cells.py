@@ -5,23 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pts.evaluation.direction import DirectionTest
 from pts.evaluation.summary import Comparison, EvaluationSummary, LineSummary
 
 LINE_HEADINGS = ("strategy", "success", "interval", "tokens", "interval", "of full", "cut", "no answer", "kept")
 COMPARISON_HEADINGS = ("question", "line", "against", "difference", "interval", "p", "corrected p")
 QUESTIONS = {
     "steering": "do the vectors help?",
-    "direction": "is it their direction?",
     "routing": "does the router help?",
     "budget": "above fixed budgets?",
     "full": "better than full?",
 }
+DIRECTION = "is it their direction?"
 _NONE = "–"
 
 
 def ordered_lines(summary: EvaluationSummary) -> list[LineSummary]:
     """What was asked for first, then the baselines; each group by its steering, the cheapest first."""
-    steerings = ("none", "vectors", "random vector")
+    steerings = ("none", "vectors", "random direction")
     return sorted(summary.lines, key=lambda line: (not line.asked, steerings.index(line.steering), line.tokens))
 
 
@@ -49,9 +50,33 @@ def comparison_cells(comparison: Comparison) -> tuple[str, ...]:
         *names,
         f"{comparison.difference:+.3f}",
         f"{comparison.low:+.3f} to {comparison.high:+.3f}",
-        _p_value(comparison.p_value),
-        _p_value(comparison.corrected),
+        _p_value(comparison.p_value, comparison.p_bounded),
+        _p_value(comparison.corrected, comparison.corrected_bounded),
     )
+
+
+def comparison_rows(summary: EvaluationSummary) -> list[tuple[int, tuple[str, ...]]]:
+    """The rows of the comparisons, each with its verdict: 1 better, −1 worse, 0 neither.
+
+    The rank of the vectors' direction stands behind the comparison that says whether they help.
+    """
+    rows = [(verdict(comparison), comparison_cells(comparison)) for comparison in summary.comparisons]
+    test = summary.direction
+    if test is not None:
+        asked = [(one.kind, one.line) for one in summary.comparisons]
+        helped = ("steering", test.line)
+        place = asked.index(helped) + 1 if helped in asked else 0
+        rows.insert(place, (int(test.passed), _direction_cells(test)))
+    return rows
+
+
+def _direction_cells(test: DirectionTest) -> tuple[str, ...]:
+    if test.rank is None:
+        return DIRECTION, test.line, "random directions", "no answer", _NONE, _NONE, _NONE
+    count = len(test.controls)
+    against = f"{_counted(count, 'random direction')}, calibrated"
+    rank = f"rank {test.rank} of {count + 1}"
+    return DIRECTION, test.line, against, rank, _NONE, _p_value(test.p_value), _NONE
 
 
 def verdict(comparison: Comparison) -> int:
@@ -83,12 +108,31 @@ def note(summary: EvaluationSummary) -> str:
         f"Intervals: {summary.level:.0%}, bootstrap over problems. Tokens: all that an answer took after its "
         "prompt, of what was dropped too."
     )
+    direction = "" if summary.direction is None else f" {direction_note(summary.direction)}"
     if not summary.comparisons:
-        return said
+        return said + direction
     test = "McNemar's exact test" if summary.seeds == 1 else "a sign-flip test over problems"
     tests = sum(not math.isnan(comparison.p_value) for comparison in summary.comparisons)
     holm = f"; corrected: Holm, over all {tests}" if tests > 1 else ""
-    return f"{said} p: {test} (above fixed budgets: the bootstrap){holm}."
+    return f"{said} p: {test} (above fixed budgets: the bootstrap){holm}.{direction}"
+
+
+def direction_note(test: DirectionTest) -> str:
+    """What the rank of the vectors' direction means, or why there is none."""
+    if test.rank is None:
+        return f"{DIRECTION.capitalize()} No answer: {test.reason}."
+    said = (
+        f"{DIRECTION.capitalize()} The rank of {test.line} among the same with each of "
+        f"{_counted(len(test.controls), 'random direction')} that were calibrated alike, on the first seed's "
+        "answers (ties count against it)"
+    )
+    if not test.possible:
+        best = "" if test.methods == 1 else f" for the best of {test.methods} methods"
+        return f"{said}. With so few it proves nothing{best}: at least {test.needed} are needed."
+    times = (
+        "" if test.methods == 1 else f", times {test.methods} for the methods that the vector is the best of"
+    )
+    return f"{said}; p: rank / {len(test.controls) + 1}{times}, one test by itself, not among the corrected."
 
 
 def _reasons(summary: EvaluationSummary) -> list[str]:
@@ -107,5 +151,11 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names)
 
 
-def _p_value(p: float) -> str:
-    return _NONE if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+def _p_value(p: float, bounded: bool = False) -> str:
+    """A p-value; one that is the floor of its resamples is a bound, rounded up."""
+    if math.isnan(p):
+        return _NONE
+    if bounded:
+        unit = 10.0 ** (math.floor(math.log10(p)) - 1)
+        return f"≤ {math.ceil(p / unit - 1e-6) * unit:.2g}"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from pts.evaluation.summary import EvaluationSummary, LineSummary
 
-COLOURS = {"none": "#2864a8", "vectors": "#c0392b", "random vector": "#8a8f98"}
-_NAMES = {"none": "unsteered", "vectors": "steered", "random vector": "random vector"}
+COLOURS = {"none": "#2864a8", "vectors": "#c0392b", "random direction": "#8a8f98"}
+_NAMES = {"none": "unsteered", "vectors": "steered"}
 _SIZE = (8.6, 5.2)
 _PNG_DPI = 150
 
@@ -72,6 +72,15 @@ def _points(axes: Any, summary: EvaluationSummary) -> None:
             zorder=3 if line.asked else 2,
         )
         labelled.add(name)
+    if summary.direction is not None and summary.direction.controls:
+        axes.plot(
+            summary.direction.control_tokens,
+            summary.direction.controls,
+            "x",
+            ms=4,
+            color=COLOURS["random direction"],
+            label="random directions, calibrated alike (full)",
+        )
     if summary.chance is not None:
         axes.axhline(summary.chance, color="black", lw=0.8, ls=":", label="guessing")
     axes.set_xlabel("tokens of an answer, all that were generated (mean, 95% interval)")

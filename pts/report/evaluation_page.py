@@ -11,12 +11,11 @@ from pts.evaluation.summary import EvaluationSummary
 from pts.report.evaluation_cells import (
     COMPARISON_HEADINGS,
     LINE_HEADINGS,
-    comparison_cells,
+    comparison_rows,
     head_lines,
     line_cells,
     note,
     ordered_lines,
-    verdict,
 )
 from pts.report.evaluation_figure import draw
 from pts.runs.files import replace_file, replace_text
@@ -54,7 +53,7 @@ def page(summary: EvaluationSummary) -> str:
     drawn = draw(summary, "svg")
     figure = f"<p>{html.escape(NO_FIGURE)}</p>" if drawn is None else _inline(drawn.decode())
     lines = [("" if line.asked else "baseline", line_cells(line)) for line in ordered_lines(summary)]
-    compared = [(_CLASSES[verdict(each)], comparison_cells(each)) for each in summary.comparisons]
+    compared = [(_CLASSES[verdict], cells) for verdict, cells in comparison_rows(summary)]
     title = f"{summary.model_id} on {summary.dataset_id}"
     said = "".join(f"<p>{html.escape(line)}</p>" for line in head_lines(summary))
     return (

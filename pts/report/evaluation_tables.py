@@ -10,12 +10,11 @@ from pts.evaluation.summary import EvaluationSummary
 from pts.report.evaluation_cells import (
     COMPARISON_HEADINGS,
     LINE_HEADINGS,
-    comparison_cells,
+    comparison_rows,
     head_lines,
     line_cells,
     note,
     ordered_lines,
-    verdict,
 )
 
 EVALUATION_COLUMNS = 140
@@ -32,11 +31,11 @@ def evaluation_report(summary: EvaluationSummary) -> RenderableType:
         lines.add_row(*line_cells(line), style="" if line.asked else "dim")
     parts: list[RenderableType] = [Text(said) for said in head_lines(summary)]
     parts += [Text(), lines]
-    if summary.comparisons:
+    if summary.comparisons or summary.direction is not None:
         comparisons = Table(title="Comparisons of success", title_justify="left", box=None, pad_edge=False)
         for at, heading in enumerate(COMPARISON_HEADINGS):
             comparisons.add_column(heading, justify="left" if at < 3 else "right", no_wrap=True)
-        for comparison in summary.comparisons:
-            comparisons.add_row(*comparison_cells(comparison), style=_STYLES[verdict(comparison)])
+        for verdict, cells in comparison_rows(summary):
+            comparisons.add_row(*cells, style=_STYLES[verdict])
         parts += [Text(), comparisons]
     return Group(*parts, Text(), Text(note(summary)))

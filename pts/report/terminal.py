@@ -8,13 +8,18 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from pts.records import Alternative
+from pts.records import MOST_CUT, Alternative
 from pts.runs.search_run import SearchedRun, SearchSummary
 from pts.search.findings import Finding
 
 BEFORE = 240
 """Characters of the text before a token that its context shows."""
 HELPS, HARMS = "green", "red"
+_TOO_MUCH = (
+    "Many completions were cut, and a cut one has failed: search again with a larger --budget, which must "
+    "leave room for the whole of a model's thinking and for the answer; or without thinking (--no-thinking, or "
+    "--suffix /no_think where the model knows that)."
+)
 _SHARES = {
     "excluded_exact": "by 1 − q",
     "excluded_value": "by the value bound",
@@ -66,7 +71,24 @@ def summary_report(summary: SearchSummary) -> RenderableType:
         f"Generated: {summary.tokens_generated:,} tokens: range {summary.tokens_range:,}, traces "
         f"{summary.tokens_traces:,}, screen {summary.tokens_screen:,}, confirm {summary.tokens_confirm:,}",
     ]
-    return Text("\n".join(lines))
+    text = Text("\n".join([*lines, _cut(summary)]))
+    if summary.cut_share is not None and summary.cut_share > MOST_CUT:
+        text.append(f"\n{_TOO_MUCH}", style="bold")
+    return text
+
+
+def _cut(summary: SearchSummary) -> str:
+    """What the budget cut, by phase; a run that did not count it says so."""
+    counted, shares = summary.completions, summary.cut_shares
+    if counted is None or shares is None:
+        return "Cut by the budget: unknown; the version that searched did not count it"
+    drawn = sum(each.drawn for each in counted.values())
+    phases = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share is not None)
+    share = f"{summary.cut_share:.0%}" if summary.cut_share is not None else "none"
+    return (
+        f"Cut by the budget of {summary.budget} tokens: {share} of {drawn:,} completions"
+        f"{f' ({phases})' if phases else ''}"
+    )
 
 
 class _Findings:

@@ -24,7 +24,7 @@ def vector_report(vectors: VectorSet) -> RenderableType:
         parts.append(Text(source_sentence(vectors.patterns)))
         parts += [Text(line) for line in groups_without(vectors.patterns)]
     if vectors.effects:
-        parts.append(_effects(vectors))
+        parts += [_effects(vectors), Text(_cut(vectors))]
     parts += [Text(line, style=style) for line, style in _verdicts(vectors)]
     parts += [Text(line, style="yellow") for line in _left_out(vectors)]
     return Group(*parts)
@@ -47,7 +47,8 @@ def measured_report(measured: Measured) -> RenderableType:
             f"{count} problems x {plain.samples}: success {plain.success:.3f} as it is, "
             f"{steered.success:.3f} steered, "
             f"difference {measured.difference:+.3f} ({measured.low:+.3f} to {measured.high:+.3f}); tokens "
-            f"{plain.tokens_each:.0f} -> {steered.tokens_each:.0f} a completion."
+            f"{plain.tokens_each:.0f} -> {steered.tokens_each:.0f} a completion; cut by the budget "
+            f"{plain.cut_share:.0%} -> {steered.cut_share:.0%}."
         )
     )
     if measured.example is not None:
@@ -98,6 +99,16 @@ def _effects(vectors: VectorSet) -> Table:
             _number(effect.kl_per_token, ".3f"),
         )
     return table
+
+
+def _cut(vectors: VectorSet) -> str:
+    """What the budget cut of the completions behind the effects, at most."""
+    shares = [(effect.cut_unsteered, effect.cut_steered) for effect in vectors.effects.values()]
+    known = [(plain, steered) for plain, steered in shares if plain is not None and steered is not None]
+    if len(known) < len(shares):
+        return "Cut by the budget: unknown; the version that measured it did not count it."
+    plain, steered = (max(column) for column in zip(*known, strict=True))
+    return f"Cut by the budget: {plain:.1%} of the completions unsteered, at most {steered:.1%} steered."
 
 
 def _verdicts(vectors: VectorSet) -> list[tuple[str, str]]:

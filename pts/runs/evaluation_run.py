@@ -14,7 +14,7 @@ EVALUATION = RunKind(
     derived=("frontier.png", "report.html", "summary.json"),
 )
 """The answers, and what is made of them; summary.json comes last."""
-DIGESTS = ("vectors_digest", "parts_digests")
+DIGESTS = ("vectors_digest", "controls_digest", "parts_digests")
 """Keys of a run's configuration that are known once its vectors, router and scorer have been read."""
 
 

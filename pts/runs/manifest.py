@@ -19,7 +19,7 @@ from pts.runs.codec import JsonValue, ShapeError, from_json, to_json
 from pts.runs.files import replace_text
 
 MANIFEST_NAME = "manifest.json"
-_PACKAGES = ("torch", "transformers", "numpy")
+_PACKAGES = ("torch", "transformers", "tokenizers", "jinja2", "numpy", "peft", "math-verify", "sympy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,11 @@ def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[st
     ]
 
 
+def other_versions(earlier: Mapping[str, str]) -> list[str]:
+    """The versions that a run recorded and that are others now, as `differences` says it."""
+    return differences(earlier, {name: now for name, now in installed_versions().items() if name in earlier})
+
+
 def list_problems(digests: Sequence[str]) -> ProblemList:
     """The list's description: its length and a SHA-256 over the digests in order."""
     return ProblemList(len(digests), text_digest(digests))
@@ -113,7 +118,7 @@ def utc_now() -> str:
 
 
 def installed_versions() -> dict[str, str]:
-    """The versions that bear on a run's numbers: pts, Python, torch, transformers, numpy."""
+    """The versions that bear on a run's numbers: pts, Python, and what computes, writes prompts or grades."""
     found = {"pts": pts.__version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pts.data_files import json_line
 from pts.runs.codec import to_json
 from pts.runs.files import replace_file
 
@@ -17,7 +17,7 @@ def write_jsonl_records(path: Path, records: Iterable[object]) -> None:
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             for record in records:
-                file.write(json.dumps(to_json(record), ensure_ascii=False, allow_nan=False) + "\n")
+                file.write(json_line(to_json(record)) + "\n")
 
     replace_file(path, write)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
 from pts.errors import DataError, RunError
-from pts.records import ProblemResult
+from pts.records import Completions, ProblemResult
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.directory import RunKind, find_run
 from pts.runs.manifest import Manifest
@@ -69,7 +69,8 @@ class SearchSummary:
 
     `token_shares` says what part of all trace tokens each bound removed, and what part was confirmed; `fdr` is
     the false discovery rate for |Δ| ≤ threshold/2. The `tokens_*` count everything generated, what was searched
-    a second time included.
+    a second time included, and so do `completions`, by phase, with those that the `budget` cut. `cut_share` is
+    the share of all that it cut, `cut_shares` those of the phases; all are None in a run that did not count.
     """
 
     status: RunStatus
@@ -94,6 +95,10 @@ class SearchSummary:
     tokens_screen: int
     tokens_confirm: int
     tokens_generated: int
+    budget: int | None = None
+    completions: Mapping[str, Completions] | None = None
+    cut_share: float | None = None
+    cut_shares: Mapping[str, float | None] | None = None
 
     @property
     def done(self) -> int:
@@ -123,6 +128,13 @@ class SearchedRun:
     def threshold(self) -> float:
         """The least |Δ| of a finding. Raises RunError."""
         return self._asked("threshold")
+
+    @cached_property
+    def budget(self) -> int:
+        """The most new tokens of a completion. Raises RunError."""
+        sampling = self.manifest.asked.get("sampling")
+        value = sampling.get("budget") if isinstance(sampling, Mapping) else None
+        return self._read(int, value, "asked.sampling.budget")
 
     def _asked(self, name: str) -> float:
         search = self.manifest.asked.get("search")
@@ -200,6 +212,7 @@ def _summarise(run: SearchedRun) -> SearchSummary:
     traces = [trace for result in run.results for trace in result.traces]
     deltas = [finding.candidate.delta for finding in run.findings]
     every = [line.result for line in run.lines]
+    completions = _completions(every)
     return SearchSummary(
         status=_status(run),
         model_id=run.found.model_id,
@@ -223,7 +236,24 @@ def _summarise(run: SearchedRun) -> SearchSummary:
         tokens_screen=sum(result.tokens_screen for result in every),
         tokens_confirm=sum(result.tokens_confirm for result in every),
         tokens_generated=run.tokens_spent,
+        budget=run.budget,
+        completions=completions,
+        cut_share=None if completions is None else sum(completions.values(), Completions()).cut_share,
+        cut_shares=None
+        if completions is None
+        else {phase: counted.cut_share for phase, counted in completions.items()},
     )
+
+
+def _completions(results: Sequence[ProblemResult]) -> dict[str, Completions] | None:
+    """All results' completions by phase; None where one of them does not say."""
+    total: dict[str, Completions] = {}
+    for result in results:
+        if result.completions is None:
+            return None
+        for phase, counted in result.completions.items():
+            total[phase] = total.get(phase, Completions()) + counted
+    return total
 
 
 def _status(run: SearchedRun) -> RunStatus:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from pts.policies.protocol import Policy
 from pts.records import (
     Candidate,
+    Completions,
     Problem,
     ProblemResult,
     ProblemStatus,
@@ -62,6 +63,7 @@ class ProblemSearch:
         self._pool: list[GradedRollout] = []
         self._grades: dict[TokenIds, bool] = {}
         self._spent: dict[Phase, int] = {"range": 0, "traces": 0, "screen": 0, "confirm": 0}
+        self._completions: dict[Phase, Completions] = dict.fromkeys(self._spent, Completions())
 
     def run(self) -> Generator[Requests, Answers, ProblemResult]:
         """The whole search: range filter, traces, screen, confirmation."""
@@ -89,11 +91,13 @@ class ProblemSearch:
         graded = []
         for request, rollouts in zip(requests, answers, strict=True):
             look = [GradedRollout(request, r.completion, r.count, self._success(r)) for r in rollouts]
-            self._book(sum(r.new_tokens for r in look))
+            self._book(sum(r.new_tokens for r in look), rollouts)
             graded.append(look)
         return graded
 
-    def _book(self, tokens: int) -> None:
+    def _book(self, tokens: int, drawn: Sequence[Rollout]) -> None:
+        cut = sum(rollout.count for rollout in drawn if rollout.finish == "budget")
+        self._completions[self.phase] += Completions(sum(rollout.count for rollout in drawn), cut)
         self._spent[self.phase] += tokens
         self._ledger.spent += tokens
 
@@ -142,7 +146,7 @@ class ProblemSearch:
         ]
         answers = yield requests
         drawn = [rollouts[0] for rollouts in answers]
-        self._book(sum(len(rollout.completion) for rollout in drawn))
+        self._book(sum(len(rollout.completion) for rollout in drawn), drawn)
         return list({rollout.completion: rollout for rollout in drawn}.values())
 
     def _graded_trace(self, drawn: Rollout, distributions: Sequence[TokenDistribution]) -> tuple[Trace, bool]:
@@ -241,4 +245,5 @@ class ProblemSearch:
             tokens_traces=self._spent["traces"],
             tokens_screen=self._spent["screen"],
             tokens_confirm=self._spent["confirm"],
+            completions={str(phase): counted for phase, counted in self._completions.items()},
         )

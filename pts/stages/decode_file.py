@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pts.data_files import LINES, BadRow, FileRow, id_text, json_line, parse_json, read_rows, text_fault
 from pts.errors import DataError, PtsError, RunError
+from pts.records import Completions
 from pts.runs.files import append_bytes, make_directories, replace_text, write_failure
 from pts.runs.manifest import differences
+from pts.stages.cut import warn_of_cut
 from pts.stages.decode_inputs import DecodeRun
 from pts.stages.recorded import Recorded, attention_name, dtype_name, recorded_in
 
@@ -29,39 +32,35 @@ _CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A question of the file, with the number of its line from 1."""
+    """A question of the file, with the number of its line (its row, in Parquet) from 1."""
 
     number: int
     id: str
     prompt: Prompt
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that cannot be answered, and why."""
+    """A line that cannot be answered, where it is ("line 3"), and why."""
 
     number: int
+    place: str
     reason: str
 
 
 def read_questions(path: Path) -> tuple[list[Line], list[BadLine]]:
-    """The questions of a JSONL file, and the lines that are none.
+    """The questions of a JSONL, JSON, CSV or Parquet file, and the lines that are none.
 
-    A line is an object with `messages` or a question field, and maybe an `id` (else its number). Raises
-    DataError for a file that cannot be read or has no line.
+    A line has `messages` or a question field, and maybe an `id` (else its number), which may repeat: answers
+    have their line's number too. A suffix that is none of these is JSONL's. Raises DataError for a file that
+    cannot be read or has no line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); convert it first.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
     good: list[Line] = []
     bad: list[BadLine] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            found = _parsed(number, line)
-            good.append(found) if isinstance(found, Line) else bad.append(found)
+    for row in read_rows(path, LINES):
+        found = BadLine(row.number, row.place, f"it {row.reason}") if isinstance(row, BadRow) else _parsed(row)
+        good.append(found) if isinstance(found, Line) else bad.append(found)
     if not good and not bad:
         raise DataError(f"{path} is empty; give a JSON object with a question on each line.")
     return good, bad
@@ -118,9 +117,19 @@ def answer_file(
             if observe is not None:
                 observe(1, answer.ledger.total)
     ordered = [done[line.number] for line in fitting]
-    replace_text(target, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in ordered))
+    _warn_of_cut(run, decoder, target, ordered)
+    replace_text(target, "".join(json_line(entry) + "\n" for entry in ordered))
     part.unlink()
     return sorted([*bad, *unfit], key=lambda line: line.number)
+
+
+def _warn_of_cut(
+    run: DecodeRun, decoder: SteeredDecoder, target: Path, answers: Sequence[Mapping[str, object]]
+) -> None:
+    ledgers = [answer["ledger"] for answer in answers]
+    cut = sum(isinstance(ledger, Mapping) and ledger["finish"] != "end" for ledger in ledgers)
+    thinks = decoder.think is not None and run.thinking is not False
+    warn_of_cut(str(target), Completions(len(ledgers), cut), run.sampling().budget, thinks=thinks)
 
 
 def _part(target: Path) -> Path:
@@ -144,42 +153,67 @@ def _fitting(decoder: SteeredDecoder, lines: Sequence[Line]) -> tuple[list[Line]
                 for reader, fmt in readers:
                     reader.encode(line.prompt, fmt)
             except PtsError as error:
-                bad.append(BadLine(line.number, str(error)))
+                bad.append(BadLine(line.number, line.place, str(error)))
             else:
                 good.append(line)
     return good, bad
 
 
-def _parsed(number: int, text: str) -> Line | BadLine:
+def _parsed(row: FileRow) -> Line | BadLine:
     try:
-        row: Any = json.loads(text)
-    except json.JSONDecodeError as error:
-        return BadLine(number, f"not JSON ({error.msg})")
-    if not isinstance(row, dict):
-        return BadLine(number, "not a JSON object")
-    own = row.get("id")
-    if not isinstance(own, str | int | float | None):
-        return BadLine(number, "its id is neither text nor a number")
-    name = str(number if own is None else own)
-    messages = row.get("messages")
+        own = row.fields.get("id")
+        if isinstance(own, bool) or not isinstance(own, str | int | float | None):
+            raise DataError("its id is neither text nor a number")
+        missing = own is None or own == ""
+        name = str(row.number) if missing else id_text(own, "its id")
+        return Line(row.number, name, _prompt(row.fields), row.place)
+    except DataError as error:
+        return BadLine(
+            row.number, row.place, str(error).removesuffix(".").removesuffix("; mend or remove the row")
+        )
+
+
+def _prompt(fields: Mapping[str, Any]) -> Prompt:
+    """The messages or the question of a row. Raises DataError where there are none, or that cannot be asked."""
+    messages = fields.get("messages")
     if messages is not None:
-        if _are_messages(messages):
-            return Line(number, name, messages)
-        return BadLine(number, "its messages are not a list of objects with role and content")
+        return _messages(messages)
     for field in QUESTION_FIELDS:
-        if isinstance(row.get(field), str):
-            return Line(number, name, row[field])
-        if row.get(field) is not None:
-            return BadLine(number, f"its {field} is not text")
-    return BadLine(number, f"no question: it has neither messages nor {', '.join(QUESTION_FIELDS[:4])}")
+        question = fields.get(field)
+        if question is None:
+            continue
+        if not isinstance(question, str):
+            raise DataError(f"its {field} is not text")
+        if not question.strip():
+            raise DataError(f"its {field} is empty")
+        _require_text(question, f"its {field}")
+        return question
+    raise DataError(f"no question: it has neither messages nor {', '.join(QUESTION_FIELDS[:4])}")
 
 
-def _are_messages(messages: Any) -> bool:
-    return isinstance(messages, list) and all(
+def _messages(messages: Any) -> list[dict[str, str]]:
+    """Messages, which a table holds as JSON text. Raises DataError for anything else."""
+    if isinstance(messages, str):
+        try:
+            messages = parse_json(messages)
+        except ValueError as error:
+            raise DataError("its messages are not a list of objects with role and content") from error
+    if not isinstance(messages, list) or not all(
         isinstance(message, dict) and isinstance(message.get("role"), str)
         and isinstance(message.get("content"), str)
         for message in messages
-    )  # fmt: skip
+    ):  # fmt: skip
+        raise DataError("its messages are not a list of objects with role and content")
+    for at, message in enumerate(messages):
+        for name in ("role", "content"):
+            _require_text(message[name], f"the {name} of its message {at + 1}")
+    return messages
+
+
+def _require_text(text: str, what: str) -> None:
+    fault = text_fault(text)
+    if fault is not None:
+        raise DataError(f"{what} {fault}")
 
 
 def _settings(run: DecodeRun, decoder: SteeredDecoder, source: Path) -> dict[str, object]:
@@ -213,7 +247,7 @@ def _kept(part: Path, settings: Mapping[str, object], source: Path) -> dict[int,
         return {}
     *whole, half = part.read_bytes().split(b"\n")
     try:
-        entries = [json.loads(line) for line in whole]
+        entries = [parse_json(line.decode()) for line in whole if line.strip()]
         before = entries[0]["settings"] if entries else {}
         # What an earlier version did not record is unknown, and no difference.
         changed = differences(before, {key: value for key, value in settings.items() if key in before})
@@ -232,4 +266,4 @@ def _kept(part: Path, settings: Mapping[str, object], source: Path) -> dict[int,
 
 
 def _encoded(entry: Mapping[str, object]) -> bytes:
-    return json.dumps(entry, ensure_ascii=False).encode() + b"\n"
+    return json_line(entry).encode() + b"\n"

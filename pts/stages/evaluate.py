@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,28 +12,29 @@ from pts.decoding.parts import Parts
 from pts.decoding.registry import make_strategy
 from pts.errors import ConfigError, ModelError
 from pts.evaluation.items import Item
-from pts.evaluation.lines import Line
+from pts.evaluation.lines import Line, Steering, compared
 from pts.evaluation.random_routing import with_random_router
 from pts.evaluation.summary import EvaluationSummary
+from pts.records import Completions
 from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.evaluation_run import EVALUATION, EvaluationConditions, EvaluationFound
 from pts.runs.files import replace_text
 from pts.runs.manifest import (
     Manifest,
-    differences,
     git_commit,
     installed_versions,
     list_problems,
+    other_versions,
     read_manifest,
     utc_now,
 )
 from pts.runs.shard import read_lines
-from pts.search.seeds import derive_seed
+from pts.stages.cut import warn_of_cut
 from pts.stages.decode import make_decoder, warn_of_other_numbers
 from pts.stages.evaluate_answers import Answering, EvaluationProgress, Observe
 from pts.stages.evaluate_inputs import EvaluateRun
-from pts.stages.evaluate_plan import EvaluationPlan, plan_evaluation
+from pts.stages.evaluate_plan import EvaluationPlan, no_direction_test, plan_evaluation
 from pts.stages.evaluate_thresholds import answers_to_fit, fit_thresholds, to_fit, with_thresholds
 from pts.stages.recorded import (
     attention_name,
@@ -67,7 +67,9 @@ def run_evaluation(run: EvaluateRun, observe: Observe | None = None) -> Evaluati
             logger.info("%s: nothing is left to answer.", directory.path)
         else:
             plan = _evaluate(run, plan, directory, observe)
-        return _write_derived(run, plan, directory)
+        summary = _write_derived(run, plan, directory)
+        _warn_of_cut(run, plan, directory)
+        return summary
 
 
 def resume_note(run: EvaluateRun) -> str:
@@ -121,30 +123,28 @@ def _evaluate(
     plan = replace(plan, fits={**plan.fits, **fits}, parts=with_thresholds(plan.parts, fits))
     _note_thresholds(plan, directory)
     lines = plan.kept_lines(plan.left_out)
-    unsteered = [line for line in lines if line.steering == "none"]
-    steered = [line for line in lines if line.steering != "none"]
-    # Apart, so that no hook is on the model where nothing is steered.
-    for group, steering in ((unsteered, []), (steered, variants)):
-        with decoder.session(steering) as session:
+    # Apart, so that no hook is on the model but those of what is steered.
+    groups: dict[tuple[Steering, int | None], list[Line]] = {}
+    for line in lines:
+        groups.setdefault((line.steering, line.control), []).append(line)
+    for (steering, control), group in groups.items():
+        variant = None if steering == "none" else variants[0 if control is None else 1 + control]
+        with decoder.session([] if variant is None else [variant]) as session:
             for line in group:
                 _answer_line(plan, line, session, answering)
     return plan
 
 
 def _variants(run: EvaluateRun, vectors: VectorSet | None) -> list[Variant]:
-    """The steerings of a session: 1 is the vectors, 2 + k the random ones of the k-th seed."""
+    """The vectors, then each of their calibrated random directions, added in the same way."""
     from pts.steering import interventions
-    from pts.steering.vector_algebra import randomised
+    from pts.steering.vector_algebra import control_sets
 
     if vectors is None:
         return []
-    random = [randomised(vectors, derive_seed(run.seed + k, "random vector")) for k in range(run.seeds)]
-    gated = run.where == "gate"
-    return [interventions(each, run.pattern, gated=gated) for each in (vectors, *random)]
-
-
-def _variant(line: Line, k: int) -> int:
-    return {"none": 0, "vectors": 1, "random vector": 2 + k}[line.steering]
+    pattern = next(iter(vectors.vectors if run.pattern is None else run.pattern))
+    sets = [vectors, *([] if no_direction_test(run, vectors) else control_sets(vectors, pattern))]
+    return [interventions(each, run.pattern, gated=run.where == "gate") for each in sets]
 
 
 def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
@@ -197,7 +197,7 @@ def _settle_manifest(
     assert isinstance(conditions, dict)
     if earlier is not None:
         directory.require_same_found(earlier.found, found)
-        changed = differences(earlier.versions, installed_versions())
+        changed = other_versions(earlier.versions)
         if changed:
             logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
     elif directory.manifest is not None:
@@ -232,7 +232,8 @@ def _answer_line(plan: EvaluationPlan, line: Line, session: Session, answering: 
     if shares is not None:
         parts = with_random_router(parts, shares, answering.seed)
     strategy = make_strategy(line.strategy, parts)
-    answering.answer(line.name, strategy, plan.missing(line), session, partial(_variant, line), shares)
+    variant = 0 if line.steering == "none" else 1
+    answering.answer(line.name, strategy, plan.missing(line), session, variant, shares)
 
 
 def _write_derived(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
@@ -249,6 +250,23 @@ def _write_derived(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirecto
     return summary
 
 
+def _warn_of_cut(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> None:
+    """Say it where a limit cut too many answers of a line: of the worst one, those of a fit included."""
+    counted: dict[str, Completions] = {}
+    for item in plan.items.values():
+        counted[item.line] = counted.get(item.line, Completions()) + Completions(1, not item.ended)
+    if counted:
+        worst = max(counted, key=lambda line: counted[line].cut_share or 0.0)
+        manifest = directory.manifest
+        thinks = manifest is not None and manifest.found.get("think_end") is not None
+        warn_of_cut(
+            f"{directory.path}, line {worst}",
+            counted[worst],
+            run.sampling().budget,
+            thinks=thinks and run.thinking is not False,
+        )
+
+
 def _data_name(run: EvaluateRun, plan: EvaluationPlan) -> str:
     if run.benchmark() is None:
         return plan.problem_set.name
@@ -257,16 +275,25 @@ def _data_name(run: EvaluateRun, plan: EvaluationPlan) -> str:
 
 def _summary(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
     from pts.evaluation.benchmarks import chance_level
+    from pts.evaluation.direction import direction_test
     from pts.evaluation.estimates import LEVEL
     from pts.evaluation.summary import compare_lines, frontiers_of, paired_lines, summarise_lines
 
     manifest = directory.manifest
     assert manifest is not None
-    lines = plan.kept_lines(plan.left_out)
+    kept = plan.kept_lines(plan.left_out)
+    lines = compared(kept)
     problems = plan.problem_set.problems
     ids = [problem.id for problem in problems]
     keys = [(line.name, key, k) for line in lines for key in ids for k in range(run.seeds)]
     items = {key: plan.items[key] for key in keys}
+    controls = {
+        (line.name, key, 0): plan.items[line.name, key, 0]
+        for line in kept
+        for key in ids
+        if line.control is not None
+    }
+    every = {**items, **controls}
     paired = paired_lines(lines, ids, run.seeds, items, run.seed)
     return EvaluationSummary(
         model_id=str(manifest.found["model_id"]),
@@ -278,11 +305,23 @@ def _summary(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) ->
         budget=run.sampling().budget,
         level=LEVEL,
         chance=chance_level(problems, plan.grader_name),
-        items=len(items),
-        tokens_generated=sum(item.ledger.total for item in items.values()),
+        items=len(every),
+        tokens_generated=sum(item.ledger.total for item in every.values()),
         lines=tuple(summarise_lines(lines, paired, list(items.values()))),
         comparisons=tuple(compare_lines(lines, paired)),
         frontiers=frontiers_of(lines, paired),
         left_out=dict(plan.left_out),
         thresholds=tuple(plan.fits[name] for name in to_fit(run)),
+        direction=direction_test(kept, ids, every, *_direction(run, plan)) if run.baselines else None,
     )
+
+
+def _direction(run: EvaluateRun, plan: EvaluationPlan) -> tuple[int, str | None]:
+    """How many methods the vector is the best of, and why its direction cannot be tested, if so."""
+    vectors = plan.vectors
+    if vectors is None:
+        return 1, None
+    pattern = next(iter(vectors.vectors if run.pattern is None else run.pattern))
+    effect = vectors.effects.get(pattern)
+    methods = max((each.methods for each in vectors.effects.values()), default=1)
+    return (methods if effect is None else effect.methods), no_direction_test(run, vectors)

@@ -67,12 +67,12 @@ class Answering:
         strategy: Strategy,
         wanted: Sequence[tuple[Problem, int]],
         session: Session,
-        variant: Callable[[int], int] = lambda _: 0,
+        variant: int = 0,
         shares: Mapping[str, float] | None = None,
     ) -> None:
         """Answer each problem with its seed (from 0), under a line's name, in chunks.
 
-        `variant` is the steering of a seed's answers, `shares` those of a random router.
+        `variant` is the session's steering of all answers, `shares` those of a random router.
         """
         from pts.decoding import Question
 
@@ -84,7 +84,7 @@ class Answering:
                     problem.query,
                     # The same for every line: they are paired.
                     seed=derive_seed(self.seed + k, "evaluate", problem.id),
-                    variant=variant(k),
+                    variant=variant,
                 )
                 for problem, k in chunk
             ]

@@ -66,7 +66,7 @@ class EvaluationPlan:
         return [
             (problem, k)
             for problem in self.problem_set.problems
-            for k in range(self.seeds)
+            for k in range(1 if line.control is not None else self.seeds)
             if (item := self.items.get((line.name, problem.id, k))) is None or item.router_shares != shares
         ]
 
@@ -84,17 +84,20 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
     from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
     from pts.graders import make_grader
     from pts.stages.strategy_parts import parts_digests, strategy_parts
-    from pts.steering.vector_files import load_vectors, vectors_digest
+    from pts.steering.vector_files import controls_digest, load_vectors, vectors_digest
 
     benchmark, budget = run.benchmark(), run.sampling().budget
-    lines = tuple(plan_lines(run.strategies, run.vectors is not None, run.baselines, budget, run.sweep))
     vectors = None if run.vectors is None else load_vectors(run.vectors, run.vectors_revision)
+    controls = 0 if vectors is None or no_direction_test(run, vectors) else len(vectors.controls)
+    lines = tuple(plan_lines(run.strategies, vectors is not None, run.baselines, budget, run.sweep, controls))
     parts = strategy_parts(run, run.strategies, vectors, same_shape=run.same_shape)
     asked = {
         **run.asked(),
         "vectors_digest": None if vectors is None else vectors_digest(vectors),
         "parts_digests": parts_digests(parts, run),
     }
+    if controls and vectors is not None:
+        asked["controls_digest"] = controls_digest(vectors)
     earlier = None if run.fresh else directory.manifest
     if earlier is not None:
         directory.require_same("configuration", earlier.asked, asked)
@@ -134,6 +137,15 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
         to_fit_on,
         fits,
     )
+
+
+def no_direction_test(run: EvaluateRun, vectors: VectorSet) -> str | None:
+    """Why the set's random directions cannot answer for what is steered with; None where they can."""
+    if run.pattern is not None and len(run.pattern) != 1:
+        return "several patterns are added at once, and each random direction was calibrated alone"
+    if not vectors.controls:
+        return "the set has no random directions that were calibrated as its vectors were; extract it anew"
+    return None
 
 
 def _earlier(kind: Any, earlier: Manifest, name: str) -> Any:

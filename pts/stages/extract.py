@@ -9,13 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from pts.errors import ConfigError, DataError
-from pts.records import Problem
+from pts.errors import ConfigError, DataError, RunError
+from pts.records import Completions, Problem
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_text
-from pts.runs.manifest import Manifest, git_commit, installed_versions, list_problems, text_digest, utc_now
+from pts.runs.manifest import (
+    Manifest,
+    git_commit,
+    installed_versions,
+    list_problems,
+    other_versions,
+    text_digest,
+    utc_now,
+)
 from pts.runs.search_run import SearchedRun, read_search
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
+from pts.stages.cut import cut_of
 from pts.stages.extract_inputs import ExtractRun
 from pts.stages.extract_patterns import (
     PATTERNS_NAME,
@@ -111,6 +120,8 @@ def _extract(
 
     calibration, test = untouched_problems(searched, inputs.calibration_problems, inputs.test_problems)
     earlier = None if inputs.fresh else directory.manifest
+    if earlier is not None:
+        require_same_problems(directory, earlier, [*calibration, *test])
     search = load_again(searched, inputs.device, earlier)
     layers = _layers(inputs, len(decoder_layers(search.loaded.model, inputs.layers_path)))
     if inputs.fresh and directory.manifest is not None:
@@ -126,11 +137,13 @@ def _extract(
     if inputs.until == "cluster":
         return None
     directions, held_out = make_directions(inputs, search.loaded.model, pairs, harvested, division)
-    calibrated, effects = _choose(
+    calibrated, effects, completions = _choose(
         inputs, search, directions, layers, directory.path, calibration, test, observe
     )
     made = _assemble(inputs, searched, directory, directions, held_out, calibrated, effects)
-    vectors = replace(made, patterns=pattern_source(inputs, division))
+    counted = {phase: each.to_json() for phase, each in completions.items()}
+    provenance = {**made.provenance, "completions": counted}
+    vectors = replace(made, patterns=pattern_source(inputs, division), provenance=provenance)
     _write(inputs, directory.path, searched, search.loaded.model, pairs, division, vectors)
     return vectors
 
@@ -145,6 +158,22 @@ def _layers(inputs: ExtractRun, count: int) -> tuple[int, ...]:
     return inputs.layers
 
 
+def require_same_problems(directory: RunDirectory, earlier: Manifest, problems: Sequence[Problem]) -> None:
+    """Raise RunError where what is measured on is no longer what it was; say it where versions differ."""
+    from pts.problems import problem_digest
+
+    # Earlier versions listed the ids alone.
+    same = [problem_digest(problem) for problem in problems], [problem.id for problem in problems]
+    if earlier.problems not in map(list_problems, same):
+        raise RunError(
+            f"{directory.path} was measured on other problems: the data changed since. Restore it, or give "
+            "another --output, or --fresh to start anew."
+        )
+    changed = other_versions(earlier.versions)
+    if changed:
+        logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
+
+
 def _write_manifest(
     inputs: ExtractRun,
     directory: RunDirectory,
@@ -153,6 +182,8 @@ def _write_manifest(
     search: Loaded,
     problems: Sequence[Problem],
 ) -> None:
+    from pts.problems import problem_digest
+
     device = str(search.loaded.device)
     directory.write_manifest(
         Manifest(
@@ -161,7 +192,7 @@ def _write_manifest(
             asked=asked,
             found={**searched.manifest.found, "search_created": searched.manifest.created},
             conditions={"run": str(inputs.run), "device": device, "batch_rows": inputs.batch_rows},
-            problems=list_problems([problem.id for problem in problems]),
+            problems=list_problems(list(map(problem_digest, problems))),
             versions=installed_versions(),
             git_commit=git_commit(),
         )
@@ -197,7 +228,7 @@ def _choose(
     calibration: Sequence[Problem],
     test: Sequence[Problem],
     observe: Observe,
-) -> tuple[Calibrated, Mapping[str, Effect]]:
+) -> tuple[Calibrated, Mapping[str, Effect], Mapping[str, Completions]]:
     from pts.calibration.calibrate import Choices, calibrate, calibration_size
     from pts.calibration.effect import measure_effects
     from pts.calibration.evaluator import Evaluator
@@ -242,9 +273,13 @@ def _choose(
         lambda tokens, done: observe("effect", tokens, done / to_measure),
     )
     chosen = {pattern: setting for pattern, (setting, _) in calibrated.chosen.items()}
-    return calibrated, measure_effects(
+    effects = measure_effects(
         on_test, chosen, calibrated.controls, len(inputs.ways), divergence=inputs.divergence
     )
+    completions = {"calibration": cut_of(on_calibration.measured), "effect": cut_of(on_test.measured)}
+    for phase, counted in completions.items():
+        search.warn_of_cut(f"{folder}, {phase}", counted)
+    return calibrated, effects, completions
 
 
 def _assemble(
@@ -256,7 +291,6 @@ def _assemble(
     calibrated: Calibrated,
     effects: Mapping[str, Effect],
 ) -> VectorSet:
-    from pts.steering.directions import Material
     from pts.steering.evidence import direction_evidence, gate_evidence
     from pts.steering.vector_set import SteeredModel, SteeringVector, VectorSet
 
@@ -264,7 +298,7 @@ def _assemble(
     for pattern, (setting, outcomes) in calibrated.chosen.items():
         sign = 1.0 if setting.strength > 0 else -1.0
         fitted = directions.materials[pattern]
-        judged = Material(fitted.model, held_out[pattern], fitted.harvest, inputs.seed, inputs.layers_path)
+        judged = fitted.of(held_out[pattern])
         by_layer = {
             layer: sign * directions.direction(pattern, setting.way, layer) for layer in calibrated.layers
         }

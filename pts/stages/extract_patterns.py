@@ -99,12 +99,9 @@ def make_directions(
     from pts.calibration.settings import Directions
     from pts.steering.directions import Material
 
-    def material(chosen: list[Pair]) -> Material:
-        return Material(model, chosen, harvested, inputs.seed, inputs.layers_path)
-
     names = [group.name for group in division.groups if group.name not in division.without]
-    whole = material(division.fitted)
-    materials = {name: material(division.of(name, division.fitted, pairs)) for name in names}
+    whole = Material(model, division.fitted, harvested, inputs.seed, inputs.layers_path)
+    materials = {name: whole.of(division.of(name, division.fitted, pairs)) for name in names}
     judged = {name: division.of(name, division.held_out, pairs) for name in names}
     return Directions({ALL: whole} | materials, whole), {ALL: division.held_out} | judged
 

@@ -99,6 +99,8 @@ def _fit(
     from pts.decoding.routers.files import save_router
     from pts.decoding.routers.fitted import FittedRouter
     from pts.models.prompt import prompt_digest
+    from pts.problems import problem_digest
+    from pts.stages.cut import cut_of
     from pts.stages.recorded import attention_name, dtype_name
     from pts.steering.hooks import interventions
     from pts.steering.vector_algebra import described
@@ -112,6 +114,7 @@ def _fit(
         "attention": attention_name(search.loaded),
         "prompt_date": search.prompt_format.written_on,
         "prompt_digest": prompt_digest(search.loaded.tokenizer, search.prompt_format),
+        "problem_list": text_digest(map(problem_digest, problems)),
     }
     total = len(problems) * inputs.samples * len(inputs.budgets()) * (1 if vectors is None else 2)
     measure = ArmMeasurement(
@@ -129,11 +132,16 @@ def _fit(
         fit = _Fit(inputs, measure, layers, states, search.sampling.budget)
         as_it_is = fit.outcomes(session, 0)
         reference = dearest(as_it_is.values())
+        measured = [*as_it_is.values()]
         unsteered, steered = fit.probe(as_it_is, {}, reference), None
         if vectors is not None:
             on = {next(iter(vectors.vectors)): 1.0}
             # The same reference: what routing saves is saved beside the model as it is, steered or not.
-            steered = fit.probe(fit.outcomes(session, 1), on, reference)
+            outcomes = fit.outcomes(session, 1)
+            measured += outcomes.values()
+            steered = fit.probe(outcomes, on, reference)
+        counted = cut_of(measured)
+        search.warn_of_cut(f"{directory}, measured", counted)
         router = FittedRouter(
             replace(described(search.loaded), layers_path=inputs.layers_path or known),
             search.sampling.budget,
@@ -141,9 +149,9 @@ def _fit(
             steered,
             {
                 **asked,
+                "completions": counted.to_json(),
                 "layer": inputs.layer,
                 "token_price": inputs.token_price,
-                "problem_list": text_digest(problem.id for problem in problems),
                 QUESTIONS: " ".join(question_digests(problems)),
                 "created": utc_now(),
                 "versions": installed_versions(),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pts.data_files import LINES, good_rows, id_text, read_text, text_fault
 from pts.errors import DataError
 from pts.records import TokenIds
 from pts.runs.manifest import text_digest
@@ -16,24 +17,23 @@ if TYPE_CHECKING:
 
 
 def read_traces(path: Path | None) -> tuple[dict[str, list[TokenIds | str]] | None, str | None]:
-    """Completions by problem id from JSON Lines with `id` and `completion` or `completion_ids`, and a digest.
+    """Completions by problem id, of rows with `id` and `completion` or `completion_ids`, and a digest.
 
-    (None, None) where no file is given. Raises DataError, naming the line, for what cannot be read.
+    The file is JSON Lines, or CSV or Parquet where its suffix says so; an id that repeats has several
+    completions. (None, None) where no file is given. Raises DataError, naming the row, for what cannot be read.
     """
     if path is None:
         return None, None
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}).") from error
     traces: dict[str, list[TokenIds | str]] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            problem_id, completion = _read_line(path, number, line)
-            traces.setdefault(problem_id, []).append(completion)
+    for row in good_rows(path, LINES):
+        problem_id, completion = _read_row(f"{path} {row.place}", row.fields)
+        traces.setdefault(problem_id, []).append(completion)
     if not traces:
         raise DataError(f"{path} holds no completions; give a line of JSON for each.")
-    return traces, text_digest([text])
+    if path.suffix.lower() == ".parquet":
+        return traces, hashlib.sha256(path.read_bytes()).hexdigest()
+    # Line ends as Python reads text, which is what the digests of earlier runs are of.
+    return traces, text_digest([read_text(path).replace("\r\n", "\n").replace("\r", "\n")])
 
 
 def encode_traces(
@@ -41,12 +41,14 @@ def encode_traces(
 ) -> dict[str, list[TokenIds]]:
     """The completions as token ids; one given as text is closed by the model's end token.
 
-    Raises DataError for a completion without tokens, or longer than the policy's budget.
+    Raises DataError for a completion without tokens, longer than the policy's budget, or with an id that is not
+    in the model's vocabulary.
     """
     ends = policy.end_token_ids
     preferred = policy.loaded.tokenizer.eos_token_id
     end = preferred if preferred in ends else min(ends)
     encoded: dict[str, list[TokenIds]] = {}
+    vocabulary = int(policy.loaded.model.get_input_embeddings().num_embeddings)
     for problem_id, completions in traces.items():
         for given in completions:
             ids = (*policy.encode_completion(given), end) if isinstance(given, str) else given
@@ -55,20 +57,26 @@ def encode_traces(
                     f"the completion given for problem {problem_id} has {len(ids)} tokens; "
                     f"it must have 1 to {policy.sampling.budget} (--budget)."
                 )
+            unknown = [token for token in ids if not 0 <= token < vocabulary]
+            if unknown:
+                raise DataError(
+                    f"the completion given for problem {problem_id} has the token id {unknown[0]}; the model's "
+                    f"are 0 to {vocabulary - 1}."
+                )
             encoded.setdefault(problem_id, []).append(ids)
     return encoded
 
 
-def _read_line(path: Path, number: int, line: str) -> tuple[str, TokenIds | str]:
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{path} line {number} is not JSON ({error}).") from error
-    if not isinstance(entry, dict) or "id" not in entry:
-        raise DataError(f"{path} line {number} has no id; each line needs id and completion or completion_ids.")
-    text, ids = entry.get("completion"), entry.get("completion_ids")
+def _read_row(where: str, fields: Mapping[str, Any]) -> tuple[str, TokenIds | str]:
+    if "id" not in fields:
+        raise DataError(f"{where} has no id; each line needs id and completion or completion_ids.")
+    problem_id = id_text(fields["id"], f"{where}: the field id")
+    text, ids = fields.get("completion"), fields.get("completion_ids")
     if isinstance(text, str) and ids is None:
-        return str(entry["id"]), text
-    if isinstance(ids, list) and all(type(token) is int for token in ids):
-        return str(entry["id"]), tuple(ids)
-    raise DataError(f"{path} line {number} needs completion (a text) or completion_ids (a list of token ids).")
+        fault = text_fault(text)
+        if fault is not None:
+            raise DataError(f"{where}: the field completion {fault}; mend or remove it.")
+        return problem_id, text
+    if isinstance(ids, list) and text is None and all(type(token) is int for token in ids):
+        return problem_id, tuple(ids)
+    raise DataError(f"{where} needs completion (a text) or completion_ids (a list of token ids), one of them.")

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pts.data_files import text_fault
 from pts.errors import ConfigError
 from pts.models.options import DtypeName, ModelOptions
 from pts.models.prompt import PromptFormat
@@ -49,6 +50,10 @@ class ModelInputs:
         self.sampling()
         self.model_options()
         require_positive("batch-rows", self.batch_rows)
+        for name in ("system_prompt", "suffix", "think_start", "think_end"):
+            fault = text_fault(getattr(self, name) or "")
+            if fault is not None:
+                raise ConfigError(f"--{name.replace('_', '-')} {fault}; give it as whole UTF-8 text.")
 
     def default_budget(self) -> int:
         """What `budget` is where it is None."""

@@ -94,6 +94,7 @@ def _measure(
     observe: Callable[[str, int, float], None] | None,
 ) -> Measured:
     from pts.evaluation.outcomes import run_variants
+    from pts.stages.cut import cut_of
 
     done = 0
 
@@ -113,6 +114,7 @@ def _measure(
         count,
     )
     unsteered, steered = outcomes[0], outcomes[1]
+    search.warn_of_cut(f"{run.vectors}, measured", cut_of(outcomes.values()))
     low, high = bootstrap_mean_interval(steered.rates - unsteered.rates, LEVEL, run.seed)
     return Measured(
         unsteered,
@@ -180,7 +182,8 @@ def _no_data_options(run: MeasureRun) -> None:
 
 
 def _problems(run: MeasureRun, searched: str, levels: tuple[int, ...] | None) -> list[Problem]:
-    from pts.problems import ProblemSource, load_problems
+    from pts.problems import ProblemSource
+    from pts.problems.benchmarks import BENCHMARKS, benchmark_problems, benchmark_source
 
     if run.dataset is None:
         _no_data_options(run)
@@ -206,4 +209,7 @@ def _problems(run: MeasureRun, searched: str, levels: tuple[int, ...] | None) ->
         limit=run.problems,
         seed=run.seed,
     )
-    return list(load_problems(source).problems)
+    benchmark = BENCHMARKS.get(run.dataset)  # a name stands for the split that is not searched
+    if benchmark is not None:
+        source = benchmark_source(benchmark, None, source)
+    return list(benchmark_problems(benchmark, source).problems)

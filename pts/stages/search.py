@@ -9,22 +9,23 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pts.errors import DataError, RunError
-from pts.records import Problem, ProblemResult, TokenIds
+from pts.records import Completions, Problem, ProblemResult, TokenIds
 from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_text
 from pts.runs.manifest import (
     Manifest,
-    differences,
     git_commit,
     installed_versions,
     list_problems,
+    other_versions,
     utc_now,
 )
 from pts.runs.pivotal_tokens import pivotal_tokens, write_jsonl, write_parquet
 from pts.runs.search_run import SEARCH, SearchConditions, SearchedRun, SearchFound, SearchSummary, read_search
 from pts.runs.shard import Context, ShardLine, append_line, latest_results, mend_shard, read_shard
 from pts.search.config import Progress
+from pts.stages.cut import FEWEST, warn_of_cut
 from pts.stages.given_traces import encode_traces, read_traces
 from pts.stages.graded_by import check_references, graded_by
 from pts.stages.recorded import (
@@ -189,8 +190,19 @@ def _search(
         spent=plan.spent,
         observe=observe,
     )
+    drawn, warned = Completions(), False
     for result in results:
         append_line(directory.shard, _line(run, plan, policy, result))
+        drawn = sum((result.completions or {}).values(), drawn)
+        if not warned and drawn.drawn >= FEWEST:
+            warned = _warn_of_cut(run, directory, drawn, found.think_end)
+    if not warned:
+        _warn_of_cut(run, directory, drawn, found.think_end)
+
+
+def _warn_of_cut(run: SearchRun, directory: RunDirectory, drawn: Completions, think_end: str | None) -> bool:
+    thinks = think_end is not None and run.thinking is not False
+    return warn_of_cut(str(directory.path), drawn, run.sampling().budget, thinks=thinks)
 
 
 def _load(
@@ -242,7 +254,7 @@ def _settle_manifest(
     assert isinstance(found_json, dict)
     if earlier is not None:
         directory.require_same_found(earlier.found, found_json)
-        changed = differences(earlier.versions, installed_versions())
+        changed = other_versions(earlier.versions)
         if changed:
             logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
     elif directory.manifest is not None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast, get_args
 
 from pts.errors import ConfigError, DataError, ModelError, RunError
-from pts.records import Problem, ProblemResult, Sampling
+from pts.records import Completions, Problem, ProblemResult, Sampling
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.search_run import SearchedRun, SearchFound
+from pts.stages.cut import warn_of_cut
 from pts.stages.recorded import (
     Recorded,
     recorded_by,
@@ -35,6 +36,12 @@ class Loaded:
     prompt_format: PromptFormat
     sampling: Sampling
     grade: Grader
+    thinks: bool = False
+
+    def warn_of_cut(self, what: str, counted: Completions) -> None:
+        """Log it where the search's budget cut too many of these completions."""
+        remedy = "the search's --budget (search again)"
+        warn_of_cut(what, counted, self.sampling.budget, thinks=self.thinks, remedy=remedy)
 
 
 def searched_inputs(searched: SearchedRun) -> SearchRun:
@@ -103,7 +110,8 @@ def load_inputs(
         think_end=found.think_end,
         think_required=inputs.thinking is True,
     )
-    return Loaded(inputs, loaded, prompt_format, inputs.sampling(), grade)
+    thinks = found.think_end is not None and inputs.thinking is not False
+    return Loaded(inputs, loaded, prompt_format, inputs.sampling(), grade, thinks)
 
 
 def untouched_problems(

@@ -12,6 +12,7 @@ from pts.decoding.escalate import second_model
 from pts.decoding.limits import Budget
 from pts.decoding.parts import Parts
 from pts.decoding.registry import STRATEGIES, check_strategy, make_strategy, uses
+from pts.decoding.routers.adaptive import AdaptiveRouter
 from pts.decoding.routers.files import router_digest
 from pts.decoding.routers.length import LengthRouter
 from pts.decoding.routers.named import named_router, stored_router, with_classes
@@ -20,6 +21,7 @@ from pts.decoding.routers.protocol import Budgets, Router
 from pts.decoding.scorer_file import named_scorer
 from pts.decoding.think_format import find_think_format
 from pts.errors import ConfigError
+from pts.models.fingerprint import fingerprint
 from pts.models.load import load_model
 from pts.models.prompt import settled_format
 from pts.stages.decode_inputs import AnswerInputs
@@ -178,6 +180,8 @@ def parts_digests(parts: Parts, inputs: StrategyInputs) -> dict[str, str]:
     found: dict[str, str] = {}
     if isinstance(parts.router, ProbeRouter):
         found["router"] = router_digest(parts.router.fitted)
+    if isinstance(parts.router, AdaptiveRouter) and Path(parts.router.source).is_dir():
+        found["router"] = fingerprint(Path(parts.router.source))
     if inputs.scorer is not None and inputs.scorer != "likelihood":
         source = Path(inputs.scorer.rpartition(":")[0])
         found["scorer"] = hashlib.sha256(source.read_bytes()).hexdigest()

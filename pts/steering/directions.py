@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,30 +25,63 @@ from pts.steering.prefixes import (
     PrefixBatch,
     decision_logits,
     preference,
-    prefix_batch,
     read_prefixes,
+    step_batches,
 )
+from pts.steering.reading_memory import Kept, ReadingMemory
 
 NORM_CAP = 0.4
 """Largest norm of a fitted vector, in multiples of the residual stream's mean norm."""
 STEPS, STEP_PAIRS = 70, 48
 _CAP_REACHED_IN = 10
 """Steps in which Adam, going straight, reaches the cap."""
-_READ_BYTES = 1 << 30
-"""Keys and values of the pairs' prefixes that are kept between steps; beyond, prefixes are read again."""
 
 
 @dataclass(slots=True)
 class Material:
-    """What directions are made of: the model, the pairs to fit on, and their places in the harvest."""
+    """What directions are made of: the model, the pairs to fit on, and their places in the harvest.
+
+    `memory_bytes` is what reading the pairs may take (by default half of what is free). What is kept between
+    steps, keys and values and activations, is bounded for all materials that `of` made of one together.
+    """
 
     model: Any
     pairs: list[Pair]
     harvest: Harvest
     seed: int = 0
     layers_path: str | None = None
-    _batches: list[tuple[PrefixBatch, KeyValues | None]] = field(default_factory=list)
-    _layers: dict[int, Activations] = field(default_factory=dict)
+    memory_bytes: int | None = None
+    _steps: list[list[PrefixBatch]] = field(default_factory=list)
+    _memory: ReadingMemory | None = None
+    _kept: Kept | None = None
+    _self: object = field(default_factory=object)
+
+    def of(self, pairs: list[Pair]) -> Material:
+        """The same of other pairs, with which this shares its memory."""
+        return Material(
+            self.model,
+            pairs,
+            self.harvest,
+            self.seed,
+            self.layers_path,
+            self.memory_bytes,
+            _memory=self.memory,
+            _kept=self.kept,
+        )
+
+    @property
+    def memory(self) -> ReadingMemory:
+        """What reading may take."""
+        if self._memory is None:
+            self._memory = ReadingMemory.of(self.model, self.memory_bytes)
+        return self._memory
+
+    @property
+    def kept(self) -> Kept:
+        """What is kept between steps."""
+        if self._kept is None:
+            self._kept = Kept(self.memory.kept)
+        return self._kept
 
     @property
     def blocks(self) -> Any:
@@ -60,21 +94,39 @@ class Material:
 
     def activations(self, layer: int) -> Activations:
         """The pairs' activations at a layer, in the pairs' order; ordinary positions of these pairs alone."""
-        if layer not in self._layers:
-            self._layers[layer] = self.harvest.of(layer, [pair.index for pair in self.pairs])
-        return self._layers[layer]
+        indices = [pair.index for pair in self.pairs]
+        return self.kept.get(
+            self._self, layer, lambda: self.harvest.of(layer, indices), lambda found: found.nbytes
+        )
 
-    def batches(self) -> list[tuple[PrefixBatch, KeyValues | None]]:
-        """The pairs in batches of one step, shuffled once, with what was read of them where it is kept."""
-        if not self._batches:
+    def steps(self) -> list[list[PrefixBatch]]:
+        """The pairs of each step, shuffled once: one batch, or several where memory is short."""
+        if not self._steps:
             order = np.random.default_rng(self.seed).permutation(len(self.pairs)).tolist()
-            kept = 0
-            for start in range(0, len(order), STEP_PAIRS):
-                batch = prefix_batch(self.model, self.pairs, order[start : start + STEP_PAIRS])
-                read = read_prefixes(self.model, batch) if kept < _READ_BYTES else None
-                kept += sum(keys.nbytes + values.nbytes for keys, values in read or ())
-                self._batches.append((batch, read))
-        return self._batches
+            self._steps = [
+                step_batches(self.model, self.pairs, order[start : start + STEP_PAIRS], self.memory)
+                for start in range(0, len(order), STEP_PAIRS)
+            ]
+        return self._steps
+
+    def read(self, batch: PrefixBatch) -> KeyValues:
+        """Keys and values of a batch of `steps`, kept or read anew."""
+        return self.kept.get(
+            self._self, id(batch), partial(read_prefixes, self.model, batch, self.memory), _nbytes
+        )
+
+    def preference(
+        self, batch: PrefixBatch, layer: int | None = None, vector: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """log p(better) − log p(worse) at a batch's choices [rows], in nats.
+
+        `vector` [hidden] is added at `layer` where the choice is made; what stands before it is read without.
+        """
+        read = self.read(batch)
+        if layer is None or vector is None:
+            return preference(decision_logits(self.model, batch, read), batch)
+        with _adding(self.blocks[layer], vector):
+            return preference(decision_logits(self.model, batch, read), batch)
 
 
 Way: TypeAlias = Callable[[Material, int], torch.Tensor]
@@ -90,19 +142,20 @@ def preference_direction(material: Material, layer: int) -> torch.Tensor:
     width = int(material.model.config.get_text_config(decoder=True).hidden_size)
     vector = torch.zeros(width, device=material.model.device, requires_grad=True)
     optimiser = torch.optim.Adam([vector], lr=cap / (_CAP_REACHED_IN * width**0.5))
-    batches = material.batches()
-    before = [_unsteered(material, batch, read) for batch, read in batches]
-    with _adding(material.blocks[layer], lambda: vector):
-        for step in range(STEPS):
-            batch, read = batches[step % len(batches)]
-            steered = preference(decision_logits(material.model, batch, _read(material, batch, read)), batch)
-            losses = -logsigmoid(steered - before[step % len(batches)])
-            loss = (losses * batch.weights).sum() / batch.weights.sum()
-            optimiser.zero_grad()
+    steps = material.steps()
+    with torch.no_grad():
+        before = [[material.preference(batch) for batch in step] for step in steps]
+    for number in range(STEPS):
+        step = steps[number % len(steps)]
+        weight = torch.stack([batch.weights.sum() for batch in step]).sum()
+        optimiser.zero_grad()
+        for batch, unsteered in zip(step, before[number % len(steps)], strict=True):
+            losses = -logsigmoid(material.preference(batch, layer, vector) - unsteered)
+            loss = (losses * batch.weights).sum() / weight
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            with torch.no_grad():
-                vector *= min(1.0, cap / max(float(vector.norm()), 1e-12))
+        optimiser.step()
+        with torch.no_grad():
+            vector *= min(1.0, cap / max(float(vector.norm()), 1e-12))
     return _unit(vector.detach().cpu(), "preference", layer)
 
 
@@ -110,10 +163,9 @@ def gradient_direction(material: Material, layer: int) -> torch.Tensor:
     """The mean gradient of log p(better) − log p(worse) by the residual stream before the choice."""
     width = int(material.model.config.get_text_config(decoder=True).hidden_size)
     vector = torch.zeros(width, device=material.model.device, requires_grad=True)
-    with _adding(material.blocks[layer], lambda: vector):
-        for batch, read in material.batches():
-            shift = preference(decision_logits(material.model, batch, _read(material, batch, read)), batch)
-            (shift * batch.weights).sum().backward()  # type: ignore[no-untyped-call]
+    for batch in _all(material):
+        total = (material.preference(batch, layer, vector) * batch.weights).sum()
+        total.backward()  # type: ignore[no-untyped-call]
     assert vector.grad is not None
     return _unit(vector.grad.cpu(), "gradient", layer)
 
@@ -179,11 +231,8 @@ def preference_shift(material: Material, layer: int, vector: torch.Tensor) -> to
     """What adding `vector` [hidden] before the choice does to log p(better) − log p(worse): nats [pairs]."""
     shifts = torch.zeros(len(material.pairs))
     placed = vector.to(material.model.device)
-    for batch, read in material.batches():
-        cached = _read(material, batch, read)
-        before = preference(decision_logits(material.model, batch, cached), batch)
-        with _adding(material.blocks[layer], lambda: placed):
-            after = preference(decision_logits(material.model, batch, cached), batch)
+    for batch in _all(material):
+        before, after = material.preference(batch), material.preference(batch, layer, placed)
         shifts[batch.choices] = (after - before).cpu()
     return shifts
 
@@ -193,22 +242,21 @@ def _contrasts(material: Material, layer: int) -> torch.Tensor:
     return here.better - here.worse
 
 
-@torch.no_grad()
-def _unsteered(material: Material, batch: PrefixBatch, read: KeyValues | None) -> torch.Tensor:
-    return preference(decision_logits(material.model, batch, _read(material, batch, read)), batch)
+def _all(material: Material) -> Iterator[PrefixBatch]:
+    return (batch for step in material.steps() for batch in step)
 
 
-def _read(material: Material, batch: PrefixBatch, read: KeyValues | None) -> KeyValues:
-    return read_prefixes(material.model, batch) if read is None else read
+def _nbytes(read: KeyValues) -> int:
+    return sum(keys.nbytes + values.nbytes for keys, values in read)
 
 
 @contextmanager
-def _adding(block: Any, vector: Callable[[], torch.Tensor]) -> Iterator[None]:
+def _adding(block: Any, vector: torch.Tensor) -> Iterator[None]:
     """Add a vector [hidden] to a block's output at every position of the passes made inside."""
 
     def add(_module: Any, _args: Any, output: Any) -> Any:
         hidden = residual_of(output)
-        return with_residual(output, hidden + vector().to(hidden))
+        return with_residual(output, hidden + vector.to(hidden))
 
     handle = block.register_forward_hook(add)
     try:

@@ -66,10 +66,7 @@ def _halves_cosine(fitted: Material, way: str, layer: int) -> float | None:
     halves = split_problems(fitted.pairs, 0.5, fitted.seed)
     if not all(halves) or any(len({pair.taken_better for pair in half}) < 2 for half in halves):
         return None
-    first, second = (
-        WAYS[way](Material(fitted.model, half, fitted.harvest, fitted.seed, fitted.layers_path), layer)
-        for half in halves
-    )
+    first, second = (WAYS[way](fitted.of(half), layer) for half in halves)
     return float(first @ second)
 
 

@@ -1,4 +1,8 @@
-"""Harvest: the residual stream around each pair's choice, at every layer asked for, streamed to shards."""
+"""Harvest: the residual stream around each pair's choice, at every layer asked for, streamed to shards.
+
+Memory: `pts.steering.reading_memory` bounds in bytes the keys and values of a batch, its logits, each pass, and
+the activations that wait for the disk. What is read back is one layer of all pairs.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +23,16 @@ from pts.models.decoder_layers import decoder_layers, residual_of
 from pts.records import TokenIds
 from pts.search.seeds import derive_seed
 from pts.steering.pairs import Pair
-from pts.steering.prefixes import PrefixBatch, key_values, prefix_batches
+from pts.steering.prefixes import BATCH_ROWS, PrefixBatch, key_values, prefix_batches, read_cache
+from pts.steering.reading_memory import ReadingMemory
 from pts.steering.tensor_files import write_passing_tensors
 
 ORDINARY_EACH = 4
 """Ordinary positions kept for each pair."""
 SHARD_BYTES = 512 * 2**20
-"""Activations that wait in memory before they go to disk as a shard, larger by a batch at most."""
+"""Most activations that wait in memory before they go to disk as a shard, larger by a batch at most."""
+_SHARD_SHARE = 0.25
+"""What part of the memory for waiting activations a batch's own may be: it exists twice for a moment."""
 
 _Decisions: TypeAlias = Mapping[TokenIds, set[TokenIds]]
 """By prompt, the completions' beginnings after which a choice is made."""
@@ -98,7 +105,15 @@ class Harvest:
     @cached_property
     def residual_norms(self) -> dict[int, float]:
         """Mean norm of the residual stream at ordinary positions, by layer."""
-        return {layer: float(self.layer(layer).ordinary.norm(dim=-1).mean()) for layer in self.layers}
+        return {layer: float(torch.cat(self._norms(place)).mean()) for place, layer in enumerate(self.layers)}
+
+    def _norms(self, place: int) -> list[torch.Tensor]:
+        """Norms at ordinary positions of one layer, shard by shard."""
+        norms = []
+        for path in self.shards:
+            with safe_open(str(path), "pt") as shard:
+                norms.append(shard.get_slice("ordinary")[:, place].float().norm(dim=-1))
+        return norms
 
 
 def harvest(
@@ -110,12 +125,14 @@ def harvest(
     seed: int = 0,
     layers_path: str | None = None,
     observe: Callable[[int], None] | None = None,
+    memory_bytes: int | None = None,
 ) -> Harvest:
     """Harvest all pairs to `directory`/harvest-00000.safetensors and so on; memory does not grow with pairs.
 
     Each prefix is read once, the better token with it; the worse token is one more token after the same keys
-    and values. `observe` hears how many pairs are done. Raises ConfigError for a layer out of range and
-    DataError for an activation that is not finite, naming pivot and layer.
+    and values. `memory_bytes` is what it may take (by default half of what is free). `observe` hears how many
+    pairs are done. Raises ConfigError for a layer out of range and DataError for an activation that is not
+    finite, naming pivot and layer.
     """
     blocks = decoder_layers(model, layers_path)
     chosen = tuple(range(len(blocks))) if layers is None else tuple(layers)
@@ -129,18 +146,28 @@ def harvest(
     waiting: list[Activations] = []
     done = 0
     decisions = _decisions(pairs)
+    memory = ReadingMemory.of(model, memory_bytes)
+    shard_bytes = min(SHARD_BYTES, memory.part)
+    rows = _rows(model, len(chosen), memory)
     with _capture([blocks[layer] for layer in chosen]) as capture:
-        for batch in prefix_batches(model, pairs):
-            waiting.append(_harvest_batch(model, batch, capture, decisions, seed))
+        for batch in prefix_batches(model, pairs, most_rows=rows, memory=memory):
+            waiting.append(_harvest_batch(model, batch, capture, decisions, seed, memory))
             _require_finite(waiting[-1], batch, chosen)
             done += len(batch.pairs)
             if observe is not None:
                 observe(done)
-            if sum(part.nbytes for part in waiting) >= SHARD_BYTES or done == len(pairs):
+            if sum(part.nbytes for part in waiting) >= shard_bytes or done == len(pairs):
                 shards.append(directory / f"harvest-{len(shards):05d}.safetensors")
                 _write(shards[-1], waiting)
                 waiting = []
     return Harvest(tuple(shards), chosen)
+
+
+def _rows(model: Any, layers: int, memory: ReadingMemory) -> int:
+    """Rows of a batch whose activations at so many layers may wait."""
+    width = int(model.config.get_text_config(decoder=True).hidden_size)
+    each: int = (3 + ORDINARY_EACH) * layers * width * model.dtype.itemsize
+    return min(BATCH_ROWS, max(1, int(_SHARD_SHARE * memory.part) // each))
 
 
 class _Capture:
@@ -179,14 +206,19 @@ def _capture(blocks: Sequence[Any]) -> Iterator[_Capture]:
 
 @torch.inference_mode()
 def _harvest_batch(
-    model: Any, batch: PrefixBatch, capture: _Capture, decisions: _Decisions, seed: int
+    model: Any,
+    batch: PrefixBatch,
+    capture: _Capture,
+    decisions: _Decisions,
+    seed: int,
+    memory: ReadingMemory,
 ) -> Activations:
     rows = len(batch.pairs)
     width = batch.ids.shape[1]
     device = batch.ids.device
     ordinary_rows, ordinary_columns = _ordinary_places(batch, decisions, seed)
     every = torch.arange(rows, device=device)
-    capture.keep(
+    places = (
         torch.cat([every, every, ordinary_rows.to(device)]),
         torch.cat(
             [torch.full_like(every, width - 1), torch.full_like(every, width), ordinary_columns.to(device)]
@@ -196,12 +228,21 @@ def _harvest_batch(
     mask = torch.cat([batch.mask, batch.mask.new_ones(rows, 1)], dim=1)
     positions = torch.cat([batch.positions, batch.positions[:, -1:] + 1], dim=1)
     ids = torch.cat([batch.ids, batch.better[:, None]], dim=1)
-    _pass(model, ids, mask, positions, cache)
-    first = capture.taken()
+    first = torch.empty(0)
+    size = memory.columns(rows, width + 1)
+    for start in range(0, width + 1, size):
+        end = min(width + 1, start + size)
+        inside = ((places[1] >= start) & (places[1] < end)).nonzero()[:, 0]
+        capture.keep(places[0][inside], places[1][inside] - start)
+        _pass(model, ids[:, start:end], mask[:, :end], positions[:, start:end], cache)
+        taken = capture.taken()
+        if not first.numel():
+            first = taken.new_empty(len(places[0]), *taken.shape[1:])
+        first[inside.cpu()] = taken
     # The worse token takes the better one's place after the same keys and values.
-    shared = [(keys[:, :, :width], values[:, :, :width]) for keys, values in key_values(cache)]
+    shared = tuple((keys[:, :, :width], values[:, :, :width]) for keys, values in key_values(cache))
     capture.keep(every, torch.zeros_like(every))
-    _pass(model, batch.worse[:, None], mask, positions[:, -1:], DynamicCache(shared))
+    _pass(model, batch.worse[:, None], mask, positions[:, -1:], read_cache(shared))
     indices = torch.tensor([pair.index for pair in batch.pairs])
     return Activations(
         pairs=indices,

@@ -9,8 +9,8 @@ import torch
 from pts.errors import ModelError
 from pts.models.decoder_layers import decoder_layers
 
-_ROWS = 1024
-"""Positions projected onto the vocabulary at once."""
+_LENS_BYTES = 64 << 20
+"""Bytes of positions' float32 logits at once: this bounds how many positions are projected together."""
 
 
 class LogitLens:
@@ -34,11 +34,12 @@ class LogitLens:
         At the last layer it is that of the model's own next-token distribution, at temperature 1.
         """
         flat = hidden.reshape(-1, hidden.shape[-1])
+        at_once = max(1, _LENS_BYTES // (4 * self._head.weight.shape[0]))
         parts = []
-        for start in range(0, len(flat), _ROWS):
-            rows = flat[start : start + _ROWS].to(self._head.weight.device)
+        for start in range(0, len(flat), at_once):
+            rows = flat[start : start + at_once].to(self._head.weight.device)
             log_probs = torch.log_softmax(self._head(self._norm(rows)).float(), dim=-1)
-            parts.append(-(log_probs.exp() * log_probs).sum(-1))
+            parts.append(-(log_probs.exp().mul_(log_probs)).sum(-1))
         return torch.cat(parts).reshape(hidden.shape[:-1]).to(hidden.device)
 
 

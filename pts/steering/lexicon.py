@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Final
 
 import yaml
 
+from pts.data_files import parse_json, read_text
 from pts.errors import DataError
 
 UNLABELLED: Final = "unlabelled"
@@ -96,13 +96,12 @@ def read_lexicon(path: Path) -> Lexicon:
     Raises DataError where the file cannot be read, is neither, or holds anything else.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise DataError(f"lexicon {path} cannot be read: {reason}.") from error
+        text = read_text(path)
+    except DataError as error:
+        raise DataError(f"lexicon {error}") from error
     try:
         # JSON is read as such: YAML allows no tab, which much JSON is indented by.
-        data = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+        data = parse_json(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
         said = " ".join(str(error).split())[:160]
         raise DataError(f"lexicon {path} is neither YAML nor JSON: {said}.") from error

@@ -11,7 +11,15 @@ from torch.nn.functional import normalize
 from pts.errors import DataError
 from pts.models.decoder_layers import decoder_layers, residual_of, with_residual
 from pts.steering.pairs import Pair
-from pts.steering.prefixes import PrefixBatch, decision_logits, preference, prefix_batches, read_prefixes
+from pts.steering.prefixes import (
+    KeyValues,
+    PrefixBatch,
+    decision_logits,
+    preference,
+    prefix_batches,
+    read_prefixes,
+)
+from pts.steering.reading_memory import ReadingMemory
 
 
 def pivot_directions(
@@ -26,8 +34,10 @@ def pivot_directions(
     block = decoder_layers(model, layers_path)[layer]
     width = int(model.config.get_text_config(decoder=True).hidden_size)
     found = torch.empty(len(pairs), width)
-    for batch in prefix_batches(model, pairs):
-        found[batch.choices] = _gradients(model, block, batch, width).float().cpu()
+    memory = ReadingMemory.of(model)
+    for batch in prefix_batches(model, pairs, memory=memory):
+        read = read_prefixes(model, batch, memory)
+        found[batch.choices] = _gradients(model, block, batch, read, width).float().cpu()
     broken = ~torch.isfinite(found).all(dim=1) | (found.norm(dim=1) == 0)
     if broken.any():
         pair = pairs[int(broken.nonzero()[0])]
@@ -38,9 +48,8 @@ def pivot_directions(
     return normalize(found, dim=1)
 
 
-def _gradients(model: Any, block: Any, batch: PrefixBatch, width: int) -> torch.Tensor:
+def _gradients(model: Any, block: Any, batch: PrefixBatch, read: KeyValues, width: int) -> torch.Tensor:
     """The gradients of one batch [rows, hidden]. Rows do not touch each other, so one sum gives them all."""
-    read = read_prefixes(model, batch)
     added = torch.zeros(len(batch.pairs), 1, width, device=model.device, requires_grad=True)
 
     def add(_module: Any, _args: Any, output: Any) -> Any:

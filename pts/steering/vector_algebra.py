@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from pts.search.seeds import derive_seed
 from pts.steering.vector_set import SteeredModel, SteeringVector, VectorError, VectorSet
 
 
@@ -47,26 +46,6 @@ def added(first: VectorSet, second: VectorSet) -> VectorSet:
     names = [*first.vectors, *(name for name in second.vectors if name not in first.vectors)]
     vectors = {name: _sum(first, second, name) for name in names}
     return replace(first, vectors=vectors, effects={}, controls=())
-
-
-def randomised(vectors: VectorSet, seed: int) -> VectorSet:
-    """The set with every direction drawn at random: the same norms, layers, strengths and gates. A control.
-
-    The directions of one pattern and layer depend on `seed` alone. No effect is kept.
-    """
-    drawn = {
-        name: replace(
-            vector,
-            method="random",
-            directions={
-                layer: _random_direction(vector.directions[layer], derive_seed(seed, name, layer))
-                for layer in vector.directions
-            },
-            evidence={},
-        )
-        for name, vector in vectors.vectors.items()
-    }
-    return replace(vectors, vectors=drawn, effects={}, controls=())
 
 
 def control_sets(vectors: VectorSet, pattern: str) -> list[VectorSet]:
@@ -117,11 +96,6 @@ def _sum(first: VectorSet, second: VectorSet, name: str) -> SteeringVector:
         strength=strength,
         evidence={},
     )
-
-
-def _random_direction(like: torch.Tensor, seed: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.nn.functional.normalize(torch.randn(like.shape, generator=generator), dim=0)
 
 
 def _require_shape(one: SteeredModel, other: SteeredModel) -> None:

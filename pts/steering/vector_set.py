@@ -84,7 +84,8 @@ class Effect:
     `low` and `high` bound the difference at `level` (paired bootstrap over problems); `random` are the
     differences of random directions that went through the same calibration; `methods` is how many methods the
     vector is the best of, by success on the calibration problems. Tokens are generated tokens of a completion,
-    in the mean. `kl_per_token` is None where it was left out, and `kl_left_out` then says why.
+    in the mean. `kl_per_token` is None where it was left out, and `kl_left_out` then says why. `cut_unsteered`
+    and `cut_steered` are the shares of completions that the budget cut, None in a set that does not say.
     """
 
     pattern: str
@@ -102,6 +103,8 @@ class Effect:
     kl_per_token: float | None
     methods: int = 1
     kl_left_out: str | None = None
+    cut_unsteered: float | None = None
+    cut_steered: float | None = None
 
     @property
     def rank(self) -> int:

@@ -1,9 +1,11 @@
 """Successive halving keeps the best, spends little on the rest, and treats every lane alike."""
 
+import zlib
+
 import numpy as np
 import pytest
 
-from pts.calibration.halving import race, race_size
+from pts.calibration.halving import Schedule, race, race_size
 from pts.calibration.settings import grid
 from pts.evaluation.outcomes import Outcomes
 from pts.stats import bootstrap_mean_interval
@@ -30,7 +32,7 @@ class Bench:
         return {setting: self.outcomes(setting, first, end) for setting in asked}
 
     def outcomes(self, setting, first, end):
-        rng = np.random.default_rng(abs(hash(setting.key)) % 2**32)
+        rng = np.random.default_rng(zlib.crc32(setting.key.encode()))
         successes = rng.binomial(SAMPLES, truth(setting), size=PROBLEMS)[first:end]
         return Outcomes(SAMPLES, successes, np.full(end - first, 40), np.zeros(end - first, dtype=int))
 
@@ -53,14 +55,20 @@ def test_the_best_setting_wins_its_lane_and_the_finalists_have_seen_every_proble
     )
 
 
-def test_no_problem_is_measured_twice_and_few_settings_see_all():
+def test_no_problem_is_measured_twice_and_each_round_halves_the_settings():
     bench = Bench()
     race(settings(), lambda setting: setting.way, bench, PROBLEMS)
-    assert [(first, end) for _, first, end in bench.calls] == [(0, 8), (8, 24), (24, 64)]
-    counts = [count for count, _, _ in bench.calls]
-    assert counts[0] == len(settings())
-    assert counts == sorted(counts, reverse=True)
-    assert counts[-1] == 2
+    places = [(first, end) for _, first, end in bench.calls]
+    assert places == [(0, 2), (2, 4), (4, 8), (8, 16), (16, 32), (32, 64)]
+    assert [count for count, _, _ in bench.calls] == [32, 16, 8, 4, 2, 2]
+
+
+def test_a_race_may_follow_another_schedule():
+    bench = Bench()
+    schedule = Schedule((0.125, 0.375, 1.0), (0.2, 0.2))
+    race(settings(), lambda setting: setting.way, bench, PROBLEMS, schedule)
+    assert bench.calls == [(32, 0, 8), (8, 8, 24), (2, 24, 64)]
+    assert race_size([16, 16], PROBLEMS, schedule) == 32 * 8 + 8 * 16 + 2 * 40
 
 
 @pytest.mark.parametrize("problems", [1, 2, 7, PROBLEMS])

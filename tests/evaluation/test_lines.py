@@ -3,7 +3,7 @@
 import pytest
 
 from pts.errors import ConfigError
-from pts.evaluation.lines import Line, plan_lines
+from pts.evaluation.lines import Line, compared, plan_lines
 
 
 def names(*arguments, **more):
@@ -23,10 +23,20 @@ def test_baselines_make_a_frontier_and_controls():
         assert f"budget:{budget} + vectors" in found
     assert {"full", "nothink", "full + vectors", "nothink + vectors"} <= set(found)
     assert {"auto (random router)", "auto (random router) + vectors"} <= set(found)
-    assert {"full + random vector", "auto + random vector"} <= set(found)
-    assert "budget:12 + random vector" not in found
+    assert not any("random direction" in name for name in found)
     assert found.index("auto + vectors") < found.index("auto (random router) + vectors")
     assert len(set(found)) == len(found)
+
+
+def test_a_sets_random_directions_join_full_alone():
+    lines = plan_lines(["auto"], True, True, 96, controls=3)
+    controls = [line for line in lines if line.control is not None]
+    assert [line.name for line in controls] == [f"full + random direction {number}" for number in (1, 2, 3)]
+    assert not any(line.asked for line in controls)
+    assert [line.name for line in lines if line.control is None] == names(["auto"], True, True, 96)
+    assert compared(lines) == [line for line in lines if line.control is None]
+    assert names(["full"], True, False, 96, controls=3) == ["full", "full + vectors"]
+    assert names(["full"], False, True, 96, controls=3) == names(["full"], False, True, 96)
 
 
 def test_what_was_asked_for_is_told_from_what_was_added():

@@ -167,7 +167,7 @@ def test_whole_numbers_need_no_math_verify(grade, monkeypatch):
     completions += [f"{filler}The answer is {n} apples." for n in range(1000)]
     assert sum(grade(completion, "1998") for completion in completions) == 1
     with pytest.raises(AssertionError, match="Math-Verify was asked"):
-        grade(r"\boxed{3996/2}", "1998")
+        grade(r"\boxed{\sqrt{3992004}}", "1998")
 
 
 def test_an_endless_expression_fails_off_the_main_thread_and_leaves_nothing_running():
@@ -180,7 +180,7 @@ def test_an_endless_expression_fails_off_the_main_thread_and_leaves_nothing_runn
     )
     thread.start()
     thread.join(timeout=90)
-    assert verdicts == [False]
+    assert verdicts == [None]
     assert child.poll() is not None, "the process that burned is still there"
     assert process.agrees(r"\boxed{\frac12}", [r"\boxed{0.5}"]), "and the next question has its answer"
     process.close()

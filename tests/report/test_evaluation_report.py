@@ -1,5 +1,6 @@
 """The page and the figure of an evaluation: complete, self-contained, readable."""
 
+import html
 import html.parser
 import io
 import re
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from pts.evaluation.direction import DirectionTest
 from pts.evaluation.lines import plan_lines
 from pts.evaluation.paired_lines import PairedLines
 from pts.evaluation.summary import (
@@ -18,7 +20,7 @@ from pts.evaluation.summary import (
     compare_lines,
     frontiers_of,
 )
-from pts.report.evaluation_cells import note
+from pts.report.evaluation_cells import comparison_rows, note
 from pts.report.evaluation_figure import _labels, _points, draw
 from pts.report.evaluation_page import NO_FIGURE, page, write_report
 from pts.report.evaluation_tables import EVALUATION_COLUMNS, evaluation_report
@@ -64,6 +66,7 @@ def summary_of(strategies, **more):
         "comparisons": tuple(compare_lines(lines, paired)),
         "frontiers": frontiers_of(lines, paired),
         "left_out": {},
+        "direction": DirectionTest("full + vectors", 0.7, (0.5,) * 19, (30.0,) * 19, 1, 0.05),
     }
     return EvaluationSummary(**{**fields, **more})
 
@@ -187,3 +190,67 @@ def test_the_correction_names_the_tests_that_were_made():
     nothing = dict.fromkeys(("difference", "low", "high", "p_value", "corrected"), float("nan"))
     untested = (replace(summary.comparisons[0], **nothing), *summary.comparisons[1:])
     assert f"Holm, over all {count - 1}." in note(replace(summary, comparisons=untested))
+
+
+@pytest.mark.parametrize(
+    ("test", "row", "said"),
+    [
+        (
+            DirectionTest("full + vectors", 0.7, (0.5,) * 19, (30.0,) * 19, 1, 0.05),
+            r"full \+ vectors +19 random directions, calibrated +rank 1 of 20 +– +0.050 +–",
+            "p: rank / 20, one test by itself, not among the corrected.",
+        ),
+        (
+            DirectionTest("full + vectors", 0.7, (0.5,) * 39, (30.0,) * 39, 1, 0.05, 2, 39),
+            r"rank 1 of 40 +– +0.050",
+            "p: rank / 40, times 2 for the methods that the vector is the best of",
+        ),
+        (
+            DirectionTest("full + vectors", 0.7, (0.5, 0.8), (30.0, 31.0), 2, 2 / 3),
+            r"2 random directions, calibrated +rank 2 of 3 +– +0.667",
+            "With so few it proves nothing: at least 19 are needed.",
+        ),
+        (
+            DirectionTest("full + vectors", reason="the set has none"),
+            r"random directions +no answer +– +– +–",
+            "Is it their direction? No answer: the set has none.",
+        ),
+    ],
+)
+def test_the_rank_of_the_direction_stands_behind_the_first_comparison(test, row, said):
+    text = printed(summary_of(["full"], direction=test))
+    rows = [line for line in text.splitlines() if "?" in line and "  " in line]
+    assert "do the vectors help?" in rows[0]
+    assert "is it their direction?" in rows[1]
+    assert re.search(row, rows[1])
+    assert said in " ".join(text.split())
+    assert said.split(",")[0] in html_text(page(summary_of(["full"], direction=test)))
+
+
+def html_text(text):
+    return html.unescape(text)
+
+
+def test_a_rank_that_passes_is_marked_and_one_of_too_few_is_not():
+    passed = DirectionTest("full + vectors", 0.7, (0.5,) * 19, (30.0,) * 19, 1, 0.05)
+    assert comparison_rows(summary_of(["full"], direction=passed))[1][0] == 1
+    few = DirectionTest("full + vectors", 0.7, (0.5,) * 18, (30.0,) * 18, 1, 1 / 19)
+    assert comparison_rows(summary_of(["full"], direction=few))[1][0] == 0
+
+
+def test_a_p_value_that_no_resample_could_lower_is_a_bound():
+    """Every problem better: 500 flips give 1/501 at the least, which Holm multiplies."""
+    lines = plan_lines(["full", "nothink"], True, False, 96)
+    success = np.zeros((len(lines), 60, 2))
+    success[1:] = 1.0
+    paired = PairedLines(success, success + 1, resamples=500)
+    base = summary_of(["full"])
+    summary = replace(base, comparisons=tuple(compare_lines(lines, paired)), direction=None)
+    cells = {cells[1:3]: cells for _, cells in comparison_rows(summary)}
+    count = len(cells)
+    assert cells["full + vectors", "full"][5:] == ("≤ 0.002", f"≤ {np.ceil(count / 501 * 1e4) / 1e4:.2g}")
+    # Where nothing differs, the p-value is 1, and no bound.
+    assert cells["nothink + vectors", "nothink"][5:] == ("1.000", "1.000")
+    # McNemar's exact test has no floor.
+    exact = PairedLines(success[..., :1], success[..., :1] + 1, resamples=500)
+    assert not any(comparison.p_bounded for comparison in compare_lines(lines, exact))

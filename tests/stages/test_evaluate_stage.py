@@ -6,17 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import binomtest
 
 from pts.errors import ConfigError, DataError, PtsError, RunError
 from pts.evaluation.items import Item
 from pts.evaluation.lines import Line
 from pts.models.demo import demo_model_dir
+from pts.report.evaluation_cells import note
 from pts.runs.lock import sole_writer
 from pts.runs.shard import read_lines
 from pts.stages.evaluate import resume_note, run_evaluation
 from pts.stages.evaluate_inputs import EvaluateRun
-from pts.steering import load_vectors
+from pts.steering import load_vectors, save_vectors
 
 SMALL = EvaluateRun(
     problems=4, levels=(1, 2), strategies=("full", "min:20"), seeds=2, sweep=(0.25,), device="cpu"
@@ -43,9 +45,28 @@ def of_line(found, name):
     return {key[1:]: untimed(replace(item, line="")) for key, item in found.items() if item.line == name}
 
 
+def with_controls(path, count):
+    """The bundled set with so many random directions at its layer, as a set of its own."""
+    demo = load_vectors("demo")
+    pattern = next(iter(demo.vectors))
+    drawn = torch.randn(count, demo.model.hidden_size, generator=torch.Generator().manual_seed(0))
+    layer = demo.vectors[pattern].layer
+    controls = tuple(
+        replace(demo.vectors[pattern], method="random", directions={layer: row}, evidence={})
+        for row in torch.nn.functional.normalize(drawn, dim=1)
+    )
+    save_vectors(replace(demo, controls=controls, effects={}), path)
+    return str(path)
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    run = replace(SMALL, vectors="demo", output=tmp_path_factory.mktemp("evals") / "whole")
+def two_controls(tmp_path_factory):
+    return with_controls(tmp_path_factory.mktemp("vectors") / "set", 2)
+
+
+@pytest.fixture(scope="module")
+def whole(two_controls, tmp_path_factory):
+    run = replace(SMALL, vectors=two_controls, output=tmp_path_factory.mktemp("evals") / "whole")
     return run, run_evaluation(run)
 
 
@@ -53,13 +74,10 @@ def test_every_line_answers_every_problem_with_every_seed(whole):
     run, summary = whole
     names = {line.name for line in summary.lines}
     fixed = {"full", "nothink", "budget:24", "min:20"}
-    assert names == fixed | {f"{name} + vectors" for name in fixed} | {
-        "full + random vector",
-        "min:20 + random vector",
-    }
-    assert {key for key, _ in items(run).items()} == {
-        (name, f"demo-test-0-{n}", k) for name in names for n in range(4) for k in range(2)
-    }
+    assert names == fixed | {f"{name} + vectors" for name in fixed}
+    controls = {f"full + random direction {number}" for number in (1, 2)}
+    every = {(name, f"demo-test-0-{n}", k) for name in names for n in range(4) for k in range(2)}
+    assert set(items(run)) == every | {(name, f"demo-test-0-{n}", 0) for name in controls for n in range(4)}
     assert {line.name for line in summary.lines if line.asked} == {
         "full",
         "min:20",
@@ -90,9 +108,7 @@ def test_the_comparisons_are_the_ablations(whole):
     _, summary = whole
     assert [(entry.kind, entry.line, entry.against) for entry in summary.comparisons] == [
         ("steering", "full + vectors", "full"),
-        ("direction", "full + vectors", "full + random vector"),
         ("steering", "min:20 + vectors", "min:20"),
-        ("direction", "min:20 + vectors", "min:20 + random vector"),
         ("budget", "min:20", "frontier (unsteered)"),
         ("budget", "min:20 + vectors", "frontier (steered)"),
         ("full", "min:20", "full"),
@@ -103,6 +119,44 @@ def test_the_comparisons_are_the_ablations(whole):
     assert first.difference == pytest.approx(by_name["full + vectors"].success - by_name["full"].success)
     assert all(entry.corrected >= entry.p_value for entry in summary.comparisons)
     assert set(summary.frontiers) == {"none", "vectors"}
+
+
+def test_the_direction_is_ranked_among_the_sets_own_controls(whole):
+    run, summary = whole
+    found, test = items(run), summary.direction
+    first = [found["full + vectors", f"demo-test-0-{n}", 0].success for n in range(4)]
+    assert test.line == "full + vectors"
+    assert test.success == np.mean(first)
+    for number, reached in enumerate(test.controls, start=1):
+        own = [found[f"full + random direction {number}", f"demo-test-0-{n}", 0] for n in range(4)]
+        assert reached == np.mean([item.success for item in own])
+    assert test.rank == 1 + sum(reached >= test.success for reached in test.controls)
+    assert test.p_value == test.rank / 3
+    assert not test.passed
+    assert "With so few it proves nothing: at least 19 are needed." in note(summary)
+    # The vectors at 0 are the model as it is, and so is every control: ties count against them.
+    still = replace(
+        run, pattern={next(iter(load_vectors("demo").vectors)): 0.0}, output=run.output.parent / "0"
+    )
+    tied = run_evaluation(replace(still, strategies=("full",), sweep=())).direction
+    assert (tied.rank, set(tied.controls)) == (3, {tied.success})
+
+
+def test_without_controls_there_is_no_answer_and_a_reason(two_controls, tmp_path):
+    bare = tmp_path / "bare"
+    save_vectors(replace(load_vectors(two_controls), controls=()), bare)
+    run = replace(SMALL, strategies=("full",), problems=1, seeds=1, sweep=(), output=tmp_path / "run")
+    summary = run_evaluation(replace(run, vectors=str(bare)))
+    assert summary.direction.rank is None
+    assert "the set has no random directions" in note(summary)
+    assert {key[0] for key in items(run)} == {"full", "full + vectors", "nothink", "nothink + vectors"}
+    both = dict.fromkeys(list(load_vectors("demo").vectors)[:2], 0.5)
+    summed = replace(run, vectors=two_controls, pattern=both, output=tmp_path / "both")
+    assert "several patterns are added at once" in note(run_evaluation(summed))
+    plain = replace(run, output=tmp_path / "plain")
+    assert run_evaluation(plain).direction is None
+    lonely = replace(run, vectors=two_controls, baselines=False, output=tmp_path / "lonely")
+    assert run_evaluation(lonely).direction is None
 
 
 def test_answers_are_paired_by_common_random_numbers(tmp_path):
@@ -172,7 +226,7 @@ def test_another_configuration_is_refused_and_fresh_replaces_it(whole, tmp_path)
     for changed, said in (
         (replace(run, seed=1), "seed 0 → 1"),
         (replace(run, temperature=0.9), "temperature 0.6 → 0.9"),
-        (replace(run, vectors=None), 'vectors "demo" → null'),
+        (replace(run, vectors=None), 'vectors .*/set" → null'),
         (replace(run, budget=64), "budget 96 → 64"),
         (replace(run, pattern={"unlabelled": 2.0}), "pattern"),
     ):

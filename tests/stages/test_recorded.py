@@ -9,14 +9,21 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
+from pts.calibration.arms import ArmMeasurement
 from pts.errors import GraderError, RunError
 from pts.models import hardware
+from pts.problems import problem_digest
+from pts.records import Problem
+from pts.runs.directory import RunDirectory
+from pts.runs.manifest import Manifest, installed_versions, list_problems
 from pts.runs.search_run import read_search
+from pts.runs.vector_run import VECTORS
 from pts.stages.decode import open_decoder
 from pts.stages.decode_file import answer_file, recorded_answers
 from pts.stages.decode_inputs import DecodeRun
 from pts.stages.evaluate import run_evaluation
 from pts.stages.evaluate_inputs import EvaluateRun
+from pts.stages.extract import require_same_problems
 from pts.stages.search import run_search
 from pts.stages.search_again import load_again
 from pts.stages.search_inputs import SearchRun
@@ -230,3 +237,35 @@ def test_a_device_that_is_not_here_has_to_be_replaced_by_the_user(run, caplog):
         load_again(read_search(run["output"]), "auto")
     run_search(SearchRun(**run, problems=2, device="cpu"))
     assert "begun on cuda and goes on on cpu" in caplog.text
+
+
+def test_an_extraction_does_not_go_on_with_other_problems(tmp_path, caplog):
+    def manifest(listed, versions):
+        return Manifest("vectors", "2026-03-01", {}, {}, {}, list_problems(listed), versions)
+
+    problems = [Problem("1", "What is 2 + 5?", "7"), Problem("2", "What is 2 + 6?", "8")]
+    directory = RunDirectory(tmp_path, VECTORS, None)
+    digests, ids = [problem_digest(problem) for problem in problems], ["1", "2"]
+    require_same_problems(directory, manifest(digests, installed_versions()), problems)
+    require_same_problems(directory, manifest(ids, {}), problems)  # As earlier versions listed them.
+    assert caplog.text == ""
+    require_same_problems(directory, manifest(digests, {"torch": "1.0"}), problems)
+    assert 'other versions: torch "1.0"' in caplog.text
+    changed = [problems[0], Problem("2", "What is 2 + 6?", "9")]
+    with pytest.raises(RunError, match="measured on other problems"):
+        require_same_problems(directory, manifest(digests, {}), changed)
+
+
+def test_a_fit_of_a_router_does_not_go_on_with_other_problems(tmp_path):
+    asked = {"problem_list": "one", "model_revision": "a"}
+    problems = [Problem("1", "What is 2 + 5?", "7")]
+
+    def measurement(asked):
+        return ArmMeasurement(problems, lambda *_: True, 1, 0, tmp_path / "router.jsonl", asked)
+
+    measurement({"model_revision": "a"})
+    measurement(asked)  # An earlier version did not record the problems.
+    (tmp_path / "router.jsonl").unlink()
+    measurement(asked)
+    with pytest.raises(RunError, match='problem_list "one" → "two"'):
+        measurement({**asked, "problem_list": "two"})

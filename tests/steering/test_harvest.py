@@ -63,7 +63,11 @@ def test_shards_and_batches_change_nothing(pairs, tmp_path, monkeypatch):
     whole = harvest(model, pairs, tmp_path / "a").layer(1)
     monkeypatch.setattr(harvesting, "SHARD_BYTES", 1)
     original = harvesting.prefix_batches
-    monkeypatch.setattr(harvesting, "prefix_batches", lambda model, pairs: original(model, pairs, most_rows=2))
+
+    def of_two(model, pairs, **more):
+        return original(model, pairs, **more | {"most_rows": 2})
+
+    monkeypatch.setattr(harvesting, "prefix_batches", of_two)
     split = harvest(model, pairs, tmp_path / "b")
     assert len(split.shards) == 5
     for name in ("before", "better", "worse"):

@@ -11,16 +11,16 @@ pattern (`self_correction_2`) has the strength of one that it does not know.
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from pts.data_files import FileRow, parse_json, text_fault
 from pts.errors import DataError
-from pts.problems.files import read_local
+from pts.problems.files import local_rows
 from pts.steering.hooks import Intervention
 from pts.steering.vector_set import Gate, SteeredModel, SteeringVector, VectorError, VectorSet
 
@@ -37,11 +37,11 @@ def read_optillm(source: str | Path | Iterable[Mapping[str, object]], model: Ste
     that cannot be read, rows of one pattern that name several layers, and a mean of zero; VectorError where the
     rows do not fit the model.
     """
-    rows = read_local(str(source), None, None) if isinstance(source, str | Path) else source
+    rows = local_rows(str(source), None) if isinstance(source, str | Path) else source
     where = str(source) if isinstance(source, str | Path) else "the data set"
     groups: dict[str, list[_Row]] = {}
-    for number, row in enumerate(rows, start=1):
-        read = _read_row(row, f"{where} row {number}", model)
+    for place, row in _placed(rows, where):
+        read = _read_row(row, place, model)
         groups.setdefault(read.pattern, []).append(read)
     if not groups:
         raise DataError(f"{where} has no rows: it holds no vector record.")
@@ -77,7 +77,7 @@ class Addition:
 
 
 def additions(
-    rows: Iterable[Mapping[str, object]],
+    rows: Iterable[Mapping[str, object] | FileRow],
     where: str,
     target_layer: int | None = None,
     strengths: Mapping[str, float] | None = None,
@@ -91,12 +91,14 @@ def additions(
     """
     scale = {**PATTERN_STRENGTHS, **(strengths or {})}
     found = []
-    for number, row in enumerate(rows, start=1):
-        place = f"{where} row {number}"
+    for place, row in _placed(rows, where):
         context, pattern = row.get("pivot_context"), row.get("reasoning_pattern")
         if not isinstance(context, str) or not isinstance(pattern, str):
             missing = "reasoning_pattern" if isinstance(context, str) else "pivot_context"
             raise DataError(f"{place} has no {missing}: it is no vector record; mend or remove it.")
+        fault = text_fault(context)
+        if fault is not None:
+            raise DataError(f"{place}: its pivot_context {fault}; mend or remove it.")
         vector = torch.nn.functional.normalize(_numbers(row.get("steering_vector"), place), dim=0)
         layer = row.get("steering_layer", OTHER_LAYER) if target_layer is None else target_layer
         delta = row.get("prob_delta")
@@ -107,6 +109,17 @@ def additions(
     if not found:
         raise DataError(f"{where} has no rows: it holds no vector record.")
     return found
+
+
+def _placed(
+    rows: Iterable[Mapping[str, object] | FileRow], where: str
+) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Each row with its place, for messages."""
+    for number, row in enumerate(rows, start=1):
+        if isinstance(row, FileRow):
+            yield f"{where} {row.place}", row.fields
+        else:
+            yield f"{where} row {number}", row
 
 
 def _held(value: float) -> float:
@@ -148,7 +161,7 @@ def _read_row(row: Mapping[str, object], where: str, model: SteeredModel) -> _Ro
 def _numbers(value: object, where: str, name: str = "steering_vector") -> torch.Tensor:
     """A row's vector, which some data sets hold as JSON text. Raises DataError."""
     try:
-        listed = json.loads(value) if isinstance(value, str) else value
+        listed = parse_json(value) if isinstance(value, str) else value
         vector = torch.tensor(listed, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{where}: {name} is not a list of numbers; mend or remove it.") from error

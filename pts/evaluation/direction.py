@@ -1,0 +1,86 @@
+"""Is it the vectors' direction that helps? Their rank among random directions that were calibrated alike.
+
+The unit of replication is the direction: problems and seeds say how well one direction was measured, and
+nothing of what another would have done.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pts.evaluation.items import Item
+from pts.evaluation.lines import Line
+from pts.ranks import SIGNIFICANCE, controls_needed, rank_among, rank_p_value
+
+Items = Mapping[tuple[str, str, int], Item]
+
+STRATEGY = "full"
+"""The strategy that the question is asked of: with the others a control costs as much again."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionTest:
+    """The rank of the steered line `line` among the same strategy steered by each control.
+
+    All are measured alike: the first seed's answers to the same problems, by one strategy. `success` is the
+    line's on those, `controls` and `control_tokens` (mean tokens of an answer) are the random directions'.
+    `rank` counts ties against the vectors; `p_value` is rank / (controls + 1), times the number of `methods`
+    that the vector is the best of. `needed` is the number of controls below which no rank proves anything.
+    Where there is no answer, `reason` says why, and all else is empty.
+    """
+
+    line: str
+    success: float = math.nan
+    controls: tuple[float, ...] = ()
+    control_tokens: tuple[float, ...] = ()
+    rank: int | None = None
+    p_value: float = math.nan
+    methods: int = 1
+    needed: int = controls_needed()
+    reason: str | None = None
+
+    @property
+    def possible(self) -> bool:
+        """Whether there are controls enough to prove anything."""
+        return len(self.controls) >= self.needed
+
+    @property
+    def passed(self) -> bool:
+        """Whether the vectors do better than random directions, at 5%."""
+        return self.possible and self.p_value <= SIGNIFICANCE + 1e-9
+
+
+def direction_test(
+    lines: Sequence[Line], problems: Sequence[str], items: Items, methods: int, reason: str | None
+) -> DirectionTest | None:
+    """The test of an evaluation's lines; None where `full` is not run with vectors.
+
+    `reason` says why the controls cannot answer; None where they can.
+    """
+    steered = Line(STRATEGY, "vectors").name
+    if steered not in {line.name for line in lines}:
+        return None
+    if reason is not None:
+        return DirectionTest(steered, reason=reason)
+
+    def mean(line: str, value: str) -> float:
+        found = [items[line, key, 0] for key in problems]
+        return float(np.mean([item.success if value == "success" else item.ledger.total for item in found]))
+
+    controls = [line.name for line in lines if line.control is not None]
+    success = mean(steered, "success")
+    reached = tuple(mean(name, "success") for name in controls)
+    return DirectionTest(
+        steered,
+        success,
+        reached,
+        tuple(mean(name, "tokens") for name in controls),
+        rank_among(success, reached),
+        rank_p_value(success, reached, methods),
+        methods,
+        controls_needed(methods),
+    )
