@@ -1,6 +1,6 @@
 """What patterns by clusters give that patterns by labels do not: on planted data and on the demo model.
 
-    OMP_NUM_THREADS=1 python benchmarks/clusters_or_labels.py [--quick] [--run runs/demo-vectors]
+    OMP_NUM_THREADS=1 python benchmarks/clusters_or_labels.py [--quick] [--only demo] [--run runs/demo-vectors]
 
 Planted: contrasts of 3 to 5 groups, each around a direction of its own, and a word at each pivot. A share of
 the words (0, 25%, 50%, all) is that of a group drawn blindly, so labels mix the groups where words are wrong.
@@ -38,7 +38,7 @@ from pts.demo.problems import demo_problems
 from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import Outcomes
 from pts.stages.extract import LAYER_SHARES
-from pts.stages.extract_inputs import GATES, ExtractRun
+from pts.stages.extract_inputs import ExtractRun
 from pts.stages.extract_patterns import Division, divide_pairs, make_directions
 from pts.stages.search_again import load_again
 from pts.stats import bootstrap_mean_interval
@@ -97,31 +97,35 @@ def measure_planted(sets: int) -> dict[str, dict[str, float]]:
     return {f"{wrong:g}": dict(zip(names, mean, strict=True)) for wrong, mean in means.items()}
 
 
-def prefixed(basis: str, name: str) -> str:
-    return name if name == "all" else f"{basis}: {name}"
+def divided(
+    options: argparse.Namespace, model, pairs: list[Pair], harvested, layers
+) -> tuple[Directions, dict[str, list[Pair]], dict[Basis, list[str]], float]:
+    """Directions and held-out pairs of every pattern, the patterns of each division, and how far both agree.
 
-
-def divided(options: argparse.Namespace, model, pairs: list[Pair], harvested, layers):
-    """Materials and held-out pairs of both divisions under names that tell them apart, and all pairs' own."""
+    A pattern is named by its division too; one that both have is there once.
+    """
     materials: dict[str, Material] = {}
     judged: dict[str, list[Pair]] = {}
-    divisions: dict[str, Division] = {}
+    names: dict[Basis, list[str]] = {}
+    divisions: list[Division] = []
     for basis in BASES:
-        inputs = ExtractRun(options.run or Path("run"), patterns=basis, seed=options.seed, ways=(WAY,))
-        division = divisions[basis] = divide_pairs(inputs, pairs, harvested, layers)
+        inputs = ExtractRun(options.run or Path("run"), patterns=basis, seed=options.seed)
+        division = divide_pairs(inputs, pairs, harvested, layers)
         directions, held = make_directions(inputs, model, pairs, harvested, division)
-        materials |= {prefixed(basis, name): material for name, material in directions.materials.items()}
-        judged |= {prefixed(basis, name): list(found) for name, found in held.items()}
+        divisions.append(division)
+        names[basis] = []
+        for name, material in directions.materials.items():
+            same = [known for known, other in materials.items() if other.pairs == material.pairs]
+            ours = name if name == "all" else same[0] if same else f"{basis}: {name}"
+            materials.setdefault(ours, material)
+            judged.setdefault(ours, list(held[name]))
+            names[basis] += [] if name == "all" else [ours]
         for group in division.groups:
             why = division.without.get(group.name)
             print(f"{basis}: {group.name}, {len(group.members)} pairs{f': no vector ({why})' if why else ''}")
-    print(f"adjusted Rand index of the two divisions: {division_agreement(divisions):.3f}")
-    return Directions(materials, materials["all"]), judged, division_agreement(divisions)
-
-
-def division_agreement(divisions: Mapping[str, Division]) -> float:
-    names = [np.unique(division.names, return_inverse=True)[1] for division in divisions.values()]
-    return agreement(*names)
+    rand = agreement(*(np.unique(division.names, return_inverse=True)[1] for division in divisions))
+    print(f"adjusted Rand index of the two divisions: {rand:.3f}", flush=True)
+    return Directions(materials, materials["all"]), judged, names, rand
 
 
 def measure_demo(options: argparse.Namespace, folder: Path) -> dict[str, object]:
@@ -130,15 +134,16 @@ def measure_demo(options: argparse.Namespace, folder: Path) -> dict[str, object]
     harvested = harvest(search.loaded.model, pairs, folder)
     count = len(harvested.layers)
     layers = tuple(sorted({round(share * (count - 1)) for share in LAYER_SHARES}))
-    directions, judged, rand = divided(options, search.loaded.model, pairs, harvested, layers)
+    tried = layers[::2]
+    directions, judged, names, rand = divided(options, search.loaded.model, pairs, harvested, layers)
     decoder = Decoder(search.loaded, search.sampling, search.prompt_format, search.grade)
     calibrate = demo_problems("calibrate", options.calibration_problems, options.seed, LEVELS)
     test = demo_problems("test", options.test_problems, options.seed, LEVELS)
-    strengths = (0.4,) if options.quick else (0.2, 0.4, 0.8)
-    gates: tuple[GateKind, ...] = ("tokens",) if options.quick else GATES
-    settings = list(grid(list(directions.materials), [WAY], layers, strengths, gates))
+    strengths = (0.4,) if options.quick else (0.4, 0.8)
+    gates: tuple[GateKind, ...] = ("tokens",) if options.quick else ("tokens", "probe")
+    settings = list(grid(list(directions.materials), [WAY], tried, strengths, gates))
     controls = [f"{RANDOM}-{number}" for number in range(options.random)]
-    settings += list(grid(["all"], controls, layers, strengths, gates))
+    settings += list(grid(["all"], controls, tried, strengths, gates))
     lanes = race(
         settings,
         lambda setting: setting.way if setting.is_control else setting.pattern,
@@ -159,7 +164,7 @@ def measure_demo(options: argparse.Namespace, folder: Path) -> dict[str, object]
     print(f"{'pattern':34s}pairs  layer strength gate       effect        interval   rank   shift")
     for name in directions.materials:
         show(name, winners[name][0], gains[name], random, directions, judged[name], options.seed)
-    return {"demo_rand": round(rand, 3), **compared(directions, winners, gains, random, options.seed)}
+    return {"demo_rand": round(rand, 3), **compared(directions, names, winners, gains, random, options.seed)}
 
 
 def show(
@@ -186,6 +191,7 @@ def show(
 
 def compared(
     directions: Directions,
+    patterns: Mapping[Basis, list[str]],
     winners: Mapping[str, tuple[Setting, Outcomes]],
     gains: Mapping[str, Floats],
     random: list[float],
@@ -198,7 +204,7 @@ def compared(
     }
     means, bests = {}, {}
     for basis in BASES:
-        names = [name for name in directions.materials if name.startswith(f"{basis}: ")]
+        names = patterns[basis]
         if not names:
             return {**result, f"{basis}_patterns": 0}
         weights = [len(directions.materials[name].pairs) for name in names]
@@ -227,11 +233,12 @@ def compared(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few sets and problems: a minute or two, rough")
+    parser.add_argument("--only", choices=("planted", "demo"), help="one of the two parts")
     parser.add_argument("--run", type=Path, help="search run on the training split")
     parser.add_argument("--planted", type=int, default=12, help="planted sets of each share of wrong words")
     parser.add_argument("--train-problems", type=int, default=320)
     parser.add_argument("--calibration-problems", type=int, default=96)
-    parser.add_argument("--test-problems", type=int, default=512)
+    parser.add_argument("--test-problems", type=int, default=384)
     parser.add_argument("--random", type=int, default=19)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -240,9 +247,12 @@ def main() -> None:
         options.calibration_problems, options.test_problems = 16, 40
     started = time.perf_counter()
     torch.set_num_threads(1)
-    result: dict[str, object] = {"planted": measure_planted(options.planted)}
-    with tempfile.TemporaryDirectory() as folder:
-        result |= measure_demo(options, Path(folder))
+    result: dict[str, object] = {}
+    if options.only != "demo":
+        result["planted"] = measure_planted(options.planted)
+    if options.only != "planted":
+        with tempfile.TemporaryDirectory() as folder:
+            result |= measure_demo(options, Path(folder))
     print(f"seconds: {time.perf_counter() - started:.0f}")
     print(json.dumps(result))
 

@@ -151,7 +151,7 @@ def set_records(
         for place, direction in zip(places, found, strict=True):
             own[place] = direction
     ids = {group.name: number for number, group in enumerate(division.groups)}
-    return pair_records(vectors, pairs, division.names, own, task_type, ids)
+    return pair_records(vectors, pairs, division.names, task_type, own, ids)
 
 
 def patterns_text(inputs: ExtractRun, division: Division) -> str:

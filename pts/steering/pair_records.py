@@ -24,8 +24,8 @@ def pair_records(
     vectors: VectorSet,
     pairs: Sequence[Pair],
     names: Sequence[str],
-    own: Sequence[torch.Tensor],
     task_type: str,
+    own: Sequence[torch.Tensor],
     ids: Mapping[str, int] | None = None,
 ) -> list[VectorRecord]:
     """One record a pair, at the calibrated layer and norm of the vector that steers its pattern.

@@ -33,9 +33,9 @@ def one(tmp_path):
     better, worse = Choice(5, " a", 0.4, 0.9, 24), Choice(6, " b", 0.6, 0.2, 24)
     pair = Pair(0, "p", (1,), (2,), better, worse, True, 0.4, 0.5, "before", " after")
     save_vectors(vectors, tmp_path / "one")
-    write_records_parquet(
-        tmp_path / "one" / RECORDS_NAME, pair_records(vectors, [pair, pair], ["calm", "calm"], "math")
-    )
+    own = torch.eye(8)[:2]
+    records = pair_records(vectors, [pair, pair], ["calm", "calm"], "math", own)
+    write_records_parquet(tmp_path / "one" / RECORDS_NAME, records)
     return tmp_path / "one"
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from pts.cli.commands import cli
 from pts.errors import ConfigError, RunError
 from pts.stages.recipe import read_recipe, select_stages
-from pts.stages.recipe_plan import plan_stages
+from pts.stages.recipe_plan import plan_stages, renewed
 
 WHOLE = """
 stages:
@@ -114,20 +114,20 @@ def test_a_recipe_fits_a_router_and_evaluates_it(here):
     assert "the router in routers/run is complete and left as it is" in again.stderr
     assert "stored in routers/run" in again.stdout
     assert Path("routers/run/router.json").read_bytes() == made
-    assert "eval: goes on" in run("--from", "eval").stderr
 
-    # Another price: fitted again from what was measured. Other problems: measured again.
+    # Another price: fitted again from what was measured.
     journal = Path("routers/run/router.jsonl").read_bytes()
-    priced = run("--until", "fit-router", "--set", "fit-router.token_price=0.001")
+    priced = run("--from", "fit-router", "--until", "fit-router", "--set", "fit-router.token_price=0.001")
     assert "fit-router: goes on with a fitted router" in priced.stderr
     assert Path("routers/run/router.jsonl").read_bytes() == journal
-    other = run("--until", "fit-router", "--set", "fit-router.problems=14", "--set", "fit-router.samples=2")
-    assert "(problems 12 → 14; samples 1 → 2); it is deleted and made again" in other.stderr
-    assert other.exit_code == 0, other.output
-    assert Path("routers/run/router.jsonl").read_bytes() != journal
-    refused = run("--from", "eval")
-    assert isinstance(refused.exception, RunError)
-    assert "fit-router comes before --from and is not complete up to fit-router" in str(refused.exception)
+    assert Path("routers/run/router.json").read_bytes() != made
+    # Other problems: measured again, where the stage is run.
+    before, chosen = select_stages(read_recipe("small.yaml", ["fit-router.problems=14"]), "fit-router", None)
+    plan = plan_stages(before, chosen, fresh=False)
+    assert "(problems 12 → 14); it is deleted and made again" in plan[0].said
+    assert (plan[0].deletes, renewed(plan[0].stage).inputs.fresh) == (True, True)
+    with pytest.raises(RunError, match="fit-router comes before --from and is not complete up to fit-router"):
+        plan_stages([*before, chosen[0]], chosen[1:], fresh=False)
 
     # The evaluation itself compares the questions: no split of the demo's is asked that the fit drew from.
     asked = CliRunner().invoke(

@@ -59,7 +59,7 @@ def vectors(make_set):
 @pytest.fixture
 def records(vectors):
     pairs = [pair(), pair(taken_better=False), pair(before="Another context, long enough to be found.")]
-    return pair_records(vectors, pairs, ["self_correction", "self_correction", "exploration"], OWN, "math")
+    return pair_records(vectors, pairs, ["self_correction", "self_correction", "exploration"], "math", OWN)
 
 
 def test_a_record_says_what_the_trace_did_and_what_to_add(vectors, records):
@@ -83,7 +83,7 @@ def test_a_record_says_what_the_trace_did_and_what_to_add(vectors, records):
     added = torch.tensor(third.cluster_vector)
     torch.testing.assert_close(added, vectors.added("exploration"), rtol=0, atol=0)
     # A pair whose own pattern has no vector is steered by the first, and keeps its pattern and number.
-    other = pair_records(vectors, [pair()], ["unlabelled"], OWN[:1], "math", {"unlabelled": 4})[0]
+    other = pair_records(vectors, [pair()], ["unlabelled"], "math", OWN[:1], {"unlabelled": 4})[0]
     assert (other.reasoning_pattern, other.cluster_id) == ("unlabelled", 4)
     assert other.cluster_vector == first.cluster_vector
     assert other.steering_vector == first.steering_vector
@@ -123,7 +123,7 @@ def test_what_is_read_back_adds_the_same(vectors, records, tmp_path, name):
 
 def test_the_vector_of_all_pairs_stands_in_where_a_set_has_one(make_set):
     vectors = make_set(organization=3, all=1)
-    record = pair_records(vectors, [pair()], ["number"], OWN[:1], "math")[0]
+    record = pair_records(vectors, [pair()], ["number"], "math", OWN[:1])[0]
     assert (record.reasoning_pattern, record.steering_layer) == ("number", 1)
     torch.testing.assert_close(torch.tensor(record.cluster_vector), vectors.added("all"))
 
