@@ -75,7 +75,9 @@ def recorded_answers(target: Path) -> Recorded | None:
         first = lines.readline()
     try:
         header = json.loads(first)
-        return recorded_in(header["settings"].get("found", {}), str(part), header.get("device"))
+        settings = header["settings"]
+        found = {**settings.get("found", {}), "model_revision": settings.get("model_revision")}
+        return recorded_in(found, str(part), header.get("device"))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None  # `answer_file` says what is wrong with it.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
 from pts.errors import ModelError, RunError
@@ -19,13 +21,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_COMMIT = re.compile(r"([0-9a-f]{40})(\+|$)")
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """What the sessions before had. None where nothing was recorded: a new run, or one of an earlier version.
 
     `where` is the run, for messages. `prompt_date` is the time that chat templates were given, `prompt_digest`
-    that of a fixed question's prompt.
+    that of a fixed question's prompt, `commit` the model's on the hub.
     """
 
     where: str
@@ -34,6 +38,7 @@ class Recorded:
     attention: str | None = None
     prompt_date: str | None = None
     prompt_digest: str | None = None
+    commit: str | None = None
 
 
 def recorded_by(manifest: Manifest | None, where: str) -> Recorded:
@@ -52,19 +57,31 @@ def recorded_in(
     """
     date = found["prompt_date"] if "prompt_date" in found else _local(created)
     named = device if isinstance(device, str) and device != "auto" else None
-    texts = (named, found.get("dtype"), found.get("attention"), date, found.get("prompt_digest"))
+    # With an adapter the revision is followed by that one's digest.
+    commit = _COMMIT.match(str(found.get("model_revision")))
+    texts = (
+        named,
+        found.get("dtype"),
+        found.get("attention"),
+        date,
+        found.get("prompt_digest"),
+        None if commit is None else commit.group(1),
+    )
     return Recorded(where, *(text if isinstance(text, str) else None for text in texts))
 
 
 def recorded_options(options: ModelOptions, recorded: Recorded) -> ModelOptions:
-    """The options with the recorded dtype and device in place of "auto".
+    """The options with the recorded dtype and device in place of "auto", and the commit of a hub's model.
 
-    Raises RunError where the recorded device is not here: which other one is meant, only the user can say.
+    A branch moves; what it was when the run began does not. Raises RunError where the recorded device is not
+    here: which other one is meant, only the user can say.
     """
     from pts.models.hardware import choose_device
 
     if recorded.dtype in get_args(DtypeName):
         options = replace(options, auto_dtype=cast(DtypeName, recorded.dtype))
+    if recorded.commit is not None and not Path(options.spec).expanduser().exists():
+        options = replace(options, revision=recorded.commit)
     if recorded.device is None:
         return options
     before = recorded.device.partition(":")[0]

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from transformers.utils import chat_template_utils
 from pts.calibration.arms import ArmMeasurement
 from pts.errors import GraderError, RunError
 from pts.models import hardware
+from pts.models.options import ModelOptions
 from pts.problems import problem_digest
 from pts.records import Problem
 from pts.runs.directory import RunDirectory
@@ -24,6 +26,7 @@ from pts.stages.decode_inputs import DecodeRun
 from pts.stages.evaluate import run_evaluation
 from pts.stages.evaluate_inputs import EvaluateRun
 from pts.stages.extract import require_same_problems
+from pts.stages.recorded import recorded_in, recorded_options
 from pts.stages.search import run_search
 from pts.stages.search_again import load_again
 from pts.stages.search_inputs import SearchRun
@@ -269,3 +272,17 @@ def test_a_fit_of_a_router_does_not_go_on_with_other_problems(tmp_path):
     measurement(asked)
     with pytest.raises(RunError, match='problem_list "one" → "two"'):
         measurement({**asked, "problem_list": "two"})
+
+
+def test_a_model_of_the_hub_stays_at_the_commit_with_which_a_run_began(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    options = ModelOptions("owner/name")
+    for revision in (commit, f"{commit}+sha256:00"):
+        recorded = recorded_in({"model_revision": revision}, "run")
+        assert recorded_options(options, recorded).revision == commit
+        assert recorded_options(replace(options, revision="main"), recorded).revision == commit
+    for revision in ("sha256:" + "0" * 40, None):
+        assert recorded_options(options, recorded_in({"model_revision": revision}, "run")).revision is None
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    assert recorded_options(options, recorded).revision is None
