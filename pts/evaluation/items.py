@@ -18,7 +18,8 @@ class Item:
 
     `success` is the grader's word on an answer that ended; `readable` says whether the text after the thinking
     holds anything that the grader could read. `digest` begins the problem's own. `router_shares` are those that
-    a random router was given.
+    a random router was given. `undecided` is true where the grader could not compare the answer with its
+    reference: it counts as wrong.
     """
 
     line: str
@@ -33,6 +34,7 @@ class Item:
     route: str | None = None
     confidence: float | None = None
     router_shares: Mapping[str, float] | None = None
+    undecided: bool = False
 
     @property
     def key(self) -> Key:

@@ -79,6 +79,7 @@ class EvaluationSummary:
     `frontiers` have corners (tokens, success) of the fixed budgets, unsteered ("none") and steered ("vectors").
     `left_out` are baselines that the model cannot run, with the reasons. `thresholds` were fitted on other
     problems. `direction` is the vectors' rank among random directions; None where that was not asked.
+    `undecided` answers could not be compared with their reference, and count as wrong.
     """
 
     model_id: str
@@ -98,6 +99,7 @@ class EvaluationSummary:
     left_out: Mapping[str, str]
     thresholds: tuple[ThresholdFit, ...] = ()
     direction: DirectionTest | None = None
+    undecided: int = 0
 
 
 def paired_lines(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from pts.graders.languages import OTHER_ANSWER
+from pts.graders.languages import OTHER_ANSWER, speaks_another
 
 _WRAP = r"(?:\\(?:text\w{0,2}|math\w{2}|mbox|boxed|fbox|left|displaystyle)\b|\\[(\[]|[\s*_(\[{\"'$`<]|\\\{)"
 _OPEN = rf"{_WRAP}{{0,12}}"
@@ -42,9 +42,13 @@ _SAYS = (
     r"|went\s+with|settle\s+(?:on|for)|opt\s+for|"
     r"vote\s+for|points?\s+to|leads?\s+(?:us\s+)?to|leaves?\s+(?:us\s+with\s+)?|mark|conclude)\b"
     r"|\b(?:answer|choice|option)\s*(?:->|=>|→|—|–)"
-    rf"|####|<answer>|{OTHER_ANSWER})"
+    rf"|####|<answer>)"
 )
 _STATED = re.compile(rf"(?i:{_SAYS}{_AFTER_VERB}){_OPEN}(?P<letter>{_LETTER})")
+_STATED_ELSEWHERE = re.compile(rf"(?i:{OTHER_ANSWER}{_AFTER_VERB}){_OPEN}(?P<letter>{_LETTER})")
+_CANDIDATE = re.compile(rf"(?<![A-Za-z0-9]){_LETTER}")
+_BEFORE, _AFTER = 240, 200
+"""Characters before and after a letter in which a statement of it lies."""
 # "C is correct", "(C) must be the right answer", "C fits best", "C it is".
 _ASSERTED = re.compile(
     rf"(?:^|(?<=[\s(\[*_\"'$`{{]))(?P<letter>[A-Z])(?:[)\]}}*_\"'$`.:]|\\\)){{0,6}}"
@@ -105,14 +109,29 @@ _LETTER_ALONE = re.compile(
 
 def stated_letters(text: str) -> list[tuple[int, str]]:
     """(where, letter) of each statement, in no order; "" for one that names several letters."""
+    places = {match.start() for match in _CANDIDATE.finditer(text)}
+    patterns = (_STATED, _ASSERTED, *((_STATED_ELSEWHERE,) if speaks_another(text) else ()))
     found = []
-    for pattern in (_STATED, _ASSERTED):
-        for match in pattern.finditer(text):
-            stated = _settled(text, match)
-            if stated is not None:
-                found.append(stated)
+    for start, end in _regions(sorted(places), len(text)):
+        for pattern in patterns:
+            for match in pattern.finditer(text, start, end):
+                stated = _settled(text, match) if match.start("letter") in places else None
+                if stated is not None:
+                    found.append(stated)
     asked = [(where, letter) for where, letter, question in found if not question]
     return asked or [(where, letter) for where, letter, _ in found]
+
+
+def _regions(places: list[int], length: int) -> list[tuple[int, int]]:
+    """The parts of a text that surround its letters: a statement is looked for nowhere else."""
+    regions: list[tuple[int, int]] = []
+    for place in places:
+        start, end = max(0, place - _BEFORE), min(length, place + _AFTER)
+        if regions and start <= regions[-1][1]:
+            regions[-1] = (regions[-1][0], end)
+        else:
+            regions.append((start, end))
+    return regions
 
 
 def _settled(text: str, match: re.Match[str]) -> tuple[int, str, bool] | None:

@@ -79,4 +79,15 @@ OTHER_ANSWER = (
 )
 """A pattern of the words before an answer in languages other than English, for use without regard to case."""
 
+_PLAIN = tuple(word.lower() for word in _LATIN if word.isascii())
+
+
+def speaks_another(text: str) -> bool:
+    """Whether a text has a word for "answer" of another language: a quick look before a slow one."""
+    if not text.isascii():
+        return OTHER_ANSWER_WORD.search(text) is not None
+    lowered = text.lower()
+    return any(word in lowered for word in _PLAIN)
+
+
 OTHER_ANSWER_WORD = re.compile("|".join((*_LATIN, *_UNSPACED)), re.IGNORECASE)

@@ -14,6 +14,7 @@ from pts.graders.number_words import MAGNITUDE, read_magnitude
 from pts.graders.plain_characters import plain_characters
 from pts.graders.quantities import (
     Quantities,
+    closing_list,
     closing_quantities,
     decimal_comma,
     leading_quantities,
@@ -46,7 +47,10 @@ _ANSWERS_AGAIN = re.compile(
     re.IGNORECASE,
 )
 _AFTER_BOX = re.compile(rf"[\s$)\]\\*]{{0,6}}(?P<word>{MAGNITUDE}|\\?%|percent\b|pct\b)", re.IGNORECASE)
-_COLONS = re.compile(r"(?<![\d:.])\d{1,6}\s?:\s?\d{1,6}(?:\s?:\s?\d{1,6})*(?:\s?[ap]\.?m\b)?", re.IGNORECASE)
+_COLONS = re.compile(
+    r"(?<![\d:.])\d{1,6} to \d{1,6}\b|(?<![\d:.])\d{1,6}\s?:\s?\d{1,6}(?:\s?:\s?\d{1,6})*(?:\s?[ap]\.?m\b)?",
+    re.IGNORECASE,
+)
 
 _ROOT = re.compile(r"(?<![$\\\w])(\d*)\s?√\s?\(?(\d+)\)?")
 _PI = re.compile(r"π|(?<=\d)\s*\*?\s*\bpi\b")
@@ -96,7 +100,7 @@ class MathGrader:
         if stated is not None and plain_text(stated) and plain_text(stated) == plain_text(answer):
             return True
         wanted = as_integer(answer)
-        if wanted is not None and not said.after and not _in_cents(stated, answer):
+        if wanted is not None and not said.after and not _needs_more(said, answer):
             found = leading_integer(stated) if stated is not None else closing_integer(text)
             if found is not None:
                 return found == wanted
@@ -142,9 +146,11 @@ def stated_mathematics(text: str) -> Stated:
     return Stated(last_statement(text))
 
 
-def _in_cents(stated: str | None, answer: str) -> bool:
-    """Whether cents are stated where the answer is in dollars: the units decide."""
-    return stated is not None and "$" in answer and "cent" in stated
+def _needs_more(said: Stated, answer: str) -> bool:
+    """Whether more than a whole number must be read: a factorial in a box, or cents for dollars."""
+    if said.text is None:
+        return False
+    return (said.boxed and "!" in said.text) or ("$" in answer and "cent" in said.text)
 
 
 def _same_form(text: str, said: Stated, answer: str) -> bool | None:
@@ -165,6 +171,8 @@ def _same_form(text: str, said: Stated, answer: str) -> bool | None:
             return None
     gold = read_quantities(answer)
     found = None if gold is None else _found(text, said)
+    if gold is not None and len(gold) > 1 and said.text is None:
+        found = closing_list(text) or found
     if gold is None or found is None:
         return None
     if len(gold) != len(found) and same_quantities(

@@ -45,7 +45,7 @@ _REPLACED = (
     (re.compile(r"\\\$|(?<![\w.])\$(?=\s?-?[\d.]+[^$]*$)|(?<!\w)\$(?=-?\d[^$]*\$-?\d)"), "¤"),
     (re.compile(r"\$"), " "),
     (re.compile(r"\s?\^\s?\{?\s?\\circ\s?\}?|\\degree\b|º"), "°"),
-    (re.compile(r"\\(?:quad|qquad|enspace|thinspace)\b|\\(?=\s)"), " "),
+    (re.compile(r"\\(?:quad|qquad|enspace|thinspace)\b|\\(?=\s)|\\[,;:!]|~"), " "),
     (re.compile(r"\\(?:approx|simeq|sim)\b|≈"), " ≈ "),
     (re.compile(r"\\pounds\b"), "£"),
 )
@@ -161,11 +161,27 @@ def closing_quantities(text: str) -> Quantities | None:
     last = _last(text[-_CLOSING:])
     if last is None:
         return None
+    listed = closing_list(text)
+    if listed is not None and "=" in last[1]:
+        return listed
     quantity, before, after = last
     if _EITHER.search(before[-60:]):
         return ()
     joined = before[-1:] in set("+-*/^(÷×:,{√0123456789") or before.endswith((" and", "\\"))
     return None if joined or not _ENDS.fullmatch(after) else (quantity,)
+
+
+def closing_list(text: str) -> Quantities | None:
+    """The numbers that a text ends in, joined by commas, "and" or "or": "x = 2 and x = -3"; None for others."""
+    match = _CLOSING_LIST.search(bare(text[-_CLOSING:]))
+    return None if match is None else read_quantities(match[1])
+
+
+_ITEM = (
+    r"(?:(?<![A-Za-z])[A-Za-z](?:_\{?\w\}?)? ?= ?)?"
+    r"-?(?:\d{1,12}(?:[./]\d{1,12})?|\\frac\{-?\d{1,9}\}\{\d{1,9}\})"
+)
+_CLOSING_LIST = re.compile(rf"(?<![\w.])({_ITEM}(?:(?:, | and | or |, and |, or ){_ITEM}){{1,9}})[.\s]*\Z")
 
 
 def last_quantity(text: str) -> Quantity | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from pts.graders.languages import OTHER_ANSWER_WORD
 
@@ -13,13 +14,14 @@ _TURN_TOKEN = re.compile(
     r"|<(?:start|end)_of_turn>|</s>|\[/?INST\]|<eos>",
     re.IGNORECASE,
 )
-_HEADING = r"^[ \t]{0,8}(?:#{1,6}[ \t]{1,4})?(?:\*\*|__)?"
+_FINAL_CHANNEL = "<|channel|>final<|message|>"
+_HEADING = r"\n[ \t]{0,8}(?:#{1,6}[ \t]{1,4})?(?:\*\*|__)?"
 _NEXT = re.compile(
     rf"{_HEADING}(?:(?:next|new|another|example)[ \t]{1, 4})?"
     r"(?P<label>question|problem|exercise|example|q|user|human|instruction|puzzle|prompt|"
     r"问题|問題|题目|題目|质问|質問|문제|질문|frage|aufgabe|pregunta|pergunta|domanda|вопрос|задача|سؤال|السؤال)"
     r"[ \t]{0,4}(?:(?:no\.?|number|\#)?[ \t]{0,4}(?P<number>\d{1,4}))?[ \t]{0,4}(?:\*\*|__)?[ \t]{0,4}[:.：)]",
-    re.IGNORECASE | re.MULTILINE,
+    re.IGNORECASE,
 )
 _ANNOUNCED = re.compile(
     r"\\f?boxed\s{0,4}\{\s{0,20}[^\s}]|\\boxed\s+\w|\banswers?\b[^\n]{0,80}?(?:\b(?:is|are|be|was"
@@ -27,12 +29,13 @@ _ANNOUNCED = re.compile(
     r"|</answer>|^[ \t]{0,8}(?:a|ans|assistant|solution)[ \t]{0,4}:[ \t]{0,8}\S",
     re.IGNORECASE | re.MULTILINE,
 )
-_LONGEST_BARE = 100
+_LONGEST_BARE, _BARE_WORDS = 100, 3
 _MOST_MARKS = 1_000
 
 
 def without_next_turn(text: str) -> str:
     """`text` before the first token that ends the assistant's turn, as "<|im_end|>"; all of it without one."""
+    text = text.rpartition(_FINAL_CHANNEL)[2]
     for match in _TURN_TOKEN.finditer(text):
         if text[: match.start()].strip():
             return text[: match.start()]
@@ -46,23 +49,34 @@ def answered_part(text: str) -> str:
     nor between the numbered questions of a completion that began with the first of them.
     """
     text = without_next_turn(text)
+    marks = list(islice(_NEXT.finditer(text), _MOST_MARKS))
+    if not marks:
+        return text
     first = _first_announced(text)
-    numbered: set[int] = set()
-    for count, match in enumerate(_NEXT.finditer(text)):
-        if count >= _MOST_MARKS:
-            break
+    numbered = _numbers_before(text, marks[0].start())
+    for match in marks:
         before = text[: match.start()]
         stated = first is not None and first <= match.start()
         number = 0 if match["number"] is None else int(match["number"])
         if (number == 1 and not stated) or number - 1 in numbered:
             numbered.add(number)
             continue
-        if stated:
-            return before
-        bare = before.strip()
-        if bare and "\n" not in bare and len(bare) <= _LONGEST_BARE and not bare.endswith((":", ",")):
+        if stated or _is_bare_answer(before.strip()):
             return before
     return text
+
+
+def _numbers_before(text: str, end: int) -> set[int]:
+    """The number of a question that the text itself begins with."""
+    begins = _NEXT.match("\n" + text[: min(end, 200)].lstrip())
+    return set() if begins is None or begins["number"] is None else {int(begins["number"])}
+
+
+def _is_bare_answer(text: str) -> bool:
+    """Whether `text` can be nothing but an answer: one short line with a number, or of a word or two."""
+    if not text or "\n" in text or len(text) > _LONGEST_BARE or text.endswith((":", ",")):
+        return False
+    return len(text.split()) <= _BARE_WORDS or any(character.isdigit() for character in text)
 
 
 def _first_announced(text: str) -> int | None:

@@ -99,6 +99,9 @@ def head_lines(summary: EvaluationSummary) -> list[str]:
         f"The threshold of {fit.strategy}, {fit.threshold:g}, was fitted on {fit.problems} other problems."
         for fit in summary.thresholds
     ]
+    if summary.undecided:
+        counted = _counted(summary.undecided, "answer")
+        lines.append(f"{counted} could not be compared with the reference, and count as wrong.")
     return lines + [f"Left out: {why}" for why in _reasons(summary)]
 
 

@@ -71,7 +71,13 @@ def summary_report(summary: SearchSummary) -> RenderableType:
         f"Generated: {summary.tokens_generated:,} tokens: range {summary.tokens_range:,}, traces "
         f"{summary.tokens_traces:,}, screen {summary.tokens_screen:,}, confirm {summary.tokens_confirm:,}",
     ]
-    text = Text("\n".join([*lines, _cut(summary)]))
+    lines.append(_cut(summary))
+    if summary.undecided:
+        lines.append(
+            f"Not decided: {summary.undecided:,} completions could not be compared with their reference "
+            "answer; they count as wrong"
+        )
+    text = Text("\n".join(lines))
     if summary.cut_share is not None and summary.cut_share > MOST_CUT:
         text.append(f"\n{_TOO_MUCH}", style="bold")
     return text

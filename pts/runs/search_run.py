@@ -71,6 +71,7 @@ class SearchSummary:
     the false discovery rate for |Δ| ≤ threshold/2. The `tokens_*` count everything generated, what was searched
     a second time included, and so do `completions`, by phase, with those that the `budget` cut. `cut_share` is
     the share of all that it cut, `cut_shares` those of the phases; all are None in a run that did not count.
+    `undecided` completions could not be compared with their reference, and count as wrong.
     """
 
     status: RunStatus
@@ -99,6 +100,7 @@ class SearchSummary:
     completions: Mapping[str, Completions] | None = None
     cut_share: float | None = None
     cut_shares: Mapping[str, float | None] | None = None
+    undecided: int = 0
 
     @property
     def done(self) -> int:
@@ -242,6 +244,7 @@ def _summarise(run: SearchedRun) -> SearchSummary:
         cut_shares=None
         if completions is None
         else {phase: counted.cut_share for phase, counted in completions.items()},
+        undecided=sum(line.undecided for line in run.lines),
     )
 
 

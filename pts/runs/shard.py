@@ -38,12 +38,14 @@ class ShardLine:
 
     `digest` identifies the problem's text, answer and id; `max_tokens` is the run's spending limit when the
     problem was searched; `contexts` are the candidates' surroundings, one each, in their order.
+    `undecided` counts the completions graded since the line before that the grader could not decide.
     """
 
     digest: str
     max_tokens: int | None
     result: ProblemResult
     contexts: tuple[Context, ...] = ()
+    undecided: int = 0
 
     def settled(self, max_tokens: int | None) -> bool:
         """Whether the problem needs no further search under the spending limit `max_tokens`.

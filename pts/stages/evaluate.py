@@ -313,6 +313,7 @@ def _summary(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) ->
         left_out=dict(plan.left_out),
         thresholds=tuple(plan.fits[name] for name in to_fit(run)),
         direction=direction_test(kept, ids, every, *_direction(run, plan)) if run.baselines else None,
+        undecided=sum(item.undecided for item in items.values()),
     )
 
 

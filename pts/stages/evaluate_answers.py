@@ -107,14 +107,17 @@ class Answering:
     ) -> Item:
         """An answer, graded: one that a limit cut has failed."""
         from pts.graders.readable import is_readable
+        from pts.graders.undecided import undecided_by
 
         ended = answer.ledger.finish == "end"
+        undecided = undecided_by(self.grader)
+        success = ended and self.grader(answer.answer, problem.answer)
         return Item(
             line=line,
             problem=problem.id,
             seed=k,
             digest=item_digest(problem),
-            success=ended and self.grader(answer.answer, problem.answer),
+            success=success,
             readable=is_readable(self.grader_name, answer.answer),
             answer=answer.answer,
             reference=problem.answer,
@@ -122,6 +125,7 @@ class Answering:
             route=answer.route,
             confidence=answer.confidence,
             router_shares=shares,
+            undecided=undecided_by(self.grader) > undecided,
         )
 
 

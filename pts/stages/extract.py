@@ -115,6 +115,7 @@ def _extract(
     asked: Mapping[str, object],
     observe: Observe,
 ) -> VectorSet | None:
+    from pts.graders.undecided import undecided_by
     from pts.models.decoder_layers import decoder_layers
     from pts.stages.search_again import load_again, untouched_problems
 
@@ -140,12 +141,28 @@ def _extract(
     calibrated, effects, completions = _choose(
         inputs, search, directions, layers, directory.path, calibration, test, observe
     )
+    _note_undecided(directory, earlier, undecided_by(search.grade))
     made = _assemble(inputs, searched, directory, directions, held_out, calibrated, effects)
     counted = {phase: each.to_json() for phase, each in completions.items()}
     provenance = {**made.provenance, "completions": counted}
     vectors = replace(made, patterns=pattern_source(inputs, division), provenance=provenance)
     _write(inputs, directory.path, searched, search.loaded.model, pairs, division, vectors)
     return vectors
+
+
+def _note_undecided(directory: RunDirectory, earlier: Manifest | None, undecided: int) -> None:
+    """Keep in the manifest, and say, how many completions the grader could not decide in all sessions."""
+    before = 0 if earlier is None else earlier.conditions.get("undecided", 0)
+    total = undecided + (before if isinstance(before, int) else 0)
+    manifest = directory.manifest
+    assert manifest is not None
+    if total:
+        directory.write_manifest(replace(manifest, conditions={**manifest.conditions, "undecided": total}))
+        logger.warning(
+            "%s: %d completions could not be compared with their reference answer; they count as wrong.",
+            directory.path,
+            total,
+        )
 
 
 def _layers(inputs: ExtractRun, count: int) -> tuple[int, ...]:

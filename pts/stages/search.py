@@ -164,6 +164,7 @@ def _search(
     run: SearchRun, plan: _Plan, directory: RunDirectory, observe: Callable[[Progress], None] | None
 ) -> None:
     """Load the model, settle the manifest and search what is left. Raises PtsError."""
+    from pts.graders.undecided import undecided_by
     from pts.search import search_problems
 
     policy, grader, found = _load(run, plan, directory)
@@ -190,9 +191,12 @@ def _search(
         spent=plan.spent,
         observe=observe,
     )
-    drawn, warned = Completions(), False
+    drawn, warned, counted = Completions(), False, 0
     for result in results:
-        append_line(directory.shard, _line(run, plan, policy, result))
+        undecided = undecided_by(grader)
+        line = replace(_line(run, plan, policy, result), undecided=undecided - counted)
+        append_line(directory.shard, line)
+        counted = undecided
         drawn = sum((result.completions or {}).values(), drawn)
         if not warned and drawn.drawn >= FEWEST:
             warned = _warn_of_cut(run, directory, drawn, found.think_end)
