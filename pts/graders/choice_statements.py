@@ -14,12 +14,16 @@ _BEFORE_REASON = (
     r"(?=\s+(?:because|since|as|for|with|and|or|which|while|whereas|not|due|but|here|instead|is\s+(?:the\s+)?"
     r"(?:correct|right|best|true))\b|\s*\()"
 )
-_LETTER = rf"(?:[B-HJ-Z](?![A-Za-z0-9_'])|[AI](?:{_CLOSED}|{_BEFORE_REASON})|[a-z]{_CLOSED})"
+_LETTER = rf"(?:[B-HJ-Z](?![A-Za-z0-9_]|'[A-Za-z])|[AI](?:{_CLOSED}|{_BEFORE_REASON})|[a-z]{_CLOSED})"
 _NAME = (
     r"(?:(?:not|never|neither|therefore|thus|clearly|indeed|still|the|definitely|probably|likely|simply"
     r"|just|most\s+likely|actually|in\s+fact|again|both)\s+){0,3}"
 )
-_KIND = r"(?:(?:option|choice|letter|answer|statement|alternative|number)\b\s*)?"
+_KIND = (
+    r"(?:(?:option|choice|letter|answer|statement|alternative|number|opción|opção|opzione|optie"
+    r"|вариант|lựa\s+chọn)\b\s*"
+    r"|(?:选项|選項|選択肢|选|選)\s*)?"
+)
 _BE = (
     r"(?:(?:is|was|are|would|could|should|can|must)n't(?:\s+be)?|cannot\s+be|is|was|be|are|(?:should"
     r"|would|must|could|will|might|may|can|ought\s+to|has\s+to|have\s+to|had\s+to|needs\s+to)\s+"
@@ -38,6 +42,7 @@ _SAYS = (
     rf"|\b{_BEST}\s+{_THING}\b(?:[^\n.:=]{{0,40}}?\b{_BE}\b|\s*[:=])"
     rf"|\b(?:my|the|this|our|final)\s+(?:final\s+)?(?:choice|selection|pick|guess|option"
     rf"|conclusion)\b[^\n.:=]{{0,20}}?(?:\b{_BE}\b|[:=])"
+    r"|\"(?:choice|option|selected|letter|label|prediction)\"\s*:"
     r"|\b(?:choose|chose|choosing|pick|picking|select|selecting|selected|go(?:ing)?\s+with"
     r"|went\s+with|settle\s+(?:on|for)|opt\s+for|"
     r"vote\s+for|points?\s+to|leads?\s+(?:us\s+)?to|leaves?\s+(?:us\s+with\s+)?|mark|conclude)\b"
@@ -57,8 +62,8 @@ _ASSERTED = re.compile(
     rf"(?i:\s+(?:therefore\s+|thus\s+|also\s+|indeed\s+|clearly\s+)?(?:{_BE}\s+(?:therefore\s+|thus\s+"
     rf"|indeed\s+|clearly\s+|definitely\s+|obviously\s+|likely\s+|probably\s+|the\s+|our\s+|my\s+"
     rf"|only\s+){{0,3}}{_BEST}(?!\s+(?:if|only|when|about))"
-    r"|(?:fits|matches|works|answers)\s+(?:\w+\s+){0,2}best|best\s+(?:\w+\s+){0,2}(?:fits|matches"
-    r"|answers|describes)|it\s+(?:is|must\s+be)|is\s+(?:the\s+|my\s+"
+    r"|(?:fits|matches|works|answers)\s+(?:\w+\s+){0,2}(?:best|better)|best\s+(?:\w+\s+){0,2}(?:fits|matches"
+    r"|answers|describes)|it\s+(?:is|must\s+be)|(?:is|must\s+be|has\s+to\s+be|should\s+be)\s+(?:the\s+|my\s+"
     r"|our\s+){0,2}(?:final\s+)?(?:answer|choice)\b))"
 )
 _JOINED = re.compile(
@@ -72,13 +77,23 @@ _JOINS_BEFORE = re.compile(
 _DENIED = re.compile(
     r"(?i:\b(?:not|never|cannot|can't|isn't|wasn't|neither|nor|unlikely|wrong|incorrect|rather\s+than"
     r"|instead\s+of|eliminate|exclude|rule\s+out|rules\s+out)\b|n't\b)"
-    r"[^\n.;]{0,12}?[\s*_(\[\"'$`]*\Z"
+    r"[^\n.;,]{0,12}?[\s*_(\[\"'$`]*\Z"
 )
 _DISMISSED = re.compile(
     r"[)\]}*_\"'$`.:]{0,4}\s*(?i:(?:is|are|was|would\s+be|seems|looks)\s+(?:\w+\s+){0,2}?(?:wrong"
     r"|incorrect|false|not|too|a|an|distractors?|out|impossible|invalid|tempting|irrelevant|similar)\b"
     r"|isn't|doesn't|does\s+not|cannot|can't|fails|contradicts|describes|refers|says|states|mentions"
     r"|could\s+be|might\s+be|may\s+be)"
+)
+# Who chooses: the writer, not "many students", and not "do not pick B" or "if you selected B".
+_CHOOSING = re.compile(r"(?:choos|chose|pick|select|go|went|settle|opt|vote|mark|conclude)", re.IGNORECASE)
+_CHOOSER = re.compile(
+    r"(?:\A\s*|[.!?:;,\n*>-]\s*|(?<!if )\b(?:I|we)(?:'m|'re|'d|'ll|\s+am|\s+are)?\s*(?:(?:would|will"
+    r"|should|must|can|shall|have|therefore|thus"
+    r"|then|finally|to|have\s+to)\s+){0,3}|\b(?:let's|let\s+us|let\s+me|so|thus|therefore|hence|then"
+    r"|finally|and|must|should|please|"
+    r"leaves\s+us\s+to)\s+)\Z",
+    re.IGNORECASE,
 )
 _QUESTION = re.compile(r"[)\]}*_\"'$`]{0,4}\s*\?")
 _BUT = re.compile(
@@ -144,6 +159,8 @@ def _settled(text: str, match: re.Match[str]) -> tuple[int, str, bool] | None:
     if _DENIED.search(before) or (match.re is _ASSERTED and _DENIED.search(ahead)):
         instead = _BUT.match(after)
         return None if instead is None else (start, instead["letter"].upper(), False)
+    if _CHOOSING.match(match[0]) and not _CHOOSER.search(ahead):
+        return None
     corrected = _CORRECTED.match(after)
     if corrected is not None:
         return start, corrected["letter"].upper(), False

@@ -47,6 +47,7 @@ _ANSWERS_AGAIN = re.compile(
     re.IGNORECASE,
 )
 _AFTER_BOX = re.compile(rf"[\s$)\]\\*]{{0,6}}(?P<word>{MAGNITUDE}|\\?%|percent\b|pct\b)", re.IGNORECASE)
+_E_NOTATION = re.compile(r"\d[eE][-+]?\d")
 _COLONS = re.compile(
     r"(?<![\d:.])\d{1,6} to \d{1,6}\b|(?<![\d:.])\d{1,6}\s?:\s?\d{1,6}(?:\s?:\s?\d{1,6})*(?:\s?[ap]\.?m\b)?",
     re.IGNORECASE,
@@ -54,6 +55,12 @@ _COLONS = re.compile(
 
 _ROOT = re.compile(r"(?<![$\\\w])(\d*)\s?√\s?\(?(\d+)\)?")
 _PI = re.compile(r"π|(?<=\d)\s*\*?\s*\bpi\b")
+
+_LONGEST_FORMULA = 100
+_SAYS_IS = re.compile(r"[^.\n]*[A-Za-z]{2}[^.\n]*\bis\s+(\S.*)", re.DOTALL)
+_STATEMENT_HINT = re.compile(r"\banswer\b|####", re.IGNORECASE)
+_BRACKETS = re.compile(r"[(\[{][^()\[\]{}]*,[^()\[\]{}]*[)\]}]|=[^=]*,[^=]*=")
+_NUMBERS_ALONE = re.compile(r"[-\d.,]+\s+to\s+[-\d.,]+")
 
 _MATH_VERIFY = MathVerifyProcess()
 
@@ -140,10 +147,18 @@ def stated_mathematics(text: str) -> Stated:
             return Stated(box, True, word[0] if word else "")
     if tagged is not None and len(tagged[0]) <= TAIL_LENGTH:
         inner = last_statement(tagged[0])
-        return Stated(inner if inner is not None else tagged[0], True)
+        said = _SAYS_IS.match(tagged[0])
+        return Stated(inner or (tagged[0] if said is None else said[1]), True)
     if box is not None:
         return Stated(box, True)
-    return Stated(last_statement(text))
+    stated = last_statement(text)
+    if stated is None and not _STATEMENT_HINT.search(text):
+        last = text.rstrip().rpartition("\n")[2].strip()
+        if len(last) <= _LONGEST_FORMULA and not _bare_words(last) and _BRACKETS.search(last):
+            return Stated(last.strip("$* ").rstrip("."))
+        if last == text.strip() and _NUMBERS_ALONE.fullmatch(last):
+            return Stated(last)
+    return Stated(stated)
 
 
 def _needs_more(said: Stated, answer: str) -> bool:
@@ -157,7 +172,7 @@ def _same_form(text: str, said: Stated, answer: str) -> bool | None:
     """Whether both are the same time, ratio or quantities; None where one of them is none of these."""
     stated = said.text
     colons = read_colons(answer) if ":" in answer or " to " in answer else None
-    if colons is not None or (stated is not None and ":" in stated[:40]):
+    if colons is not None or ":" in (text[-60:] if stated is None else stated[:40]):
         told = read_colons(stated if stated is not None else _last_colons(text))
         if colons is not None and told is not None:
             return same_colons(colons, told)
@@ -201,8 +216,10 @@ def _by_comma(stated: str | None) -> Quantities | None:
 
 
 def _last_colons(text: str) -> str:
-    found = _COLONS.findall(text[-400:])
-    return found[-1] if found else ""
+    last = None
+    for last in _COLONS.finditer(text[-400:]):  # noqa: B007
+        pass
+    return "" if last is None or re.search(r"\d", last.string[last.end() :]) else last[0]
 
 
 @lru_cache(maxsize=65_536)
@@ -232,6 +249,10 @@ def _boxed(answer: str) -> str:
     Unmarked, "18 dollars" would be read as 18·d·o·l·l·a·r·s, and "east" as an anagram of "seat".
     """
     latex = answer.strip().strip("*").strip().removesuffix(".")
+    if _E_NOTATION.search(latex):
+        read = read_quantities(latex)
+        if read is not None and len(read) == 1 and not read[0].percent:
+            return rf"\boxed{{\frac{{{read[0].value.numerator}}}{{{read[0].value.denominator}}}}}"
     quantity = _QUANTITY.fullmatch(latex)
     if quantity:
         latex = rf"{quantity.group(1)}\text{{ {quantity.group(2)}}}"

@@ -42,7 +42,10 @@ _REPLACED = (
         " ",
     ),
     (re.compile(r"\\%"), "%"),
-    (re.compile(r"\\\$|(?<![\w.])\$(?=\s?-?[\d.]+[^$]*$)|(?<!\w)\$(?=-?\d[^$]*\$-?\d)"), "¤"),
+    (
+        re.compile(r"\b(?:US|A|C|NZ|HK)\$|\\\$|(?<![\w.])\$(?=\s?-?[\d.]+[^$]*$)|(?<!\w)\$(?=-?\d[^$]*\$-?\d)"),
+        "¤",
+    ),
     (re.compile(r"\$"), " "),
     (re.compile(r"\s?\^\s?\{?\s?\\circ\s?\}?|\\degree\b|º"), "°"),
     (re.compile(r"\\(?:quad|qquad|enspace|thinspace)\b|\\(?=\s)|\\[,;:!]|~"), " "),
@@ -140,7 +143,8 @@ def leading_quantities(stated: str) -> Quantities | None:
     joins = _JOINS.match(sentence, end)
     if joins is not None:
         listed = read_quantities(_SENTENCE.split(sentence[start:], maxsplit=1)[0])
-        return () if listed is None and not joins[0].lstrip().startswith((",", ";", "and")) else listed
+        unclear = listed is None and re.search(r"\b(?:or|to|through|by|nor)\b|[–‒—]", joins[0])
+        return () if unclear else listed
     if _GOES_ON.match(sentence, end) and not _STOPS.match(sentence, end):
         return _after_equals(sentence)
     if words or _STOPS.match(sentence, end) or _REASON.match(sentence, end):
@@ -211,7 +215,8 @@ _CLOSING = 400
 _BEGINS = re.compile(r"(?<![\w.\\^_{}/])(?:[-+]?[$€£¥₹¤]?-?(?:\d|\.\d|\\frac))")
 _ENDS = re.compile(r"[^\d\\^_={}+*/<>×÷]*")
 _EITHER = re.compile(
-    r"(?:(?:\d\S{0,12}|\b(?:one|two|three|four|five|six|seven|eight|nine|ten))\s*,?\s*\b(?:or|nor)(?:\s+(?:maybe|perhaps|possibly|even))?|\d\s?[–—]"
+    r"(?:(?:\d\S{0,12}|\b(?:one|two|three|four|five|six|seven|eight|nine|ten))\s*,?\s*\b(?:or"
+    r"|nor)(?:\s+(?:maybe|perhaps|possibly|even))?|\d\s?[–—]"
     r"|\bbetween\s+\S{1,20}\s+and"
     r"|\b(?:more|less|greater|fewer)\s+than)\Z",
     re.IGNORECASE,

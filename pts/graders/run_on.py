@@ -17,7 +17,7 @@ _TURN_TOKEN = re.compile(
 _FINAL_CHANNEL = "<|channel|>final<|message|>"
 _HEADING = r"\n[ \t]{0,8}(?:#{1,6}[ \t]{1,4})?(?:\*\*|__)?"
 _NEXT = re.compile(
-    rf"{_HEADING}(?:(?:next|new|another|example)[ \t]{1, 4})?"
+    rf"{_HEADING}(?:(?:next|new|another|example)[ \t]{{1,4}})?"
     r"(?P<label>question|problem|exercise|example|q|user|human|instruction|puzzle|prompt|"
     r"问题|問題|题目|題目|质问|質問|문제|질문|frage|aufgabe|pregunta|pergunta|domanda|вопрос|задача|سؤال|السؤال)"
     r"[ \t]{0,4}(?:(?:no\.?|number|\#)?[ \t]{0,4}(?P<number>\d{1,4}))?[ \t]{0,4}(?:\*\*|__)?[ \t]{0,4}[:.：)]",

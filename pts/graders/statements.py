@@ -16,7 +16,8 @@ _BE = (
 )
 # The first letter apart: a pattern that begins with a set of letters is searched for many times faster.
 _STATEMENT = re.compile(
-    rf"[aA](?i:nswer)(?<![A-Za-z](?i:answer))(?i:s?\b[\"']?(?:[^\n.:=]{{0,80}}?\b{_BE}(?!\w)|[^\n.:=]{{0,80}}[:=]))"
+    rf"[aA](?i:nswer)(?<![A-Za-z](?i:answer))(?i:s?\b[\"']?(?:[^\n.:=]{{0,80}}?\b{_BE}(?!\w)"
+    rf"|[^\n.:=]{{0,80}}[:=]))"
 )
 _HASHES = re.compile("####")
 _OTHER_STATEMENT = re.compile(OTHER_ANSWER, re.IGNORECASE)
@@ -25,7 +26,8 @@ _DISPLAY = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]", re.DOTALL)
 _SENTENCE_END = re.compile(r"[.?;]\**(?=\s|$)|!\**(?=\s+[A-Z]|\s*$)")
 _MARKUP = re.compile(r"\*\*|__|`")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-_TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
+_TAG = re.compile(r"<answer>|</answer>|\[answer\]|\[/answer\]", re.IGNORECASE)
+_JSON_LIST = re.compile(r"\[([^\[\]]{0,300})\]\s*[,}]")
 _JSON_STRING = re.compile(r"\"((?:[^\"\\]|\\.){0,1000})\"\s*[,}\]]")
 _DENIES = re.compile(r"\b(?:not|never|cannot|neither|nor|unlikely)\b|n't\b", re.IGNORECASE)
 _DENIED = re.compile(
@@ -167,7 +169,12 @@ def _statement(text: str, start: int) -> str | None:
     quoted = _JSON_STRING.match(text, start)
     if quoted is not None:
         return quoted[1].strip() or None
+    listed = _JSON_LIST.match(text, start)
+    if listed is not None:
+        return listed[1].strip() or None
     line = text[start : start + 5_000].split("\n", 1)[0]
+    if line.count("}") > line.count("{"):
+        line = line.rstrip("} `")
     correction = _CORRECTION.search(line)
     line = line if correction is None else line[correction.end() :]
     end = _SENTENCE_END.search(line)
