@@ -123,6 +123,7 @@ def our_way(row: OneRow, records: Sequence[Mapping[str, Any]]) -> Callable[[], T
         [[Intervention(layer, torch.tensor(record["steering_vector"]))] for record in records]
     )
     steering.rows = [stored]
+    steering.prompt_tokens = row.ids.shape[1]
     known = [
         tuple(bench.tokenizer.encode(record["pivot_context"], add_special_tokens=False)) for record in records
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from pts.errors import ModelError
 
 _SHOWN = 6
+LOOKING: ContextVar[bool] = ContextVar("looking", default=False)
+"""Whether the pass that is on only looks for a model's blocks: no text of anybody's is read by it."""
 
 
 @dataclass(slots=True)
@@ -91,8 +94,12 @@ def _carrying_residuals(
     """Those of the lists that one token passes through from block to block, as seen in a run of the model."""
     if not candidates:
         return {}
-    with _recording(candidates) as passages, torch.no_grad():
-        model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=base.device), use_cache=False)
+    looking = LOOKING.set(True)
+    try:
+        with _recording(candidates) as passages, torch.no_grad():
+            model(input_ids=torch.zeros((1, 1), dtype=torch.long, device=base.device), use_cache=False)
+    finally:
+        LOOKING.reset(looking)
     return {
         name: blocks
         for name, blocks in candidates.items()

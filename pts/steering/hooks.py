@@ -1,11 +1,14 @@
 """Adding vectors to the residual stream while a model runs: a context manager that leaves nothing behind.
 
 A *variant* is what one row of a batch gets: any number of interventions, each a vector at a layer with its
-gate (`pts.steering.tables`). Rows of different variants share a batch.
+gate (`pts.steering.tables`). Rows of different variants share a batch. Which positions are of a completion, and
+so steered, is followed from the first forward pass on (`pts.steering.passes`).
 """
 
 from __future__ import annotations
 
+import inspect
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,14 +18,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pts.errors import ConfigError
-from pts.models.decoder_layers import decoder_layers, residual_of, with_residual
+from pts.errors import ConfigError, ModelError
+from pts.models.decoder_layers import LOOKING, decoder_layers, residual_of, with_residual
+from pts.steering.generate_calls import GenerateCalls
 from pts.steering.lens import LogitLens
+from pts.steering.passes import Passes, PromptTokens, Span
 from pts.steering.tables import Intervention, Picked, Rows, Table, Variant, tables
+from pts.steering.tally import Added
 from pts.steering.vector_algebra import require_shape
 from pts.steering.vector_set import Gate, VectorSet
 
-__all__ = ["Intervention", "Steering", "Variant", "interventions", "steer"]
+__all__ = ["Intervention", "Steering", "UnsteeredWarning", "Variant", "interventions", "steer"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,16 +39,26 @@ class _Batch:
     picked: dict[tuple[int, torch.device, torch.dtype], list[Picked]] = field(default_factory=dict)
 
 
+class UnsteeredWarning(UserWarning):
+    """Texts were read while steering was on, and none of their positions was one that is steered."""
+
+
 class Steering:
     """The handle that `steer` yields. Variant 0 is the model as it is; the variants given count from 1.
 
-    Under `generate` every row is of variant 1, or of those set in `rows` [batch]; positions of the prompt are
-    not steered. An engine of its own calls `begin_step` before each pass, and steers nothing in any other.
+    Under `generate`, and in passes made by hand, every row is of variant 1, or of those set in `rows` [batch];
+    positions of the prompt are not steered. What is prompt is followed from the first pass on; `prompt_tokens`
+    says it, padding included, for one number of tokens or one a row, where passes by hand do not tell.
+    `positions_seen` counts the positions of completions that were read, `positions_steered` those of them at
+    which a gate was open: none steered of many seen is a gate that never opened.
+    An engine of its own calls `begin_step` before each pass, and steers nothing in any other. Nothing is
+    counted for it.
     """
 
     def __init__(self, model: Any, variants: Sequence[Variant], layers_path: str | None) -> None:
         self.rows: Sequence[int] | None = None
         self._model = model
+        self._base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._layers = decoder_layers(model, layers_path)
         self._count = len(variants)
         self._tables = tables(model, variants, len(self._layers))
@@ -59,6 +75,33 @@ class Steering:
         self._where: torch.Tensor | None = None
         self._handles: list[Any] = []
         self.engine_driven = False
+        # Where no engine announces passes: what is read, the module whose pass is on, how many layers were
+        # steered in it, and where.
+        self._passes = Passes()
+        self._calls = GenerateCalls(self._base, self._passes, lambda: self.rows, self._steers)
+        self._inside: Any = None
+        self._span: Span | None = None
+        self._ran = 0
+        self._added: list[Added] | None = None
+
+    @property
+    def prompt_tokens(self) -> PromptTokens:
+        """Tokens of the prompts, of every row or of each; None (the default) where passes tell."""
+        return self._passes.prompt_tokens
+
+    @prompt_tokens.setter
+    def prompt_tokens(self, tokens: PromptTokens) -> None:
+        self._passes.prompt_tokens = tokens
+
+    @property
+    def positions_seen(self) -> int:
+        """Positions of completions read so far, each once, in rows that have a variant."""
+        return self._passes.counts()[0]
+
+    @property
+    def positions_steered(self) -> int:
+        """Positions of completions to which at least one vector was added so far, each once."""
+        return self._passes.counts()[1]
 
     def begin_step(self, variants: npt.NDArray[np.int64], tokens: npt.NDArray[np.int64]) -> None:
         """The next pass reads one token [rows] a row, steered by these variants [rows] (0: not at all)."""
@@ -95,33 +138,86 @@ class Steering:
         return self._alike[variant]
 
     def install(self, engine_driven: bool) -> None:
-        """Put the hooks on the model."""
+        """Put the hooks on the model. Raises ModelError for a compiled one, which would go by them."""
         self.engine_driven = engine_driven
+        _require_eager(self._model)
         for layer in self._tables:
             block = self._layers[layer]
             self._handles.append(block.register_forward_hook(self._hook(layer)))
-        if not engine_driven:
-            self._handles.append(self._model.register_forward_pre_hook(self._see_inputs, with_kwargs=True))
-        self._handles.append(self._model.register_forward_hook(self._end_pass, always_call=True))
+        if engine_driven:
+            self._handles.append(self._model.register_forward_hook(self._end_pass, always_call=True))
+            return
+        self._added = []
+        # A caller may call the model, what it wraps, or what holds the blocks: the outermost has the pass.
+        for module in dict.fromkeys((self._model, self._base, _owner(self._base, self._layers))):
+            names = _arguments(module, self._base)
+            self._handles.append(module.register_forward_pre_hook(self._see_inputs(names), with_kwargs=True))
+            self._handles.append(module.register_forward_hook(self._see_output, always_call=True))
+        self._calls.install()
 
     def remove(self) -> None:
         """Take every hook off again."""
+        self._calls.remove()
         while self._handles:
             self._handles.pop().remove()
-        self._on = None
+        self._on = self._inside = None
 
-    def _see_inputs(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Under `generate`: one token after others in the cache is a decode step, all else is prompt."""
-        ids = kwargs.get("input_ids")
-        if ids is None:
-            ids = args[0] if args else None
-        past = kwargs.get("past_key_values")
-        if ids is None or ids.shape[1] != 1 or past is None or int(past.get_seq_length()) == 0:
+    def unsteered_texts(self) -> tuple[int, int]:
+        """Of the batches of texts read so far, how many had no position to steer; and how many there were."""
+        return self._passes.unsteered()
+
+    def _see_inputs(self, names: tuple[str, ...]) -> Any:
+        def see(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if self._inside is not None:
+                return
             self._on = None
+            if LOOKING.get():
+                self._inside = module
+                return
+            span = self._passes.span({**dict(zip(names, args, strict=False)), **kwargs} if args else kwargs)
+            if span.any and self.rows is not None and len(self.rows) != span.text.rows:
+                raise ConfigError(
+                    f"steering has variants for {len(self.rows)} rows; the batch has {span.text.rows}."
+                )
+            self._inside, self._span, self._ran = module, span, 0
+            if span.any:
+                span.text.reached = True
+                ids = self._ids(args, kwargs) if self._reads_tokens else None
+                self._begin([1] if self.rows is None else list(self.rows), ids, span.where)
+
+        return see
+
+    def _ids(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The ids of a pass, at which a gate looks. Raises ConfigError where there are none."""
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        if ids is None:
+            raise ConfigError("a gate opens after certain tokens, and the pass has embeddings only: pass ids.")
+        return ids
+
+    def _see_output(self, module: Any, _args: Any, output: Any) -> None:
+        if module is not self._inside:
             return
-        if self.rows is not None and len(self.rows) != len(ids):
-            raise ConfigError(f"steering has variants for {len(self.rows)} rows; the batch has {len(ids)}.")
-        self._begin([1] if self.rows is None else list(self.rows), ids if self._reads_tokens else None)
+        batch, span, added = self._on, self._span, self._added
+        self._on = self._inside = self._span = None
+        self._added = []
+        if output is None or span is None:
+            return
+        for name in ("past_key_values", "cache_params"):
+            self._passes.register(getattr(output, name, None), span.text)
+        if batch is None:
+            return
+        if self._ran != len(self._tables) and self._passes.depth < 2:
+            raise ModelError(
+                f"{self._ran} of {len(self._tables)} steered layers ran in a pass: a compiled model, or one "
+                "that leaves layers out, cannot be steered."
+            )
+        if span.text.counted:
+            rows = True if isinstance(batch.rows, int) else batch.rows != 0
+            span.text.tally.note(span.first, span.size, rows, span.where, added or ())
+
+    def _steers(self) -> bool:
+        """Whether any row has a variant that adds something."""
+        return bool(self._tables) and (self.rows is None or any(self.rows))
 
     def _end_pass(self, *_: Any) -> None:
         self._on = None
@@ -131,12 +227,18 @@ class Steering:
         def add(_module: Any, _args: Any, output: Any) -> Any:
             batch = self._on
             if batch is None:
+                if self._inside is None and not self.engine_driven:
+                    raise ModelError(
+                        "decoder blocks ran outside a pass of the model, which cannot be steered: "
+                        "call the model."
+                    )
                 return None
+            self._ran += 1
             hidden = output if isinstance(output, torch.Tensor) else residual_of(output)
             found = batch.picked.get((layer, hidden.device, hidden.dtype))
             steered = hidden
             for picked in self._pick(layer, hidden, batch) if found is None else found:
-                steered = picked.added_to(steered, self._tokens, self._where, self._lens)
+                steered = picked.added_to(steered, self._tokens, self._where, self._lens, self._added)
             if hidden is output and steered.shape == hidden.shape:
                 return steered
             return with_residual(output, steered)
@@ -185,26 +287,63 @@ def steer(
     """Steer `model` while the context lasts; afterwards no hook is left, whatever happened in it.
 
     `vectors` is a set, whose `patterns` (see `interventions`) are on in every row, or the variants among which
-    each row has its own. Works for every row of a batch, at decode positions, under a key-value cache, left
-    padding and `generate`. `layers_path` is the module with the decoder blocks, None for the set's own or where
-    it is found. `engine_driven` is for loops that announce each pass by `begin_step`. Raises
-    VectorError for a vector of another width than the model's residual stream or a layer that it does not have,
-    ConfigError for a pattern that the set does not have, or patterns without a set.
+    each row has its own. Works for every row of a batch, at decode positions, under `generate` in each of its
+    modes (with and without a cache, beams, drafts of any kind, a cache that holds a prompt's beginning) and in
+    passes by hand; what cannot be followed is refused. `positions_steered` of what is yielded counts. Leaving
+    the context warns (`UnsteeredWarning`) where a text was read and none of it was a completion.
+    `engine_driven` is for loops that announce each pass by `begin_step`. Raises VectorError for a vector of
+    another width than the model's residual stream or a layer that it does not have, ConfigError for a pattern
+    that the set does not have, or patterns without a set, and ModelError for a compiled model.
 
-        with steer(model, load_vectors("demo"), {"all": 1.5}):
+        with steer(model, load_vectors("demo"), {"all": 1.5}) as steering:
             model.generate(**inputs)
+        steering.positions_steered
     """
     if isinstance(vectors, VectorSet):
         require_shape(vectors, model)
-        layers_path = layers_path or vectors.model.layers_path
         variants: Sequence[Variant] = [interventions(vectors, patterns)]
     elif patterns is not None:
         raise ConfigError(f"patterns ({', '.join(patterns)}) are a vector set's: give one.")
     else:
         variants = vectors
+    _require_eager(model)
     steering = Steering(model, variants, layers_path)
     try:
         steering.install(engine_driven)
         yield steering
     finally:
         steering.remove()
+    unsteered, texts = steering.unsteered_texts()
+    if unsteered:
+        warnings.warn(
+            f"{unsteered} of {texts} batches that were read while steering was on had no position to steer: "
+            "prompts are not steered (set steering.prompt_tokens where a pass reads prompt and completion).",
+            UnsteeredWarning,
+            stacklevel=3,
+        )
+
+
+def _owner(model: Any, layers: Any) -> Any:
+    """The module that holds the decoder blocks."""
+    for module in model.modules():
+        if any(child is layers for child in module.children()):
+            return module
+    return model
+
+
+def _arguments(module: Any, base: Any) -> tuple[str, ...]:
+    """Names of a module's arguments; a wrapper that hands on whatever it is given has those of its base."""
+    arguments = inspect.signature(module.forward).parameters.values()
+    if any(argument.kind is argument.VAR_POSITIONAL for argument in arguments):
+        arguments = inspect.signature(base.forward).parameters.values()
+    return tuple(argument.name for argument in arguments)
+
+
+def _require_eager(model: Any) -> None:
+    """Raise ModelError for a compiled model, whose passes may go by hooks."""
+    compiled = type(model).__name__ == "OptimizedModule" or any(
+        module._compiled_call_impl is not None or hasattr(module.forward, "_torchdynamo_orig_callable")
+        for module in model.modules()
+    )
+    if compiled:
+        raise ModelError("a compiled model goes by the hooks that steer it: give the model before compiling.")

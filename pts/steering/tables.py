@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import torch
 
 from pts.steering.lens import LogitLens
+from pts.steering.tally import Added
 from pts.steering.vector_set import Gate, VectorError
 
 
@@ -39,9 +40,11 @@ class Picked:
 
     `vector` [hidden] in the residual stream's dtype, `weight` [hidden] in float32, `threshold` and `entropy`
     [1]. `allowed` has every variant's tokens [variants, vocab], and `rows` the variants to look up in it.
+    `filled` says which rows have an intervention here [rows]; the others get zeros.
     """
 
     rows: Rows
+    filled: bool | torch.Tensor
     vector: torch.Tensor
     weight: torch.Tensor | None
     threshold: torch.Tensor
@@ -54,16 +57,19 @@ class Picked:
         tokens: torch.Tensor | None,
         where: torch.Tensor | None,
         lens: LogitLens | None,
+        added: list[Added] | None = None,
     ) -> torch.Tensor:
         """The residual stream [rows, n, hidden] with the vector added where the gates are open.
 
         `tokens` [rows, n] are the ids read, None where no gate looks at them; `where` [rows, n] the only
-        positions that may be steered.
+        positions that may be steered. Where that was goes to `added`.
         """
         gated = not (self.weight is None and self.allowed is None and self.entropy is None)
         mask = self._mask(hidden, tokens, lens) if gated else None
         if where is not None:
             mask = _both(mask, where.to(hidden.device)[..., None])
+        if added is not None:
+            added.append((mask, self.filled))
         if mask is None:
             return hidden + self.vector
         # Even a conversion that changes nothing takes time.
@@ -88,13 +94,14 @@ class Picked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
-    """One layer's interventions by variant, `vectors` [variants, hidden]; the first adds nothing.
+    """One layer's interventions by variant, `vectors` [variants, hidden]; those not `filled` add nothing.
 
     An addition is open where weight · h > threshold, and its token is allowed, and the lens is uncertain
     enough; what no variant of the table asks is None, and costs nothing.
     """
 
     vectors: torch.Tensor
+    filled: torch.Tensor
     weights: torch.Tensor | None
     thresholds: torch.Tensor
     allowed: torch.Tensor | None
@@ -104,6 +111,7 @@ class Table:
         """The same on another device, with what is added in the residual stream's dtype."""
         return Table(
             self.vectors.to(device, dtype),
+            self.filled,
             _moved(self.weights, device),
             self.thresholds.to(device),
             _moved(self.allowed, device),
@@ -116,6 +124,7 @@ class Table:
         at = rows if isinstance(rows, int) else rows.to(self.vectors.device)[:, None]
         return Picked(
             at,
+            bool(self.filled[rows]) if isinstance(rows, int) else self.filled[rows.cpu()],
             self.vectors[at],
             None if self.weights is None else self.weights[at],
             self.thresholds[at][..., None],
@@ -149,6 +158,7 @@ def tables(model: Any, variants: Sequence[Variant], layers: int) -> dict[int, li
 def _table(entries: Sequence[Intervention | None], hidden: int, vocab: int) -> Table:
     count = len(entries) + 1
     vectors = torch.zeros(count, hidden)
+    filled = torch.tensor([False, *(entry is not None for entry in entries)])
     kinds = {entry.gate.kind for entry in entries if entry is not None}
     weights = torch.zeros(count, hidden) if "probe" in kinds else None
     thresholds = torch.full((count,), -1.0)  # open: 0 > -1
@@ -166,7 +176,7 @@ def _table(entries: Sequence[Intervention | None], hidden: int, vocab: int) -> T
         if gate.kind == "tokens" and allowed is not None:
             allowed[index] = False
             allowed[index, list(gate.token_ids)] = True
-    return Table(vectors, weights, thresholds, allowed, entropies)
+    return Table(vectors, filled, weights, thresholds, allowed, entropies)
 
 
 def _check(intervention: Intervention, hidden: int, layers: int) -> None:
