@@ -110,7 +110,7 @@ def gate_of(kind, hidden):
     if kind == "tokens":
         return Gate("tokens", token_ids=tuple(range(2, 37, 2)))
     if kind == "entropy":
-        return Gate("entropy", threshold=1.5)
+        return Gate("entropy", threshold=1.0)
     return Gate()
 
 
