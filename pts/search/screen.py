@@ -133,13 +133,11 @@ class TraceScreen:
 
     def _allocate(self, belief: Belief, cost: Floats) -> Ints:
         """Blocks of rollouts by fork [F]: each where it resolves most open effects for a token spent."""
-        weight, share = self.map.weight, self.map.most_effect
         opened = np.array(sorted(self._open))
-        influence = (share[:, None] * weight)[opened] ** 2
-        influence[np.arange(len(opened)), opened] = share[opened] ** 2
         chance = np.clip(belief.pivotal[opened], 0.01, 0.99)
-        urgency = chance * (1.0 - chance) / np.maximum(belief.effect_variance[opened], 1e-9)
-        pull = urgency @ influence
+        urgency = np.zeros(len(belief.pivotal))
+        urgency[opened] = chance * (1.0 - chance) / np.maximum(belief.effect_variance[opened], 1e-9)
+        pull = self.map.pull(urgency)
         spread = np.maximum(belief.off_trace_mean * (1.0 - belief.off_trace_mean), 1e-4)
         variance = np.minimum(belief.off_trace_variance, spread * 0.999)
         blocks = np.zeros(len(variance), dtype=np.int64)

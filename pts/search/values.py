@@ -34,15 +34,13 @@ class TraceMap:
     """A trace's forks: the positions where the policy could have left it.
 
     `forks` [F] are positions with token probability below 1, `q` [F] those probabilities. `final_value` is
-    V_T, the trace's own grade. `weight` [F, F] holds w_i(j), the probability that a continuation from just
-    after fork i leaves the trace at fork j (0 for j ≤ i): ∏_{i<k<j} q_k · (1 − q_j).
+    V_T, the trace's own grade. Of numbers for all pairs of forks none is kept: a long trace has thousands.
     """
 
     trace: Trace
     final_value: float
     forks: Ints
     q: Floats
-    weight: Floats
 
     @classmethod
     def of(cls, trace: Trace, success: bool) -> TraceMap:
@@ -50,22 +48,40 @@ class TraceMap:
         probs = np.asarray(trace.token_probs, dtype=float)
         forks = np.flatnonzero(probs < 1.0)
         q = probs[forks]
-        return cls(trace, float(success), forks, q, _leave_weights(q))
+        return cls(trace, float(success), forks, q)
 
     @property
     def most_effect(self) -> Floats:
         """Fact 2: |Δ_i| ≤ 1 − q_i, for each fork [F]."""
         return 1.0 - self.q
 
+    @property
+    def weight(self) -> Floats:
+        """w_i(j) of all pairs of forks [F, F]: the chance to leave the trace at fork j from just after fork i.
 
-def _leave_weights(q: Floats) -> Floats:
-    """w_i(j) for all pairs of forks [F, F], upper triangle."""
-    size = len(q)
-    weight = np.zeros((size, size))
-    for i in range(size - 1):
-        stayed = np.concatenate(([1.0], np.cumprod(q[i + 1 : -1])))
-        weight[i, i + 1 :] = stayed * (1.0 - q[i + 1 :])
-    return weight
+        ∏_{i<k<j} q_k · (1 − q_j), 0 for j ≤ i. F² numbers, made anew: for short traces.
+        """
+        size = len(self.q)
+        weight = np.zeros((size, size))
+        for i in range(size - 1):
+            stayed = np.concatenate(([1.0], np.cumprod(self.q[i + 1 : -1])))
+            weight[i, i + 1 :] = stayed * (1.0 - self.q[i + 1 :])
+        return weight
+
+    def pull(self, urgency: Floats) -> Floats:
+        """How much knowing each fork's off-trace value says of the effects that are wanted, `urgency` [F] each.
+
+        Σ_i urgency_i · (∂Δ_i/∂O_j)² for each fork j [F], where ∂Δ_i/∂O_j is (1 − q_i)·w_i(j) after fork i and
+        1 − q_i at it. From its start to its end, since w_i(j+1)/(1 − q_{j+1}) = q_j · w_i(j)/(1 − q_j).
+        """
+        share = self.most_effect
+        own = urgency * share**2
+        pulled = np.empty(len(own))
+        before = 0.0
+        for fork, (q, wanted) in enumerate(zip(self.q.tolist(), own.tolist(), strict=True)):
+            pulled[fork] = before * (1.0 - q) ** 2 + wanted
+            before = before * q**2 + wanted
+        return pulled
 
 
 def shared_length(first: TokenIds, second: TokenIds) -> int:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from shapes import ON, ChainShape, chain, long_trace
@@ -24,6 +26,24 @@ def test_values_are_the_weighted_off_trace_values(seed: int) -> None:
         value = trace_map.weight[k] @ off + stayed * trace_map.final_value
         assert value == pytest.approx(policy.value(path[: fork + 1]))
         assert trace_map.weight[k].sum() + stayed == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_pull_is_what_the_matrix_of_all_pairs_gives(seed: int) -> None:
+    _, trace_map = mapped_chain(seed)
+    size = len(trace_map.forks)
+    urgency = np.random.default_rng(seed).random(size) * (np.arange(size) % 3 == 0)
+    influence = trace_map.most_effect[:, None] * (trace_map.weight + np.eye(size))
+    assert trace_map.pull(urgency) == pytest.approx(urgency @ influence**2, rel=1e-9)
+
+
+def test_a_trace_s_map_grows_with_its_length_and_not_with_its_square() -> None:
+    size = 20_000
+    trace_map = TraceMap.of(Trace((), (ON,) * size, (0.7,) * size, "end"), True)
+    tracemalloc.start()
+    assert trace_map.pull(np.ones(size)).shape == (size,)
+    assert tracemalloc.get_traced_memory()[1] < 1000 * size
+    tracemalloc.stop()
 
 
 def test_no_effect_exceeds_either_bound() -> None:
