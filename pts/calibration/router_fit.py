@@ -16,6 +16,7 @@ from pts.errors import DataError
 from pts.evaluation.outcomes import Outcomes
 
 Floats = npt.NDArray[np.float64]
+States = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
 Folds = Sequence[tuple[Ints, Ints]]
 
@@ -39,7 +40,7 @@ class Measurements:
     `layers` names those of `states`; problems with one entry in `groups` [problems] are held out together.
     """
 
-    states: Floats
+    states: States
     layers: tuple[int, ...]
     groups: Ints
     outcomes: Mapping[str, Outcomes]
@@ -95,11 +96,11 @@ def fit_probe(
     folds = _folds(measured.groups, seed)
     outcomes = list(measured.outcomes.values())
     by_layer = [
-        [_best_logistic(measured.states[:, at], arm, folds) for arm in outcomes]
+        [_best_logistic(_widened(measured, at), arm, folds) for arm in outcomes]
         for at in range(len(measured.layers))
     ]
     at = int(np.argmin([sum(fitted.loss for fitted in fits) for fits in by_layer]))
-    states = measured.states[:, at]
+    states = _widened(measured, at)
     fits = [
         _fit_arm(states, arm, logistic, folds) for arm, logistic in zip(outcomes, by_layer[at], strict=True)
     ]
@@ -118,6 +119,11 @@ def fit_probe(
         {"success": brought, "tokens": spent, **shares},
         patterns or {},
     )
+
+
+def _widened(measured: Measurements, at: int) -> Floats:
+    """One layer's states in float64 [problems, hidden]: of all layers they would be twice what was measured."""
+    return measured.states[:, at].astype(np.float64)
 
 
 def dearest(outcomes: Iterable[Outcomes]) -> Outcomes:

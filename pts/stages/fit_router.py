@@ -19,7 +19,7 @@ from pts.stages.fitted_on import QUESTIONS, question_digests
 
 if TYPE_CHECKING:
     from pts.calibration.arms import ArmMeasurement
-    from pts.calibration.router_fit import Floats
+    from pts.calibration.router_fit import States
     from pts.decoding.routers.fitted import FittedRouter, Probe
     from pts.decoding.session import Session
     from pts.decoding.steered_decoder import SteeredDecoder
@@ -173,11 +173,14 @@ def router_asked(inputs: FitRouterRun, searched: SearchedRun, vectors: VectorSet
 
 def _states(
     inputs: FitRouterRun, session: Session, problems: Sequence[Problem]
-) -> tuple[tuple[int, ...], Floats]:
-    """The layers to try, and the residual stream there at the prompts' ends [problems, layers, hidden]."""
+) -> tuple[tuple[int, ...], States]:
+    """The layers to try, and the residual stream there at the prompts' ends [problems, layers, hidden].
+
+    In float32: problems × layers × hidden × 4 bytes are held through the fit, which widens one layer at a time.
+    """
     layers = _layers(inputs, session)
-    states = session.policy.residuals([session.encode(problem.query) for problem in problems], layers)
-    return layers, states.double().numpy()
+    prompts = [session.encode(problem.query) for problem in problems]
+    return layers, session.policy.residuals(prompts, layers).numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ class _Fit:
     inputs: FitRouterRun
     measure: ArmMeasurement
     layers: tuple[int, ...]
-    states: Floats
+    states: States
     total: int
 
     def outcomes(self, session: Session, variant: int) -> dict[str, Outcomes]:
