@@ -29,12 +29,10 @@ from pts.records import Sampling
 from pts.search import SearchConfig, confirm, screen, search_problems, searcher
 
 PARTS: tuple[tuple[Any, str, str], ...] = (
-    (engine, "truncate", "sampling"),
-    (engine, "without", "sampling"),
-    (engine, "draw", "sampling"),
+    (engine, "next_tokens", "sampling"),
     (policy, "truncate", "sampling"),
     (engine, "child_keys", "sampling"),
-    (RowStore, "reserve", "rows' cache"),
+    (RowStore, "resize", "rows' cache"),
     (RowStore, "load", "rows' cache"),
     (RowStore, "copy", "rows' cache"),
     (Engine, "_step", "rows' bookkeeping"),

@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 from tiny import END, tiny_model
 
 from pts.errors import ModelError
-from pts.policies.transformers import TransformersPolicy
+from pts.policies.transformers import TransformersPolicy, distribution
 from pts.policies.transformers import untruncated as module
 from pts.policies.transformers.distribution import apportion, draw, next_tokens, truncate
 from pts.policies.transformers.draws import child_keys
@@ -53,7 +53,7 @@ def drawn_at(monkeypatch, logits, points):
     return draw(distributions(logits), keys_of(1), np.array([len(points)]))
 
 
-@pytest.mark.parametrize("vocab", [1, 7, 512, 513, 1500, 151_936])
+@pytest.mark.parametrize("vocab", [1, 7, 1024, 1025, 1500, 151_936])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_probabilities_are_those_of_a_softmax_in_float64(vocab, dtype):
     logits = some_logits(3, vocab).to(dtype)
@@ -127,7 +127,7 @@ def test_many_draws_of_one_row_are_searched_as_few_are(monkeypatch):
 
 
 def test_what_is_avoided_is_not_drawn_and_the_rest_renormalised():
-    logits = some_logits(2, 700)
+    logits = some_logits(2, 1700)
     avoided = int(logits[0].argmax())
     draws = draw(distributions(logits, avoid=[avoided, -1]), keys_of(2), np.array([5000, 5000]))
     probs = exact(logits)
@@ -140,19 +140,19 @@ def test_what_is_avoided_is_not_drawn_and_the_rest_renormalised():
 
 
 def test_avoiding_the_only_token_gives_the_likeliest_other():
-    logits = torch.full((1, 700), -1e4)
-    logits[0, [5, 600]] = torch.tensor([0.0, -900.0])
-    assert draw(distributions(logits, avoid=[5]), keys_of(1), np.array([9])).tokens.tolist() == [600]
+    logits = torch.full((1, 1700), -1e4)
+    logits[0, [5, 1600]] = torch.tensor([0.0, -900.0])
+    assert draw(distributions(logits, avoid=[5]), keys_of(1), np.array([9])).tokens.tolist() == [1600]
 
 
 def test_logits_that_are_not_finite_are_refused():
     for bad in (float("nan"), float("inf")):
         with pytest.raises(ModelError, match="not finite"):
-            distributions(torch.tensor([[0.0, bad, 1.0]]))
+            distributions(torch.tensor([[0.0, bad, 1.0] * 500]))
 
 
 def test_shares_are_rounded_down_as_with_sorted_distributions():
-    logits = some_logits(3, 900)
+    logits = some_logits(3, 1900)
     counts = np.array([10**12, 10**4, 0])
     ours = apportion(distributions(logits), counts, least=2)
     theirs = apportion(truncate(logits, PLAIN), counts, least=2)
@@ -163,8 +163,6 @@ def test_shares_are_rounded_down_as_with_sorted_distributions():
 
 
 def test_truncation_in_parts_is_truncation_at_once(monkeypatch):
-    from pts.policies.transformers import distribution
-
     logits = some_logits(9, 300)
     for sampling in (Sampling(), Sampling(top_k=0, top_p=0.9), Sampling(temperature=0.0), PLAIN):
         whole = truncate(logits, sampling)
@@ -175,7 +173,8 @@ def test_truncation_in_parts_is_truncation_at_once(monkeypatch):
         assert parts.probs[parts.probs > 0].tolist() == whole.probs[whole.probs > 0].tolist()
 
 
-def test_completions_are_drawn_with_their_exact_probabilities():
+def test_completions_are_drawn_with_their_exact_probabilities(monkeypatch):
+    monkeypatch.setattr(distribution, "_SORTED", 0)
     # Chi-square over completions of two tokens; false alarm rate 1e-4.
     loaded = tiny_model("qwen3", vocab=6, sharpness=0.6)
     sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=2)
@@ -200,7 +199,8 @@ def test_completions_are_drawn_with_their_exact_probabilities():
     assert pooled_p_value(counts, np.array([expected[key] for key in large]), 5000) > 1e-4
 
 
-def test_batch_size_and_order_change_no_result():
+def test_batch_size_and_order_change_no_result(monkeypatch):
+    monkeypatch.setattr(distribution, "_SORTED", 0)
     loaded = tiny_model("llama")
     sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=8)
     requests = [RolloutRequest((3, 4, 5), n=4, seed=seed) for seed in range(4)]

@@ -3,7 +3,7 @@
 The truncation is that of transformers' logits warpers, in their order (temperature, top-k, top-p, min-p) and
 with their rules at the edges: tokens that tie with the k-th stay, the token that carries the mass over top-p
 stays, one token always stays. Only the largest logits leave the device; the rest is float64 on a few columns.
-A sampler that truncates nothing draws without any sort (`untruncated.py`).
+Where nothing truncates a large vocabulary, draws need no sort (`untruncated.py`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _TIES = 12
 """Columns fetched beyond top-k, so that a tie at the k-th seldom needs a second look."""
 _FIRST_WIDTH = 64
 """Columns fetched at first where there is no top-k; eightfold more while top-p or min-p is not yet settled."""
+_SORTED = 1024
+"""Tokens of a vocabulary that is sorted in any case: so small, the order by probability costs nothing."""
 _CHUNK_BYTES = 64 << 20
 """What reading logits may hold at once besides the logits themselves, whatever the rows of the batch."""
 
@@ -63,7 +65,7 @@ def next_tokens(logits: torch.Tensor, sampling: Sampling, avoid: Ints) -> Distri
 
     What is avoided may be taken out of `logits` in place. Raises ModelError where they are not finite.
     """
-    if truncates_nothing(sampling):
+    if truncates_nothing(sampling) and logits.shape[-1] > _SORTED:
         return untruncated(logits, sampling, avoid)
     distributions = truncate(logits, sampling)
     return without(distributions, avoid, logits) if (avoid >= 0).any() else distributions
@@ -148,8 +150,8 @@ class Draws:
 def draw(distributions: Distribution, keys: Keys, counts: Ints) -> Draws:
     """`counts[r]` independent draws from row r by the stream of `keys[r]`, equal ones counted together.
 
-    Inverse of the cumulative distribution, in the order of falling probability; of the ids, where nothing is
-    truncated.
+    Inverse of the cumulative distribution, in the order of falling probability, or of the ids where nothing
+    truncates a large vocabulary.
     """
     if isinstance(distributions, Untruncated):
         owners, tokens, drawn, times = draw_untruncated(distributions, keys, counts)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from pts.policies.guide import Guide, PassSteering
+from pts.policies.guide import PassSteering
+from pts.policies.transformers.allowance import RowAllowance, RowCost, first_line
 from pts.policies.transformers.cache import RowCache, RowStore
+from pts.policies.transformers.complete import finished_at_once
 from pts.policies.transformers.distribution import (
     Distribution,
     Draws,
@@ -23,10 +26,14 @@ from pts.policies.transformers.distribution import (
     with_own_probs,
 )
 from pts.policies.transformers.draws import Keys, child_keys, root_key
+from pts.policies.transformers.guided import advanced
 from pts.policies.transformers.masks import AttentionPlan
+from pts.policies.transformers.memory import is_out_of_memory, release_cached
 from pts.policies.transformers.prefill import Prefilled, PrefixStore, Reading
-from pts.policies.transformers.rows import Branch, Finished, RowTable
-from pts.records import Finish, Rollout, RolloutRequest, Sampling, TokenIds
+from pts.policies.transformers.rows import Branch, Finished, Parked, RowTable
+from pts.records import RolloutRequest, Sampling, TokenIds
+
+_Result = TypeVar("_Result")
 
 _COLUMN_BLOCK = 64
 """Columns by which the rows' caches grow."""
@@ -45,11 +52,12 @@ class StepWork:
 
 @dataclass(slots=True)
 class Engine:
-    """One run of the loop. `row_limit` bounds the rows of a batch, `cache_bytes` the memory of their caches.
+    """One run of the loop. `allowance` bounds the rows of a batch and the memory of their caches.
 
     `split` says how a row's count falls on its next tokens; where none takes any the row ends with no result.
     With `own_probs` a token's probability is the model's own, not the sampler's.
     `steering` hears of every forward pass over the rows before it is made.
+    Where memory runs out the batch goes on with half its rows; the others wait, with all that they need.
     """
 
     model: Any
@@ -57,8 +65,7 @@ class Engine:
     prefixes: PrefixStore
     sampling: Sampling
     end_token_ids: frozenset[int]
-    row_limit: int
-    cache_bytes: int
+    allowance: RowAllowance
     work: StepWork
     split: Split = draw
     steering: PassSteering | None = None
@@ -66,144 +73,258 @@ class Engine:
     table: RowTable = field(init=False)
     store: RowStore = field(init=False)
     _cache: RowCache = field(init=False)
+    _cost: RowCost = field(init=False)
     _ends: Ints = field(init=False)
     _holes: list[int] = field(init=False, default_factory=list)
-    _longest_prompt: int = field(init=False, default=0)
+    _waiting: deque[RolloutRequest | Parked] = field(init=False, default_factory=deque)
+    _unread: list[int] = field(init=False, default_factory=list)
+    _last_try: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.table = RowTable(self.sampling.budget)
         self.store = RowStore(self.prefixes.layout)
         self._cache = RowCache(self.store)
+        self._cost = RowCost.of(self.model, self.prefixes.layout, self.plan.additive)
         self._ends = np.array(sorted(self.end_token_ids), dtype=np.int64)
 
     def run(self, requests: Iterable[RolloutRequest]) -> Iterator[Finished]:
         """The rollouts of all requests, as they are done; requests are read as rows become free.
 
         What `requests` has after it ran dry is read too, as long as anything is under way.
+        Raises ModelError where memory does not suffice for one row.
         """
         feed = iter(requests)
         try:
             while True:
                 yield from self._fill(feed)
-                if self.table.active == 0:
+                if self.table.active:
+                    draws = self._attempt(self._step)
+                    if draws is not None:
+                        yield from self._fork(draws)
+                elif not self._waiting:
                     return
-                draws = self._step()
-                yield from self._fork(draws)
         finally:
             # The cache and its layers refer to each other: the planes would stay until the collector comes by.
             self.store.release()
 
     def _fill(self, feed: Iterator[RolloutRequest]) -> Iterator[Finished]:
         """Give free rows the branches that wait in others, then new requests; close the gaps that are left."""
-        self._take_branches(self._free_rows())
+        self._attempt(self._take_branches)
         while free := self._free_rows():
-            pulled = list(islice(feed, len(free)))
-            if not pulled:
-                break
-            started: list[RolloutRequest] = []
+            # One more than fits where rows are few: so it is known whether memory holds any back.
+            more = len(free) - len(self._waiting) + self.allowance.few(self._cost, self._columns())
+            pulled = list(islice(feed, max(0, more)))
             for request in pulled:
                 at_once = finished_at_once(request, self.end_token_ids, self.sampling.budget)
                 if at_once is None:
-                    started.append(request)
+                    self._waiting.append(request)
                 else:
                     yield from at_once
-            self._admit(started, free)
-        self._compact()
+            started = self._fitting(free)
+            if started:
+                self._attempt(partial(self._admit, started, free))
+            elif not pulled:
+                break
+        if self._waiting or any(self.table.branches[: self.table.active]):
+            self.allowance.wanting(self._cost, self._columns())
+        self._attempt(self._compact)
+
+    def _columns(self, prompt: int = 0) -> int:
+        """Columns of a row's cache at most, beside a prompt of so many tokens."""
+        longest = int(self.table.prompt_length[: self.table.active].max()) if self.table.active else 0
+        return max(longest, prompt) + self.sampling.budget
 
     def _free_rows(self) -> list[int]:
         """Rows that may be taken: gaps, then new ones up to what rows and memory allow."""
-        columns = self._longest_prompt + self.sampling.budget
-        fitting = self.cache_bytes // (self.prefixes.layout.bytes_per_token * columns)
-        limit = max(1, min(self.row_limit, fitting))
+        limit = self.allowance.fitting(self._cost, self._columns())
         new = range(self.table.active, max(self.table.active, limit))
         return [*self._holes, *new][: max(0, limit - self.table.active + len(self._holes))]
 
-    def _occupy(self, rows: list[int]) -> None:
-        """Mark rows as taken and make room for them."""
+    def _fitting(self, free: Sequence[int]) -> list[RolloutRequest | Parked]:
+        """What of the waiting fits beside the rows in use, the first at any rate where there are none."""
+        occupied = self.table.active - len(self._holes)
+        columns = self._columns()
+        fitting: list[RolloutRequest | Parked] = []
+        while self._waiting and len(fitting) < len(free):
+            columns = max(columns, len(_request(self._waiting[0]).prompt) + self.sampling.budget)
+            rows = occupied + len(fitting) + 1
+            if rows > self.allowance.fitting(self._cost, columns):
+                break
+            fitting.append(self._waiting.popleft())
+        return fitting
+
+    def _occupy(self, rows: Sequence[int], columns: int) -> None:
+        """Make room for rows and the columns that they begin with, and mark them as taken."""
+        active = max(self.table.active, 1 + max(rows, default=-1))
+        self.table.reserve(active)
+        self._reserve(active, columns)
         taken = set(rows)
         self._holes = [row for row in self._holes if row not in taken]
-        self.table.active = max(self.table.active, 1 + max(rows, default=-1))
-        self.table.reserve(self.table.active)
-        self._reserve(columns=0)
+        self._holes += [row for row in range(self.table.active, active) if row not in taken]
+        self.table.active = active
 
-    def _reserve(self, columns: int) -> None:
+    def _reserve(self, rows: int, columns: int) -> None:
         """Room in the cache for the rows in use, with slack so that it seldom has to grow."""
-        rows = self.table.active
-        if rows > self.store.rows:
-            rows = max(rows, min(self.row_limit, 2 * self.store.rows))
-        if columns > self.store.columns:
-            columns = -(-columns // _COLUMN_BLOCK) * _COLUMN_BLOCK
-        self.store.reserve(rows, columns)
-
-    def _take_branches(self, free: list[int]) -> None:
-        """Move waiting branches to free rows, each row's shallowest first: it has the most left to do."""
-        sources: list[int] = []
-        branches: list[Branch] = []
-        if not free:
+        store = self.store
+        if rows <= store.rows and columns <= store.columns:
             return
-        for row in range(self.table.active):
-            waiting = self.table.branches[row]
-            while waiting and len(sources) < len(free):
-                sources.append(row)
-                branches.append(waiting.popleft())
+        allowance, cost = self.allowance, self._cost
+        wide = store.columns
+        if columns > wide:
+            # A quarter more at a time, but never more than a row can come to.
+            wide = -(-max(columns, wide + wide // 4) // _COLUMN_BLOCK) * _COLUMN_BLOCK
+            wide = max(columns, min(wide, self._columns(columns - self.sampling.budget)))
+        tall = store.rows if rows <= store.rows else max(rows, min(2 * store.rows, allowance.limit))
+        for size in ((tall, wide), (rows, wide), (rows, max(columns, self._width()))):
+            if cost.bytes(*size) <= allowance.granted:
+                break
+        store.resize(*size)
+
+    def _width(self) -> int:
+        """Columns that the rows in use need for their next step."""
+        return int(self.table.positions.max()) + 1 if self.table.active else 1
+
+    def _attempt(self, work: Callable[[], _Result]) -> _Result | None:
+        """What `work` gives; None where memory ran out on the way, with fewer rows from then on."""
+        try:
+            result = work()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = first_line(error)
+        else:
+            return result
+        # Only here is the error gone, and with it what the failed work held.
+        self._make_room(reason)
+        return None
+
+    def _make_room(self, reason: str) -> None:
+        """Have half of the rows wait, with what was not read yet; raises ModelError where there was but one.
+
+        A completion that waits keeps its tokens, its place in its stream and its guide: in another row it goes
+        on with the same draws.
+        """
+        table, device = self.table, self.model.device
+        occupied = table.occupied
+        columns = self._columns()
+        if len(occupied) <= 1:
+            if self._last_try:
+                raise self.allowance.too_little(columns, str(device), reason)
+            self._last_try = True
+            self.prefixes.clear()
+        kept = max(1, len(occupied) // 2)
+        self.allowance.ran_out(kept, str(device), reason)
+        read = [row for row in occupied if row not in set(self._unread)]
+        self._park([*read[kept:], *self._unread])
+        release_cached(device)
+        try:
+            self.store.resize(table.active, self.store.columns)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            # Not even room to make it smaller: all of it goes, and is read again.
+            self._park(table.occupied)
+        if not table.active:
+            self.store.release()
+        release_cached(device)
+
+    def _park(self, rows: Sequence[int]) -> None:
+        """Have what is in these rows wait, before all that waits already."""
+        parked = [one for row in rows for one in self.table.park(row)]
+        self._waiting.extendleft(reversed(parked))
+        self._unread = []
+        occupied = self.table.occupied
+        self.table.active = 1 + max(occupied, default=-1)
+        self._holes = sorted(set(range(self.table.active)) - set(occupied))
+
+    def _take_branches(self) -> None:
+        """Move waiting branches to free rows, each row's shallowest first: it has the most left to do."""
+        free = self._free_rows()
+        table = self.table
+        sources = [
+            row
+            for row in (range(table.active) if free else ())
+            for _ in range(min(len(free), len(table.branches[row])))
+        ][: len(free)]
         if not sources:
             return
         targets = free[: len(sources)]
-        self._occupy(targets)
+        self._occupy(targets, 0)
+        taken = dict.fromkeys(sources, 0)
         longest = 0
-        for source, target, branch in zip(sources, targets, branches, strict=True):
-            self.table.share(source, target)
-            self.table.enter(target, branch)
-            longest = max(longest, int(self.table.prompt_length[target]) + branch.made - 1)
+        for source in sources:
+            branch = table.branches[source][taken[source]]
+            taken[source] += 1
+            longest = max(longest, int(table.prompt_length[source]) + branch.made - 1)
         self.store.copy(sources, targets, longest)
+        for source, target in zip(sources, targets, strict=True):
+            table.share(source, target)
+            table.enter(target, table.branches[source].popleft())
 
-    def _admit(self, requests: list[RolloutRequest], free: list[int]) -> None:
-        """Start requests in free rows, from slices of prefilled sequences."""
-        rows = free[: len(requests)]
-        self._longest_prompt = max([self._longest_prompt, *(len(request.prompt) for request in requests)])
-        self._occupy(rows)
+    def _admit(self, begun: Sequence[RolloutRequest | Parked], free: Sequence[int]) -> None:
+        """Start what waited in free rows, from slices of prefilled sequences."""
+        rows = free[: len(begun)]
+        self.table.reserve(1 + max(rows))
+        given = {}
+        for row, start in zip(rows, begun, strict=True):
+            if isinstance(start, Parked):
+                self.table.resume(row, start)
+            else:
+                self.table.start(row, start, root_key(start))
+            given[row] = self.table.ids(row)[:-1]
+        # From here on they are rows like others: where memory runs out they are parked, and start again.
+        self._unread = list(rows)
+        self.table.active = max(self.table.active, 1 + max(rows))
+        self._holes = sorted(set(range(self.table.active)) - set(self.table.occupied))
+        self.allowance.begin(self._cost, self._columns())
+        self._reserve(self.table.active, 1 + max(len(ids) for ids in given.values()))
         # The longest first: what begins like it is then a slice of the same sequence.
-        order = sorted(zip(requests, rows, strict=True), key=lambda pair: -len(_given(pair[0])))
+        order = sorted(rows, key=lambda row: -len(given[row]))
+        for part in self.prefixes.portions([given[row] for row in order]):
+            self._read([(order[place], given[order[place]]) for place in part])
+        self._unread = []
+
+    def _read(self, rows: Sequence[tuple[int, TokenIds]]) -> None:
+        """Fill the caches of rows with what they begin with."""
+        requests = self.table.requests
         starts: dict[Prefilled, tuple[list[int], int]] = {}
-        self.prefixes.prefill(_given(request)[:-1] for request in requests if not request.prefix)
-        for request, row in order:
-            self.table.start(row, request, root_key(request))
-            cached = _given(request)[:-1]
-            if cached:
-                entry = self.prefixes.prefilled(cached, Reading.of(request, self.table.guides[row]))
+        self.prefixes.prefill(
+            ids
+            for row, ids in rows
+            if (request := requests[row]) is not None
+            and not request.prefix
+            and (not request.variant or len(ids) <= len(request.prompt))
+        )
+        for row, ids in rows:
+            request = requests[row]
+            if ids and request is not None:
+                entry = self.prefixes.prefilled(ids, Reading.of(request, self.table.guides[row]))
                 others, longest = starts.get(entry, ([], 0))
-                starts[entry] = ([*others, row], max(longest, len(cached)))
-        self._reserve(max((longest for _, longest in starts.values()), default=0) + 1)
+                starts[entry] = ([*others, row], max(longest, len(ids)))
         for entry, (targets, longest) in starts.items():
             self.store.load(entry.planes, targets, longest)
 
     def _compact(self) -> None:
         """Move the last rows into the gaps."""
-        sources: list[int] = []
-        targets: list[int] = []
-        gaps = set(self._holes)
-        for hole in sorted(gaps):
-            while self.table.active and self.table.active - 1 in gaps:
-                self.table.active -= 1
-                gaps.discard(self.table.active)
-            if hole >= self.table.active:
-                break
-            last = self.table.active - 1
-            sources.append(last)
-            targets.append(hole)
-            self.table.move(last, hole)
-            self.table.active -= 1
-            gaps.discard(hole)
+        if not self._holes:
+            return
+        occupied = self.table.occupied
+        targets = [hole for hole in sorted(self._holes) if hole < len(occupied)]
+        sources = occupied[len(occupied) - len(targets) :]
+        if targets:
+            # The caches first: where memory runs out nothing has moved.
+            self.store.copy(sources, targets, int(self.table.positions[sources].max()))
+        for source, target in zip(sources, targets, strict=True):
+            self.table.move(source, target)
+        self.table.active = len(occupied)
         self._holes = []
-        if sources:
-            self.store.copy(sources, targets, int(self.table.positions[targets].max()))
 
     @torch.inference_mode()
     def _step(self) -> Draws:
         """One forward pass over all rows and a draw from each row's distribution."""
         table, active = self.table, self.table.active
-        width = int(table.positions.max()) + 1
-        self._reserve(width)
+        width = self._width()
+        self._reserve(active, width)
         device = self.model.device
         positions = torch.from_numpy(table.positions).to(device)
         self._cache.begin_step(positions, width)
@@ -226,8 +347,11 @@ class Engine:
                 guide.adjust(logits[row])
         distributions = next_tokens(logits, self.sampling, table.avoid[:active])
         draws = self.split(distributions, table.key[:active], table.count[:active])
+        draws = draws if totals is None else with_own_probs(draws, logits, totals)
         table.avoid[:active] = -1
-        return draws if totals is None else with_own_probs(draws, logits, totals)
+        self.allowance.largest = max(self.allowance.largest, active)
+        self._last_try = False
+        return draws
 
     def _fork(self, draws: Draws) -> Iterator[Finished]:
         """Append what was drawn: one child goes on in its row, the others wait in it; yield the finished."""
@@ -235,7 +359,7 @@ class Engine:
         keys = child_keys(table.key[draws.rows], draws.tokens)
         made = table.made[draws.rows] + 1
         ended = np.isin(draws.tokens, self._ends)
-        guides, stopped = _advanced(table.guides, draws)
+        guides, stopped = advanced(table.guides, draws)
         done = ended | (made == table.budget) | stopped
         for child in np.flatnonzero(~draws.first).tolist():
             row = int(draws.rows[child])
@@ -273,60 +397,10 @@ class Engine:
         if self.table.branches[row]:
             self.table.enter(row, self.table.branches[row].pop())
         else:
+            self.table.clear(row)
             self._holes.append(row)
 
 
-def _advanced(guides: list[Guide | None], draws: Draws) -> tuple[list[Guide | None], npt.NDArray[np.bool_]]:
-    """Each drawn token's guide, told of it, and whether it ends there [n]; first children keep the row's."""
-    advanced: list[Guide | None] = [None] * len(draws.rows)
-    stopped = np.zeros(len(draws.rows), dtype=np.bool_)
-    if not any(guide is not None for guide in guides):
-        return advanced, stopped
-    # Backwards: the first child comes last, so that the others are copied from a guide that has not moved.
-    for child in range(len(draws.rows) - 1, -1, -1):
-        guide = guides[int(draws.rows[child])]
-        if guide is not None:
-            advanced[child] = own = guide if draws.first[child] else guide.fork()
-            stopped[child] = own.advance(int(draws.tokens[child]))
-    return advanced, stopped
-
-
-def _given(request: RolloutRequest) -> TokenIds:
-    """All ids that a request's rollouts begin with: prompt, prefix and the forced token."""
-    ids = request.prompt + request.prefix
-    return ids if request.force is None else (*ids, request.force)
-
-
-def finished_at_once(
-    request: RolloutRequest, end_token_ids: frozenset[int], budget: int
-) -> list[Finished] | None:
-    """The result of a request that needs no forward pass; None where it needs one.
-
-    A prefix that ends with an end token, or fills the budget, is complete as it is: nothing is forced after it.
-    Raises ValueError for a request that contradicts itself or the budget.
-    """
-    if not request.prompt:
-        raise ValueError("a rollout request needs a prompt of at least one token.")
-    if request.force is not None and request.avoid is not None:
-        raise ValueError(f"a rollout request cannot force {request.force} and avoid {request.avoid} at once.")
-    if request.n < 0 or len(request.prefix) > budget:
-        raise ValueError(
-            f"a request for n={request.n} from {len(request.prefix)} of {budget} tokens makes no sense."
-        )
-    if request.n == 0:
-        return []
-    completion, finish = request.prefix, _finish(request.prefix, end_token_ids, budget)
-    if finish is None and request.force is not None:
-        completion = (*request.prefix, request.force)
-        finish = _finish(completion, end_token_ids, budget)
-    if finish is None:
-        return None
-    forced = (float("nan"),) * (len(completion) - len(request.prefix))
-    return [Finished(Rollout(request, completion, request.n, finish), forced)]
-
-
-def _finish(completion: TokenIds, end_token_ids: frozenset[int], budget: int) -> Finish | None:
-    """Why a completion is complete, or None where it is not."""
-    if completion and completion[-1] in end_token_ids:
-        return "end"
-    return "budget" if len(completion) >= budget else None
+def _request(waiting: RolloutRequest | Parked) -> RolloutRequest:
+    """What a completion that waits is one of."""
+    return waiting.request if isinstance(waiting, Parked) else waiting

@@ -15,6 +15,7 @@ from pts.models.decoder_layers import decoder_layers
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat, encode_prompt
 from pts.policies.guide import PassSteering
+from pts.policies.transformers.allowance import RowAllowance
 from pts.policies.transformers.check import RaggedCheck
 from pts.policies.transformers.distribution import apportion, draw, truncate
 from pts.policies.transformers.engine import Engine, Split, StepWork
@@ -31,8 +32,10 @@ _FREE_SHARE = 0.625
 """What part of the memory free at the start a policy takes where it is not told how much."""
 _ROWS_SHARE = 0.8
 """What part of a policy's memory the rows' caches may take; the prefilled sequences have the rest."""
-_PROMPTS_KEPT = 4096
-"""Prompts whose residual stream is kept, so that a prompt asked again is not read again."""
+_LOGITS_BYTES = 64 << 20
+"""Float32 logits of a pass at most, where a whole trace is read; less where less is granted."""
+_RESIDUALS_BYTES = 64 << 20
+"""Bytes of prompts' residual streams that are kept, so that a prompt asked again is not read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class Work:
     `tokens_delivered` counts generated tokens of the rollouts yielded (count times new tokens, forced ones left
     out); `rows_forwarded` the rows, each one token, that the model read for them in `forward_passes` passes;
     `tokens_prefilled` the tokens it read besides. `seconds` is time spent inside the policy.
+    `largest_batch` is the rows that the largest batch had, `row_limit` those that one may have: fewer once
+    memory ran out.
     """
 
     tokens_delivered: int
@@ -49,6 +54,8 @@ class Work:
     forward_passes: int
     tokens_prefilled: int
     seconds: float
+    largest_batch: int = 0
+    row_limit: int = 0
 
 
 class TransformersPolicy:
@@ -56,6 +63,7 @@ class TransformersPolicy:
 
     `batch_rows` bounds the rows of a batch; by default the device's bound, or fewer where memory is short.
     `memory_bytes` is what caches and prefilled sequences may take together; by default a share of what is free.
+    Where memory runs out all the same, a batch goes on with half its rows.
     `steering` is what makes the requests' variants differ; without it they are refused. `layers_path` names the
     decoder blocks where they cannot be found.
     Raises ModelError where the model's cache is not keys and values that rows can share.
@@ -85,9 +93,10 @@ class TransformersPolicy:
         self._residuals: OrderedDict[tuple[TokenIds, tuple[int, ...]], torch.Tensor] = OrderedDict()
         self._plan = attention_plan(loaded.model)
         granted = memory_bytes or int(_FREE_SHARE * available_bytes(loaded.device))
-        self._row_limit = batch_rows or _ROWS.get(loaded.device.type, 256)
-        self._cache_bytes = int(_ROWS_SHARE * granted)
-        self._prefixes = PrefixStore(loaded.model, granted - self._cache_bytes, steering)
+        for_rows = int(_ROWS_SHARE * granted)
+        self._allowance = RowAllowance(batch_rows or _ROWS.get(loaded.device.type, 256), for_rows)
+        logits_bytes = max(1 << 20, min(_LOGITS_BYTES, granted // 16))
+        self._prefixes = PrefixStore(loaded.model, granted - for_rows, steering, logits_bytes=logits_bytes)
         self._length_limit = length_limit(loaded.model.config.get_text_config(decoder=True))
         self._check = RaggedCheck(loaded.model, self._plan, self._prefixes)
         limit = sampling.budget if self._length_limit is None else self._length_limit.tokens
@@ -115,6 +124,8 @@ class TransformersPolicy:
             self._steps.forward_passes,
             self._prefixes.tokens_forwarded,
             self._seconds,
+            self._allowance.largest,
+            self._allowance.limit,
         )
 
     def encode(self, problem: Problem) -> TokenIds:
@@ -180,15 +191,30 @@ class TransformersPolicy:
             )
         started = time.perf_counter()
         at = tuple(layers)
-        unread = list(dict.fromkeys(prompt for prompt in prompts if (prompt, at) not in self._residuals))
-        ends = {prompt: prompt[: max(1, len(prompt) - 1)] for prompt in unread}
-        found = self._prefixes.residuals(list(ends.values()), [self._blocks[layer] for layer in layers])
-        self._residuals.update({(prompt, at): found[end] for prompt, end in ends.items()})
-        states = torch.stack([self._residuals[prompt, at] for prompt in prompts])
-        while len(self._residuals) > _PROMPTS_KEPT:
-            self._residuals.popitem(last=False)
+        places: dict[TokenIds, list[int]] = {}
+        for place, prompt in enumerate(prompts):
+            places.setdefault(prompt, []).append(place)
+        hidden = self.loaded.model.config.get_text_config(decoder=True).hidden_size
+        states = torch.empty(len(prompts), len(layers), hidden)
+        ends: dict[TokenIds, list[TokenIds]] = {}
+        for prompt, own in places.items():
+            if (known := self._residuals.get((prompt, at))) is not None:
+                states[own] = known
+            else:
+                ends.setdefault(prompt[: max(1, len(prompt) - 1)], []).append(prompt)
+        for end, found in self._prefixes.residuals(list(ends), [self._blocks[layer] for layer in layers]):
+            for prompt in ends[end]:
+                states[places[prompt]] = found
+                self._remember((prompt, at), found)
         self._seconds += time.perf_counter() - started
         return states
+
+    def _remember(self, key: tuple[TokenIds, tuple[int, ...]], states: torch.Tensor) -> None:
+        """Keep a prompt's residual stream; the oldest beyond the memory allowed go."""
+        self._residuals[key] = states.clone()
+        most = max(1, _RESIDUALS_BYTES // (states.nbytes + 40 * len(key[0])))
+        while len(self._residuals) > most:
+            self._residuals.popitem(last=False)
 
     def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
         """The requests' rollouts, as they are done; equal ones of a request come as one with a count.
@@ -239,8 +265,7 @@ class TransformersPolicy:
             self._prefixes,
             self._sampling,
             self.end_token_ids,
-            self._row_limit,
-            self._cache_bytes,
+            self._allowance,
             self._steps,
             split,
             self._steering,

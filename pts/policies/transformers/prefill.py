@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,17 +16,28 @@ from transformers.cache_utils import DynamicCache
 
 from pts.models.decoder_layers import residual_of
 from pts.policies.guide import Guide, PassSteering
-from pts.policies.transformers.cache import CacheLayout, Planes, cache_layout, to_cache, to_planes
+from pts.policies.transformers.cache import (
+    CacheLayout,
+    Planes,
+    cache_layout,
+    sequence_planes,
+    split_rows,
+    to_cache,
+)
+from pts.policies.transformers.memory import is_out_of_memory, release_cached
 from pts.records import RolloutRequest, TokenIds
 
+logger = logging.getLogger(__name__)
+
 _LOGITS_BYTES = 64 << 20
-"""Float32 logits held at once when a whole trace is read: this bounds the tokens of one forward pass."""
+"""Float32 logits held at once: this bounds the tokens of one forward pass that reads them, and its rows."""
 _BATCH_TOKENS = 4096
 """Tokens of one pass over many sequences, at most (one longer sequence makes a pass of its own)."""
 _FEW = 4
 """Sequences that are not worth a pass of their own."""
-_CHUNK = 512
-"""Tokens of one forward pass at most; bounds the memory of attention over a long prompt."""
+_CHUNK, _SMALLEST_CHUNK = 512, 16
+"""Tokens of one forward pass at most, which bounds the memory of attention over a long prompt; where memory
+runs out they are halved down to the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +85,7 @@ class Prefilled:
     @property
     def nbytes(self) -> int:
         """Bytes that the keys and values take."""
-        return sum(states.nbytes for states in self.planes.values())
+        return self.ids.nbytes + sum(states.nbytes for states in self.planes)
 
     def shared(self, ids: npt.NDArray[np.int64], reading: Reading) -> int:
         """How many tokens this and `ids` begin with alike, read alike."""
@@ -83,7 +95,13 @@ class Prefilled:
         return int(differs.argmax()) if differs.any() else size
 
 
-Key: TypeAlias = tuple[TokenIds, Reading]
+Key: TypeAlias = tuple[int, int, Reading]
+"""What a sequence is found by: hash and length of its ids, and its reading. The ids themselves would take more
+memory than is counted: a trace is asked for by each of its beginnings."""
+
+
+def _key(ids: TokenIds, reading: Reading) -> Key:
+    return hash(ids), len(ids), reading
 
 
 class PrefixStore:
@@ -102,6 +120,8 @@ class PrefixStore:
         self._model = model
         self._max_bytes = max_bytes
         self._logits_bytes = logits_bytes
+        self._vocab: int = model.config.get_text_config(decoder=True).vocab_size
+        self._chunk, self._batch_tokens, self._said = _CHUNK, _BATCH_TOKENS, False
         self._steering = steering
         self._layout: CacheLayout | None = None
         self._entries: list[Prefilled] = []
@@ -120,12 +140,13 @@ class PrefixStore:
         """A sequence that begins with all of `ids`; from the store, or by forward passes over what it lacks."""
         if len(ids) <= reading.start:
             reading = Reading()
-        if (ids, reading) in self._found:
-            return self._found[ids, reading]
         wanted = np.asarray(ids, dtype=np.int64)
+        known = self._found.get(_key(ids, reading))
+        if known is not None and known.shared(wanted, reading) == len(wanted):
+            return known
         entry, shared = self._nearest(wanted, reading)
         if entry is not None and shared == len(wanted):
-            self._name(entry, (ids, reading))
+            self._name(entry, _key(ids, reading))
             return entry
         for _ in self._forward(wanted, entry, shared, reading, keep_logits=False):
             pass
@@ -138,25 +159,48 @@ class PrefixStore:
         `prefilled`, and so are long ones and few.
         """
         for together in self._unread(sequences):
-            self._read_together(together)
+            self._attempt(together)
 
-    def residuals(self, sequences: Sequence[TokenIds], blocks: Sequence[Any]) -> dict[TokenIds, torch.Tensor]:
+    def portions(self, sequences: Sequence[TokenIds]) -> Iterator[list[int]]:
+        """Sequences by index, as many together as the store has room for twice over: none is read twice."""
+        part: list[int] = []
+        room = self._max_bytes // 2
+        left = room
+        for index, ids in enumerate(sequences):
+            left -= len(ids) * self.layout.bytes_per_token
+            if part and left < 0:
+                yield part
+                part, left = [], room - len(ids) * self.layout.bytes_per_token
+            part.append(index)
+        if part:
+            yield part
+
+    def clear(self) -> None:
+        """Let all stored sequences go, where memory is short."""
+        while self._entries:
+            self._drop(self._entries[0])
+
+    def residuals(
+        self, sequences: Sequence[TokenIds], blocks: Sequence[Any]
+    ) -> Iterator[tuple[TokenIds, torch.Tensor]]:
         """What decoder blocks put out at each sequence's last token, unsteered: [blocks, hidden], float32, CPU.
 
         Read while the sequences are prefilled, which are kept; one that is stored already has its last token
         forwarded again.
         """
-        found: dict[TokenIds, torch.Tensor] = {}
-        with _recorded(blocks) as outputs:
+        left = dict.fromkeys(sequences)
+        with _recorded(blocks) as record:
             for together in self._unread(sequences):
-                self._read_together(together)
-                for row, ids in enumerate(together):
-                    found[ids] = _at(outputs, row, len(ids) - 1)
-            for ids in sequences:
-                if ids not in found:
-                    self._read_again(ids)
-                    found[ids] = _at(outputs, 0, -1)
-        return found
+                record.ends = [len(ids) - 1 for ids in together]
+                if self._attempt(together):
+                    states = record.states()
+                    for row, ids in enumerate(together):
+                        del left[ids]
+                        yield ids, states[row]
+            for ids in left:
+                record.ends = [-1]
+                self._read_again(ids)
+                yield ids, record.states()[0]
 
     def logits(
         self, ids: TokenIds, start: int, reading: Reading = Reading(), *, keep: bool = True
@@ -169,7 +213,8 @@ class PrefixStore:
         entry, shared = self._nearest(wanted, reading)
         shared = min(shared, start)
         done = shared
-        for chunk in self._forward(wanted, entry, shared, reading, keep_logits=True, keep=keep):
+        base = entry if shared else None
+        for chunk in self._forward(wanted, base, shared, reading, keep_logits=True, keep=keep):
             skip = max(0, start - done)
             done += len(chunk)
             yield chunk[skip:]
@@ -188,10 +233,16 @@ class PrefixStore:
 
     def _unread(self, sequences: Iterable[TokenIds]) -> Iterator[Sequence[TokenIds]]:
         """Sequences that are worth a pass together, in passes of about the same length: little is padding."""
-        unknown = {ids for ids in sequences if (ids, Reading()) not in self._found and 0 < len(ids) <= _CHUNK}
+        unknown = {
+            ids for ids in sequences if _key(ids, Reading()) not in self._found and 0 < len(ids) <= _CHUNK
+        }
         new = sorted(unknown, key=lambda ids: (len(ids), ids)) if len(unknown) > _FEW else []
+        most_rows = self._logits_bytes // (4 * self._vocab)
         while new:
-            rows = max(1, _BATCH_TOKENS // len(new[-1]))
+            tokens = self._batch_tokens
+            if self._layout is not None:
+                tokens = min(tokens, self._max_bytes // (2 * self._layout.bytes_per_token))
+            rows = max(1, min(tokens // len(new[-1]), most_rows))
             yield new[-rows:]
             del new[-rows:]
 
@@ -202,6 +253,30 @@ class PrefixStore:
         shared = min(shared, len(wanted) - 1)
         for _ in self._forward(wanted, entry if shared else None, shared, Reading(), keep_logits=False):
             pass
+
+    def _attempt(self, sequences: Sequence[TokenIds]) -> bool:
+        """Read sequences in one pass; where memory runs out they are left to be read one by one, later."""
+        try:
+            self._read_together(sequences)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return True
+        self._batch_tokens = max(1, self._batch_tokens // 2)
+        self._say()
+        return False
+
+    def _say(self) -> None:
+        """Say once that memory ran out while prompts were read; give back what PyTorch keeps for later."""
+        release_cached(self._model.device)
+        if not self._said:
+            self._said = True
+            logger.warning(
+                "memory ran out on %s while prompts were read: fewer tokens are read at once, with the same "
+                "results.",
+                self._model.device,
+            )
 
     @torch.inference_mode()
     def _read_together(self, sequences: Sequence[TokenIds]) -> None:
@@ -221,8 +296,10 @@ class PrefixStore:
         )
         if self._layout is None:
             self._layout = cache_layout(cache)
-        for row, ids in enumerate(sequences):
-            self._add(Prefilled(np.asarray(ids), to_planes(cache, self._layout, row, len(ids))))
+        self._make_room(sum(map(len, sequences)))
+        planes = split_rows(cache, [len(ids) for ids in sequences])
+        for ids, own in zip(sequences, planes, strict=True):
+            self._add(Prefilled(np.asarray(ids), own))
 
     def _forward(
         self,
@@ -234,15 +311,31 @@ class PrefixStore:
         keep: bool = True,
     ) -> Iterator[torch.Tensor]:
         """Run the tokens after the first `shared`, which `base` holds; yield their logits; `keep` the whole."""
-        cache = DynamicCache() if base is None else to_cache(base.planes, self.layout, shared)
-        vocab = self._model.config.get_text_config(decoder=True).vocab_size
-        size = max(1, min(_CHUNK, self._logits_bytes // (4 * vocab))) if keep_logits else _CHUNK
-        for start in range(shared, len(ids), size):
-            yield self._pass(ids[start : start + size], start, cache, reading, keep_logits)
+        cache = DynamicCache() if base is None else to_cache(base.planes, shared)
+        self._make_room(len(ids), base)
+        start = shared
+        while start < len(ids):
+            size = self._chunk
+            if keep_logits:
+                size = max(1, min(size, self._logits_bytes // (4 * self._vocab)))
+            try:
+                logits = self._pass(ids[start : start + size], start, cache, reading, keep_logits)
+            except (RuntimeError, MemoryError) as error:
+                if self._chunk <= _SMALLEST_CHUNK or not is_out_of_memory(error):
+                    raise
+            else:
+                yield logits
+                start += size
+                continue
+            # Some layers have these tokens already, others not; and what is stored may have to go.
+            cache = _shortened(cache, start)
+            self._chunk = max(_SMALLEST_CHUNK, self._chunk // 2)
+            self._make_room(len(ids), base, short=True)
+            self._say()
         if self._layout is None:
             self._layout = cache_layout(cache)
         if keep:
-            self._keep(Prefilled(ids, to_planes(cache, self._layout), reading))
+            self._keep(Prefilled(ids, sequence_planes(cache), reading))
 
     @torch.inference_mode()
     def _pass(
@@ -274,6 +367,17 @@ class PrefixStore:
         logits: torch.Tensor = output.logits[0]
         return logits
 
+    def _make_room(self, tokens: int, base: Prefilled | None = None, *, short: bool = False) -> None:
+        """Let the oldest entries but `base` go until so many tokens more fit; where memory is short, all."""
+        if self._layout is None:
+            return
+        room = 0 if short else self._max_bytes - tokens * self._layout.bytes_per_token
+        for entry in list(self._entries):
+            if self._bytes <= room:
+                return
+            if entry is not base:
+                self._drop(entry)
+
     def _keep(self, entry: Prefilled) -> None:
         """Store an entry in place of those that it extends, and drop the oldest beyond the memory allowed."""
         replaced = [
@@ -287,7 +391,7 @@ class PrefixStore:
     def _add(self, entry: Prefilled) -> None:
         self._entries.append(entry)
         self._keys[entry] = []
-        self._name(entry, (tuple(entry.ids.tolist()), entry.reading))
+        self._name(entry, _key(tuple(entry.ids.tolist()), entry.reading))
         self._bytes += entry.nbytes
         while len(self._entries) > 1 and self._bytes > self._max_bytes:
             self._drop(self._entries[0])
@@ -308,25 +412,41 @@ class PrefixStore:
         return keys
 
 
-def _at(outputs: Mapping[int, torch.Tensor], row: int, token: int) -> torch.Tensor:
-    """The recorded blocks' outputs at one place: [blocks, hidden], float32 on the CPU."""
-    return torch.stack([outputs[index][row, token].float().cpu() for index in range(len(outputs))])
+def _shortened(cache: DynamicCache, tokens: int) -> DynamicCache:
+    """A cache of one row cut to its first tokens, in whatever layers have more."""
+    if tokens == 0:
+        return DynamicCache()
+    return to_cache([plane[:, :tokens] for plane in sequence_planes(cache)], tokens)
+
+
+class _Record:
+    """What blocks put out at the last token of each row, `ends` [rows], of the last forward pass."""
+
+    def __init__(self, blocks: int) -> None:
+        self.ends: Sequence[int] = ()
+        self._outputs: list[torch.Tensor | None] = [None] * blocks
+
+    def hook(self, index: int) -> Any:
+        """A forward hook for the block of that index: only the rows' last tokens are kept."""
+
+        def hear(_module: Any, _args: Any, output: object) -> None:
+            rows = torch.arange(len(self.ends))
+            self._outputs[index] = residual_of(output)[rows, torch.tensor(self.ends)].float().cpu()
+
+        return hear
+
+    def states(self) -> torch.Tensor:
+        """[rows, blocks, hidden], float32 on the CPU."""
+        return torch.stack([output for output in self._outputs if output is not None], dim=1)
 
 
 @contextmanager
-def _recorded(blocks: Sequence[Any]) -> Iterator[dict[int, torch.Tensor]]:
-    """The last output of each block, by its place, while the context lasts: [rows, tokens, hidden]."""
-    outputs: dict[int, torch.Tensor] = {}
-
-    def record(index: int) -> Any:
-        def hook(_module: Any, _args: Any, output: object) -> None:
-            outputs[index] = residual_of(output)
-
-        return hook
-
-    handles = [block.register_forward_hook(record(index)) for index, block in enumerate(blocks)]
+def _recorded(blocks: Sequence[Any]) -> Iterator[_Record]:
+    """The outputs of blocks at the rows' ends, while the context lasts."""
+    record = _Record(len(blocks))
+    handles = [block.register_forward_hook(record.hook(index)) for index, block in enumerate(blocks)]
     try:
-        yield outputs
+        yield record
     finally:
         for handle in handles:
             handle.remove()

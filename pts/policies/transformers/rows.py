@@ -39,6 +39,22 @@ class Branch:
     guide: Guide | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A completion that lost its row: all that it needs to go on in another as if nothing had happened.
+
+    Its keys and values are read again from its tokens [made]; `probs` [made] are those drawn with.
+    """
+
+    request: RolloutRequest
+    tokens: npt.NDArray[np.int32]
+    probs: npt.NDArray[np.float64]
+    key: int
+    count: int
+    avoid: int
+    guide: Guide | None
+
+
 class RowTable:
     """Completions in progress, one a row, in rows 0 to `active` − 1; equal ones are one row with a count.
 
@@ -60,7 +76,7 @@ class RowTable:
         self.avoid = np.zeros(0, dtype=np.int64)
         self.variant = np.zeros(0, dtype=np.int64)
         self.key = np.zeros(0, dtype=np.uint64)
-        self.tokens = np.zeros((0, budget), dtype=np.int64)
+        self.tokens = np.zeros((0, budget), dtype=np.int32)
         self.probs = np.zeros((0, budget), dtype=np.float64)
         self.requests: list[RolloutRequest | None] = []
         self.guides: list[Guide | None] = []
@@ -77,6 +93,17 @@ class RowTable:
         self.requests += [None] * extra
         self.guides += [None] * extra
         self.branches += [deque() for _ in range(extra)]
+
+    def ids(self, row: int) -> TokenIds:
+        """A row's tokens, the prompt's first."""
+        request = self.requests[row]
+        assert request is not None
+        return (*request.prompt, *self.tokens[row, : int(self.made[row])].tolist())
+
+    @property
+    def occupied(self) -> list[int]:
+        """The rows that hold a completion."""
+        return [row for row in range(self.active) if self.requests[row] is not None]
 
     @property
     def positions(self) -> Ints:
@@ -110,6 +137,51 @@ class RowTable:
         self.key[row] = key
         self.guides[row] = None if request.guide is None else request.guide()
 
+    def park(self, row: int) -> list[Parked]:
+        """Empty a row: what it was at work on, then the branches that waited in it."""
+        request = self.requests[row]
+        assert request is not None
+        made = int(self.made[row])
+        parked = [
+            Parked(
+                request,
+                self.tokens[row, :made].copy(),
+                self.probs[row, :made].copy(),
+                int(self.key[row]),
+                int(self.count[row]),
+                int(self.avoid[row]),
+                self.guides[row],
+            )
+        ]
+        for branch in self.branches[row]:
+            before = branch.made - 1
+            tokens = np.append(self.tokens[row, :before], np.int32(branch.token))
+            probs = np.append(self.probs[row, :before], branch.prob)
+            parked.append(Parked(request, tokens, probs, branch.key, branch.count, -1, branch.guide))
+        self.branches[row].clear()
+        self.clear(row)
+        return parked
+
+    def clear(self, row: int) -> None:
+        """Leave a row empty."""
+        self.requests[row] = self.guides[row] = None
+        self.prompt_length[row] = 0
+
+    def resume(self, row: int, parked: Parked) -> None:
+        """Go on with a parked completion in a row."""
+        request, made = parked.request, len(parked.tokens)
+        self.requests[row] = request
+        self.prompt_length[row] = len(request.prompt)
+        self.made[row] = made
+        self.tokens[row, :made] = parked.tokens
+        self.probs[row, :made] = parked.probs
+        self.last[row] = parked.tokens[-1] if made else request.prompt[-1]
+        self.count[row] = parked.count
+        self.avoid[row] = parked.avoid
+        self.variant[row] = request.variant
+        self.key[row] = parked.key
+        self.guides[row] = parked.guide
+
     def enter(self, row: int, branch: Branch) -> None:
         """Go on with a branch in a row whose tokens before the branch's own are already its ancestors'."""
         self.tokens[row, branch.made - 1] = branch.token
@@ -135,8 +207,8 @@ class RowTable:
         for values in (self.made, self.last, self.count, self.avoid, self.key):
             values[target] = values[source]
         self.branches[target], self.branches[source] = self.branches[source], self.branches[target]
-        self.guides[target], self.guides[source] = self.guides[source], None
-        self.requests[source] = None
+        self.guides[target] = self.guides[source]
+        self.clear(source)
 
     def finished(self, row: int, extra: Branch | None, finish: Finish) -> Finished:
         """The row's completion, or that of a branch at its end that finished at once, as a result."""
