@@ -114,10 +114,18 @@ def _numbers(run: SearchedRun, summary: SearchSummary) -> str:
         ["candidates confirmed", summary.candidates],
         ["pivotal tokens", f"{summary.findings}: {summary.helping} help, {summary.harming} harm"],
         ["generated", f"{summary.tokens_generated:,} tokens"],
+        ["completions cut by the budget", _cut(summary)],
         ["made", run.manifest.created],
         ["versions", ", ".join(f"{key} {value}" for key, value in run.manifest.versions.items())],
     ]
     return table(["what", "value"], rows) + "\n`manifest.json` has every setting, `summary.json` every count.\n"
+
+
+def _cut(summary: SearchSummary) -> str:
+    if summary.completions is None:
+        return "not counted"
+    drawn = sum(counted.drawn for counted in summary.completions.values())
+    return f"{summary.cut_share or 0:.1%} of {drawn:,}"
 
 
 def _meaning(summary: SearchSummary) -> str:

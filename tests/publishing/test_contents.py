@@ -1,5 +1,7 @@
 """What belongs to a publication, and what is refused before anything is sent."""
 
+import json
+
 import pytest
 
 from pts.errors import ConfigError, PtsError
@@ -24,6 +26,18 @@ def test_a_search_run_without_answers_traces_and_locks(run_dir):
     for name, source in contents.files.items():
         content = source if isinstance(source, bytes) else source.read_bytes()
         assert b"the secret answer" not in content, name
+
+
+def test_a_run_of_a_version_that_counted_less_is_whole(tmp_path):
+    directory = write_search_run(tmp_path / "run")
+    summary = json.loads((directory / "summary.json").read_text())
+    newer = ("budget", "completions", "cut_share", "cut_shares")
+    older = {key: value for key, value in summary.items() if key not in newer}
+    (directory / "summary.json").write_text(json.dumps(older))
+    assert "not counted" in read_contents(directory, HERE).card
+    (directory / "summary.json").write_text(json.dumps({**older, "candidates": 99}))
+    with pytest.raises(PtsError, match="behind its shard"):
+        read_contents(directory, HERE)
 
 
 def test_a_card_of_ones_own_is_kept(vectors_dir):

@@ -118,6 +118,11 @@ def test_what_a_set_has(small, made):
     assert (manifest["kind"], manifest["problems"]["count"]) == ("vectors", 16)
     assert manifest["asked"]["strengths"] == [0.4]
     assert manifest["found"]["model_id"] == "demo"
+    described = json.loads((small.output / "vectors.json").read_text())
+    counted = described["provenance"]["completions"]
+    assert counted["effect"]["drawn"] == (1 + len(made.vectors) + 2) * 8 * 2
+    assert 0 <= counted["calibration"]["cut"] <= counted["calibration"]["drawn"]
+    assert 0 <= described["effects"]["all"]["cut_unsteered"] <= 1
     assert json.loads((small.output / "patterns.json").read_text())["labels"]
     with pytest.raises(ConfigError, match="patterns is words; choose from auto, clusters, labels"):
         replace(small, patterns="words")
