@@ -36,7 +36,7 @@ _CONTINUES = re.compile(
 _UNSETTLED = re.compile(
     r"(?:(?:\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten)\b)\s*(?:,?\s*(?:or"
     r"|nor)(?:\s+(?:maybe|perhaps|possibly))?|[-–—:])"
-    r"|\d\s*(?:,|\bor\b|\band\b)+\s*[A-Za-z]\w?\s*=?"
+    r"|=[ \t]*-?[\d.]+[ \t]*(?:,[ \t]*)?(?:\bor\b|\band\b)?[ \t]*[A-Za-z]\w?[ \t]*=?"
     r"|\b(?:between\s+\S{1,20}\s+and|not|never|cannot\s+be|(?:more|less|greater|fewer)\s+than|minus"
     r"|negative)|n't(?:\s+be)?)\s*\Z",
     re.IGNORECASE,

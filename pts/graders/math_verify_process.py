@@ -16,7 +16,7 @@ from pts.errors import GraderError
 TIME_LIMIT = 5.0
 """Seconds for one comparison. Ordinary ones take milliseconds."""
 
-PATIENCE, SHORT_LIMIT = 20, 1.0
+PATIENCE, SHORT_LIMIT = 20, 2.0
 """After so many comparisons that were not decided, each gets this many seconds: they must not hold up a run."""
 
 _SCRIPT = Path(__file__).with_name("math_verify_child.py")
