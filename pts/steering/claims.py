@@ -86,9 +86,12 @@ def _claim(effect: Effect, own: float, corrected: float, family: int) -> Claim:
 
 
 def _holm(p_values: Sequence[float]) -> list[float]:
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
+    """Holm's corrected p-values (1979)."""
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        highest = max(highest, (len(p_values) - place) * p_values[index])
+        corrected[index] = min(1.0, highest)
+    return corrected
 
 
 def rank_sentence(claim: Claim) -> str:
