@@ -5,7 +5,8 @@
 An evaluation (`pts eval`; see docs/evaluation.md) of `full`, `nothink`, a sweep of fixed budgets and `auto` on
 problems of the demo's test split at all levels, as the model is and steered by the bundled set, with the router
 that is stored with it (`pts fit-router`, fitted on another split). Beside them stand a random router of the
-same rates and random directions of the same norm. The other options are for a model and data of one's own.
+same rates and the set's own random directions, calibrated alike. The other options are for a model and data
+of one's own.
 
 The last line of the output is one line of JSON. `frontier_gain` is the smaller of two gains in success over the
 frontier of fixed budgets at equal tokens, `auto` unsteered over the unsteered frontier and `auto` steered over

@@ -184,7 +184,8 @@ def _patterns(vectors: VectorSet) -> str:
         )
         + "\nLayers are outputs of decoder blocks, counted from 0. Strength is the norm that is added, in "
         "multiples of the residual stream's mean norm at that layer; a user's strength 1.0 is this one. "
-        "Evidence is about the pairs that the direction was fitted to or held out from, not about decoding. "
+        "Evidence is about the pairs that the direction was fitted to or held out from, not about decoding, "
+        "and has no interval. "
         "Directions of other layers, where the file has them, were not calibrated.\n\n"
         "The gate is part of the vector: it decides at each step whether anything is added. **A GGUF control "
         "vector has no gate**: exported, a direction is added at every position, which is another "

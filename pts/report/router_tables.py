@@ -5,12 +5,17 @@ from __future__ import annotations
 from pts.decoding.routers.fitted import Arm, FittedRouter, Probe
 
 _HEAD = f"{'':10}{'class':>6}{'success':>9}{'tokens':>8}{'share':>7}{'Brier':>8}{'log loss':>10}{'AUC':>7}"
+CHOSEN = (
+    "Layer, penalties and price were chosen on the same held-out problems: what the router gains is measured "
+    "on others, by pts eval."
+)
 
 
 def router_report(router: FittedRouter) -> str:
     """Each arm's measured success and tokens, its share of the held-out problems and how well it is predicted.
 
-    The line `routed` is what the router brought on held-out problems.
+    The line `routed` is what the router brought on held-out problems, on which its layer and price were chosen
+    too: `pts eval` measures what it gains.
     """
     lines = [_HEAD]
     for name, probe in router.probes.items():
@@ -18,6 +23,7 @@ def router_report(router: FittedRouter) -> str:
         routed = probe.routed
         lines.append(f"{name:10}{'routed':>6}{routed['success']:>9.3f}{routed['tokens']:>8.1f}")
         lines.append(f"{'':10}layer {probe.layer}, {probe.price:g} of success a token")
+    lines.append(CHOSEN)
     return "\n".join(lines)
 
 

@@ -13,6 +13,10 @@ from pts.steering.vector_set import Effect, VectorSet
 
 VECTOR_COLUMNS = 112
 """Columns that the tables of a set need."""
+UNCOMPARED = (
+    "The interval is over problems and of these vectors alone; whether random directions do as much is in "
+    "pts vectors show, and in pts eval."
+)
 
 
 def vector_report(vectors: VectorSet) -> RenderableType:
@@ -51,6 +55,7 @@ def measured_report(measured: Measured) -> RenderableType:
             f"{plain.cut_share:.0%} -> {steered.cut_share:.0%}."
         )
     )
+    parts.append(Text(UNCOMPARED))
     if measured.example is not None:
         parts.append(Text("The completions above are of the first problem that only the steered model solved."))
     return Group(*parts)

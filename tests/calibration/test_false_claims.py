@@ -1,8 +1,8 @@
 """How often a set of directions that are all random is claimed to do more than random ones: 5% at most.
 
 The whole procedure runs: the race of every direction over its settings, the choice among methods, the effects
-on other problems, the rank and its corrections. Directions differ truly, some help and some harm, but those that
-are "fitted" are drawn as the controls are.
+on other problems, the rank and its corrections. Directions differ truly, some help and some harm, but the
+"fitted" ones are drawn as the controls are.
 """
 
 import numpy as np
@@ -88,7 +88,7 @@ def test_random_directions_are_claimed_in_five_of_a_hundred_sets_at_most(ways, c
 
 
 def test_what_was_claimed_before_is_not():
-    """Above the best of eight, one pattern of three: seven sets of ten would have had a false claim or more."""
+    """Above the best of eight, for any of three patterns: a third of the sets would have had a false claim."""
     claimed, best = false_claims(("one", "two", "three"), 8, ("all", "a", "b"))
     assert claimed == 0
     assert best > HIGHEST
