@@ -202,7 +202,9 @@ def _source(vectors: VectorSet) -> str:
     if source.basis == "clusters":
         lines.append(
             "A cluster is named by the words at its pivots where they are evidence, and `unlabelled` "
-            "otherwise; clusters of one name are numbered."
+            "otherwise; clusters of one name are numbered. That contrasts fall into clusters does not show "
+            "that a cluster's vector steers better than that of all pairs: the measured effects below do, or "
+            "do not."
         )
     without = "".join(f"- {line}.\n" for line in groups_without(source))
     return " ".join(lines) + "\n" + (f"\n{without}" if without else "")
