@@ -1,0 +1,278 @@
+"""Peak memory over the memory granted, at a real vocabulary and a real length, on a model with a tiny body.
+
+    python benchmarks/memory.py [--quick] [--grant-mib 256] [--phases search harvest ...]
+
+The model is a Qwen3 of random weights: 2 layers, hidden size 64, a vocabulary of 151,936. Completions have up
+to 4,096 tokens. So what is costly is what is costly at scale: logits and caches. Each phase runs in a process
+of its own: it makes the model, does the same work once in small (so that what is imported or set up once is no
+part of what is measured), and then in full, told that it may take so many bytes (`memory_bytes`).
+
+`peak_over_grant_PHASE` is the highest resident memory of the full work, less the resident memory before it,
+over those bytes: caches, logits, attention's own tensors, and everything that Python holds. `peak_over_grant`
+is the largest of them. A phase that asks for more than `--limit-gib` beyond what it began with is stopped there
+and counts as that. `untruncated_vs_torch` is of `benchmarks/untruncated.py`, in the same run. Linux only. The
+last line of the output is JSON.
+
+- `search`: the real search of one problem on a given trace of 4,096 tokens, its last part searched.
+- `harvest`: 12 pairs whose prefixes have up to 4,096 tokens, every layer.
+- `calibration`: the directions and gates of three patterns of these pairs, each way that runs the model.
+- `divergence`: a steered completion of 4,096 tokens beside the model as it is.
+- `decoding`: completions that go on to 4,096 tokens with a temperature of 1 and nothing truncated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+from untruncated import measure_untruncated
+
+from pts.calibration.divergence import kl_per_token
+from pts.calibration.settings import Directions, Setting
+from pts.models.load import LoadedModel
+from pts.policies.transformers import TransformersPolicy
+from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenIds
+from pts.search import SearchConfig, search_problems
+from pts.steering.directions import Material
+from pts.steering.harvest import harvest
+from pts.steering.hooks import Intervention
+from pts.steering.pairs import Choice, Pair
+
+VOCABULARY, HIDDEN, LAYERS = 151_936, 64, 2
+TOKENS, PROMPT = 4096, 64
+ENDS = 3000
+"""The first so many tokens end a completion in the search: about one step in fifty draws one of them."""
+
+Phase = Callable[["Work"], None]
+
+
+class Work:
+    """One phase's surroundings: the model, the bytes granted, and how large the work is."""
+
+    def __init__(self, granted: int, tokens: int, seed: int) -> None:
+        self.granted = granted
+        self.tokens = tokens
+        self.rng = np.random.default_rng(seed)
+        torch.manual_seed(seed)
+        config = Qwen3Config(
+            vocab_size=VOCABULARY,
+            hidden_size=HIDDEN,
+            intermediate_size=2 * HIDDEN,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            head_dim=HIDDEN,
+            max_position_embeddings=2 * TOKENS,
+            initializer_range=0.3,
+            tie_word_embeddings=True,
+        )
+        model = Qwen3ForCausalLM(config).eval()
+        ends = frozenset(range(ENDS))
+        self.loaded = LoadedModel(model, _Text(), "tiny", None, model.device, model.dtype, ends)
+
+    def ids(self, count: int) -> TokenIds:
+        """Random token ids, none of which ends a completion."""
+        return tuple(self.rng.integers(ENDS, VOCABULARY, count).tolist())
+
+    def policy(self, sampling: Sampling, loaded: LoadedModel | None = None) -> TransformersPolicy:
+        """A policy with the bytes granted."""
+        policy = TransformersPolicy(loaded or self.loaded, sampling, memory_bytes=self.granted)
+        prompt = self.ids(PROMPT)
+        policy.encode = lambda _problem: prompt  # type: ignore[method-assign]
+        return policy
+
+    def endless(self) -> LoadedModel:
+        """The model without a token that ends a completion."""
+        return replace(self.loaded, end_token_ids=frozenset())
+
+    def pairs(self, count: int) -> list[Pair]:
+        """Pairs of random ids with prefixes of up to `tokens`, two thirds of them nearly as long."""
+        pairs = []
+        for index in range(count):
+            length = self.tokens - int(self.rng.integers(0, 8 if index % 3 else self.tokens // 2))
+            better, worse = (
+                Choice(int(token), "", 0.5, value, 24)
+                for token, value in zip(self.ids(2), (0.9, 0.2), strict=True)
+            )
+            prompt, prefix = self.ids(PROMPT), self.ids(length - PROMPT)
+            pairs.append(
+                Pair(index, f"p{index}", prompt, prefix, better, worse, index % 2 == 0, 0.5, 0.4, "", "")
+            )
+        return pairs
+
+
+class _Text:
+    """A tokenizer that only ever writes: a token is its number."""
+
+    def decode(self, ids: list[int], **_options: object) -> str:
+        return " ".join(map(str, ids))
+
+
+def search(work: Work) -> None:
+    """The real search of a given trace; completions are right or wrong by their last tokens."""
+    sampling = Sampling(budget=work.tokens)
+    policy = work.policy(sampling)
+    # Ids at random: a policy may draw none of them, so that each of them is a place to search.
+    trace = (*work.ids(work.tokens - 1), 0)
+    problem = Problem("p", "q", "a")
+    last = 32 / work.tokens
+    config = SearchConfig(value_range=(0.0, 1.0), region=(1 - last, 1.0), max_tokens=2000)
+    given = {"p": [trace]}
+    for result in search_problems([problem], policy, _graded, config, given_traces=given):
+        assert result.tokens_screen > 0, result
+
+
+def _graded(text: str, _answer: str) -> bool:
+    """Right or wrong at random, by the text alone."""
+    return sum(map(ord, text[-20:])) % 2 == 0
+
+
+def harvesting(work: Work) -> None:
+    """Every layer of 12 pairs."""
+    with tempfile.TemporaryDirectory() as folder:
+        harvest(work.loaded.model, work.pairs(12), Path(folder), memory_bytes=work.granted)
+
+
+def calibration(work: Work) -> None:
+    """Directions and gates of three patterns."""
+    pairs = work.pairs(12)
+    model = work.loaded.model
+    with tempfile.TemporaryDirectory() as folder:
+        harvested = harvest(model, pairs, Path(folder), memory_bytes=work.granted)
+        whole = Material(model, pairs, harvested, memory_bytes=work.granted)
+        materials = {"all": whole} | {f"p{third}": whole.of(pairs[third::3]) for third in range(3)}
+        directions = Directions(materials, whole)
+        for pattern in materials:
+            for way, gate in (("gradient", "probe"), ("preference", "entropy"), ("contrast", "always")):
+                directions.intervention(Setting(pattern, way, 1, 0.5, gate))
+
+
+def divergence(work: Work) -> None:
+    """A completion beside the model as it is."""
+    vector = Intervention(0, 5 * torch.nn.functional.normalize(torch.randn(HIDDEN), dim=0))
+    request = RolloutRequest(work.ids(PROMPT), variant=1)
+    drawn = Rollout(request, work.ids(work.tokens), 1, "budget")
+    kl_per_token(work.loaded.model, [vector], [drawn], memory_bytes=work.granted)
+
+
+def decoding(work: Work) -> None:
+    """32 completions, begun near their end, drawn from the whole vocabulary."""
+    sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=work.tokens)
+    policy = work.policy(sampling, work.endless())
+    begun = [work.ids(work.tokens - left) for left in (24, 36)]
+    prompt = work.ids(PROMPT)
+    requests = [RolloutRequest(prompt, begun[index % 2], n=2, seed=index) for index in range(16)]
+    done = sum(finished.rollout.count for finished in policy.finished(requests, own_probs=True))
+    assert done == 32
+
+
+PHASES: dict[str, Phase] = {
+    "search": search,
+    "harvest": harvesting,
+    "calibration": calibration,
+    "divergence": divergence,
+    "decoding": decoding,
+}
+
+
+def resident(peak: bool) -> int:
+    """Bytes of this process that are, or at most were since `forget_peak`, in memory."""
+    wanted = "VmHWM:" if peak else "VmRSS:"
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith(wanted))
+
+
+def forget_peak() -> None:
+    """Let the peak begin anew from what is in memory now."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def measure(phase: str, granted: int, tokens: int, limit: int) -> dict[str, float | bool]:
+    """The phase in small, then in full: bytes at most beyond what was there before."""
+    Work(granted, tokens, 0)
+    PHASES[phase](Work(granted, 2 * PROMPT, 0))
+    work = Work(granted, tokens, 1)
+    gc.collect()
+    before = resident(peak=False)
+    forget_peak()
+    spaces = Path("/proc/self/statm").read_text().split()
+    ceiling = int(spaces[0]) * os.sysconf("SC_PAGE_SIZE") + limit
+    resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))
+    stopped = False
+    try:
+        PHASES[phase](work)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        stopped = True
+    peak = resident(peak=True) - before
+    return {"peak": float(max(peak, limit) if stopped else peak), "stopped": stopped}
+
+
+def in_process(phase: str, granted: int, tokens: int, limit: int, threads: int) -> dict[str, float | bool]:
+    """`measure` in a process of its own, whose memory goes back to the system as soon as it is free."""
+    arguments = [phase, str(granted), str(tokens), str(limit), str(threads)]
+    done = subprocess.run(
+        [sys.executable, __file__, "--measure", *arguments],
+        env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    found: dict[str, float | bool] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the same: all of it takes a few minutes")
+    parser.add_argument("--phases", nargs="+", choices=list(PHASES), default=list(PHASES))
+    parser.add_argument("--grant-mib", type=int, default=256)
+    parser.add_argument("--tokens", type=int, default=TOKENS)
+    parser.add_argument("--limit-gib", type=float, default=4.0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--measure", nargs=5, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        phase, granted, tokens, limit, threads = args.measure
+        torch.set_num_threads(int(threads))
+        print(json.dumps(measure(phase, int(granted), int(tokens), int(limit))))
+        return
+    granted, limit = args.grant_mib << 20, int(args.limit_gib * 2**30)
+    ratios = {}
+    for phase in args.phases:
+        found = in_process(phase, granted, args.tokens, limit, args.threads)
+        ratios[phase] = found["peak"] / granted
+        stopped = " or more: stopped at the limit" if found["stopped"] else ""
+        print(f"{phase:12} peak {found['peak'] / 2**20:7.0f} MiB, {ratios[phase]:.2f} of the grant{stopped}")
+    result: dict[str, object] = {f"peak_over_grant_{phase}": round(ratio, 3) for phase, ratio in ratios.items()}
+    result["peak_over_grant"] = round(max(ratios.values()), 3)
+    torch.set_num_threads(args.threads)
+    result |= measure_untruncated()
+    print(
+        json.dumps(
+            {
+                **result,
+                "grant_mib": args.grant_mib,
+                "vocabulary": VOCABULARY,
+                "tokens": args.tokens,
+                "threads": args.threads,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
