@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 Basis: TypeAlias = Literal["clusters", "labels"]
 
+_TEST = "Student's t over 24 draws of one cloud, which it extrapolates"
+
 
 @dataclass(frozen=True, slots=True)
 class PairGroup:
@@ -48,10 +50,10 @@ def source_sentence(source: PatternSource) -> str:
     if source.clusters is None:
         found = "no pivot is left to cluster"
     elif source.clusters == 1:
-        found = f"the contrasts are one cluster (p {source.p_value:.2g})"
+        found = f"the contrasts are one cluster (p {source.p_value:.2g} by {_TEST})"
     else:
-        stability = f"stability {source.stability:.2f}"
-        found = f"the contrasts fall into {source.clusters} clusters (p {source.p_value:.1g}, {stability})"
+        told = f"p {source.p_value:.1g} by {_TEST}; stability {source.stability:.2f}"
+        found = f"the contrasts fall into {source.clusters} clusters ({told})"
     made = {"clusters": "clusters of the contrasts", "labels": "labels, by the words at the pivots"}[
         source.basis
     ]
