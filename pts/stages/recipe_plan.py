@@ -164,7 +164,8 @@ def _extract_standing(inputs: ExtractRun, path: Path, manifest: Manifest) -> Sta
     found = {key: value for key, value in manifest.found.items() if key != "search_created"}
     changes = [
         *differences(manifest.asked, extract_asked(inputs, searched, pairs)),
-        *differences(found, searched.manifest.found),
+        # What an earlier version did not record is unknown, and no difference.
+        *differences(found, {key: now for key, now in searched.manifest.found.items() if key in found}),
     ]
     there = _made(path)
     if changes:
