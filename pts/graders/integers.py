@@ -72,7 +72,7 @@ def closing_integer(completion: str) -> int | None:
     if sign is None or not re.fullmatch(_INTEGER, match.group(1)):
         return None
     before = tail[: sign.start()].rstrip()
-    if before[-1:] in set("+-*/^(÷×:–0123456789") or _UNSETTLED.search(before[-60:]):
+    if before[-1:] in set("+-*/^(÷×:–<>≤≥0123456789") or _UNSETTLED.search(before[-60:]):
         return None
     if _CONTINUES.match(after) or set(after) & set("$\\]"):
         return None

@@ -29,7 +29,7 @@ _SLASH = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(-?\d+(?:\.\d+)?)(?![\d/])")
 _TO = r"\s*(?:\^|\*\*)\s*(?:\{\s*([-+]?\d{1,4})\s*\}|\(\s*([-+]?\d{1,4})\s*\)|([-+]?\d{1,4}))(?!\d)"
 _POWER = re.compile(rf"(\d{{1,9}}){_TO}")
 _SCIENTIFIC = re.compile(rf"(\d+(?:\.\d*)?|\.\d+)\s*(?:×|x|X|\*|·|\\times|\\cdot)\s*10{_TO}")
-_DECIMAL = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(?:[eE]([-+]?\d{1,4})(?![\w.]))?")
+_DECIMAL = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(?!\.?\d)(?:[eE]([-+]?\d{1,4})(?![\w.]))?")
 _FACTORIAL = re.compile(r"!(?![!=])")
 _LARGEST_FACTORIAL = 200
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fifth": 5}

@@ -67,6 +67,7 @@ _JOINS = re.compile(
     r"|seven|eight|nine|ten)\b)"
     r"|[,;]\s*[-$¤\\.(]{0,3}\d|[–‒—]\s?\d)"
 )
+_OTHER_CLAUSE = re.compile(r"\s*[,;]\s*(?:and\s+)?[-$¤]{0,2}\d[\d.,]*\s+[a-z]{3,}")
 _GOES_ON = re.compile(
     r"\s*(?:[-+*/^=<>×÷±&|_\\({\[≈·:]|(?:and|or)\s+(?:a|one)[ -]|[.]\d|(?:plus|minus|times|over"
     r"|divided|choose|mod|squared|cubed)\b)"
@@ -81,7 +82,7 @@ _SENTENCE = re.compile(r"[.?](?=\s|$)|!(?=\s+[A-Z]|\s*$)")
 _CLAUSE = re.compile(rf"{_SENTENCE.pattern}|;|,\s+(?=[a-z])")
 _FIRST = re.compile(rf"{_SENTENCE.pattern}|;\s|\s\(")
 _LEAD = re.compile(
-    r"[\s:=*\"'(]*(?:(?:is|was|the|a|an|about|approximately|approx\.?|around|roughly|nearly|almost"
+    r"[\s:=*\"'(#]*(?:(?:is|was|the|a|an|about|approximately|approx\.?|around|roughly|nearly|almost"
     r"|exactly|precisely|just|only|"
     r"simply|now|therefore|thus|hence|still|indeed|probably|likely|equal|equals|to|total|sum|of|value"
     r"|number|be|then|"
@@ -144,6 +145,8 @@ def leading_quantities(stated: str) -> Quantities | None:
     if joins is not None:
         listed = read_quantities(_SENTENCE.split(sentence[start:], maxsplit=1)[0])
         unclear = listed is None and re.search(r"\b(?:or|to|through|by|nor)\b|[–‒—]", joins[0])
+        if listed is None and _OTHER_CLAUSE.match(sentence, end):
+            return (quantity,)
         return () if unclear else listed
     if _GOES_ON.match(sentence, end) and not _STOPS.match(sentence, end):
         return _after_equals(sentence)
@@ -169,7 +172,7 @@ def closing_quantities(text: str) -> Quantities | None:
     if listed is not None and "=" in last[1]:
         return listed
     quantity, before, after = last
-    if _EITHER.search(before[-60:]):
+    if _EITHER.search(before[-60:]) or _COMPARED.search(before[-20:]):
         return ()
     joined = before[-1:] in set("+-*/^(÷×:,{√0123456789") or before.endswith((" and", "\\"))
     return None if joined or not _ENDS.fullmatch(after) else (quantity,)
@@ -211,6 +214,7 @@ def _last(text: str) -> tuple[Quantity, str, str] | None:
     return None if found is None else (found[0], tail[: found[1]].rstrip(), tail[position:])
 
 
+_COMPARED = re.compile(r"[<≤≥]\Z|[^\s>][ \t]*>\Z")  # not the mark of a quotation, "> 42"
 _CLOSING = 400
 _BEGINS = re.compile(r"(?<![\w.\\^_{}/])(?:[-+]?[$€£¥₹¤]?-?(?:\d|\.\d|\\frac))")
 _ENDS = re.compile(r"[^\d\\^_={}+*/<>×÷]*")
