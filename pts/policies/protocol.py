@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenDistribution, TokenIds
@@ -25,7 +25,7 @@ class Policy(Protocol):
     def decode(self, ids: TokenIds) -> str:
         """Text for people and graders."""
 
-    def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> list[TokenDistribution]:
+    def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> Sequence[TokenDistribution]:
         """The truncated distribution at every position of a completion, the i-th given the tokens before i."""
 
     def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:

@@ -152,6 +152,6 @@ class TraceScreen:
 
 def _expected_cost(trace_map: TraceMap, rollouts: Sequence[GradedRollout]) -> Floats:
     """Expected new tokens of a rollout from each fork [F], from the mean length of completions so far."""
-    lengths = [len(trace_map.trace.completion)] + [len(r.completion) for r in rollouts]
+    lengths = [len(trace_map.trace.completion)] + [r.length for r in rollouts]
     counts = [1] + [r.count for r in rollouts]
     return np.maximum(np.average(lengths, weights=counts) - trace_map.forks, 4.0)

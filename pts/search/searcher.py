@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Sequence
+from hashlib import blake2b
 from typing import TypeAlias
+
+import numpy as np
 
 from pts.policies.protocol import Policy
 from pts.records import (
@@ -61,7 +64,7 @@ class ProblemSearch:
         self._prompt = policy.encode(problem)
         self._seed = derive_seed(config.seed, problem.id)
         self._pool: list[GradedRollout] = []
-        self._grades: dict[TokenIds, bool] = {}
+        self._grades: dict[bytes, bool] = {}
         self._spent: dict[Phase, int] = {"range": 0, "traces": 0, "screen": 0, "confirm": 0}
         self._completions: dict[Phase, Completions] = dict.fromkeys(self._spent, Completions())
 
@@ -105,10 +108,13 @@ class ProblemSearch:
         """The grade of a completion; one that the budget cut fails."""
         if rollout.finish == "budget":
             return False
-        known = self._grades.get(rollout.completion)
+        completion = rollout.completion
+        # A digest in place of the completion, which would stay until the problem ends.
+        key = blake2b(np.asarray(completion, dtype=np.int64).tobytes(), digest_size=16).digest()
+        known = self._grades.get(key)
         if known is None:
-            known = self._grade(self._policy.decode(rollout.completion), self.problem.answer)
-            self._grades[rollout.completion] = known
+            known = self._grade(self._policy.decode(completion), self.problem.answer)
+            self._grades[key] = known
         return known
 
     def _range_filter(self) -> Generator[Requests, Answers, bool | None]:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pts.records import RolloutRequest, TokenIds, Trace
+from pts.records import PackedIds, RolloutRequest, TokenIds, Trace, packs_completion
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
+@packs_completion
 @dataclass(frozen=True)
 class GradedRollout:
     """A rollout with its grade: `count` equal completions."""
@@ -24,9 +25,14 @@ class GradedRollout:
     success: bool
 
     @property
+    def length(self) -> int:
+        """Tokens of the completion."""
+        return PackedIds.length(self)
+
+    @property
     def new_tokens(self) -> int:
         """Generated tokens that it stands for: count × tokens after the prefix."""
-        return self.count * (len(self.completion) - len(self.request.prefix))
+        return self.count * (self.length - len(self.request.prefix))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat, encode_prompt
 from pts.policies.guide import PassSteering
 from pts.policies.transformers.allowance import RowAllowance
+from pts.policies.transformers.along import DistributionsAlong, whole_vocabulary
 from pts.policies.transformers.check import RaggedCheck
 from pts.policies.transformers.distribution import apportion, draw, truncate
 from pts.policies.transformers.engine import Engine, Split, StepWork
@@ -24,6 +26,7 @@ from pts.policies.transformers.masks import attention_plan
 from pts.policies.transformers.memory import available_bytes
 from pts.policies.transformers.prefill import PrefixStore
 from pts.policies.transformers.rows import Finished
+from pts.policies.transformers.untruncated import truncates_nothing
 from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenDistribution, TokenIds, Trace
 
 _ROWS = {"cpu": 256, "mps": 256, "cuda": 1024}
@@ -157,22 +160,36 @@ class TransformersPolicy:
         text: str = self.loaded.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
         return text
 
-    def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> list[TokenDistribution]:
+    def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> Sequence[TokenDistribution]:
         """The truncated distribution at every position of a completion, from one pass over the whole of it.
 
-        The logits are read in chunks, so memory does not grow with vocabulary times length. A pass over many
+        The logits are read in chunks, so memory does not grow with vocabulary times length; where top-k does
+        not bound the distributions, they are read as they are asked for and few are kept. A pass over many
         tokens rounds differently from steps of one: a token that a rollout drew at the very edge of the
         truncation can have probability 0 here (the probabilities in a Trace are those it was drawn with).
         """
-        if not completion:
-            return []
+        along = DistributionsAlong(len(completion), partial(self._read_distributions, prompt, completion))
+        bounded = self._sampling.top_k or self._sampling.temperature == 0
+        return list(along) if bounded else along
+
+    def _read_distributions(
+        self, prompt: TokenIds, completion: TokenIds, start: int, end: int
+    ) -> Iterator[TokenDistribution]:
+        """The distributions at positions `start` to `end` of a completion."""
         started = time.perf_counter()
-        distributions: list[TokenDistribution] = []
-        for logits in self._prefixes.logits(prompt + completion[:-1], start=len(prompt) - 1):
-            truncated = truncate(logits, self._sampling)
-            distributions += [truncated.row(index) for index in range(len(logits))]
-        self._seconds += time.perf_counter() - started
-        return distributions
+        whole = end == len(completion)
+        ids = prompt + completion[: end - 1]
+        for logits in self._prefixes.logits(ids, len(prompt) - 1 + start, keep=whole) if end > start else ():
+            if truncates_nothing(self._sampling):
+                rows: Iterator[TokenDistribution] = whole_vocabulary(logits, self._sampling)
+            else:
+                truncated = truncate(logits, self._sampling)
+                rows = (truncated.row(index) for index in range(len(logits)))
+            for row in rows:
+                # The time that the consumer takes is its own.
+                self._seconds += time.perf_counter() - started
+                yield row
+                started = time.perf_counter()
 
     def residuals(self, prompts: Sequence[TokenIds], layers: Sequence[int]) -> torch.Tensor:
         """The residual stream at prompts' ends, at layers (from 0): [prompts, layers, hidden], float32, CPU.

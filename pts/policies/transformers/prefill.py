@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -14,7 +13,6 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import DynamicCache
 
-from pts.models.decoder_layers import residual_of
 from pts.policies.guide import Guide, PassSteering
 from pts.policies.transformers.cache import (
     CacheLayout,
@@ -25,6 +23,7 @@ from pts.policies.transformers.cache import (
     to_cache,
 )
 from pts.policies.transformers.memory import is_out_of_memory, release_cached
+from pts.policies.transformers.recorded import recorded
 from pts.records import RolloutRequest, TokenIds
 
 logger = logging.getLogger(__name__)
@@ -189,7 +188,7 @@ class PrefixStore:
         forwarded again.
         """
         left = dict.fromkeys(sequences)
-        with _recorded(blocks) as record:
+        with recorded(blocks) as record:
             for together in self._unread(sequences):
                 record.ends = [len(ids) - 1 for ids in together]
                 if self._attempt(together):
@@ -417,36 +416,3 @@ def _shortened(cache: DynamicCache, tokens: int) -> DynamicCache:
     if tokens == 0:
         return DynamicCache()
     return to_cache([plane[:, :tokens] for plane in sequence_planes(cache)], tokens)
-
-
-class _Record:
-    """What blocks put out at the last token of each row, `ends` [rows], of the last forward pass."""
-
-    def __init__(self, blocks: int) -> None:
-        self.ends: Sequence[int] = ()
-        self._outputs: list[torch.Tensor | None] = [None] * blocks
-
-    def hook(self, index: int) -> Any:
-        """A forward hook for the block of that index: only the rows' last tokens are kept."""
-
-        def hear(_module: Any, _args: Any, output: object) -> None:
-            rows = torch.arange(len(self.ends))
-            self._outputs[index] = residual_of(output)[rows, torch.tensor(self.ends)].float().cpu()
-
-        return hear
-
-    def states(self) -> torch.Tensor:
-        """[rows, blocks, hidden], float32 on the CPU."""
-        return torch.stack([output for output in self._outputs if output is not None], dim=1)
-
-
-@contextmanager
-def _recorded(blocks: Sequence[Any]) -> Iterator[_Record]:
-    """The outputs of blocks at the rows' ends, while the context lasts."""
-    record = _Record(len(blocks))
-    handles = [block.register_forward_hook(record.hook(index)) for index, block in enumerate(blocks)]
-    try:
-        yield record
-    finally:
-        for handle in handles:
-            handle.remove()
