@@ -69,6 +69,16 @@ PROMPT: Options = [
     ),
     (("suffix", "--suffix"), "Instruction on a line after the question.", {}),
     (("thinking", "--thinking/--no-thinking"), "Ask the template for thinking, or none.", {}),
+    (
+        ("thinking_switch", "--thinking-switch"),
+        "The template's variable for that, and its values.  [default: found]",
+        {"metavar": "NAME[=ON,OFF]"},
+    ),
+    (
+        ("template_options", "--template-option"),
+        "Another variable of the template, such as reasoning_effort=low; may be repeated.",
+        {"multiple": True, "show_default": False, "metavar": "NAME=VALUE"},
+    ),
     (("think_start", "--think-start"), "Tag that opens thinking.  [default: detected]", {}),
     (("think_end", "--think-end"), "Tag that closes thinking.  [default: detected]", {}),
 ]

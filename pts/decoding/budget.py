@@ -60,7 +60,8 @@ class ThinkBudget:
         self._tail: list[int] = []
         self._resumed = 0
         if think is not None and limits.thinking == 0:
-            self.phase, self._queue = "forcing", list(think.empty)
+            self._queue = list(think.empty)
+            self.phase = "forcing" if self._queue else "done"  # a prompt may have closed thinking itself
         self._hold()
 
     @property
@@ -104,9 +105,7 @@ class ThinkBudget:
         assert self._think is not None
         replacement = self._continuation()
         first = replacement[0]
-        ends = list(self._ends)
-        if self._ends_with(self._think.end[:-1]):
-            ends.append(self._think.end[-1])
+        ends = [*self._ends, *self._think.closing.completing(self._tail)]
         own, best = float(logits[first]), max(float(logits[end]) for end in ends) if ends else -float("inf")
         for end in ends:
             logits[end] = -float("inf")
@@ -186,12 +185,13 @@ class ThinkBudget:
         if think is None:
             return
         if self.phase in ("idle", "done"):
-            if self._ends_with(think.start):
+            opening = think.opening.completed_by(self._tail)
+            if opening:
                 self.phase = "counting"
-                self.thinking += len(think.start)
-                self.answer -= len(think.start)
+                self.thinking += opening
+                self.answer -= opening
                 self._hold()
-        elif self._ends_with(think.end):
+        elif think.closing.completed_by(self._tail):
             self.phase = "done"
         else:
             self._turn(think)

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pts.errors import ConfigError, ModelError
-from pts.models.prompt import PromptFormat, encode_prompt, has_thinking_modes
+from pts.models.assistant_turn import AssistantTurn, assistant_turn
+from pts.models.prompt import PromptFormat, encode_prompt, thinking_modes
+from pts.models.think_tag import Tag, TokenTag, last_end, make_tag
 from pts.models.thinking import ThinkTags, find_think_tags, require_think_tags
 from pts.records import TokenIds
 
@@ -27,6 +29,8 @@ class ThinkFormat:
     `empty` is what stands for no thinking after a prompt: the chat template's own way where it has one.
     `continuations` may replace an end of thinking, one chosen at random; a thought turns
     where one of `switches` is written. `sentence_ends` are the tokens that end a sentence or a line.
+    `start` and `end` are the tags as they are put in; `start_tag` and `end_tag` recognise them however the
+    model writes them (None: as these very tokens), `turn` what a prompt writes for the assistant.
     """
 
     start: TokenIds
@@ -35,21 +39,38 @@ class ThinkFormat:
     continuations: tuple[TokenIds, ...]
     switches: tuple[TokenIds, ...]
     sentence_ends: frozenset[int] = frozenset()
+    start_tag: Tag | None = None
+    end_tag: Tag | None = None
+    turn: AssistantTurn | None = None
+
+    @property
+    def opening(self) -> Tag:
+        """How the tag that opens thinking is recognised."""
+        return TokenTag(self.start) if self.start_tag is None else self.start_tag
+
+    @property
+    def closing(self) -> Tag:
+        """How the tag that closes thinking is recognised."""
+        return TokenTag(self.end) if self.end_tag is None else self.end_tag
 
     def is_open(self, prompt: TokenIds) -> bool:
-        """Whether a prompt ends within thinking: its last start sequence has no end after it."""
-        return _last(prompt, self.start) > _last(prompt, self.end)
+        """Whether a prompt ends within thinking: what is written for the assistant's turn opens it.
+
+        A tag in the question or in an earlier turn does not count.
+        """
+        if self.turn is not None:
+            return self.turn.opens(prompt)
+        return last_end(self.opening, prompt) > last_end(self.closing, prompt)
 
     def split(self, completion: TokenIds, opened: bool) -> tuple[TokenIds, TokenIds]:
         """A completion's thinking, tags and what stands before it included, and its answer.
 
         A completion that never closes its thinking has no answer; one that never opens it is all answer.
         """
-        closed = _last(completion, self.end)
-        if closed >= 0:
-            cut = closed + len(self.end)
+        cut = last_end(self.closing, completion)
+        if cut >= 0:
             return completion[:cut], completion[cut:]
-        if opened or _last(completion, self.start) >= 0:
+        if opened or last_end(self.opening, completion) >= 0:
             return completion, ()
         return (), completion
 
@@ -75,13 +96,17 @@ def think_format(
         for word, ids in zip(given, found, strict=False):
             if ids is None:
                 raise ConfigError(f"the {kind} {word!r} cannot be written with the model's vocabulary.")
+    turn = assistant_turn(tokenizer, tags, prompt_format)
     return ThinkFormat(
         tags.start_ids,
         tags.end_ids,
-        _empty(tokenizer, tags, prompt_format),
+        _empty(tokenizer, tags, prompt_format, turn),
         tuple(ids for ids in follow if ids is not None),
         tuple(dict.fromkeys(ids for ids in turns if ids is not None)),
         _sentence_ends(tokenizer),
+        make_tag(tokenizer, tags.start, tags.start_ids),
+        make_tag(tokenizer, tags.end, tags.end_ids),
+        turn,
     )
 
 
@@ -112,18 +137,19 @@ def find_think_format(
     return None if tags is None else think_format(tokenizer, tags, prompt_format, continuations, switches)
 
 
-def _empty(tokenizer: Any, tags: ThinkTags, prompt_format: PromptFormat) -> TokenIds:
+def _empty(tokenizer: Any, tags: ThinkTags, prompt_format: PromptFormat, turn: AssistantTurn) -> TokenIds:
     """What the chat template adds to a prompt for no thinking; else the tags that the prompt lacks."""
     plain = replace(prompt_format, thinking=None)
     if plain.chat_template and not getattr(tokenizer, "chat_template", None):
         return tags.start_ids + tags.end_ids
     asked = encode_prompt(tokenizer, "?", plain)
-    if plain.chat_template and has_thinking_modes(tokenizer, "?", plain):
+    if plain.chat_template and thinking_modes(tokenizer, "?", plain):
         refused = encode_prompt(tokenizer, "?", replace(plain, thinking=False))
         if refused[: len(asked)] == asked and len(refused) > len(asked):
             return refused[len(asked) :]
-    opened = _last(asked, tags.start_ids) > _last(asked, tags.end_ids)
-    return tags.end_ids if opened else tags.start_ids + tags.end_ids
+    if turn.closes(asked):
+        return ()
+    return tags.end_ids if turn.opens(asked) else tags.start_ids + tags.end_ids
 
 
 def _sentence_ends(tokenizer: Any) -> frozenset[int]:
@@ -143,9 +169,3 @@ def _written(tokenizer: Any, word: str) -> TokenIds | None:
     """A word's ids, None where the vocabulary cannot write it."""
     ids = tuple(tokenizer.encode(word, add_special_tokens=False))
     return None if not ids or tokenizer.unk_token_id in ids else ids
-
-
-def _last(ids: TokenIds, sequence: TokenIds) -> int:
-    """Where a sequence last begins in `ids`, −1 where it does not."""
-    size = len(sequence)
-    return next((at for at in range(len(ids) - size, -1, -1) if ids[at : at + size] == sequence), -1)

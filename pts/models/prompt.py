@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +15,14 @@ from pts.models.template_date import template_time, time_options, writes_date
 from pts.records import TokenIds
 
 _PROBE = "What is 27 + 8 - 9?"
+_MARK = "(the question stands here)"
+_SWITCHES: Mapping[str, tuple[Any, Any]] = {
+    "enable_thinking": (True, False),
+    "thinking": (True, False),
+    "reasoning_effort": ("high", "none"),
+}
+"""Variables by which chat templates switch thinking (Qwen3, GLM, SmolLM3; DeepSeek V3.1, Granite; Mistral),
+with their values for on and off."""
 _RENDERED = 8
 """How often the probe is rendered to see whether a template writes the same each time."""
 
@@ -21,9 +31,11 @@ _RENDERED = 8
 class PromptFormat:
     """How a query becomes a prompt.
 
-    `suffix` is an instruction put on a line of its own after the query. `thinking` asks a chat template that
-    knows `enable_thinking` for that mode; None leaves the template its default. `written_on` is the local time,
-    in ISO 8601, for a template that writes the date; None for the time of the call.
+    `suffix` is an instruction put on a line of its own after the query. `thinking` asks a chat template with a
+    switch for that mode; None leaves the template its default. `thinking_switch` names the template's variable,
+    or the variable with its values for on and off (`reasoning_effort=high,low`); None finds it.
+    `template_options` are further variables of the template, each as `NAME=VALUE`. `written_on` is the local
+    time, in ISO 8601, for a template that writes the date; None for the time of the call.
     """
 
     system_prompt: str | None = None
@@ -31,6 +43,8 @@ class PromptFormat:
     suffix: str | None = None
     thinking: bool | None = None
     written_on: str | None = None
+    thinking_switch: str | None = None
+    template_options: tuple[str, ...] = ()
 
 
 def settled_format(tokenizer: Any, fmt: PromptFormat) -> PromptFormat:
@@ -70,14 +84,7 @@ def encode_prompt(tokenizer: Any, query: str, fmt: PromptFormat) -> TokenIds:
         return _encode_plain(tokenizer, content, fmt)
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError("the model's tokenizer has no chat template: use --no-chat-template.")
-    options: dict[str, bool] = {}
-    if fmt.thinking is not None:
-        if not has_thinking_modes(tokenizer, content, fmt):
-            asked = "thinking" if fmt.thinking else "no thinking"
-            raise ModelError(
-                f"{asked} was asked for, but the model's chat template does not know enable_thinking."
-            )
-        options["enable_thinking"] = fmt.thinking
+    options = template_variables(tokenizer, content, fmt)
     # The template writes the beginning-of-sequence token itself where the model wants one.
     text = _render(tokenizer, content, fmt, options)
     return tuple(tokenizer.encode(_readable(text), add_special_tokens=False))
@@ -98,7 +105,7 @@ def encode_messages(tokenizer: Any, messages: Sequence[Mapping[str, str]], fmt: 
         said.insert(0, {"role": "system", "content": fmt.system_prompt})
     if fmt.suffix is not None:
         said[-1]["content"] = f"{said[-1]['content']}\n{fmt.suffix}"
-    options = {} if fmt.thinking is None else {"enable_thinking": fmt.thinking}
+    options = template_variables(tokenizer, str(said[-1].get("content", "")), fmt)
     text = _render_messages(tokenizer, said, options, fmt.written_on)
     return tuple(tokenizer.encode(_readable(text), add_special_tokens=False))
 
@@ -127,25 +134,133 @@ def _readable(text: str) -> str:
     return text
 
 
-def has_thinking_modes(tokenizer: Any, content: str, fmt: PromptFormat) -> bool:
-    """Whether the template writes something else when asked to think than when asked not to."""
-    texts = [_render(tokenizer, content, fmt, {"enable_thinking": flag}) for flag in (True, False)]
+def thinking_modes(tokenizer: Any, content: str, fmt: PromptFormat) -> tuple[bool, ...]:
+    """The modes that the template can be asked for: both, or none where it has no switch."""
+    return (True, False) if _switch(tokenizer, content, fmt) is not None else ()
+
+
+def template_variables(tokenizer: Any, content: str, fmt: PromptFormat) -> dict[str, Any]:
+    """What the format asks of the chat template beside messages and date.
+
+    Raises ModelError for a variable that the template does not have, and for `thinking` without a switch.
+    """
+    variables = _options(tokenizer, fmt)
+    if fmt.thinking is None:
+        if fmt.thinking_switch is not None:
+            _switch(tokenizer, content, fmt)
+        return variables
+    switch = _switch(tokenizer, content, fmt)
+    if switch is None:
+        asked = "thinking" if fmt.thinking else "no thinking"
+        known = ", ".join(_SWITCHES)
+        raise ModelError(
+            f"{asked} was asked for, but the model's chat template has none of the switches {known}: name its "
+            "own with --thinking-switch, or leave --thinking and --no-thinking out."
+        )
+    name, on, off = switch
+    if name in variables:
+        raise ModelError(f"the template option {name} is the thinking switch too: give one of the two.")
+    return {**variables, name: on if fmt.thinking else off}
+
+
+def assistant_text(tokenizer: Any, fmt: PromptFormat) -> str:
+    """What the chat template writes after the conversation for the assistant's turn to begin.
+
+    Of a template that always writes it, whether asked to or not, all that follows the question.
+    """
+    variables = template_variables(tokenizer, _MARK, fmt)
+    whole, without = (
+        _render(tokenizer, _MARK, fmt, variables, add_generation_prompt=asked) for asked in (True, False)
+    )
+    if whole.startswith(without) and len(whole) > len(without):
+        return whole[len(without) :]
+    return whole[whole.rfind(_MARK) + len(_MARK) :] if _MARK in whole else ""
+
+
+def _switch(tokenizer: Any, content: str, fmt: PromptFormat) -> tuple[str, Any, Any] | None:
+    """The variable that switches thinking, with its values for on and off; None where the template has none.
+
+    Raises ModelError for a named one that changes nothing.
+    """
+    text = _template_text(tokenizer)
+    if fmt.thinking_switch is not None:
+        name, _, values = fmt.thinking_switch.partition("=")
+        on, off = _SWITCHES.get(name, (True, False))
+        if values:
+            parts = [_value(part) for part in values.split(",")]
+            if len(parts) != 2:
+                raise ModelError(
+                    f"thinking switch {fmt.thinking_switch!r} needs two values, on and off: NAME=ON,OFF."
+                )
+            on, off = parts
+        if name not in text or not _differs(tokenizer, content, fmt, name, on, off):
+            raise ModelError(
+                f"thinking switch {fmt.thinking_switch!r} changes nothing in the model's chat template: check "
+                "its name and values (NAME, or NAME=ON,OFF)."
+            )
+        return name, on, off
+    for name, (on, off) in _SWITCHES.items():
+        # A value that the template does not name would be written out, and mean nothing to the model.
+        known = isinstance(off, bool) or f"'{off}'" in text or f'"{off}"' in text
+        if name in text and known and _differs(tokenizer, content, fmt, name, on, off):
+            return name, on, off
+    return None
+
+
+def _differs(tokenizer: Any, content: str, fmt: PromptFormat, name: str, on: object, off: object) -> bool:
+    """Whether the template writes something else for the one value than for the other."""
+    others = {key: value for key, value in _options(tokenizer, fmt).items() if key != name}
+    texts = [_render(tokenizer, content, fmt, {**others, name: value}) for value in (on, off)]
     return texts[0] != texts[1]
 
 
-def _render(tokenizer: Any, content: str, fmt: PromptFormat, options: dict[str, bool]) -> str:
+def _options(tokenizer: Any, fmt: PromptFormat) -> dict[str, Any]:
+    """The further variables of the template. Raises ModelError for one that it does not have."""
+    variables: dict[str, Any] = {}
+    for option in fmt.template_options:
+        name, given, value = option.partition("=")
+        if not given or not name.isidentifier():
+            raise ModelError(f"template option {option!r} is not NAME=VALUE.")
+        if re.search(rf"\b{name}\b", _template_text(tokenizer)) is None:
+            raise ModelError(f"the model's chat template has no {name}: leave the template option out.")
+        variables[name] = _value(value)
+    return variables
+
+
+def _value(text: str) -> Any:
+    """true, false, a number or other JSON as what it means; anything else as text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _template_text(tokenizer: Any) -> str:
+    template = getattr(tokenizer, "chat_template", None) or ""
+    return "\n".join(template.values()) if isinstance(template, dict) else str(template)
+
+
+def _render(
+    tokenizer: Any,
+    content: str,
+    fmt: PromptFormat,
+    variables: Mapping[str, Any],
+    *,
+    add_generation_prompt: bool = True,
+) -> str:
     """The template's text up to where the completion begins."""
     messages = [{"role": "user", "content": content}]
     if fmt.system_prompt is not None:
         messages.insert(0, {"role": "system", "content": fmt.system_prompt})
-    return _render_messages(tokenizer, messages, options, fmt.written_on)
+    return _render_messages(tokenizer, messages, variables, fmt.written_on, add_generation_prompt)
 
 
 def _render_messages(
     tokenizer: Any,
     messages: Sequence[Mapping[str, str]],
-    options: Mapping[str, bool],
+    variables: Mapping[str, Any],
     written_on: str | None,
+    add_generation_prompt: bool = True,
 ) -> str:
     # Jinja comes with transformers wherever a chat template can be rendered; imported here because it is slow.
     from jinja2 import TemplateError
@@ -154,8 +269,8 @@ def _render_messages(
         text: str = tokenizer.apply_chat_template(
             list(messages),
             tokenize=False,
-            add_generation_prompt=True,
-            **options,
+            add_generation_prompt=add_generation_prompt,
+            **variables,
             **time_options(tokenizer, written_on),
         )
     except TemplateError as error:

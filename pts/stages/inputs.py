@@ -37,6 +37,8 @@ class ModelInputs:
     chat_template: bool = True
     suffix: str | None = None
     thinking: bool | None = None
+    thinking_switch: str | None = None
+    template_options: tuple[str, ...] = ()
     think_start: str | None = None
     think_end: str | None = None
     temperature: float = _SAMPLING.temperature
@@ -71,7 +73,14 @@ class ModelInputs:
 
     def prompt_format(self) -> PromptFormat:
         """How a question becomes a prompt."""
-        return PromptFormat(self.system_prompt, self.chat_template, self.suffix, self.thinking)
+        return PromptFormat(
+            self.system_prompt,
+            self.chat_template,
+            self.suffix,
+            self.thinking,
+            thinking_switch=self.thinking_switch,
+            template_options=tuple(self.template_options),
+        )
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,8 @@ class ProblemInputs(ModelInputs):
 
     def configuration(self) -> dict[str, object]:
         """What decides the completions of a problem but for the sampler, as a manifest holds it."""
-        return {name: getattr(self, name) for name in _CONFIGURATION}
+        later = {name: getattr(self, name) for name in _GIVEN_ONLY if getattr(self, name)}
+        return {**{name: getattr(self, name) for name in _CONFIGURATION}, **later}
 
 
 _CONFIGURATION = (
@@ -151,6 +161,9 @@ _CONFIGURATION = (
     "think_start",
     "think_end",
 )
+
+_GIVEN_ONLY = ("thinking_switch", "template_options")
+"""Settings that a manifest holds only where they are given, so that earlier runs without them go on."""
 
 
 def require_positive(name: str, value: int | None) -> None:
