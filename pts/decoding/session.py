@@ -14,6 +14,7 @@ from pts.decoding.context_match import Contexts, Trail
 from pts.decoding.limits import Budget, Limits
 from pts.decoding.think_format import ThinkFormat
 from pts.errors import ConfigError
+from pts.graders.run_on import FINAL_CHANNEL
 from pts.models.prompt import PromptFormat, encode_messages, encode_prompt
 from pts.policies.transformers import TransformersPolicy
 from pts.records import RolloutRequest, Sampling, TokenIds
@@ -202,7 +203,7 @@ class Session:
             completion,
             decode(completion) if completion else "",
             decode(thinking) if thinking else "",
-            decode(answer).strip() if answer else "",
+            decode(answer).rpartition(FINAL_CHANNEL)[2].strip() if answer else "",
             ledger,
             **named,
         )

@@ -14,7 +14,8 @@ _TURN_TOKEN = re.compile(
     r"|<(?:start|end)_of_turn>|</s>|\[/?INST\]|<eos>",
     re.IGNORECASE,
 )
-_FINAL_CHANNEL = "<|channel|>final<|message|>"
+FINAL_CHANNEL = "<|channel|>final<|message|>"
+"""What gpt-oss writes before its answer (openai/harmony, "Channels")."""
 _HEADING = r"\n[ \t]{0,8}(?:#{1,6}[ \t]{1,4})?(?:\*\*|__)?"
 _NEXT = re.compile(
     rf"{_HEADING}(?:(?:next|new|another|example)[ \t]{{1,4}})?"
@@ -35,7 +36,7 @@ _MOST_MARKS = 1_000
 
 def without_next_turn(text: str) -> str:
     """`text` before the first token that ends the assistant's turn, as "<|im_end|>"; all of it without one."""
-    text = text.rpartition(_FINAL_CHANNEL)[2]
+    text = text.rpartition(FINAL_CHANNEL)[2]
     for match in _TURN_TOKEN.finditer(text):
         if text[: match.start()].strip():
             return text[: match.start()]

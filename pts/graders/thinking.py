@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pts.graders.protocol import Grader
-from pts.graders.run_on import without_next_turn
+from pts.graders.run_on import FINAL_CHANNEL, without_next_turn
 from pts.graders.undecided import undecided_by
 
 
@@ -33,6 +33,7 @@ class AfterThinking:
     def __call__(self, completion: str, answer: str) -> bool:
         """The inner grader's verdict on what follows the thinking."""
         _, tag, visible = without_next_turn(completion).rpartition(self.think_end)
-        if self.required and not tag:
+        # A final channel, of which only what follows is left, says that the thinking has ended too.
+        if self.required and not tag and FINAL_CHANNEL not in completion:
             return False
         return self.grader(visible, answer)
