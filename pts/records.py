@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TokenIds: TypeAlias = tuple[int, ...]
 Finish: TypeAlias = Literal["end", "budget"]
-"""Why a completion stopped: the model ended it, or the budget cut it (a cut completion fails)."""
+"""Why a completion stopped: the model ended it (end token or stop text), or the budget cut it (it fails)."""
 
 SCHEMA_VERSION = 1
 MOST_CUT = 0.2
@@ -39,7 +39,9 @@ class Sampling:
     """How a policy samples: truncation in the order temperature, top-k, top-p, min-p, as transformers does.
 
     `budget` limits a completion's total new tokens. `top_k=0`, `top_p=1.0` and `min_p=0.0` switch the
-    truncation off; `temperature=0.0` is greedy. Raises ConfigError for a value outside its range.
+    truncation off; `temperature=0.0` is greedy. A completion ends with the token that completes one of the
+    texts `stop` in its own text, as it does with an end token: the token belongs to it, the text is read up to
+    where the stop text begins. Raises ConfigError for a value outside its range.
     """
 
     temperature: float = 0.6
@@ -47,8 +49,15 @@ class Sampling:
     top_p: float = 0.95
     min_p: float = 0.0
     budget: int = 512
+    stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            raise ConfigError(f"stop is the text {self.stop!r}; it must be a tuple of texts.")
+        if "" in self.stop:
+            raise ConfigError("a stop text is empty: every completion holds it; leave it out, or give a text.")
+        if any("\ufffd" in text for text in self.stop):
+            raise ConfigError("a stop text has the character U+FFFD, which stands for bytes that are no text.")
         checks = (
             (self.temperature >= 0, "temperature", self.temperature, "at least 0"),
             (self.top_k >= 0, "top-k", self.top_k, "at least 0 (0 switches it off)"),
@@ -86,7 +95,8 @@ class TokenDistribution:
 class Trace:
     """One completion as token ids, with the policy's probability `token_probs[i]` of each (same length).
 
-    A trace that the model ended includes its end token; `finish` is "budget" where the budget cut it.
+    A trace that the model ended includes its end token or stop text; `finish` is "budget" where the budget cut
+    it.
     """
 
     prompt: TokenIds

@@ -87,7 +87,7 @@ class ArmMeasurement:
         session.begin()
         for index, answer in strategy.answers(session, questions):
             place = index // self.samples
-            ended = answer.ledger.finish == "end"
+            ended = answer.ledger.ended
             success = ended and self.grade(answer.text, problems[place].answer)
             sums[:, place] += (success, answer.ledger.total, not ended)
             self.answered += 1

@@ -19,7 +19,7 @@ from pts.errors import ConfigError
 from pts.stages.decode_inputs import DecodeRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from pts.decoding.answers import Answer
     from pts.decoding.session import Listener
@@ -157,19 +157,19 @@ def _show(decoder: SteeredDecoder, seed: int, prompt: str, compare: bool, quiet:
         for title, answer in zip(titles, answers, strict=True):
             click.echo(f"{title}: {answer.text}" if compare else answer.text)
     else:
-        show = side_by_side(decoder.text, titles) if compare else streamed(decoder.text)
+        show = side_by_side(decoder.text, titles) if compare else streamed(decoder.text, decoder.stop)
         with show as listen:
             answers = ask(listen)
     if quiet:
         return
     for title, answer in zip(titles, answers, strict=True):
         click.echo(f"pts: {f'{title}, ' if compare else ''}{ledger_line(answer)}", err=True)
-    _tell_of_cut([answer.ledger.finish for answer in answers])
+    _tell_of_cut(all(answer.ledger.ended for answer in answers))
 
 
-def _tell_of_cut(finishes: Sequence[str]) -> None:
+def _tell_of_cut(whole: bool) -> None:
     """Say it where an answer is not whole."""
-    if any(finish != "end" for finish in finishes):
+    if not whole:
         click.echo(
             "pts: an answer was cut by its limit, and is not whole: raise --budget (a model that thinks needs "
             "room for the whole thought), or --answer-budget where you gave one.",

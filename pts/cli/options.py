@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -9,6 +10,8 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_ESCAPED = {"n": "\n", "t": "\t", "\\": "\\"}
 
 
 class GroupedOption(click.Option):
@@ -72,6 +75,21 @@ class TextList(click.ParamType[tuple[str, ...]]):
         if isinstance(value, tuple):
             return value
         return tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
+class StopText(click.ParamType[str]):
+    """A text in which a backslash with n, t or a backslash is a line break, a tab or a backslash."""
+
+    name = "TEXT"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,  # noqa: ARG002 - the signature is click's
+        ctx: click.Context | None,  # noqa: ARG002
+    ) -> str:
+        """The text as it is meant; other backslashes stay."""
+        return re.sub(r"\\([nt\\])", lambda found: _ESCAPED[found[1]], str(value))
 
 
 def options_of(

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from pts.cli.options import NumberList
+from pts.cli.options import NumberList, StopText
 
 Options: TypeAlias = list[tuple[tuple[str, ...], str, dict[str, Any]]]
 """Declarations, help, and more arguments of click's, for each option."""
@@ -88,6 +88,12 @@ SAMPLER: Options = [
     (("top_k", "--top-k"), "Most likely tokens kept; 0 switches it off.", {}),
     (("min_p", "--min-p"), "Least probability relative to the likeliest; 0 switches it off.", {}),
     (("budget", "--budget"), "New tokens of a completion.  [default: 512; 96 for demo]", {"type": int}),
+    (
+        ("stop", "--stop"),
+        r"Text that ends a completion wherever it is written, thinking included; may be repeated. For models "
+        r"that go on with the next question. \n is a line break, \t a tab, \\ a backslash.",
+        {"multiple": True, "show_default": False, "type": StopText()},
+    ),
 ]
 STEERING: Options = [
     (("vectors", "--vectors"), "Vector set: directory, hub id, or demo.", {}),

@@ -21,24 +21,36 @@ Decode = Callable[[TokenIds], str]
 
 
 @contextmanager
-def streamed(decode: Decode) -> Iterator[Listener]:
-    """A listener that writes one completion to stdout as it grows."""
+def streamed(decode: Decode, stop: Sequence[str] = ()) -> Iterator[Listener]:
+    """A listener that writes one completion to stdout as it grows.
+
+    What may be the beginning of a stop text waits until it is known whether it is.
+    """
     ids: list[int] = []
     shown = ""
 
-    def listen(_question: int, token: int) -> None:
+    def write(text: str) -> None:
         nonlocal shown
-        stop_if_asked()
-        ids.append(token)
-        text = decode(tuple(ids))
         # A character of several tokens is a replacement mark until its last one is there.
         if text.startswith(shown) and not text.endswith("�"):
             sys.stdout.write(text[len(shown) :])
             sys.stdout.flush()
             shown = text
 
+    def listen(_question: int, token: int) -> None:
+        stop_if_asked()
+        ids.append(token)
+        write(_settled(decode(tuple(ids)), stop))
+
     yield listen
+    write(decode(tuple(ids)))
     sys.stdout.write("\n")
+
+
+def _settled(text: str, stop: Sequence[str]) -> str:
+    """A text without an end that may be the beginning of a stop text."""
+    begun = (size for one in stop for size in range(1, len(one)) if text.endswith(one[:size]))
+    return text[: len(text) - max(begun, default=0)]
 
 
 @contextmanager

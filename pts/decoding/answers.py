@@ -7,7 +7,9 @@ from typing import Literal, TypeAlias
 
 from pts.records import TokenIds
 
-FinishReason: TypeAlias = Literal["end", "answer limit", "total limit"]
+FinishReason: TypeAlias = Literal["end", "stop text", "answer limit", "total limit"]
+ENDED = ("end", "stop text")
+"""Reasons for which a completion is whole: the model wrote an end token or a stop text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,11 @@ class Ledger:
     router: int = 0
     second_model: int = 0
     router_seconds: float = 0.0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the model ended the completion, rather than a limit."""
+        return self.finish in ENDED
 
     @property
     def total(self) -> int:

@@ -64,8 +64,7 @@ def vote(session: Session, drafts: Sequence[Draft]) -> tuple[Draft, float]:
     """The completion that is returned, and its answer's share of the votes (0 where none has an answer)."""
     groups: dict[str, list[Draft]] = defaultdict(list)
     for draft in drafts:
-        _, answer = session.split(draft)
-        key = answer_key(session.policy.decode(answer)) if answer and draft.stop == "end" else ""
+        key = answer_key(session.texts(draft)[2]) if draft.ended else ""
         groups[key].append(draft)
     unanswered = groups.pop("", [])
     if not groups:

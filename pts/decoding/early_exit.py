@@ -70,6 +70,11 @@ class EarlyExit(OneReader):
         """Raise ConfigError for a model without think tags, or an unfit opening or budget."""
         require_think_format(self.name, session)
         require_thinking(self.name, session, self.budget)
+        if any(stop in self.opening for stop in session.sampling.stop):
+            raise ConfigError(
+                f"strategy {self.name} begins a trial answer with {self.opening!r}, which holds a stop text "
+                "(--stop): give another opening, or stop at another text."
+            )
         opening, answer = self._opening(session), session.limits(self.budget).answer
         if answer is not None and answer <= len(opening):
             raise ConfigError(
@@ -134,7 +139,7 @@ class EarlyExit(OneReader):
             thought.exited = True
             thought.rejected = len(paused.completion) - len(draft.ask.prefix)
             thought.draft = draft
-            thought.over = draft.stop == "end" or draft.budget.answer == final.answer
+            thought.over = draft.ended or draft.budget.answer == final.answer
             if thought.over:
                 yield thought.index, self._answer(session, thought, final)
             else:

@@ -145,7 +145,7 @@ class Reject(OneReader):
             branch.draft, branch.completion = draft, draft.completion
             branch.probs += draft.probs
             whole = draft.budget.total >= session.sampling.budget
-            branch.over = whole or draft.stop in ("end", "answer limit")
+            branch.over = whole or draft.ended or draft.stop == "answer limit"
             branch.ask = replace(branch.ask, prefix=draft.completion, budget=draft.budget)
 
     def _limits(self, session: Session, branch: _Branch) -> Limits:

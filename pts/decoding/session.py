@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias, cast
 
-from pts.decoding.answers import Answer, FinishReason, Ledger
+from pts.decoding.answers import ENDED, Answer, FinishReason, Ledger
 from pts.decoding.budget import ThinkBudget
 from pts.decoding.context_match import Contexts, Trail
 from pts.decoding.limits import Budget, Limits
@@ -17,6 +17,7 @@ from pts.errors import ConfigError
 from pts.graders.run_on import FINAL_CHANNEL
 from pts.models.prompt import PromptFormat, encode_messages, encode_prompt
 from pts.policies.transformers import TransformersPolicy
+from pts.policies.transformers.stop_texts import before_stop
 from pts.records import RolloutRequest, Sampling, TokenIds
 from pts.search.seeds import derive_seed
 
@@ -76,6 +77,11 @@ class Draft:
     def new_tokens(self) -> int:
         """Tokens written after the prefix."""
         return len(self.completion) - len(self.ask.prefix)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the model ended it, by an end token or a stop text."""
+        return self.stop in ENDED
 
 
 @dataclass(slots=True, eq=False)
@@ -150,7 +156,9 @@ class Session:
             rollout = finished.rollout
             ask = by_request.pop(id(rollout.request))
             budget = cast(ThinkBudget, finished.guide) if finished.guide else self._guide(ask)
-            stop = "end" if rollout.finish == "end" else budget.stopped or "total limit"
+            stop: FinishReason | str = budget.stopped or "total limit"
+            if rollout.finish == "end":
+                stop = "end" if rollout.completion[-1] in self.policy.end_token_ids else "stop text"
             yield Draft(ask, rollout.completion, finished.new_probs if probs else (), budget, stop)
 
     def split(self, draft: Draft) -> tuple[TokenIds, TokenIds]:
@@ -158,6 +166,17 @@ class Session:
         if self.think is None:
             return (), draft.completion
         return self.think.split(draft.completion, self.think.is_open(draft.ask.prompt))
+
+    def texts(self, draft: Draft) -> tuple[str, str, str]:
+        """A draft's text, that of its thinking and that of its answer, each up to a stop text in it."""
+        parts = (draft.completion, *self.split(draft))
+        text, thinking, answer = (
+            before_stop(self.policy.decode(ids), self.sampling.stop) if ids else "" for ids in parts
+        )
+        if draft.stop == "stop text" and len(text) < len(thinking):
+            # It begins in the thinking and ends behind it: neither of the two holds it.
+            return text, text, ""
+        return text, thinking, answer
 
     def tell(self, question: int, tokens: TokenIds) -> None:
         """Have the listener hear of tokens of the question at this index that were not heard as written."""
@@ -174,7 +193,7 @@ class Session:
         """
         asked = draft.ask.limits if limits is None else limits
         budget, completion = draft.budget, draft.completion
-        thinking, answer = self.split(draft)
+        text, thinking, answer = self.texts(draft)
         named = {name: more.pop(name) for name in ("route", "confidence") if name in more}
         closing = 0 if self.think is None else len(self.think.empty)
         kept = all(
@@ -196,17 +215,8 @@ class Session:
             seconds=self.seconds,
             **more,
         )
-        decode = self.policy.decode
-        return Answer(
-            question.id,
-            strategy,
-            completion,
-            decode(completion) if completion else "",
-            decode(thinking) if thinking else "",
-            decode(answer).rpartition(FINAL_CHANNEL)[2].strip() if answer else "",
-            ledger,
-            **named,
-        )
+        said = answer.rpartition(FINAL_CHANNEL)[2].strip()
+        return Answer(question.id, strategy, completion, text, thinking, said, ledger, **named)
 
     def _guide(self, ask: Ask) -> ThinkBudget:
         budget = ask.budget

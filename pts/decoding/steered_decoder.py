@@ -21,6 +21,7 @@ from pts.decoding.think_format import ThinkFormat, find_think_format
 from pts.errors import ConfigError
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
+from pts.policies.transformers.stop_texts import before_stop
 from pts.records import Sampling, TokenIds
 from pts.search.seeds import derive_seed
 from pts.steering.hooks import Variant, interventions
@@ -115,15 +116,20 @@ class SteeredDecoder:
         return self._prompt_format
 
     @property
+    def stop(self) -> tuple[str, ...]:
+        """Texts that end a completion."""
+        return self._sampling.stop
+
+    @property
     def streams(self) -> bool:
         """Whether an answer is written once, from first token to last, so that it can be read along."""
         return isinstance(self.strategy, Plain | Auto)
 
     def text(self, ids: TokenIds) -> str:
-        """Text of token ids, think tags included, the end token left out."""
+        """Text of token ids up to a stop text, think tags included, the end token left out."""
         written = [token for token in ids if token not in self.model.end_token_ids]
         text: str = self.model.tokenizer.decode(written, clean_up_tokenization_spaces=False)
-        return text
+        return before_stop(text, self._sampling.stop)
 
     def generate(
         self,

@@ -44,4 +44,4 @@ class Item:
     @property
     def ended(self) -> bool:
         """Whether the model ended it, rather than a limit."""
-        return self.ledger.finish == "end"
+        return self.ledger.ended

@@ -27,10 +27,12 @@ def is_too_much(counted: Completions) -> bool:
     return counted.cut > MOST_CUT * counted.drawn
 
 
-def cut_sentence(counted: Completions, budget: int, *, thinks: bool, remedy: str = "--budget") -> str:
+def cut_sentence(
+    counted: Completions, budget: int, *, thinks: bool, remedy: str = "--budget", runs_on: bool = False
+) -> str:
     """What the budget cut and what to do; `thinks` where a completion may begin with thinking.
 
-    `remedy` is the setting to raise.
+    `remedy` is the setting to raise. `runs_on` where nothing may tell the model that its answer is over.
     """
     said = (
         f"{counted.cut:,} of {counted.drawn:,} completions ({counted.cut_share or 0:.0%}) were cut by the "
@@ -41,14 +43,25 @@ def cut_sentence(counted: Completions, budget: int, *, thinks: bool, remedy: str
             "; it must leave room for the whole of the thinking and for the answer (or ask for answers without "
             "thinking: --no-thinking, or --suffix /no_think where the model knows that)"
         )
+    if runs_on:
+        said += (
+            "; or end them where the model begins the next question (--stop '\\nQuestion:', say): without "
+            "a chat template many models never write an end token"
+        )
     return f"{said}."
 
 
 def warn_of_cut(
-    what: str, counted: Completions, budget: int, *, thinks: bool, remedy: str = "--budget"
+    what: str,
+    counted: Completions,
+    budget: int,
+    *,
+    thinks: bool,
+    remedy: str = "--budget",
+    runs_on: bool = False,
 ) -> bool:
     """Log what the budget cut where that is too much, and whether it was. `what` says which completions."""
     if not is_too_much(counted):
         return False
-    logger.warning("%s: %s", what, cut_sentence(counted, budget, thinks=thinks, remedy=remedy))
+    logger.warning("%s: %s", what, cut_sentence(counted, budget, thinks=thinks, remedy=remedy, runs_on=runs_on))
     return True

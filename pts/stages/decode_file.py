@@ -26,6 +26,8 @@ PART_SUFFIX = ".part"
 QUESTION_FIELDS = ("question", "prompt", "query", "problem", "Question", "Problem")
 _NO_MATTER = ("device", "batch_rows")
 """Inputs that a run may go on without: the answers are the same."""
+_LATER = ("stop", "thinking_switch", "template_options")
+"""Inputs that are kept only where they are given: answers that were begun before there were any go on."""
 _CHUNK = 256
 """Questions given to the decoder at once."""
 
@@ -128,10 +130,14 @@ def answer_file(
 def _warn_of_cut(
     run: DecodeRun, decoder: SteeredDecoder, target: Path, answers: Sequence[Mapping[str, object]]
 ) -> None:
+    from pts.decoding.answers import ENDED
+
     ledgers = [answer["ledger"] for answer in answers]
-    cut = sum(isinstance(ledger, Mapping) and ledger["finish"] != "end" for ledger in ledgers)
+    cut = sum(isinstance(ledger, Mapping) and ledger["finish"] not in ENDED for ledger in ledgers)
     thinks = decoder.think is not None and run.thinking is not False
-    warn_of_cut(str(target), Completions(len(ledgers), cut), run.sampling().budget, thinks=thinks)
+    warn_of_cut(
+        str(target), Completions(len(ledgers), cut), run.sampling().budget, thinks=thinks, runs_on=run.runs_on
+    )
 
 
 def _part(target: Path) -> Path:
@@ -225,6 +231,7 @@ def _settings(run: DecodeRun, decoder: SteeredDecoder, source: Path) -> dict[str
     from pts.steering.vector_files import vectors_digest
 
     inputs = {name: value for name, value in asdict(run).items() if name not in _NO_MATTER}
+    inputs = {name: value for name, value in inputs.items() if value or name not in _LATER}
     second_dtype, second_date = second_model_settled(decoder.parts)
     model = {"model_id": decoder.model.model_id, "model_revision": decoder.model.revision}
     found = {

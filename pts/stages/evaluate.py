@@ -264,6 +264,7 @@ def _warn_of_cut(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory
             counted[worst],
             run.sampling().budget,
             thinks=thinks and run.thinking is not False,
+            runs_on=run.runs_on,
         )
 
 

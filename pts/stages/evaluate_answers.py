@@ -109,7 +109,7 @@ class Answering:
         from pts.graders.readable import is_readable
         from pts.graders.undecided import undecided_by
 
-        ended = answer.ledger.finish == "end"
+        ended = answer.ledger.ended
         undecided = undecided_by(self.grader)
         success = ended and self.grader(answer.answer, problem.answer)
         return Item(

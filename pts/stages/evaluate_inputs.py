@@ -10,7 +10,6 @@ from pts.evaluation.benchmarks import DEFAULT_BUDGET, Benchmark, find_benchmark
 from pts.evaluation.lines import SWEEP
 from pts.models.prompt import PromptFormat
 from pts.problems import ProblemSource
-from pts.runs.codec import to_json
 from pts.stages.decode_inputs import AnswerInputs
 from pts.stages.inputs import ProblemInputs, require_positive
 
@@ -93,7 +92,7 @@ class EvaluateRun(ProblemInputs, AnswerInputs):
     def asked(self) -> dict[str, object]:
         """The configuration that every session of a run shares, as the manifest holds it."""
         own = {name: getattr(self, name) for name in _OWN}
-        sampling = {"sampling": to_json(self.sampling())}
+        sampling = {"sampling": self.sampling_settings()}
         return {**self.configuration(), **own, **sampling, **self.strategy_settings()}
 
 

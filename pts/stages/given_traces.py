@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from pts.runs.manifest import text_digest
 
 if TYPE_CHECKING:
     from pts.policies.transformers.policy import TransformersPolicy
+
+logger = logging.getLogger(__name__)
 
 
 def read_traces(path: Path | None) -> tuple[dict[str, list[TokenIds | str]] | None, str | None]:
@@ -39,7 +42,7 @@ def read_traces(path: Path | None) -> tuple[dict[str, list[TokenIds | str]] | No
 def encode_traces(
     traces: Mapping[str, Sequence[TokenIds | str]], policy: TransformersPolicy
 ) -> dict[str, list[TokenIds]]:
-    """The completions as token ids; one given as text is closed by the model's end token.
+    """The completions as token ids, each up to its stop text; text without one is closed by an end token.
 
     Raises DataError for a completion without tokens, longer than the policy's budget, or with an id that is not
     in the model's vocabulary.
@@ -48,10 +51,15 @@ def encode_traces(
     preferred = policy.loaded.tokenizer.eos_token_id
     end = preferred if preferred in ends else min(ends)
     encoded: dict[str, list[TokenIds]] = {}
+    shortened = 0
     vocabulary = int(policy.loaded.model.get_input_embeddings().num_embeddings)
     for problem_id, completions in traces.items():
         for given in completions:
-            ids = (*policy.encode_completion(given), end) if isinstance(given, str) else given
+            whole = policy.encode_completion(given) if isinstance(given, str) else given
+            ids = policy.up_to_stop(whole)
+            if isinstance(given, str) and not policy.holds_stop(ids):
+                ids = (*ids, end)
+            shortened += len(ids) < len(whole)
             if not ids or len(ids) > policy.sampling.budget:
                 raise DataError(
                     f"the completion given for problem {problem_id} has {len(ids)} tokens; "
@@ -64,6 +72,11 @@ def encode_traces(
                     f"are 0 to {vocabulary - 1}."
                 )
             encoded.setdefault(problem_id, []).append(ids)
+    if shortened:
+        logger.warning(
+            "%d of the given completions go on behind a stop text (--stop): they are searched up to it.",
+            shortened,
+        )
     return encoded
 
 

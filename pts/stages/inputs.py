@@ -12,6 +12,7 @@ from pts.models.options import DtypeName, ModelOptions
 from pts.models.prompt import PromptFormat
 from pts.problems import ProblemSource
 from pts.records import Sampling
+from pts.runs.codec import to_json
 
 DEFAULT_BUDGET, DEMO_BUDGET = 512, 96
 
@@ -23,7 +24,8 @@ class ModelInputs:
     """Which model writes, how it is asked, and how it samples.
 
     `batch_rows` bounds the rows of a batch, None by memory. `budget` is the new tokens of a completion, None
-    for 512, or 96 for the demo model. Raises ConfigError for a value outside its range.
+    for 512, or 96 for the demo model; `stop` are texts that end one. Raises ConfigError for a value
+    outside its range.
     """
 
     model: str | None = "demo"
@@ -46,6 +48,7 @@ class ModelInputs:
     top_k: int = _SAMPLING.top_k
     min_p: float = _SAMPLING.min_p
     budget: int | None = None
+    stop: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -64,7 +67,18 @@ class ModelInputs:
     def sampling(self) -> Sampling:
         """The sampler and the budget. Raises ConfigError for a value outside its range."""
         budget = self.default_budget() if self.budget is None else self.budget
-        return Sampling(self.temperature, self.top_k, self.top_p, self.min_p, budget)
+        return Sampling(self.temperature, self.top_k, self.top_p, self.min_p, budget, self.stop)
+
+    @property
+    def runs_on(self) -> bool:
+        """Whether neither a chat template nor a stop text tells the model that its answer is over."""
+        return not self.chat_template and not self.stop
+
+    def sampling_settings(self) -> dict[str, object]:
+        """The sampler as a manifest holds it: stop texts only where given, so that earlier runs go on."""
+        settings = to_json(self.sampling())
+        assert isinstance(settings, dict)
+        return {name: value for name, value in settings.items() if name != "stop" or value}
 
     def model_options(self) -> ModelOptions:
         """Which model to load, and how. Raises ConfigError for an unknown dtype."""

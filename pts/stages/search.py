@@ -206,7 +206,7 @@ def _search(
 
 def _warn_of_cut(run: SearchRun, directory: RunDirectory, drawn: Completions, think_end: str | None) -> bool:
     thinks = think_end is not None and run.thinking is not False
-    return warn_of_cut(str(directory.path), drawn, run.sampling().budget, thinks=thinks)
+    return warn_of_cut(str(directory.path), drawn, run.sampling().budget, thinks=thinks, runs_on=run.runs_on)
 
 
 def _load(
@@ -290,9 +290,9 @@ def _line(run: SearchRun, plan: _Plan, policy: TransformersPolicy, result: Probl
 
 
 def _context(policy: TransformersPolicy, prompt: str, completion: TokenIds, position: int) -> Context:
-    before = policy.decode(completion[:position]) if position else ""
-    through = policy.decode(completion[: position + 1])
-    beyond = policy.decode(completion[: position + 1 + TOKENS_AFTER])
+    before = policy.decode(completion[:position], whole=True) if position else ""
+    through = policy.decode(completion[: position + 1], whole=True)
+    beyond = policy.decode(completion[: position + 1 + TOKENS_AFTER], whole=True)
     return Context(prompt + before, _added(before, through), _added(through, beyond))
 
 

@@ -41,7 +41,8 @@ class Loaded:
     def warn_of_cut(self, what: str, counted: Completions) -> None:
         """Log it where the search's budget cut too many of these completions."""
         remedy = "the search's --budget (search again)"
-        warn_of_cut(what, counted, self.sampling.budget, thinks=self.thinks, remedy=remedy)
+        runs_on = self.inputs.runs_on
+        warn_of_cut(what, counted, self.sampling.budget, thinks=self.thinks, remedy=remedy, runs_on=runs_on)
 
 
 def searched_inputs(searched: SearchedRun) -> SearchRun:

@@ -53,4 +53,4 @@ class SearchRun(ProblemInputs):
         search = to_json(self.search_config())
         assert isinstance(search, dict)
         del search["max_tokens"]
-        return {**self.configuration(), "sampling": to_json(self.sampling()), "search": search}
+        return {**self.configuration(), "sampling": self.sampling_settings(), "search": search}

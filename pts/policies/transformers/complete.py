@@ -1,17 +1,46 @@
-"""Requests that are complete as they are: no forward pass is needed for them."""
+"""What ends a completion, and requests that are complete as they are."""
 
 from __future__ import annotations
 
-from pts.policies.transformers.rows import Finished
+import numpy as np
+import numpy.typing as npt
+
+from pts.policies.transformers.distribution import Draws
+from pts.policies.transformers.rows import Finished, RowTable
+from pts.policies.transformers.stop_texts import StopTexts
 from pts.records import Finish, Rollout, RolloutRequest, TokenIds
 
 
-def finished_at_once(
-    request: RolloutRequest, end_token_ids: frozenset[int], budget: int
-) -> list[Finished] | None:
+class CompletionEnds:
+    """What ends a completion: its end tokens, and its stop texts where there are any."""
+
+    def __init__(self, token_ids: frozenset[int], stops: StopTexts | None = None) -> None:
+        self.token_ids = token_ids
+        self.stops = stops
+        self._ids = np.array(sorted(token_ids), dtype=np.int64)
+
+    def within(self, completion: TokenIds) -> bool:
+        """Whether a completion is at its end: by its last token, or a stop text anywhere in it."""
+        if not completion:
+            return False
+        return completion[-1] in self.token_ids or (self.stops is not None and self.stops.within(completion))
+
+    def drawn(self, draws: Draws, table: RowTable) -> npt.NDArray[np.bool_]:
+        """Which of the drawn tokens [n] end the completion of their row, to which none was added yet."""
+        ended: npt.NDArray[np.bool_] = np.isin(draws.tokens, self._ids)
+        if self.stops is not None:
+            for place, (row, token) in enumerate(zip(draws.rows.tolist(), draws.tokens.tolist(), strict=True)):
+                if self.stops.may_complete(token):
+                    made = table.tokens[row, : int(table.made[row])].tolist()
+                    ended[place] |= self.stops.completed_by_last([*made, token])
+        return ended
+
+
+def finished_at_once(request: RolloutRequest, ends: CompletionEnds, budget: int) -> list[Finished] | None:
     """The result of a request that needs no forward pass; None where it needs one.
 
-    A prefix that ends with an end token, or fills the budget, is complete as it is: nothing is forced after it.
+    A prefix that ends with an end token, holds a stop text or fills the budget is complete as it is: nothing is
+    forced after it.
     Raises ValueError for a request that contradicts itself or the budget.
     """
     if not request.prompt:
@@ -24,18 +53,18 @@ def finished_at_once(
         )
     if request.n == 0:
         return []
-    completion, finish = request.prefix, _finish(request.prefix, end_token_ids, budget)
+    completion, finish = request.prefix, _finish(request.prefix, ends, budget)
     if finish is None and request.force is not None:
         completion = (*request.prefix, request.force)
-        finish = _finish(completion, end_token_ids, budget)
+        finish = _finish(completion, ends, budget)
     if finish is None:
         return None
     forced = (float("nan"),) * (len(completion) - len(request.prefix))
     return [Finished(Rollout(request, completion, request.n, finish), forced)]
 
 
-def _finish(completion: TokenIds, end_token_ids: frozenset[int], budget: int) -> Finish | None:
+def _finish(completion: TokenIds, ends: CompletionEnds, budget: int) -> Finish | None:
     """Why a completion is complete, or None where it is not."""
-    if completion and completion[-1] in end_token_ids:
+    if ends.within(completion):
         return "end"
     return "budget" if len(completion) >= budget else None

@@ -15,7 +15,7 @@ import torch
 from pts.policies.guide import PassSteering
 from pts.policies.transformers.allowance import RowAllowance, RowCost, first_line
 from pts.policies.transformers.cache import RowCache, RowStore
-from pts.policies.transformers.complete import finished_at_once
+from pts.policies.transformers.complete import CompletionEnds, finished_at_once
 from pts.policies.transformers.distribution import (
     Distribution,
     Draws,
@@ -64,7 +64,7 @@ class Engine:
     plan: AttentionPlan
     prefixes: PrefixStore
     sampling: Sampling
-    end_token_ids: frozenset[int]
+    ends: CompletionEnds
     allowance: RowAllowance
     work: StepWork
     split: Split = draw
@@ -74,7 +74,6 @@ class Engine:
     store: RowStore = field(init=False)
     _cache: RowCache = field(init=False)
     _cost: RowCost = field(init=False)
-    _ends: Ints = field(init=False)
     _holes: list[int] = field(init=False, default_factory=list)
     _waiting: deque[RolloutRequest | Parked] = field(init=False, default_factory=deque)
     _unread: list[int] = field(init=False, default_factory=list)
@@ -85,7 +84,6 @@ class Engine:
         self.store = RowStore(self.prefixes.layout)
         self._cache = RowCache(self.store)
         self._cost = RowCost.of(self.model, self.prefixes.layout, self.plan.additive)
-        self._ends = np.array(sorted(self.end_token_ids), dtype=np.int64)
 
     def run(self, requests: Iterable[RolloutRequest]) -> Iterator[Finished]:
         """The rollouts of all requests, as they are done; requests are read as rows become free.
@@ -115,7 +113,7 @@ class Engine:
             more = len(free) - len(self._waiting) + self.allowance.few(self._cost, self._columns())
             pulled = list(islice(feed, max(0, more)))
             for request in pulled:
-                at_once = finished_at_once(request, self.end_token_ids, self.sampling.budget)
+                at_once = finished_at_once(request, self.ends, self.sampling.budget)
                 if at_once is None:
                     self._waiting.append(request)
                 else:
@@ -358,7 +356,7 @@ class Engine:
         table, active = self.table, self.table.active
         keys = child_keys(table.key[draws.rows], draws.tokens)
         made = table.made[draws.rows] + 1
-        ended = np.isin(draws.tokens, self._ends)
+        ended = self.ends.drawn(draws, table)
         guides, stopped = advanced(table.guides, draws)
         done = ended | (made == table.budget) | stopped
         for child in np.flatnonzero(~draws.first).tolist():

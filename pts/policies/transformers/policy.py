@@ -19,6 +19,7 @@ from pts.policies.guide import PassSteering
 from pts.policies.transformers.allowance import RowAllowance
 from pts.policies.transformers.along import DistributionsAlong, whole_vocabulary
 from pts.policies.transformers.check import RaggedCheck
+from pts.policies.transformers.complete import CompletionEnds
 from pts.policies.transformers.distribution import apportion, draw, truncate
 from pts.policies.transformers.engine import Engine, Split, StepWork
 from pts.policies.transformers.lengths import length_limit
@@ -26,6 +27,7 @@ from pts.policies.transformers.masks import attention_plan
 from pts.policies.transformers.memory import available_bytes
 from pts.policies.transformers.prefill import PrefixStore
 from pts.policies.transformers.rows import Finished
+from pts.policies.transformers.stop_texts import StopTexts, before_stop
 from pts.policies.transformers.untruncated import truncates_nothing
 from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenDistribution, TokenIds, Trace
 
@@ -90,6 +92,8 @@ class TransformersPolicy:
         self.loaded = loaded
         self.prompt_format = prompt_format
         self._sampling = sampling
+        stops = StopTexts(loaded.tokenizer, sampling.stop) if sampling.stop else None
+        self._ends = CompletionEnds(loaded.end_token_ids, stops)
         self._steering = steering
         self._layers_path = layers_path
         self._blocks: Sequence[torch.nn.Module] | None = None
@@ -115,7 +119,7 @@ class TransformersPolicy:
 
     @property
     def end_token_ids(self) -> frozenset[int]:
-        """The tokens that end a completion; the one that did belongs to it."""
+        """The tokens that end a completion, beside the sampler's stop texts; the one that did belongs to it."""
         return self.loaded.end_token_ids
 
     @property
@@ -153,12 +157,24 @@ class TransformersPolicy:
         """Ids of a completion given as text, with no special tokens added, an end token neither."""
         return tuple(self.loaded.tokenizer.encode(text, add_special_tokens=False))
 
-    def decode(self, ids: TokenIds) -> str:
-        """Text of a completion; its end token is left out unless it is all there is."""
+    def up_to_stop(self, completion: TokenIds) -> TokenIds:
+        """A completion up to the token that completes a stop text; all of it where none does."""
+        stops = self._ends.stops
+        return completion if stops is None else completion[: stops.end_in(completion)]
+
+    def holds_stop(self, completion: TokenIds) -> bool:
+        """Whether a completion's text holds a stop text."""
+        return self._ends.stops is not None and self._ends.stops.within(completion)
+
+    def decode(self, ids: TokenIds, *, whole: bool = False) -> str:
+        """Text of a completion before its stop text, or with it where the `whole` is asked for.
+
+        Its end token is left out. A single token's text is always all of it.
+        """
         if len(ids) > 1 and ids[-1] in self.end_token_ids:
             ids = ids[:-1]
         text: str = self.loaded.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
-        return text
+        return text if whole or len(ids) == 1 else before_stop(text, self._sampling.stop)
 
     def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> Sequence[TokenDistribution]:
         """The truncated distribution at every position of a completion, from one pass over the whole of it.
@@ -281,7 +297,7 @@ class TransformersPolicy:
             self._plan,
             self._prefixes,
             self._sampling,
-            self.end_token_ids,
+            self._ends,
             self._allowance,
             self._steps,
             split,
