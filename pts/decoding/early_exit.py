@@ -9,7 +9,7 @@ from pts.decoding.answers import Answer
 from pts.decoding.confidence import geometric_mean
 from pts.decoding.limits import Amount, Budget, Limits, tokens_of
 from pts.decoding.session import Ask, Draft, Question, Session
-from pts.decoding.strategies import OneReader, require_think_format, require_thinking
+from pts.decoding.strategies import OneReader, require_no_stop, require_think_format, require_thinking
 from pts.errors import ConfigError
 from pts.records import TokenIds
 from pts.search.seeds import derive_seed
@@ -70,11 +70,7 @@ class EarlyExit(OneReader):
         """Raise ConfigError for a model without think tags, or an unfit opening or budget."""
         require_think_format(self.name, session)
         require_thinking(self.name, session, self.budget)
-        if any(stop in self.opening for stop in session.sampling.stop):
-            raise ConfigError(
-                f"strategy {self.name} begins a trial answer with {self.opening!r}, which holds a stop text "
-                "(--stop): give another opening, or stop at another text."
-            )
+        require_no_stop(self.name, session, self.opening)
         opening, answer = self._opening(session), session.limits(self.budget).answer
         if answer is not None and answer <= len(opening):
             raise ConfigError(

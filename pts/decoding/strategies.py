@@ -99,8 +99,18 @@ def require_thinking(name: str, session: Session, budget: Budget) -> None:
         )
     if limits.needs_thinking:
         require_think_format(name, session)
+    if limits.thinking == 0 and session.think is not None:
+        require_no_stop(name, session, session.policy.decode(session.think.empty, whole=True))
     if session.think is not None and limits.least_thinking and not session.think.continuations:
         raise ConfigError(f"strategy {name} needs a word to go on with: name one by --continuation.")
+
+
+def require_no_stop(name: str, session: Session, text: str) -> None:
+    """Raise ConfigError where a text that a strategy puts into its completions would end them."""
+    if any(stop in text for stop in session.sampling.stop):
+        raise ConfigError(
+            f"strategy {name} writes {text!r} itself, which holds a stop text (--stop): give another stop text."
+        )
 
 
 def require_think_format(name: str, session: Session) -> None:
