@@ -103,7 +103,7 @@ def decode_command(
         compared = [{"steered": at == 1, **answer} for at, answer in enumerate(shown)]
         click.echo(json.dumps(compared if compare else shown[0], ensure_ascii=False))
     else:
-        _show(decoder, run.seed, prompt, compare, quiet)
+        _show(decoder, run.seed, prompt, compare, quiet, run.runs_on)
     return 0
 
 
@@ -146,7 +146,7 @@ def _asker(
     return ask
 
 
-def _show(decoder: SteeredDecoder, seed: int, prompt: str, compare: bool, quiet: bool) -> None:
+def _show(decoder: SteeredDecoder, seed: int, prompt: str, compare: bool, quiet: bool, runs_on: bool) -> None:
     """Show what is answered, as it is written where that is possible, and then what it took."""
     from pts.cli.streaming import ledger_line, side_by_side, streamed
 
@@ -164,15 +164,16 @@ def _show(decoder: SteeredDecoder, seed: int, prompt: str, compare: bool, quiet:
         return
     for title, answer in zip(titles, answers, strict=True):
         click.echo(f"pts: {f'{title}, ' if compare else ''}{ledger_line(answer)}", err=True)
-    _tell_of_cut(all(answer.ledger.ended for answer in answers))
+    _tell_of_cut(all(answer.ledger.ended for answer in answers), runs_on)
 
 
-def _tell_of_cut(whole: bool) -> None:
+def _tell_of_cut(whole: bool, runs_on: bool) -> None:
     """Say it where an answer is not whole."""
     if not whole:
         click.echo(
             "pts: an answer was cut by its limit, and is not whole: raise --budget (a model that thinks needs "
-            "room for the whole thought), or --answer-budget where you gave one.",
+            "room for the whole thought), or --answer-budget where you gave one."
+            + (" Without a chat template, --stop ends it where the next question begins." if runs_on else ""),
             err=True,
         )
 

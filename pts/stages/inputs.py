@@ -55,8 +55,11 @@ class ModelInputs:
         self.sampling()
         self.model_options()
         require_positive("batch-rows", self.batch_rows)
-        for name in ("system_prompt", "suffix", "think_start", "think_end"):
-            fault = text_fault(getattr(self, name) or "")
+        texts = [
+            (name, getattr(self, name)) for name in ("system_prompt", "suffix", "think_start", "think_end")
+        ]
+        for name, text in [*texts, *(("stop", text) for text in self.stop)]:
+            fault = text_fault(text or "")
             if fault is not None:
                 raise ConfigError(f"--{name.replace('_', '-')} {fault}; give it as whole UTF-8 text.")
 

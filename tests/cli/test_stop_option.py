@@ -15,6 +15,7 @@ from pts.records import Sampling
 from pts.runs.search_run import read_search
 from pts.stages.evaluate_inputs import EvaluateRun
 from pts.stages.given_traces import encode_traces
+from pts.stages.recipe import read_recipe
 from pts.stages.search_again import searched_inputs
 from pts.stages.search_inputs import SearchRun
 
@@ -156,6 +157,21 @@ def test_runs_without_a_stop_text_are_what_they_were():
         assert set(given.asked()["sampling"]) == {"temperature", "top_k", "top_p", "min_p", "budget"}
     with pytest.raises(ConfigError, match="a stop text is empty"):
         SearchRun(stop=("",))
+    with pytest.raises(ConfigError, match=r"--stop .* UTF-8"):
+        SearchRun(stop=("fine", "\udcff"))
+
+
+def test_a_cut_answer_without_a_template_names_the_option(capsys):
+    for more, named in (((), True), (("--stop", "never"), False)):
+        assert run(("decode", QUESTION, "--no-chat-template", "--budget", "8", *more)) == 0
+        assert ("--stop" in capsys.readouterr().err) is named
+
+
+def test_a_recipe_takes_it_as_it_is_written(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text('stages:\n  - {stage: search, stop: ["\\n\\nQuestion:", "b"]}\n')
+    (stage,) = read_recipe(str(path), ())
+    assert stage.inputs.stop == ("\n\nQuestion:", "b")
 
 
 def test_given_completions_are_searched_up_to_it(demo, caplog):
