@@ -232,7 +232,7 @@ def compared(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few sets and problems: a minute or two, rough")
+    parser.add_argument("--quick", action="store_true", help="few sets and problems: some minutes, rough")
     parser.add_argument("--only", choices=("planted", "demo"), help="one of the two parts")
     parser.add_argument("--run", type=Path, help="search run on the training split")
     parser.add_argument("--planted", type=int, default=12, help="planted sets of each share of wrong words")
@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.quick:
-        options.planted, options.train_problems, options.random = 1, 40, 2
+        options.planted, options.train_problems, options.random = 1, 100, 2
         options.calibration_problems, options.test_problems = 16, 40
     started = time.perf_counter()
     torch.set_num_threads(1)
