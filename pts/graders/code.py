@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 
-from pts.errors import GraderError
 from pts.graders.code_program import program_of
 from pts.graders.code_tests import CodeTests
 from pts.sandbox.isolation import LANDLOCK, SECCOMP, Limits
 from pts.sandbox.run import Suite, Verdict, isolation, run_tests, run_with_input
 
-CODE = "code"
 _log = logging.getLogger(__name__)
 
 
@@ -74,14 +72,7 @@ def _words(output: str) -> list[list[str]]:
     return [line.split() for line in output.strip().split("\n")]
 
 
-def grader_to_use(requested: str | None, inferred: str) -> str:
-    """The requested grader, or the one that fits the data.
-
-    Raises GraderError for `code` that nobody requested.
-    """
-    if requested is None and inferred == CODE:
-        raise GraderError(
-            "The answers of this data set are programs, and grading runs what the model writes; allow that "
-            "with --grader code (a sandbox holds the programs in)."
-        )
-    return requested or inferred
+def held_in_by(grader: object) -> tuple[str, ...] | None:
+    """What holds in the programs that a grader runs (`CodeGrader.isolation`); None for one that runs none."""
+    inner = getattr(grader, "grader", grader)
+    return inner.isolation if isinstance(inner, CodeGrader) else None

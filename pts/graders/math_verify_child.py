@@ -19,15 +19,19 @@ MEMORY_LIMIT = 2 * 1024**3
 """Bytes of address space: an expression like 10^10^10 must fail here, not take the machine's memory."""
 
 
-def limit_memory() -> None:
-    """Holds this process to MEMORY_LIMIT, where the system can."""
+def limit_memory() -> bool:
+    """Holds this process to MEMORY_LIMIT; False where the system cannot (macOS, Windows)."""
     try:
         import resource
     except ImportError:  # not on Windows
-        return
+        return False
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     if hard == resource.RLIM_INFINITY or hard > MEMORY_LIMIT:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, hard))
+        try:
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, hard))
+        except (ValueError, OSError):
+            return False
+    return sys.platform != "darwin"  # where the limit is taken, and not kept
 
 
 @lru_cache(maxsize=4096)
@@ -98,9 +102,9 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     read("1")
     compare_tiny_values()
-    limit_memory()
+    limited = limit_memory()
     os.dup2(nowhere.fileno(), 2)  # nobody reads it from here on: a full pipe would block
-    print(json.dumps("ready"), file=replies, flush=True)
+    print(json.dumps({"limited": limited}), file=replies, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         faulthandler.dump_traceback_later(request["seconds"], exit=True, file=nowhere)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from pts.errors import GraderError
+
+logger = logging.getLogger(__name__)
 
 TIME_LIMIT = 5.0
 """Seconds for one comparison. Ordinary ones take milliseconds."""
@@ -87,6 +91,15 @@ class MathVerifyProcess:
         return self._process.stdout.readline()
 
 
+@cache
+def _warn_unlimited() -> None:
+    """Say, once a process, that nothing bounds the memory of a comparison."""
+    logger.warning(
+        "this system sets no limit on the memory of a process: an expression such as 10^10^10 may take much of "
+        "it until its time is over."
+    )
+
+
 def _start() -> subprocess.Popen[str]:
     """A running process, Math-Verify imported. Raises GraderError where that fails."""
     # -P: the script's own folder must not shadow other modules; the caller's paths find math_verify.
@@ -101,7 +114,10 @@ def _start() -> subprocess.Popen[str]:
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    if process.stdout.readline():
+    ready = process.stdout.readline()
+    if ready:
+        if not json.loads(ready)["limited"]:
+            _warn_unlimited()
         return process
     _, complaint = process.communicate()
     reason = complaint.strip().splitlines()[-1] if complaint.strip() else f"exit code {process.returncode}"

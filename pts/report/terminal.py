@@ -59,8 +59,9 @@ def summary_report(summary: SearchSummary) -> RenderableType:
         "spent": "stopped by --max-tokens: a larger one continues it",
     }[summary.status]
     shares = ", ".join(f"{summary.token_shares[key]:.0%} {what}" for key, what in _SHARES.items())
+    sandbox = f" (programs held in by {', '.join(summary.sandbox)})" if summary.sandbox else ""
     lines = [
-        f"{summary.model_id} on {summary.dataset_id}, graded by {summary.grader}: {state}",
+        f"{summary.model_id} on {summary.dataset_id}, graded by {summary.grader}{sandbox}: {state}",
         f"Problems: {summary.searched} searched, {summary.out_of_range} out of range, "
         f"{summary.spent} cut by the spending limit, "
         f"{summary.problems - summary.done - summary.spent} to do; {summary.problems} in all",

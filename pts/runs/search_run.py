@@ -54,13 +54,15 @@ class SearchFound:
 class SearchConditions:
     """What may differ between the sessions of one run: it changes what is paid, or when, never a result.
 
-    `max_tokens` is the run's spending limit in generated tokens, `limit` the number of problems asked for.
+    `max_tokens` is the run's spending limit in generated tokens, `limit` the number of problems asked for;
+    `sandbox` names what held in the programs of the last session that ran some.
     """
 
     device: str
     batch_rows: int | None
     max_tokens: int | None
     limit: int | None
+    sandbox: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ class SearchSummary:
     the false discovery rate for |Δ| ≤ threshold/2. The `tokens_*` count everything generated, what was searched
     a second time included, and so do `completions`, by phase, with those that the `budget` cut. `cut_share` is
     the share of all that it cut, `cut_shares` those of the phases; all are None in a run that did not count.
-    `undecided` completions could not be compared with their reference, and count as wrong.
+    `undecided` completions could not be compared with their reference, and count as wrong. `sandbox` names what
+    held in the programs that were run to grade them, None where none were.
     """
 
     status: RunStatus
@@ -101,6 +104,7 @@ class SearchSummary:
     cut_share: float | None = None
     cut_shares: Mapping[str, float | None] | None = None
     undecided: int = 0
+    sandbox: tuple[str, ...] | None = None
 
     @property
     def done(self) -> int:
@@ -245,6 +249,7 @@ def _summarise(run: SearchedRun) -> SearchSummary:
         if completions is None
         else {phase: counted.cut_share for phase, counted in completions.items()},
         undecided=sum(line.undecided for line in run.lines),
+        sandbox=run.conditions.sandbox,
     )
 
 

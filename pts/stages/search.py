@@ -164,6 +164,7 @@ def _search(
     run: SearchRun, plan: _Plan, directory: RunDirectory, observe: Callable[[Progress], None] | None
 ) -> None:
     """Load the model, settle the manifest and search what is left. Raises PtsError."""
+    from pts.graders.code import held_in_by
     from pts.graders.undecided import undecided_by
     from pts.search import search_problems
 
@@ -178,7 +179,10 @@ def _search(
         len(plan.todo),
     )
     given = None if plan.traces is None else encode_traces(plan.traces, policy)
-    _settle_manifest(run, plan, directory, found, str(policy.loaded.device))
+    conditions = SearchConditions(
+        str(policy.loaded.device), run.batch_rows, run.max_tokens, run.problems, held_in_by(grader)
+    )
+    _settle_manifest(run, plan, directory, found, conditions)
     if plan.spent:
         _write_derived(directory)
     results = search_problems(
@@ -250,7 +254,7 @@ def _load(
 
 
 def _settle_manifest(
-    run: SearchRun, plan: _Plan, directory: RunDirectory, found: SearchFound, device: str
+    run: SearchRun, plan: _Plan, directory: RunDirectory, found: SearchFound, settings: SearchConditions
 ) -> None:
     """Write the manifest of a new run, or extend that of the run that is there if it fits."""
     earlier = None if run.fresh else directory.manifest
@@ -263,7 +267,7 @@ def _settle_manifest(
             logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
     elif directory.manifest is not None:
         directory.clear()
-    conditions = to_json(SearchConditions(device, run.batch_rows, run.max_tokens, run.problems))
+    conditions = to_json(settings)
     assert isinstance(conditions, dict)
     listed = list_problems(list(plan.digests.values()))
     directory.write_manifest(

@@ -5,7 +5,7 @@ import pytest
 
 from pts.errors import GraderError
 from pts.graders import make_grader
-from pts.graders.code import grader_to_use
+from pts.graders.code import held_in_by
 from pts.graders.code_program import program_of
 from pts.graders.code_tests import CodeTests, Example, row_tests
 
@@ -120,11 +120,11 @@ def test_a_row_without_tests_has_none() -> None:
     assert row_tests({"question": "1 + 1?", "answer": "2"}) is None
 
 
-def test_running_what_the_model_writes_is_a_users_choice() -> None:
-    with pytest.raises(GraderError, match="--grader code"):
-        grader_to_use(None, "code")
-    assert grader_to_use("code", "code") == "code"
-    assert grader_to_use(None, "math") == "math"
+def test_a_grader_says_what_holds_programs_in() -> None:
+    held = held_in_by(make_grader("code", think_end="</think>"))
+    assert held is not None
+    assert "resource limits" in held
+    assert held_in_by(make_grader("math")) is None
 
 
 def test_the_last_block_with_a_function_is_the_program() -> None:
