@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from pts.errors import ConfigError, DataError, PtsError, RunError
 from pts.evaluation.items import Item
-from pts.evaluation.lines import Line
+from pts.evaluation.lines import SWEEP, Line
 from pts.models.demo import demo_model_dir
 from pts.report.evaluation_cells import note
 from pts.runs.lock import sole_writer
@@ -23,7 +23,7 @@ from pts.steering import load_vectors, save_vectors
 SMALL = EvaluateRun(
     problems=4, levels=(1, 2), strategies=("full", "min:20"), seeds=2, sweep=(0.25,), device="cpu"
 )
-LIGHT = replace(SMALL, strategies=("full", "nothink"), baselines=False)
+LIGHT = replace(SMALL, strategies=("full", "nothink"), baselines=False, sweep=SWEEP)
 
 
 def items(run):
@@ -155,7 +155,7 @@ def test_without_controls_there_is_no_answer_and_a_reason(two_controls, tmp_path
     assert "several patterns are added at once" in note(run_evaluation(summed))
     plain = replace(run, output=tmp_path / "plain")
     assert run_evaluation(plain).direction is None
-    lonely = replace(run, vectors=two_controls, baselines=False, output=tmp_path / "lonely")
+    lonely = replace(run, vectors=two_controls, baselines=False, sweep=SWEEP, output=tmp_path / "lonely")
     assert run_evaluation(lonely).direction is None
 
 
