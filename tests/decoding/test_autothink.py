@@ -19,6 +19,8 @@ from pts.steering.vector_set import VectorError
 
 MESSAGES = [{"role": "user", "content": "What is 27 + 8 - 9 ?"}]
 SHORT = {"low_complexity_min_tokens": 0, "low_complexity_max_tokens": 60}
+PROMPT_END = "<|im_end|> <|im_start|> assistant <think>"
+"""A context that the end of every prompt here matches."""
 
 
 @pytest.fixture(scope="module")
@@ -181,32 +183,45 @@ def test_a_reply_that_ends_while_it_thinks_gets_an_end_and_an_answer(demo):
     assert text.count("<|im_end|>") == 1
 
 
+def read_by_block_3(demo, **config):
+    """The hidden states in which block 3 reads the prompt's last token and three new ones, and the reply."""
+    seen = []
+    handle = demo.model.model.layers[3].register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+    text = decoded(demo, max_new_tokens=4, **config)
+    handle.remove()
+    return torch.cat(seen[-4:])[:, 0], text
+
+
+def assert_added(demo, record, size, **config):
+    """Steering adds the record's direction at this size to each token behind the prompt, and leaves no hook.
+
+    It is added at block 2's output: what earlier tokens got does not reach what block 3 reads.
+    """
+    plain, text = read_by_block_3(demo)
+    hooks = sum(len(m._forward_hooks) for m in demo.model.modules())
+    steered, steered_text = read_by_block_3(demo, target_layer=2, **config)
+    assert sum(len(m._forward_hooks) for m in demo.model.modules()) == hooks
+    assert text == steered_text == read_by_block_3(demo)[1]
+    added = torch.zeros_like(plain)
+    added[1:] = size * torch.nn.functional.normalize(torch.tensor(record.steering_vector), dim=0)
+    torch.testing.assert_close(steered - plain, added, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_records_of_optillms_schema_steer(demo, records, tmp_path, suffix):
     path = tmp_path / f"records.{suffix}"
-    (write_records_jsonl if suffix == "jsonl" else write_records_parquet)(path, records[:40])
-    plain = [decoded(demo, seed) for seed in range(3)]
-    hooks = sum(len(m._forward_hooks) for m in demo.model.modules())
-    assert [decoded(demo, seed, steering_dataset=str(path)) for seed in range(3)] != plain
-    assert sum(len(m._forward_hooks) for m in demo.model.modules()) == hooks
-    assert [decoded(demo, seed) for seed in range(3)] == plain
+    chosen = replace(records[0], pivot_context=PROMPT_END, reasoning_pattern="organization", prob_delta=0.5)
+    written = [*(replace(record, pivot_context="Then , 9 9 9") for record in records[1:40]), chosen]
+    (write_records_jsonl if suffix == "jsonl" else write_records_parquet)(path, written)
+    assert_added(demo, chosen, 1.5 * 0.5, steering_dataset=str(path))
 
 
 def test_a_matched_context_adds_its_vector_from_there_on(demo, records, monkeypatch):
     """The prompt's end matches the second record, whose vector is on when the first new token is read."""
-    context = "<|im_end|> <|im_start|> assistant <think>"
     other = replace(records[0], pivot_context="Then , 9 9 9", reasoning_pattern="exploration")
-    chosen = replace(records[1], pivot_context=context, reasoning_pattern="self_correction", prob_delta=-0.5)
-    rows = [asdict(other), asdict(chosen)]
-    monkeypatch.setattr("pts.decoding.autothink._rows", lambda _: rows)
-    seen = []
-    handle = demo.model.model.layers[3].register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
-    decoded(demo, max_new_tokens=2)
-    plain = seen[-1]
-    decoded(demo, max_new_tokens=2, steering_dataset="x", target_layer=2)
-    handle.remove()
-    unit = torch.nn.functional.normalize(torch.tensor(chosen.steering_vector), dim=0)
-    torch.testing.assert_close(seen[-1] - plain, (2.0 * 0.5 * unit)[None, None], rtol=1e-3, atol=1e-4)
+    chosen = replace(records[1], pivot_context=PROMPT_END, reasoning_pattern="self_correction", prob_delta=-0.5)
+    monkeypatch.setattr("pts.decoding.autothink._rows", lambda _: [asdict(other), asdict(chosen)])
+    assert_added(demo, chosen, 2.0 * 0.5, steering_dataset="x")
 
 
 def test_what_is_added_is_what_optillms_hook_adds(demo, records):
