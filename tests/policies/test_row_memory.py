@@ -115,6 +115,17 @@ def test_what_the_cpu_says_itself_is_known():
     assert not is_out_of_memory(ValueError("out of memory"))
 
 
+@pytest.mark.parametrize(
+    "error", [CUDA, RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_a_model_that_memory_does_not_suffice_to_try_is_not_called_unsupported(failing, error):
+    loaded = tiny_model("qwen3")
+    failing(loaded, 0, error=error)
+    with pytest.raises(RuntimeError) as caught:
+        TransformersPolicy(loaded, SAMPLING)
+    assert caught.value is error
+
+
 def test_another_error_is_no_reason_to_go_on(failing):
     loaded = tiny_model("qwen3")
     policy = TransformersPolicy(loaded, SAMPLING)

@@ -13,6 +13,7 @@ from pts.errors import ModelError
 from pts.policies.transformers.cache import RowCache, RowStore
 from pts.policies.transformers.lengths import undeclared_windows
 from pts.policies.transformers.masks import AttentionPlan
+from pts.policies.transformers.memory import is_out_of_memory
 from pts.policies.transformers.prefill import PrefixStore
 
 _LENGTHS = (3, 5, 7)
@@ -60,12 +61,15 @@ class RaggedCheck:
         return self.model.config.get_text_config(decoder=True)
 
     def _compare(self, plan: AttentionPlan, prefixes: PrefixStore, lengths: Sequence[int]) -> None:
-        """Raise ModelError where one step over rows of these lengths fails, or differs from plain passes."""
+        """Raise ModelError where one step over rows of these lengths fails, or differs from plain passes.
+
+        Memory that runs out says nothing of the model: that error is passed on as it is.
+        """
         kind = self.model.config.model_type
         try:
             plain, stepped = self._logits(plan, prefixes, lengths)
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
+            if is_out_of_memory(error):
                 raise
             said = " ".join(str(error).split())[:120] or type(error).__name__
             raise ModelError(
