@@ -33,9 +33,13 @@ __all__ = ["Intervention", "Steering", "UnsteeredWarning", "Variant", "intervent
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Batch:
-    """The variants of a batch's rows, with what they take of each layer's tables once that was picked."""
+    """The variants of a batch's rows, with what they take of each layer's tables once that was picked.
+
+    `steered` says which rows have a variant [rows], True for each.
+    """
 
     rows: Rows
+    steered: bool | torch.Tensor
     picked: dict[tuple[int, torch.device, torch.dtype], list[Picked]] = field(default_factory=dict)
 
 
@@ -130,11 +134,12 @@ class Steering:
         if not all(0 <= row <= self._count for row in named):
             raise ConfigError(f"a row names variant {max(named)}; there are 0 to {self._count}.")
         if len(named) > 1:
-            self._mixed = list(rows), _Batch(torch.tensor(rows))
+            variants = torch.tensor(rows)
+            self._mixed = list(rows), _Batch(variants, variants != 0)
             return self._mixed[1]
         variant = int(rows[0])
         if variant not in self._alike:
-            self._alike[variant] = _Batch(variant) if variant else None
+            self._alike[variant] = _Batch(variant, True) if variant else None
         return self._alike[variant]
 
     def install(self, engine_driven: bool) -> None:
@@ -202,8 +207,11 @@ class Steering:
         self._added = []
         if output is None or span is None:
             return
-        for name in ("past_key_values", "cache_params"):
-            self._passes.register(getattr(output, name, None), span.text)
+        cache = getattr(output, "past_key_values", None)
+        if cache is None:
+            cache = getattr(output, "cache_params", None)
+        if cache is not None:
+            self._passes.register(cache, span.text)
         if batch is None:
             return
         if self._ran != len(self._tables) and self._passes.depth < 2:
@@ -212,8 +220,7 @@ class Steering:
                 "that leaves layers out, cannot be steered."
             )
         if span.text.counted:
-            rows = True if isinstance(batch.rows, int) else batch.rows != 0
-            span.text.tally.note(span.first, span.size, rows, span.where, added or ())
+            span.text.tally.note(span.first, span.size, batch.steered, span.where, added or ())
 
     def _steers(self) -> bool:
         """Whether any row has a variant that adds something."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary, ref
 
 import torch
 
@@ -30,7 +30,7 @@ _KEPT = 32
 class Text:
     """A batch of texts that passes read on: how many columns are prompt, and what is counted of the others.
 
-    `counted` is False for drafts, which write nothing themselves.
+    `counted` is False for drafts, which write nothing themselves; `cache` is the last one that was filled.
     """
 
     rows: int
@@ -39,6 +39,7 @@ class Text:
     end: int = 0
     reached: bool = False
     tally: Tally = field(init=False)
+    cache: ref[Any] | None = None
     _before: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
@@ -56,8 +57,7 @@ class Text:
         return self._before[0] + seen, self._before[1] + steered
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """What one pass reads: `size` columns of a text, the first being `first` after the prompt's end.
 
     A negative `first` is in the prompt. `where` [rows or 1, size] are the columns of the completion, None where
@@ -173,8 +173,9 @@ class Passes:
 
     def register(self, cache: Any, text: Text) -> None:
         """A pass over a text has filled this cache."""
-        if cache is not None and cache not in self._cached:
-            self._cached[cache] = text
+        if text.cache is None or text.cache() is not cache:
+            self._cached.setdefault(cache, text)
+            text.cache = ref(cache)
 
     def _of_call(self, columns: int, rows: int, size: int, *, embedded: bool, device: Any) -> Span:
         text, width = self._calls[-1]

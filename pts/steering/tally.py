@@ -13,16 +13,40 @@ Added: TypeAlias = tuple[torch.Tensor | None, bool | torch.Tensor]
 """Where one table added in a pass: its mask [rows or 1, n, 1], None for everywhere; and which rows have one."""
 
 _PENDING = 64
-"""Passes that are kept before they are counted: counting at each step would be work that can be measured."""
+"""Passes that are kept before they are counted together: counting each would be work that can be measured."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
+@dataclass(slots=True)
+class _Table:
+    """Where one table added in a run of passes: a mask for each, None for everywhere; and in which rows."""
+
+    masks: list[torch.Tensor] | None
+    filled: bool | torch.Tensor
+
+    def goes_on(self, added: Added) -> bool:
+        """Whether the same table added this in one more pass."""
+        return added[1] is self.filled and (added[0] is None) is (self.masks is None)
+
+
+@dataclass(slots=True)
+class _Run:
+    """Passes that followed one another in the same rows: `size` positions from `first` on (see `note`)."""
+
     first: int
     size: int
     rows: bool | torch.Tensor
     where: torch.Tensor | None
-    added: tuple[Added, ...]
+    tables: list[_Table]
+
+    def goes_on(self, first: int, rows: bool | torch.Tensor, added: Sequence[Added]) -> bool:
+        """Whether a pass without a mask of its own goes on where this ends, by the same tables."""
+        return (
+            first == self.first + self.size
+            and rows is self.rows
+            and self.where is None
+            and len(added) == len(self.tables)
+            and all(map(_Table.goes_on, self.tables, added))
+        )
 
 
 @dataclass(slots=True)
@@ -35,7 +59,8 @@ class Tally:
     rows: int
     _seen: torch.Tensor = field(init=False)
     _steered: torch.Tensor = field(init=False)
-    _pending: list[_Pass] = field(init=False, default_factory=list)
+    _pending: list[_Run] = field(init=False, default_factory=list)
+    _masked: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
         self._seen = torch.zeros(self.rows, 0, dtype=torch.bool)
@@ -54,8 +79,22 @@ class Tally:
         `rows` [rows] are those that are steered at all, True for each; `where` [rows or 1, size] the positions
         that may be.
         """
-        self._pending.append(_Pass(first, size, rows, where, tuple(added)))
-        if len(self._pending) >= _PENDING:
+        # This runs at every step: it makes no tensor, and what goes on with the pass before makes no record.
+        pending = self._pending
+        if where is None and pending and pending[-1].goes_on(first, rows, added):
+            run = pending[-1]
+            run.size += size
+        else:
+            tables = [_Table(None if mask is None else [], filled) for mask, filled in added]
+            run = _Run(first, size, rows, where, tables)
+            pending.append(run)
+        masked = 0
+        for table, (mask, _) in zip(run.tables, added, strict=True):
+            if mask is not None and table.masks is not None:
+                table.masks.append(mask)
+                masked = 1
+        self._masked += masked
+        if self._masked >= _PENDING or len(pending) >= _PENDING:
             self._count()
 
     def counts(self) -> tuple[int, int]:
@@ -70,24 +109,24 @@ class Tally:
 
     @torch.no_grad()
     def _count(self) -> None:
-        pending, self._pending = self._pending, []
+        pending, self._pending, self._masked = self._pending, [], 0
         if not pending:
             return
-        self._reserve(max(each.first + each.size for each in pending))
-        for each in pending:
-            skip = max(0, -each.first)
-            if each.size > skip:
-                seen = _rows(each.rows, self.rows).expand(self.rows, each.size)
-                if each.where is not None:
-                    seen = seen & each.where.cpu()
-                columns = slice(each.first + skip, each.first + each.size)
+        self._reserve(max(run.first + run.size for run in pending))
+        for run in pending:
+            skip = max(0, -run.first)
+            if run.size > skip:
+                seen = _rows(run.rows, self.rows).expand(self.rows, run.size)
+                if run.where is not None:
+                    seen = seen & run.where.cpu()
+                columns = slice(run.first + skip, run.first + run.size)
                 self._seen[:, columns] = seen[:, skip:]
-                self._steered[:, columns] = (seen & self._open(each))[:, skip:]
+                self._steered[:, columns] = (seen & self._open(run))[:, skip:]
 
-    def _open(self, each: _Pass) -> torch.Tensor:
+    def _open(self, run: _Run) -> torch.Tensor:
         """Where any table added something [rows or 1, size or 1]."""
         nowhere = torch.zeros(1, 1, dtype=torch.bool)
-        return reduce(torch.logical_or, (_where(added, self.rows) for added in each.added), nowhere)
+        return reduce(torch.logical_or, (_where(table, self.rows) for table in run.tables), nowhere)
 
     def _reserve(self, columns: int) -> None:
         more = columns - self._seen.shape[1]
@@ -104,8 +143,10 @@ def _rows(rows: bool | torch.Tensor, count: int) -> torch.Tensor:
     return rows.cpu().reshape(-1, 1)
 
 
-def _where(added: Added, rows: int) -> torch.Tensor:
+def _where(table: _Table, rows: int) -> torch.Tensor:
     """One table's additions as a mask [rows, size or 1]."""
-    mask, filled = added
-    has = _rows(filled, rows)
-    return has if mask is None else has & (mask.squeeze(-1) != 0).cpu()
+    has = _rows(table.filled, rows)
+    if table.masks is None:
+        return has
+    masks = table.masks[0] if len(table.masks) == 1 else torch.cat(table.masks, dim=1)
+    return has & (masks.squeeze(-1) != 0).cpu()

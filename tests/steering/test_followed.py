@@ -344,6 +344,21 @@ def test_open_gates_are_counted_each_position_once(model, options):
     assert 0 < opened < NEW - 1
 
 
+def test_open_gates_are_counted_row_by_row_in_long_texts(model):
+    new, ids = 100, torch.tensor([PROMPT, PROMPT[::-1], PROMPT])
+    options = {"attention_mask": torch.ones_like(ids), "max_new_tokens": new, "eos_token_id": None}
+    read = model.generate(ids, do_sample=False, **options)[:, len(PROMPT) : -1].tolist()
+    gates = [Gate("tokens", token_ids=tuple(set(row[at::7]))) for at, row in enumerate(read[1:])]
+    with steer(model, [[Intervention(LAYER, 0 * VECTOR, gate)] for gate in gates]) as steering:
+        steering.rows = [0, 1, 2]
+        model.generate(ids, do_sample=False, **options)
+        opened = [
+            sum(token in gate.token_ids for token in row) for gate, row in zip(gates, read[1:], strict=True)
+        ]
+        assert (steering.positions_seen, steering.positions_steered) == (2 * (new - 1), sum(opened))
+    assert all(0 < count < new - 1 for count in opened)
+
+
 def test_rows_without_a_variant_are_not_counted(model):
     shut = Gate("probe", threshold=1e9, weight=VECTOR)
     with steer(model, [[Intervention(LAYER, VECTOR)], [Intervention(0, VECTOR, shut)]]) as steering:

@@ -1,6 +1,9 @@
 """What steering adds to a decode step: a few operations a layer, and no more for more stored vectors."""
 
+import sys
 from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.cache_utils import DynamicCache
 
+import pts
 from pts.errors import ModelError
 from pts.steering.hooks import Intervention, steer
 from pts.steering.vector_set import Gate
@@ -15,6 +19,8 @@ from tests.policies.tiny import tiny_model
 
 PROMPT = (5, 9, 12, 7)
 LAYERS = (0, 1)
+CALLS = 16
+"""Calls of Python functions of pts for a step of `generate`, beside those of each steered layer."""
 
 
 class Operations(TorchDispatchMode):
@@ -64,6 +70,76 @@ def test_a_step_costs_a_few_operations_a_layer_however_many_vectors(loaded, rows
         with steer(loaded.model, variants(gate, count), engine_driven=True) as steering:
             steered = operations(loaded.model, rows, steering)
         assert steered - plain == Counter(each * len(LAYERS))
+
+
+LENGTHS = (20, 100)
+"""New tokens of two texts: what the longer one takes more is that of 80 steps, a counting among them."""
+
+
+def generate(model, rows, new):
+    ids = torch.tensor([PROMPT] * rows)
+    written = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, eos_token_id=None
+    )
+    assert written.shape[1] == len(PROMPT) + new
+
+
+def generated_operations(model, rows):
+    """Of the steps by which one text is longer than the other."""
+    generate(model, rows, 2)  # picks what the rows take of the tables
+    found = []
+    for new in LENGTHS:
+        with Operations() as counted:
+            generate(model, rows, new)
+        found.append(counted.seen)
+    return found[1] - found[0]
+
+
+@pytest.mark.parametrize("rows", [[1], [0, 1, 3]])
+@pytest.mark.parametrize(("gate", "each"), [("always", ["add"]), ("probe", ["mul", "sum", "gt_", "addcmul"])])
+def test_following_generate_costs_no_operation_more_than_steering(loaded, rows, gate, each):
+    """Which positions are prompt and which were steered is followed without a tensor for each step."""
+    plain = generated_operations(loaded.model, len(rows))
+    with steer(loaded.model, variants(gate, 3)) as steering:
+        steering.rows = rows
+        steered = generated_operations(loaded.model, len(rows))
+    steps = LENGTHS[1] - LENGTHS[0]
+    more = steered - plain - Counter(each * (len(LAYERS) * steps))
+    assert not plain - steered
+    # What a gate decided is counted for many steps together.
+    assert more.total() <= (0 if gate == "always" else steps / 2)
+    assert steering.positions_seen == sum(row > 0 for row in rows) * (1 + sum(LENGTHS) - len(LENGTHS))
+
+
+@contextmanager
+def calls_counted():
+    """Counts the calls of Python functions of pts."""
+    counted, own = Counter(), str(Path(pts.__file__).parent)
+
+    def count(frame, event, _argument):
+        if event == "call" and frame.f_code.co_filename.startswith(own):
+            counted[frame.f_code.co_qualname] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        yield counted
+    finally:
+        sys.setprofile(before)
+
+
+@pytest.mark.parametrize(("gate", "each"), [("always", 3), ("probe", 4)])
+def test_following_generate_takes_a_few_calls_a_step(loaded, gate, each):
+    """Beside those of each layer's hook, a bounded number for each step however long the text is."""
+    with steer(loaded.model, variants(gate, 1)):
+        generate(loaded.model, 1, 2)
+        totals = []
+        for new in LENGTHS:
+            with calls_counted() as counted:
+                generate(loaded.model, 1, new)
+            totals.append(counted.total())
+    steps = LENGTHS[1] - LENGTHS[0]
+    assert (totals[1] - totals[0]) / steps <= CALLS + each * len(LAYERS)
 
 
 def test_rows_that_change_get_their_own_vectors(loaded):
