@@ -297,7 +297,8 @@ def steer(
     each row has its own. Works for every row of a batch, at decode positions, under `generate` in each of its
     modes (with and without a cache, beams, drafts of any kind, a cache that holds a prompt's beginning) and in
     passes by hand; what cannot be followed is refused. `positions_steered` of what is yielded counts. Leaving
-    the context warns (`UnsteeredWarning`) where a text was read and none of it was a completion.
+    the context warns (`UnsteeredWarning`) where a text was read and none of it was a completion. `layers_path`
+    is the module with the decoder blocks, None for the set's own or where it is found.
     `engine_driven` is for loops that announce each pass by `begin_step`. Raises VectorError for a vector of
     another width than the model's residual stream or a layer that it does not have, ConfigError for a pattern
     that the set does not have, or patterns without a set, and ModelError for a compiled model.
@@ -308,6 +309,7 @@ def steer(
     """
     if isinstance(vectors, VectorSet):
         require_shape(vectors, model)
+        layers_path = layers_path or vectors.model.layers_path
         variants: Sequence[Variant] = [interventions(vectors, patterns)]
     elif patterns is not None:
         raise ConfigError(f"patterns ({', '.join(patterns)}) are a vector set's: give one.")
