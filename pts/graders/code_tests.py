@@ -70,6 +70,12 @@ class CodeTests:
                 raise GraderError(f"The test {_short(text)} is not Python ({error}).") from error
         if self.tests and not any(map(_can_fail, self.tests)):
             raise GraderError(f"The test {_short(self.tests[0])} asserts nothing, so every program passes it.")
+        idle = _never_called("\n".join((self.setup, *self.tests)), self.entry_point)
+        if idle is not None:
+            raise GraderError(
+                f"The function {idle} of the tests needs arguments, and nothing calls it: tests are functions "
+                "without arguments, or check(candidate) beside a field entry_point; pytest's fixtures are none."
+            )
 
 
 def row_tests(row: Mapping[str, object]) -> CodeTests | None:
@@ -158,6 +164,21 @@ def _can_fail(test: str) -> bool:
             if name.lower().startswith(("assert", "check", "fail")):
                 return True
     return False
+
+
+def _never_called(code: str, entry_point: str | None) -> str | None:
+    """A function or method of the tests that looks like a test, but that no one can call; None without one."""
+    tree = ast.parse(code)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    used |= {"check"} if entry_point else set()
+    methods = [one for node in tree.body if isinstance(node, ast.ClassDef) for one in node.body]
+    for node in (*tree.body, *methods):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name in used:
+            continue
+        needed = len(node.args.args) - len(node.args.defaults) - (node in methods)
+        if needed > 0 and (node.name == "check" or node.name.startswith("test")):
+            return node.name
+    return None
 
 
 def _parsing(code: str) -> str:

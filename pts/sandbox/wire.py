@@ -110,7 +110,8 @@ class Peer:
     """One end of the wire. `serve` answers the other end until it closes; `ask` asks it, answering meanwhile.
 
     Where the other end is not `trusted` it may call functions that it was given, go through iterators, and use
-    public attributes of objects whose classes the tests define. Raises WireError where the other end is gone.
+    public attributes of objects whose classes the tests define. Raises WireError where the other end is gone,
+    and is `broken` from then on.
     """
 
     def __init__(self, reading: BinaryIO, writing: BinaryIO, *, trusted: bool) -> None:
@@ -118,11 +119,13 @@ class Peer:
         self._objects: dict[int, Any] = {}
         self._numbers: dict[int, int] = {}
         self.operations: dict[str, Callable[..., Any]] = dict(_OPERATIONS)
+        self.broken = False
 
     def ask(self, operation: str, *arguments: Any, named: dict[str, Any] | None = None) -> Any:
         """What the other end answers. Containers among the arguments take on what it made of them.
 
-        Raises the exception that it raised: a built-in one as itself, another as ProgramError.
+        Raises the exception that it raised: a built-in one as itself, another as the built-in one that it is a
+        kind of, else as ProgramError.
         """
         self._send(["ask", operation, [self.pack(one) for one in arguments], self.pack(named or {})])
         while True:
@@ -195,7 +198,7 @@ class Peer:
         except WireError:
             raise
         except BaseException as error:  # also SystemExit: the program's exceptions are answers
-            reply = [True, [type(error).__name__, str(error)[:500]]]
+            reply = [True, [_built_in(type(error)), str(error)[:500], type(error).__name__]]
         # What was called may have changed the containers that it was given.
         self._send(["reply", *reply, [self._changed(one) for one in arguments]])
 
@@ -203,25 +206,39 @@ class Peer:
         return self.pack(argument) if isinstance(argument, (list, dict, set, bytearray)) else None
 
     def _exception(self, described: list[str]) -> BaseException:
-        kind = getattr(builtins, described[0], None)
-        if isinstance(kind, type) and issubclass(kind, Exception):
+        built_in, said, name = described
+        kind = getattr(builtins, built_in, None)
+        if (
+            isinstance(kind, type)
+            and issubclass(kind, BaseException)
+            and (kind is not Exception or name == built_in)
+        ):
             try:
-                return kind(described[1])
+                return kind(said)
             except TypeError:  # UnicodeDecodeError and others that take more
                 pass
-        return ProgramError(f"{described[0]}: {described[1]}")
+        return ProgramError(f"{name}: {said}")
 
     def _send(self, message: list[Any]) -> None:
         data = json.dumps(message).encode()
         if len(data) > LONGEST_MESSAGE:
+            self.broken = True
             raise WireError("a value is too large")
         try:
             self._writing.write(data + b"\n")
             self._writing.flush()
         except (OSError, ValueError) as error:
+            self.broken = True
             raise WireError("the other process is gone") from error
 
     def _receive(self) -> list[Any]:
+        try:
+            return self._message()
+        except WireError:
+            self.broken = True
+            raise
+
+    def _message(self) -> list[Any]:
         try:
             line = self._reading.readline(LONGEST_MESSAGE + 2)
         except (OSError, ValueError) as error:
@@ -245,6 +262,12 @@ def _permitted(operation: str, packed: list[Any], arguments: list[Any]) -> bool:
         return True
     private = operation.endswith("attribute") and str(arguments[1]).startswith("_")
     return operation in _OPEN_IN_TESTS and type(arguments[0]).__module__ == TESTS and not private
+
+
+def _built_in(kind: type[BaseException]) -> str:
+    """The name of the first built-in class among an exception's."""
+    names = (base.__name__ for base in kind.__mro__ if vars(builtins).get(base.__name__) is base)
+    return str(next(names))
 
 
 def _pack_integer(_: Peer, value: int) -> Any:

@@ -100,6 +100,12 @@ def test_tests_survive_the_text_that_carries_them() -> None:
         ("{}", "no tests"),
         ('{"tests": ["assert ("]}', "not Python"),
         ('{"tests": ["f(1)"]}', "asserts nothing"),
+        (
+            '{"tests": ["def check(candidate):\\n    assert candidate(1) == 2"]}',
+            "check of the tests needs arguments",
+        ),
+        ('{"tests": ["def test_f(one):\\n    assert f(one) == 2"]}', "test_f of the tests needs arguments"),
+        ('{"tests": ["class TestF:\\n  def test_f(self, one):\\n    assert f(one) == 2"]}', "needs arguments"),
         ('{"tests": [], "examples": [{"input": "1"}]}', "holds no tests"),
     ],
 )

@@ -46,15 +46,51 @@ def test_a_right_program_passes_and_a_wrong_one_fails() -> None:
         "        frame = frame.f_back\n    return 3",
         "import unittest\nunittest.TestCase.assertEqual = lambda *a: None\ndef f(x):\n    return 3",
         "f = type('F', (), {'__call__': lambda self, x: self, '__eq__': lambda a, b: True, '__hash__': None})()",
+        "def abs(x):\n    return 0\ndef f(x):\n    return 0",
+        "class math:\n    isclose = staticmethod(lambda *a, **k: True)\ndef f(x):\n    return 0",
         "import gc, io\ndef f(x):\n    for one in gc.get_objects():\n        if isinstance(one, io.BufferedWriter):\n"
         "            one.write(b'[\"reply\", false, 2, [null, null]]\\n' * 3)\n            one.flush()\n    raise ValueError",
     ],
     ids=["result line", "exit", "every pipe", "int that equals all", "object that equals all", "no assertions",
-         "frames", "patched unittest", "callable", "forged replies"],
+         "frames", "patched unittest", "callable", "own abs", "own math", "forged replies"],
 )  # fmt: skip
-def test_no_program_passes_by_faking(program: str) -> None:
-    tests = Suite(("assert f(1) == 2", "assert f(2) == 3", "assert f(7) == 8"))
-    assert not run_tests(program, tests, SHORT).passed
+def test_no_program_passes_by_faking(program: str, request: pytest.FixtureRequest) -> None:
+    exact = Suite(("assert f(1) == 2", "assert f(2) == 3", "assert f(7) == 8"))
+    close = Suite(("assert abs(f(1) - 2) < 0.1", "assert math.isclose(f(1), 2)"))
+    assert not run_tests(program, close if "own" in request.node.name else exact, SHORT).passed
+
+
+@pytest.mark.parametrize(
+    "end", ["os._exit(0)", "os.kill(os.getpid(), 9)", "sys.exit(0)", "os.closerange(3, 64)"]
+)
+def test_a_program_that_ends_has_not_raised_the_error_that_is_expected(end: str) -> None:
+    program = f"import os, sys\ndef f(x):\n    {end}"
+    test = "try:\n    f(1)\nexcept Exception:\n    pass\nelse:\n    assert False"
+    assert run_tests("def f(x):\n    raise KeyError", Suite((test,)), SHORT).passed
+    assert not run_tests(program, Suite((test,)), SHORT).passed
+
+
+def test_a_program_that_rewrites_what_it_sends_gives_the_tests_no_built_ins() -> None:
+    cheat = """
+import sys
+def zero(*given, **named):
+    return 0
+def f(x):
+    return 9
+frame = sys._getframe()
+while type(frame.f_locals.get("peer", frame.f_locals.get("self"))).__name__ != "Peer":
+    frame = frame.f_back
+peer = frame.f_locals.get("peer", frame.f_locals.get("self"))
+send = peer._send
+def rewritten(message):
+    if message[0] == "reply" and isinstance(message[2], list) and ["f"] == [pair[0] for pair in message[2][1:] if pair[0] == "f"]:
+        packed = peer.pack(zero)
+        message[2] += [["__builtins__", ["dict", ["abs", packed]]], ["abs", packed], ["_assertion_is_next", packed]]
+    send(message)
+peer._send = rewritten
+"""
+    assert not run_tests(cheat, Suite(("assert abs(f(1) - 2) < 0.1",)), SHORT).passed
+    assert run_tests(cheat, Suite(("assert abs(f(1) - 9) < 0.1",)), SHORT).passed
 
 
 def test_a_program_cannot_change_the_helpers_of_its_tests() -> None:

@@ -49,6 +49,19 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="resource limits
         ("def f(x):\n    return x + 1",
          "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        self.assertEqual(f(1), 2)"),
         ("def f(x):\n    return x + 1", "def test_f():\n    assert f(1) == 2"),
+        ("def f(x):\n    return x + 1", "class TestF:\n    def setup_method(self):\n        self.two = 2\n"
+         "    def test_f(self):\n        assert f(1) == self.two"),
+        ("def f(x):\n    return x + 1",
+         "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        self.assertEqual(f(1), 2)\nunittest.main()"),
+        ("def f(x):\n    return x + 1", "if __name__ == '__main__':\n    assert f(1) == 2\n    print('fine')"),
+        ("class Bad(ValueError):\n    pass\ndef f(x):\n    raise Bad('no')",
+         "try:\n    f(1)\nexcept ValueError as error:\n    assert str(error) == 'no'\nelse:\n    assert False"),
+        ("def f(x):\n    raise ValueError", "try:\n    f(1)\nexcept ValueError:\n    pass\nelse:\n    assert False"),
+        ("def f(x):\n    return x + 1", "if f(1) != 2:\n    raise AssertionError('not 2')"),
+        ("def f(x):\n    raise SystemExit(3)",
+         "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        with self.assertRaises(SystemExit):\n            f(1)"),
+        ("def sum(a, b):\n    return 6", "assert sum(10, 15) == 6"),
+        ("def max(a):\n    return a\ndef f(a):\n    return max(a)", "assert max(f(1), f(2)) == 2"),
         ("def f(x):\n    return x\nif __name__ == '__main__':\n    1 / 0", "assert f(1) == 1"),
     ],
 )  # fmt: skip
@@ -64,6 +77,13 @@ def test_tests_see_a_program_as_if_it_were_theirs(program: str, test: str) -> No
         "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n        self.assertEqual(f(1), 3)",
         "assert g(1) == 2",
         "l = [1]\nf(l)\nassert l == [2]",
+        "class TestF:\n    def test_f(self):\n        assert f(1) == 3",
+        "async def test_f():\n    assert f(1) == 3",
+        "if __name__ == '__main__':\n    assert f(1) == 3",
+        "def check(candidate):\n    assert candidate(1) == 3",
+        "def test_f(given, wanted):\n    assert f(given) == wanted",
+        "def test_f():\n    for given in []:\n        assert f(given) == 3\nassert f(1) == 2",
+        "import unittest\nclass T(unittest.TestCase):\n    @unittest.skip('no')\n    def test_a(self):\n        self.assertEqual(f(1), 3)",
     ],
 )
 def test_every_kind_of_test_can_fail(test: str) -> None:
