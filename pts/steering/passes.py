@@ -179,12 +179,16 @@ class Passes:
 
     def _of_call(self, columns: int, rows: int, size: int, *, embedded: bool, device: Any) -> Span:
         text, width = self._calls[-1]
-        text.fit(rows)
+        if rows != text.rows:
+            text.fit(rows)
+        start = columns - size
+        if start >= width and self.prompt_tokens is None and not embedded:
+            # An ordinary step, which must cost next to nothing.
+            return Span(text, start - width, size, None, True)
         if embedded:
             if self.prompt_tokens is not None:
                 raise ConfigError("steering.prompt_tokens counts ids: leave it None with inputs_embeds.")
             return self._made(text, -size, size, device)
-        start = columns - size
         if self.prompt_tokens is None:
             return self._made(text, start - width, size, device)
         return self._told(text, start, size, device)
@@ -269,6 +273,8 @@ class Passes:
                 "give one a row."
             )
         least = min(told)
+        if start >= max(told):
+            return Span(text, start - least, size, None, any=True)
         columns = torch.arange(start, start + size, device=device)
         where = columns >= torch.tensor(list(told), device=device)[:, None]
         return Span(text, start - least, size, where, any=start + size > least)
