@@ -1,8 +1,10 @@
 """What rows take stays within what they are granted, and running out of memory changes no result."""
 
 import logging
+import tracemalloc
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from peak_memory import peak_bytes
@@ -13,6 +15,7 @@ from pts.errors import ModelError
 from pts.policies.transformers import TransformersPolicy, cache
 from pts.policies.transformers.allowance import RowCost
 from pts.policies.transformers.cache import CacheLayout, PlaneShape, RowStore
+from pts.policies.transformers.distribution import draw, next_tokens
 from pts.policies.transformers.memory import is_out_of_memory
 from pts.records import RolloutRequest, Sampling
 from pts.steering.hooks import Intervention, steer
@@ -267,6 +270,27 @@ def test_the_vocabulary_counts_as_memory_of_a_row():
         RowCost.of(tiny_model("qwen3", vocab=vocab).model, layout, False).per_row for vocab in (40, 40_000)
     ]
     assert costs[1] - costs[0] >= 4 * 39_960
+
+
+@pytest.mark.parametrize("sampling", [Sampling(top_k=0), Sampling(top_k=0, top_p=1.0, min_p=1e-9)])
+def test_a_sorted_vocabulary_counts_as_memory_of_a_row(sampling):
+    vocab, rows = 20_000, 6
+    layout = CacheLayout((PlaneShape(1, 8, torch.float32, torch.device("cpu")),) * 2)
+    model = tiny_model("qwen3", vocab=vocab).model
+    counted = RowCost.of(model, layout, False, sampling).per_row - RowCost.of(model, layout, False).per_row
+    logits = torch.randn(rows, vocab, generator=torch.Generator().manual_seed(0)) / 8
+    none, ones = np.full(rows, -1), np.ones(rows, dtype=np.int64)
+
+    def step():
+        draw(next_tokens(logits, sampling, none), ones.astype(np.uint64), ones)
+
+    step()
+    tracemalloc.start()
+    step()
+    arrays = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    held = arrays + peak_bytes(step)
+    assert 40 * vocab * rows < held <= counted * rows
 
 
 def test_counts_add_up_when_rows_wait(failing):

@@ -8,9 +8,13 @@ from typing import Any
 
 from pts.errors import ModelError
 from pts.policies.transformers.cache import CacheLayout
+from pts.policies.transformers.untruncated import truncates_nothing
+from pts.records import Sampling
 
 logger = logging.getLogger(__name__)
 
+SORTED_BYTES = 80
+"""Bytes of a token of the vocabulary at most while a row's distribution is truncated without a top-k."""
 _FEW = 4
 """Rows that are too few to pass over in silence, where memory allows no more."""
 
@@ -23,11 +27,11 @@ class RowCost:
     per_row: int
 
     @classmethod
-    def of(cls, model: Any, layout: CacheLayout, eager: bool) -> RowCost:
+    def of(cls, model: Any, layout: CacheLayout, eager: bool, sampling: Sampling | None = None) -> RowCost:
         """The cost of rows of a model: caches, the copy that growing makes, attention's and the logits' memory.
 
         `eager` is for attention that writes out its scores and repeats keys and values for the heads that share
-        them.
+        them. Where `sampling` truncates without a top-k, a row can come to hold the whole vocabulary, sorted.
         """
         config = model.config.get_text_config(decoder=True)
         largest = max(shape.bytes_per_token for shape in layout.shapes)
@@ -37,6 +41,8 @@ class RowCost:
             shared = max(1, heads // max(1, min(shape.heads for shape in layout.shapes)))
             step += 2 * largest * shared + heads * (2 * model.dtype.itemsize + 4)
         logits = config.vocab_size * (model.dtype.itemsize + (4 if model.dtype.itemsize < 4 else 0))
+        if sampling is not None and sampling.temperature > 0 and not sampling.top_k:
+            logits += 0 if truncates_nothing(sampling) else SORTED_BYTES * config.vocab_size
         # Growing and attending never happen at once.
         return cls(layout.bytes_per_token + max(largest, step), logits)
 

@@ -83,7 +83,7 @@ class Engine:
         self.table = RowTable(self.sampling.budget)
         self.store = RowStore(self.prefixes.layout)
         self._cache = RowCache(self.store)
-        self._cost = RowCost.of(self.model, self.prefixes.layout, self.plan.additive)
+        self._cost = RowCost.of(self.model, self.prefixes.layout, self.plan.additive, self.sampling)
 
     def run(self, requests: Iterable[RolloutRequest]) -> Iterator[Finished]:
         """The rollouts of all requests, as they are done; requests are read as rows become free.
