@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 
 from pts.decoding.limits import Budget
 from pts.decoding.routers.fitted import Arm, ArmQuality, Probe
@@ -29,6 +30,8 @@ PRICES = (0.0, *(round(float(price), 6) for price in np.geomspace(2e-4, 2e-2, 41
 """Prices of a token, in success, that are tried."""
 SAVING = 1 / 6
 """Share of the reference's tokens that routing should save."""
+_LARGE_PRODUCT = 4_000_000
+"""Entries of a layer's states from which on linear algebra shares its work among threads."""
 _SMOOTHING = 0.05
 """Successes and failures added to every problem's: an arm that always succeeds can be fitted too."""
 
@@ -95,10 +98,11 @@ def fit_probe(
     """
     folds = _folds(measured.groups, seed)
     outcomes = list(measured.outcomes.values())
-    by_layer = [
-        [_best_logistic(_widened(measured, at), arm, folds) for arm in outcomes]
-        for at in range(len(measured.layers))
-    ]
+    with threadpool_limits(limits=_threads(measured)):
+        by_layer = [
+            [_best_logistic(_widened(measured, at), arm, folds) for arm in outcomes]
+            for at in range(len(measured.layers))
+        ]
     at = int(np.argmin([sum(fitted.loss for fitted in fits) for fits in by_layer]))
     states = _widened(measured, at)
     fits = [
@@ -119,6 +123,15 @@ def fit_probe(
         {"success": brought, "tokens": spent, **shares},
         patterns or {},
     )
+
+
+def _threads(measured: Measurements) -> int | None:
+    """One thread for the many regressions of a small width, None for all where a product of theirs is large.
+
+    What threads save on a small product is lost in waiting for each other, tenfold where the machine is busy.
+    """
+    problems, _, hidden = measured.states.shape
+    return 1 if problems * hidden < _LARGE_PRODUCT else None
 
 
 def _widened(measured: Measurements, at: int) -> Floats:
