@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pts.graders.languages import OTHER_ANSWER, speaks_another
+from pts.graders.statements import is_doubted
 
 _WRAP = r"(?:\\(?:text\w{0,2}|math\w{2}|mbox|boxed|fbox|left|displaystyle)\b|\\[(\[]|[\s*_(\[{\"'$`<]|\\\{)"
 _OPEN = rf"{_WRAP}{{0,12}}"
@@ -14,7 +15,9 @@ _BEFORE_REASON = (
     r"(?=\s+(?:because|since|as|for|with|and|or|which|while|whereas|not|due|but|here|instead|is\s+(?:the\s+)?"
     r"(?:correct|right|best|true))\b|\s*\()"
 )
-_LETTER = rf"(?:[B-HJ-Z](?![A-Za-z0-9_]|'[A-Za-z])|[AI](?:{_CLOSED}|{_BEFORE_REASON})|[a-z]{_CLOSED})"
+_LETTER = (
+    rf"(?:[B-HJ-Z](?![A-Za-z0-9_]|'(?![dt][ıiuü]r)[A-Za-z])|[AI](?:{_CLOSED}|{_BEFORE_REASON})|[a-z]{_CLOSED})"
+)
 _NAME = (
     r"(?:(?:not|never|neither|therefore|thus|clearly|indeed|still|the|definitely|probably|likely|simply"
     r"|just|most\s+likely|actually|in\s+fact|again|both)\s+){0,3}"
@@ -47,7 +50,7 @@ _SAYS = (
     r"|went\s+with|settle\s+(?:on|for)|opt\s+for|"
     r"vote\s+for|points?\s+to|leads?\s+(?:us\s+)?to|leaves?\s+(?:us\s+with\s+)?|mark|conclude)\b"
     r"|\b(?:answer|choice|option)\s*(?:->|=>|→|—|–)"
-    rf"|####|<answer>)"
+    rf"|####|<(?:final[_ -]?)?(?:answer|ans)>)"
 )
 _STATED = re.compile(rf"(?i:{_SAYS}{_AFTER_VERB}){_OPEN}(?P<letter>{_LETTER})")
 _STATED_ELSEWHERE = re.compile(rf"(?i:{OTHER_ANSWER}{_AFTER_VERB}){_OPEN}(?P<letter>{_LETTER})")
@@ -65,6 +68,12 @@ _ASSERTED = re.compile(
     r"|(?:fits|matches|works|answers)\s+(?:\w+\s+){0,2}(?:best|better)|best\s+(?:\w+\s+){0,2}(?:fits|matches"
     r"|answers|describes)|it\s+(?:is|must\s+be)|(?:is|must\s+be|has\s+to\s+be|should\s+be)\s+(?:the\s+|my\s+"
     r"|our\s+){0,2}(?:final\s+)?(?:answer|choice)\b))"
+)
+# "Hence B." at the very end.
+_CONCLUDED = re.compile(
+    r"(?:\A|(?<=[.!?;\n])|(?<=[.!?;] ))(?i:so|thus|hence|therefore)"
+    r"(?i:,|:|\s+(?:it\s+is|it's|it\s+must\s+be))?\s+(?i:(?:option|choice|answer)\s+)?"
+    r"[(\[*\"'$`]{0,4}(?P<letter>[A-HJ-Z])[)\]*\"'$`.!]{0,5}\s*\Z"
 )
 _JOINED = re.compile(
     rf"(?:[)\]}}*_\"'$`.]{{0,4}}\s*(?i:,|/|&|\bor\b|\band\b"
@@ -108,6 +117,8 @@ _CORRECTED = re.compile(
 )
 _MARKED = re.compile(
     r"\((?P<round>[A-J])\)"
+    r"|<(?:b|strong)>\s*\(?(?P<html>[A-J])\)?[).:]?\s*</(?:b|strong)>"
+    r"|\A\s*(?P<first>[A-HJ])(?:\s+[-–—]\s|,?\s+(?:because|since)\b|\s+(?:rather\s+than|instead\s+of)\b)"
     r"|\*\*\s*\(?(?P<bold>[A-J])\)?[).:]?\s*(?:\*\*|(?<=[).:])[^*\n]{1,200}\*\*)"
     r"|^[ \t]*[\[(\"'`$]{0,3}(?P<line>[A-Za-z])[\])\"'`$.!]{0,4}[ \t]*$"
     r"|^[ \t]*(?P<head>[A-J])[).:](?=\s)"
@@ -125,7 +136,7 @@ _LETTER_ALONE = re.compile(
 def stated_letters(text: str) -> list[tuple[int, str]]:
     """(where, letter) of each statement, in no order; "" for one that names several letters."""
     places = {match.start() for match in _CANDIDATE.finditer(text)}
-    patterns = (_STATED, _ASSERTED, *((_STATED_ELSEWHERE,) if speaks_another(text) else ()))
+    patterns = (_STATED, _ASSERTED, _CONCLUDED, *((_STATED_ELSEWHERE,) if speaks_another(text) else ()))
     found = []
     for start, end in _regions(sorted(places), len(text)):
         for pattern in patterns:
@@ -156,6 +167,8 @@ def _settled(text: str, match: re.Match[str]) -> tuple[int, str, bool] | None:
     before = text[max(match.start(), start - 120) : start]
     ahead = text[max(0, match.start() - 40) : match.start()]
     after = text[end : end + 120]
+    if is_doubted(text, match.start()):
+        return None
     if _DENIED.search(before) or (match.re is _ASSERTED and _DENIED.search(ahead)):
         instead = _BUT.match(after)
         return None if instead is None else (start, instead["letter"].upper(), False)
@@ -178,11 +191,17 @@ def marked_letter(text: str) -> str | None:
     for match in _MARKED.finditer(text):
         name, letter = next((name, group) for name, group in match.groupdict().items() if group)
         start, end = match.span(name)
+        if is_doubted(text, start):
+            continue
         if _DENIED.search(text[max(0, start - 40) : start]) or _DISMISSED.match(text[end : end + 60]):
             continue
         last = (start, end, letter.upper())
     closing = _LAST_LINE.search(text)
-    if closing is not None and (last is None or closing.start("letter") > last[0]):
+    if (
+        closing is not None
+        and not is_doubted(text, closing.start("letter"))
+        and (last is None or closing.start("letter") > last[0])
+    ):
         last = (*closing.span("letter"), closing["letter"].upper())
     if last is None:
         return None

@@ -53,6 +53,11 @@ _COLONS = re.compile(
     re.IGNORECASE,
 )
 
+_LETTER_BEFORE = re.compile(
+    r"\s*\\(?:text|textbf|textrm|mathrm|mathbf)\s*\{\s*\(?[A-F]\)?[.):]?\s*\}"
+    r"(?:\\[ ,;:!]|\\q?quad\b|~|[\s:])*(?=\S)"
+)
+_WORDS_BEFORE = re.compile(r"\s*\\text\w*\s*\{[^{}]*\b(?:is|are|be|equals)\s*:?\s*\}\s*(?=\S)")
 _ROOT = re.compile(r"(?<![$\\\w])(\d*)\s?√\s?\(?(\d+)\)?")
 _PI = re.compile(r"π|(?<=\d)\s*\*?\s*\bpi\b")
 
@@ -103,6 +108,8 @@ class MathGrader:
         text = without_denied(answered_part(plain_characters(completion)))
         answer = plain_characters(answer)
         said = stated_mathematics(text)
+        if said.boxed and said.text and as_integer(answer) is not None and _LETTER_BEFORE.match(said.text):
+            said = replace(said, text=_LETTER_BEFORE.sub("", said.text, count=1))
         stated, boxed = said.text, said.boxed
         if stated is not None and plain_text(stated) and plain_text(stated) == plain_text(answer):
             return True
@@ -144,6 +151,7 @@ def stated_mathematics(text: str) -> Stated:
             return Stated(later)
         if tagged is None or last_boxed(tagged[0]) is not None or text.find("<answer>") < 0:
             word = _AFTER_BOX.match(after)
+            box = _WORDS_BEFORE.sub("", box, count=1) if _WORDS_BEFORE.match(box) else box
             return Stated(box, True, word[0] if word else "")
     if tagged is not None and len(tagged[0]) <= TAIL_LENGTH:
         inner = last_statement(tagged[0])

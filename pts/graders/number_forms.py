@@ -30,6 +30,9 @@ _TO = r"\s*(?:\^|\*\*)\s*(?:\{\s*([-+]?\d{1,4})\s*\}|\(\s*([-+]?\d{1,4})\s*\)|([
 _POWER = re.compile(rf"(\d{{1,9}}){_TO}")
 _SCIENTIFIC = re.compile(rf"(\d+(?:\.\d*)?|\.\d+)\s*(?:×|x|X|\*|·|\\times|\\cdot)\s*10{_TO}")
 _DECIMAL = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(?!\.?\d)(?:[eE]([-+]?\d{1,4})(?![\w.]))?")
+_REPEATING = re.compile(
+    r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{\s*(\d+)\s*\}|(\d))|\((\d+)\))(?![\d.]|\s*\\(?:dot|bar|overline))"
+)
 _FACTORIAL = re.compile(r"!(?![!=])")
 _LARGEST_FACTORIAL = 200
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fifth": 5}
@@ -94,6 +97,14 @@ def _scientific(match: re.Match[str]) -> Fraction:
     return _decimal(match[1]) * Fraction(10) ** int(match[2] or match[3] or match[4])
 
 
+def _repeating(match: re.Match[str]) -> Fraction | None:
+    repeated = match[3] or match[4] or match[5]
+    if len(match[0]) > _MOST_DIGITS:
+        return None
+    period = Fraction(int(repeated), 10 ** len(match[2]) * (10 ** len(repeated) - 1))
+    return _decimal(f"{match[1] or 0}.{match[2]}") + period
+
+
 def _power(match: re.Match[str]) -> Fraction | None:
     base, exponent = int(match[1]), int(match[2] or match[3] or match[4])
     if len(match[1]) * abs(exponent) > _MOST_DIGITS or (base == 0 and exponent < 0):
@@ -119,5 +130,6 @@ _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], Fraction | None]]
     (_SLASH, lambda match: _over(match[1], match[2])),
     (_SCIENTIFIC, _scientific),
     (_POWER, _power),
+    (_REPEATING, _repeating),
     (_DECIMAL, _plain),
 )

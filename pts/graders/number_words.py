@@ -34,6 +34,17 @@ _WORDS = re.compile(
     rf"|a\s+dozen\b",
     re.IGNORECASE,
 )
+_PARTS = {
+    **{"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7},
+    **{"eighth": 8, "ninth": 9, "tenth": 10},
+}
+_NOT_OF_A_NUMBER = r"(?![\w-])(?!\s+of\s+(?:\w+\s+)?[$\\]?\d)"
+_PART = re.compile(
+    rf"(?:(?P<whole>{_NUMBER_WORD})\s+and\s+(?P<one>a|one)[ -]"
+    rf"|(?P<above>{'|'.join(_ONES[1:20])})[ -])(?P<below>{'|'.join(_PARTS)})s?{_NOT_OF_A_NUMBER}",
+    re.IGNORECASE,
+)
+_HALF_A = re.compile(r"half\s+an?\s+(?P<word>dozen|hundred|thousand|million|billion|trillion)\b", re.IGNORECASE)
 MAGNITUDE = rf"(?:{'|'.join(word for word in _MAGNITUDES if len(word) > 3)})s?\b|(?:mn|mln|bn|tn)\b"
 _MAGNITUDE = re.compile(
     rf"\s*-?\s*(?:(?P<word>{MAGNITUDE})|(?P<share>tenth|hundredth|thousandth|millionth)s?\b)", re.IGNORECASE
@@ -42,7 +53,12 @@ _SHORTENED = re.compile(r"(?P<short>[kK]|MM?|B|T)(?![\w^/·*])")
 
 
 def read_words(text: str, start: int) -> tuple[Fraction, int] | None:
-    """The number that is written out at `start`, "twenty-one" or "a dozen", and its end; None for none."""
+    """The number that is written out at `start`, "twenty-one", "two thirds" or "a dozen"; and its end."""
+    part, half = _PART.match(text, start), _HALF_A.match(text, start)
+    if part is not None:
+        return _read_part(part), part.end()
+    if half is not None:
+        return Fraction(_MAGNITUDES[half["word"].lower()], 2), half.end()
     match = _WORDS.match(text, start)
     if match is None:
         return None
@@ -59,6 +75,14 @@ def read_words(text: str, start: int) -> tuple[Fraction, int] | None:
             total += current * _MAGNITUDES[word]
             current = 0
     return Fraction(total + current), match.end()
+
+
+def _read_part(match: re.Match[str]) -> Fraction:
+    below = _PARTS[match["below"].lower()]
+    if match["above"] is not None:
+        return Fraction(_VALUES[match["above"].lower()], below)
+    whole = sum(_VALUES[word] for word in re.findall(r"[a-z]+", match["whole"].lower()))
+    return whole + Fraction(1, below)
 
 
 def read_magnitude(text: str, start: int, money: bool = False) -> tuple[Fraction, int]:

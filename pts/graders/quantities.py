@@ -158,7 +158,7 @@ def leading_quantities(stated: str) -> Quantities | None:
 _UNSETTLED = re.compile(
     r"[\s:*]*(?:\w+\s+){0,4}?(?:between\s+\S{1,20}\s+and\s+\S|from\s+\S{1,20}\s+to\s+\S|(?:(?:more"
     r"|less|greater|fewer|larger|smaller|higher|lower)\s+than"
-    r"|over|under|above|below)\s+[-$¤]?\d|(?:unknown|undefined|undetermined)\b)",
+    r"|over|under|above|below)\s+[-$¤]?\d|(?:[<>≤≥]|\\[lg](?:eq?|t)(?![a-z]))=?\s*[-$¤]?\d|(?:unknown|undefined|undetermined)\b)",
     re.IGNORECASE,
 )
 

@@ -24,6 +24,12 @@ _NEXT = re.compile(
     r"[ \t]{0,4}(?:(?:no\.?|number|\#)?[ \t]{0,4}(?P<number>\d{1,4}))?[ \t]{0,4}(?:\*\*|__)?[ \t]{0,4}[:.：)]",
     re.IGNORECASE,
 )
+_NEXT_HEADING = re.compile(
+    r"\n[ \t]{0,3}#{1,6}[ \t]{1,4}(?:\*\*)?(?:(?:next|new|another)[ \t]{1,4})?"
+    r"(?P<label>question|problem|exercise|example)[ \t]{0,4}(?P<number>\d{1,4})?"
+    r"[ \t]{0,4}(?:\*\*)?[ \t]{0,8}(?=\n)",
+    re.IGNORECASE,
+)
 _ANNOUNCED = re.compile(
     r"\\f?boxed\s{0,4}\{\s{0,20}[^\s}]|\\boxed\s+\w|\banswers?\b[^\n]{0,80}?(?:\b(?:is|are|be|was"
     r"|equals|seems)\b|[:=])\W{0,20}\w|####\s{0,20}\S"
@@ -50,7 +56,8 @@ def answered_part(text: str) -> str:
     nor between the numbered questions of a completion that began with the first of them.
     """
     text = without_next_turn(text)
-    marks = list(islice(_NEXT.finditer(text), _MOST_MARKS))
+    marks = [*islice(_NEXT.finditer(text), _MOST_MARKS), *islice(_NEXT_HEADING.finditer(text), _MOST_MARKS)]
+    marks.sort(key=lambda mark: mark.start())
     if not marks:
         return text
     first = _first_announced(text)
@@ -69,7 +76,8 @@ def answered_part(text: str) -> str:
 
 def _numbers_before(text: str, end: int) -> set[int]:
     """The number of a question that the text itself begins with."""
-    begins = _NEXT.match("\n" + text[: min(end, 200)].lstrip())
+    start = "\n" + text[: min(end, 200)].lstrip()
+    begins = _NEXT.match(start) or _NEXT_HEADING.match(start + "\n")
     return set() if begins is None or begins["number"] is None else {int(begins["number"])}
 
 

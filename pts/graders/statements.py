@@ -26,10 +26,34 @@ _DISPLAY = re.compile(r"\$\$.*?\$\$|\\\[.*?\\\]", re.DOTALL)
 _SENTENCE_END = re.compile(r"[.?;]\**(?=\s|$)|!\**(?=\s+[A-Z]|\s*$)")
 _MARKUP = re.compile(r"\*\*|__|`")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-_TAG = re.compile(r"<answer>|</answer>|\[answer\]|\[/answer\]", re.IGNORECASE)
+_TAG = re.compile(
+    r"<(?:final[_ -]?)?(?:answer|ans)>|</(?:final[_ -]?)?(?:answer|ans)>|\[answer\]|\[/answer\]", re.IGNORECASE
+)
 _JSON_LIST = re.compile(r"\[([^\[\]]{0,300})\]\s*[,}]")
 _JSON_STRING = re.compile(r"\"((?:[^\"\\]|\\.){0,1000})\"\s*[,}\]]")
 _DENIES = re.compile(r"\b(?:not|never|cannot|neither|nor|unlikely)\b|n't\b", re.IGNORECASE)
+_DOUBTS = (
+    r"(?:(?:\b(?:do|does|did|can|could|would)(?:\s+not|n't)|\bcannot)\s+(?:really\s+)?(?:think|believe|say|claim"
+    r"|conclude|agree|mean)|(?<!no )(?<!not )\bdoubt|(?:\bit\s+is|\bit's|\bit\s+seems)"
+    r"\s+(?:very\s+|highly\s+)?unlikely"
+    r"|\b(?:wrong|incorrect|false|a\s+mistake)\s+to\s+(?:say|think|conclude|claim|assume)"
+    r"|\bnot\s+(?:true|the\s+case))(?:\s+that)?\s+(?:(?:the|my|its|this|correct|right|final)\s+){0,3}"
+)
+_ANSWER_IS = r"answer\s+(?:is|was|(?:could|can|should|would)\s+be)\s+"
+_DOUBTED = re.compile(_DOUBTS + r"\Z", re.IGNORECASE)
+_DOUBTED_NUMBER = re.compile(
+    rf"{_DOUBTS}{_ANSWER_IS}(?P<what>[$\\]{{0,2}}-?\d[\d.,/]*\d|[$\\]{{0,2}}-?\d)", re.IGNORECASE
+)
+_DOUBTED_LETTER = re.compile(rf"{_DOUBTS}{_ANSWER_IS}[(\[*\"'$]{{0,4}}\Z", re.IGNORECASE)
+_NOT_THE_ANSWER = re.compile(
+    r"(?<![\w.,/])(?P<what>[$\\]{0,2}-?\d[\d,.]*\$?)\s+(?:(?:is|was)(?:\s+not|n't)|(?:can't|cannot)\s+be)"
+    r"\s+(?:the|our|my)\s+(?:final\s+|correct\s+|right\s+)?answer\b",
+    re.IGNORECASE,
+)
+_SAID_BEFORE = re.compile(
+    r"(?<![\w.,/^{+*=-])(?<![+*/=-] )(?:\\?\$)?-?(?:\d[\d,]*\.)?\d[\d,]*\$?\s+(?:is|must\s+be)"
+    r"\s+(?:therefore\s+|thus\s+|indeed\s+|clearly\s+)?(?:the|our|my)\s+(?:final\s+|correct\s+|right\s+)?answer(?=[.!*\s]*(?:$|\n|[.!]))"
+)
 _DENIED = re.compile(
     r"[\s*]*(?:(?:definitely|clearly|certainly|obviously|surely|also|then)\s+)?(?:not|never"
     r"|neither)\b(?!\s+only)",
@@ -148,18 +172,27 @@ def _statement_starts(text: str, most: int = 50) -> list[int]:
     matches = [*_STATEMENT.finditer(text), *_HASHES.finditer(text)]
     if speaks_another(text):
         matches += _OTHER_STATEMENT.finditer(text)
+    said_before = list(_SAID_BEFORE.finditer(text)) if "answer" in text else []
     matches = sorted(matches, key=lambda match: match.start())[-most:]
     for match in matches:
         lead = _LEAD.match(text, match.end())
         start = lead.end() if lead else match.end()
         denied = _DENIED.match(text, match.end())
+        if is_doubted(text, match.start()):
+            continue
         if denied is None and not _DENIES.search(match[0]):
             starts.append(start)
             continue
         instead = _INSTEAD.match(text, match.end())
         if instead is not None:
             starts.append(instead.end())
-    return starts
+    return sorted([*starts, *(match.start() for match in said_before)])
+
+
+def is_doubted(text: str, start: int) -> bool:
+    """Whether what begins at `start` is something that the writer does not think, or calls wrong to say."""
+    before = text[max(0, start - 90) : start]
+    return _DOUBTED.search(before) is not None or _DOUBTED_LETTER.search(before) is not None
 
 
 def _statement(text: str, start: int) -> str | None:
@@ -193,9 +226,11 @@ _DENIED_NUMBER = re.compile(
 def without_denied(text: str) -> str:
     """`text` without the numbers that it denies: "it is 6, not 5" is "it is 6, not "."""
     lowered = text.lower()
-    if not any(word in lowered for word in ("not", "n't", "never", "neither")):
+    if not any(word in lowered for word in ("not", "n't", "never", "neither", "doubt", "to ", "unlikely")):
         return text
-    return _DENIED_NUMBER.sub(lambda match: match[0][: match.start("what") - match.start()], text)
+    for pattern in (_DENIED_NUMBER, _DOUBTED_NUMBER, _NOT_THE_ANSWER):
+        text = pattern.sub(lambda match: match[0][: match.start("what") - match.start()], text)
+    return text
 
 
 def plain_text(text: str) -> str:
