@@ -18,7 +18,7 @@ _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
 _LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 _ALLOW, _KILL = 0x7FFF0000, 0x80000000
 _REFUSE, _MISSING = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT = 0, 4, 16, 24
 _CLONE_THREAD = 0x00010000
 _LAST_KNOWN = 462
 """Later system calls did not exist when this list was made: they are reported as missing."""
@@ -203,6 +203,14 @@ _CLONE3 = 435
 _OWN_ONLY: Mapping[str, tuple[int, ...]] = {"x86_64": (62, 234), "aarch64": (129, 131)}  # kill, tgkill
 _OWN_OR_ZERO = {"x86_64": (302,), "aarch64": (261,)}  # prlimit64
 
+# A pair of datagram sockets sends to any address. A file can be made to signal its owner, any process.
+_SOCKETPAIR = {"x86_64": 53, "aarch64": 199}
+_TYPE_BITS, _STREAM = 0xF, 1
+_SETS_OWNER: Mapping[str, tuple[tuple[int, tuple[int, ...]], ...]] = {
+    "x86_64": ((72, (8, 10, 15)), (16, (0x8901, 0x8902))),  # fcntl F_SETOWN, F_SETSIG, F_SETOWN_EX; ioctl
+    "aarch64": ((25, (8, 10, 15)), (29, (0x8901, 0x8902))),  # FIOSETOWN, SIOCSPGRP
+}
+
 
 def install_filter() -> bool:
     """Apply the filter to this process, for good; False where the system cannot.
@@ -254,6 +262,20 @@ def _program(machine: str, own: int) -> list[Step]:
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _REFUSE),
     ]
+    steps += [
+        (_EQUAL, 0, 5, _SOCKETPAIR[machine]),
+        (_LOAD, 0, 0, _SECOND_ARGUMENT),
+        (_AND, 0, 0, _TYPE_BITS),
+        (_EQUAL, 0, 1, _STREAM),
+        (_RETURN, 0, 0, _ALLOW),
+        (_RETURN, 0, 0, _REFUSE),
+    ]
+    for number, commands in _SETS_OWNER[machine]:
+        check = [(_LOAD, 0, 0, _SECOND_ARGUMENT)]
+        for command in commands:
+            check += [(_EQUAL, 0, 1, command), (_RETURN, 0, 0, _REFUSE)]
+        check.append((_RETURN, 0, 0, _ALLOW))
+        steps += [(_EQUAL, 0, len(check), number), *check]
     allowed: list[tuple[int, tuple[int, ...]]] = [(number, (own,)) for number in _OWN_ONLY[machine]]
     allowed += [(number, (own, 0)) for number in _OWN_OR_ZERO[machine]]
     for number, processes in allowed:
