@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
@@ -44,11 +46,13 @@ def _batch_rows(batch: Any, before: int) -> Iterator[FileRow | BadRow]:
         rows = batch.to_pylist()
     except (ValueError, OverflowError, TypeError):  # of one value: the other rows are good
         rows = None
+    short = [field.name for field in batch.schema if str(field.type) == "float"]
     for index in range(batch.num_rows):
         number = before + index + 1
         place = f"row {number}"
         if rows is not None:
-            yield FileRow(number, place, {name: plain(value) for name, value in rows[index].items()})
+            fields = {name: plain(value) for name, value in rows[index].items()}
+            yield FileRow(number, place, fields | {name: _short(fields[name]) for name in short})
             continue
         yield _row_by_field(batch, index, number, place)
 
@@ -64,6 +68,19 @@ def _row_by_field(batch: Any, index: int, number: int, place: str) -> FileRow | 
             said = " ".join(str(error).split())[:100]
             return BadRow(number, place, f"is bad: the field {name} has no plain value ({said})")
     return FileRow(number, place, fields)
+
+
+def _short(value: float | None) -> float | None:
+    """A float of 32 bits with the digits that tell it from others of its kind: 0.1, not 0.10000000149011612."""
+    if value is None or not math.isfinite(value):
+        return value
+    return float(
+        next(text for text in (f"{value:.{size}g}" for size in range(6, 10)) if _as_single(text) == value)
+    )
+
+
+def _as_single(text: str) -> float:
+    return float(struct.unpack("f", struct.pack("f", float(text)))[0])
 
 
 def plain(value: Any) -> Any:

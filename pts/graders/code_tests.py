@@ -107,6 +107,9 @@ def _read(value: object, field: str) -> CodeTests:
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         with suppress(ValueError):  # Python that begins with a list
             value = json.loads(value)
+        if isinstance(value, str):  # the list as Python writes it, in a cell of a table
+            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                value = ast.literal_eval(value.strip())
     if isinstance(value, str):
         return CodeTests((value,))
     if isinstance(value, Mapping):

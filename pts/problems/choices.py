@@ -17,6 +17,8 @@ from pts.problems.entry import Entry
 _OWN_LETTER = re.compile(r"\s*\(?([A-Za-z])\s*[).:]\s*(.*\S)\s*", re.DOTALL)
 _LETTER = re.compile(r"[\s(\[]*([A-Za-z])[\s).:\]]*")
 _WHOLE = re.compile(r"(\d+)(?:\.0*)?")
+_PAIRED = tuple((label, text) for label in ("label", "key", "letter", "id") for text in ("text", "value"))
+"""Names that an object has for a choice's label and its text."""
 _PLACEHOLDERS = frozenset({"n/a", "[n/a]", "<n/a>"})
 
 
@@ -58,8 +60,9 @@ def read_choices(entry: Entry, field: str) -> Choices:
     listed = entry.items(field)
     if listed is None:
         raise entry.failure(f"has {str(value)[:60]!r} for its choices, not a list of 2 to {len(LETTERS)}")
-    if listed and all(isinstance(item, dict) and {"text", "label"} <= set(item) for item in listed):
-        return _choices(entry, [item["text"] for item in listed], [item["label"] for item in listed])
+    for label, text in _PAIRED:
+        if listed and all(isinstance(item, dict) and {label, text} <= set(item) for item in listed):
+            return _choices(entry, [item[text] for item in listed], [item[label] for item in listed])
     return _choices(entry, listed, None)
 
 
@@ -102,7 +105,7 @@ def letter_of(entry: Entry, field: str, choices: Choices, known: bool) -> str:
     stated = field_text(value, f"{entry.place}: the answer of problem {entry.item}")
     number = not isinstance(value, str)
     letter, index = _by_letter(stated, choices), _by_index(value, choices)
-    texts = {at for at, pair in enumerate(_texts(choices)) if stated in pair}
+    texts = {at for at, pair in enumerate(_texts(choices)) if stated in pair} or _by_both(stated, choices)
     if choices.labels is not None and index is not None and letter is None:
         index = None  # an index beside labels would be a guess
     if known and letter is not None:
@@ -179,14 +182,22 @@ def _texts(choices: Choices) -> list[tuple[str, str]]:
 def _by_letter(stated: str, choices: Choices) -> int | None:
     """The place of a label of the row's own, or of a letter where it has none."""
     if choices.labels is not None:
-        bare = stated.strip("(). ")
-        for same in (stated, bare, bare.upper(), bare.lower()):
-            if same in choices.labels:
-                return choices.labels.index(same)
+        bare, labels = stated.strip("(). "), [label.strip("(). ") for label in choices.labels]
+        for named in (choices.labels, labels):
+            for same in (stated, bare, bare.upper(), bare.lower()):
+                if list(named).count(same) == 1:
+                    return named.index(same)
         return None
     match = _LETTER.fullmatch(stated)
     place = -1 if match is None else LETTERS.find(match[1].upper())
     return place if 0 <= place < len(choices.texts) else None
+
+
+def _by_both(stated: str, choices: Choices) -> set[int]:
+    """The place of a choice that the answer names by its letter and its text together, "C) 12 m"."""
+    match = _OWN_LETTER.fullmatch(stated)
+    place = None if match is None else _by_letter(match[1], choices)
+    return set() if place is None or match is None or match[2] not in _texts(choices)[place] else {place}
 
 
 def _by_index(value: Any, choices: Choices) -> int | None:

@@ -148,6 +148,20 @@ def _spans(field: str, inner: str) -> Text:
     return text
 
 
+def _copa(entry: Entry) -> tuple[str, str]:
+    """What happened, and whether its cause or its effect is asked for."""
+    asked = {"cause": "What was the cause?", "effect": "What happened as a result?"}.get(entry.text("question"))
+    if asked is None:
+        raise entry.failure("asks for neither cause nor effect")
+    found = read_columns(entry, ["choice1", "choice2"])
+    return with_choices(f"{entry.text('premise')} {asked}", found.texts), letter_at(entry, "label", 2)
+
+
+def _pubmed(entry: Entry) -> tuple[str, str]:
+    passages = entry.items("context.contexts") or []
+    return "\n\n".join([*map(str, passages), entry.text("question")]), entry.text("final_decision")
+
+
 def _plain(question: str, answer: str, read: Callable[[Entry, str], str] = reference) -> Text:
     def text(entry: Entry) -> tuple[str, str]:
         return entry.text(question), read(entry, answer)
@@ -157,6 +171,8 @@ def _plain(question: str, answer: str, read: Callable[[Entry, str], str] = refer
 
 _MEDMCQA = ("opa", "opb", "opc", "opd")
 _SIQA = ("answerA", "answerB", "answerC")
+_SWAG = ("ending0", "ending1", "ending2", "ending3")
+_STORY = ("input_sentence_1", "input_sentence_2", "input_sentence_3", "input_sentence_4")
 _COSMOS = ("answer0", "answer1", "answer2", "answer3")
 
 KNOWN_SETS: tuple[KnownSet, ...] = (
@@ -199,6 +215,28 @@ KNOWN_SETS: tuple[KnownSet, ...] = (
         "choice",
         ("exp",),
     ),
+    KnownSet("copa", ("premise", "choice1", "choice2", "question", "label"), _copa, "choice"),
+    KnownSet(
+        "swag",
+        ("startphrase", *_SWAG, "label"),
+        _indexed(["startphrase"], _SWAG, "label", 0),
+        "choice",
+        ("sent1", "sent2", "gold-source"),
+    ),
+    KnownSet(
+        "storycloze",
+        (*_STORY, "sentence_quiz1", "sentence_quiz2", "answer_right_ending"),
+        _indexed(_STORY, ["sentence_quiz1", "sentence_quiz2"], "answer_right_ending", 1),
+        "choice",
+    ),
+    KnownSet(
+        "reclor",
+        ("context", "question", "answers", "label", "id_string"),
+        _indexed(["context", "question"], ["answers"], "label", 0),
+        "choice",
+    ),
+    KnownSet("mgsm", ("question", "answer_number"), _plain("question", "answer_number"), "math", ("answer",)),
+    KnownSet("pubmedqa", ("question", "context", "final_decision"), _pubmed, "exact", ("long_answer",)),
     KnownSet("truthfulqa", ("question", "mc1_targets"), _truthful, "choice", ("mc2_targets",)),
     KnownSet(
         "sciq",

@@ -192,6 +192,7 @@ def test_parquet_values_are_plain(tmp_path):
         {
             "none": pa.array([None], pa.string()),
             "nan": pa.array([float("nan")]),
+            "single": pa.array([0.1], pa.float32()),
             "whole": pa.array([decimal.Decimal("7.00")], pa.decimal128(10, 2)),
             "decimal": pa.array([decimal.Decimal("7.25")], pa.decimal128(10, 2)),
             "date": pa.array([datetime.date(2024, 2, 1)]),
@@ -208,7 +209,15 @@ def test_parquet_values_are_plain(tmp_path):
     fields = dict(row.fields)
     assert math.isnan(fields.pop("nan"))
     assert fields == {
-        **{"none": None, "whole": 7, "decimal": 7.25, "date": "2024-02-01", "category": "red", "large": "text"},
+        **{
+            "none": None,
+            "single": 0.1,
+            "whole": 7,
+            "decimal": 7.25,
+            "date": "2024-02-01",
+            "category": "red",
+            "large": "text",
+        },
         **{"bytes": "text", "image": b"\xff\xd8", "struct": {"text": ["a", None], "label": ["A", "B"]}},
         "map": {"k": 1},
     }

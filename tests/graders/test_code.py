@@ -114,6 +114,12 @@ def test_a_reference_that_no_program_could_fail_is_refused(reference: str, says:
         make_grader("code").check_reference(reference)
 
 
+def test_a_list_of_tests_may_be_the_text_of_a_cell() -> None:
+    found = row_tests({"text": "Write f", "test_list": "['assert f(1) == 2', 'assert f(2) == 3']"})
+    assert found is not None
+    assert found.tests == ("assert f(1) == 2", "assert f(2) == 3")
+
+
 @pytest.mark.parametrize(
     "value", [{"inputs": ["1"], "outputs": []}, [1, 2], [{"input": "1"}], {"inputs": [], "outputs": []}]
 )

@@ -37,6 +37,38 @@ def load(tmp_path, *rows, **settings):
         ({"question": "q", "choices": ABCD, "answerKey": "C"}, "choice", f"q\n\n{LETTERED}", "C"),
         ({"question": "q", "choices": NUMBERED, "answerKey": "2"}, "choice", f"q\n\n{LETTERED}", "B"),
         ({"question": "q", "choices": NUMBERED, "answerKey": 2.0}, "choice", f"q\n\n{LETTERED}", "B"),
+        (
+            {"question": "q", "choices": {"text": C, "label": ["(A)", "(B)", "(C)", "(D)"]}, "answerKey": "B"},
+            *("choice", f"q\n\n{LETTERED}", "B"),
+        ),
+        (
+            {"question": "q", "options": [{"key": k, "value": v} for k, v in BY_LETTER.items()], "answer": "C"},
+            *("choice", f"q\n\n{LETTERED}", "C"),
+        ),
+        ({"question": "q", "choices": C, "answer": "C) blue"}, "choice", f"q\n\n{LETTERED}", "C"),
+        # An index, from 0 or from 1: COPA, SWAG, ReClor.
+        (
+            {"premise": "It fell.", "choice1": "red", "choice2": "green", "question": "cause", "label": 1},
+            *("choice", "It fell. What was the cause?\n\nA) red\nB) green", "B"),
+        ),
+        (
+            {"startphrase": "q", "label": 2} | {f"ending{n}": text for n, text in enumerate(C)},
+            *("choice", f"q\n\n{LETTERED}", "C"),
+        ),
+        (
+            {f"input_sentence_{n}": str(n) for n in (1, 2, 3, 4)}
+            | {"sentence_quiz1": "red", "sentence_quiz2": "green", "answer_right_ending": 1},
+            *("choice", "1\n2\n3\n4\n\nA) red\nB) green", "A"),
+        ),
+        (
+            {"context": "c", "question": "q", "answers": C, "label": 3, "id_string": "t_1"},
+            *("choice", f"c\nq\n\n{LETTERED}", "D"),
+        ),
+        ({"question": "q", "answer": None, "answer_number": 18, "equation_solution": None}, "math", "q", "18"),
+        (
+            {"question": "q", "context": {"contexts": ["c", "d"]}, "long_answer": "l", "final_decision": "yes"},
+            *("exact", "c\n\nd\n\nq", "yes"),
+        ),
         ({"question_stem": "q", "choices": ABCD, "answerKey": "D"}, "choice", f"q\n\n{LETTERED}", "D"),
         (
             {
