@@ -20,9 +20,10 @@ _SWITCHES: Mapping[str, tuple[Any, Any]] = {
     "enable_thinking": (True, False),
     "thinking": (True, False),
     "reasoning_effort": ("high", "none"),
+    "reasoning": (True, False),
 }
-"""Variables by which chat templates switch thinking (Qwen3, GLM, SmolLM3; DeepSeek V3.1, Granite; Mistral),
-with their values for on and off."""
+"""Variables by which chat templates switch thinking (Qwen3, GLM, SmolLM3; DeepSeek V3.1, Granite; Mistral;
+Cohere), with their values for on and off."""
 _RENDERED = 8
 """How often the probe is rendered to see whether a template writes the same each time."""
 
@@ -202,8 +203,11 @@ def _switch(tokenizer: Any, content: str, fmt: PromptFormat) -> tuple[str, Any, 
     for name, (on, off) in _SWITCHES.items():
         # A value that the template does not name would be written out, and mean nothing to the model.
         known = isinstance(off, bool) or f"'{off}'" in text or f'"{off}"' in text
-        if name in text and known and _differs(tokenizer, content, fmt, name, on, off):
-            return name, on, off
+        try:
+            if name in text and known and _differs(tokenizer, content, fmt, name, on, off):
+                return name, on, off
+        except ModelError:  # the template takes other values of that name
+            continue
     return None
 
 
@@ -273,6 +277,6 @@ def _render_messages(
             **variables,
             **time_options(tokenizer, written_on),
         )
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         raise ModelError(f"the model's chat template rejects the prompt: {error}") from error
     return text

@@ -15,11 +15,15 @@ _KNOWN = (
     ("<thinking>", "</thinking>"),
     ("<reasoning>", "</reasoning>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<thought>", "</thought>"),
+    ("<longcat_think>", "</longcat_think>"),
+    ("◁think▷", "◁/think▷"),
     ("<seed:think>", "</seed:think>"),
     ("<|channel>thought", "<channel|>"),
     ("<|channel|>analysis<|message|>", "<|end|>"),
 )
-"""Pairs in use: Qwen, DeepSeek and most others; OpenThinker; Mistral; ...; Cohere; Seed; Gemma 4; gpt-oss."""
+"""Pairs in use: Qwen, DeepSeek and most others; OpenThinker; Mistral; ...; Cohere; EXAONE; LongCat;
+Kimi; Seed; Gemma 4; gpt-oss."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,3 +233,33 @@ def test_the_channels_of_gpt_oss():
     grader = make_grader("exact", think_end="<|end|>", think_required=True)
     assert grader(said.removesuffix("<|return|>"), "seven")
     assert not grader("<|channel|>analysis<|message|>seven", "seven")
+
+
+@pytest.mark.parametrize(
+    "tags", [("◁think▷", "◁/think▷"), ("<thought>", "</thought>"), ("<longcat_think>", "</longcat_think>")]
+)
+def test_tags_in_use_are_known_by_the_template(tags):
+    found = find_think_format(bpe("{# %s %s #}" % tags + PLAIN), PromptFormat())  # noqa: UP031
+    assert found is not None
+    assert (found.start_tag.text, found.end_tag.text) == tags
+
+
+def test_a_template_that_rejects_a_value_has_no_such_switch():
+    picky = (
+        "{% if reasoning_effort is defined and reasoning_effort not in ['low', 'high'] %}"
+        "{{ raise_exception('bad effort') }}{% endif %}{# <think> </think> 'none' #}" + PLAIN
+    )
+    assert find_think_format(bpe(picky), PromptFormat()) is not None
+    with pytest.raises(ModelError, match="none of the switches"):
+        encode_prompt(bpe(picky), "q", PromptFormat(thinking=False))
+
+
+def test_a_template_that_fails_is_one_line():
+    with pytest.raises(ModelError, match="template rejects the prompt"):
+        encode_prompt(bpe(PLAIN + "{{ 'a' + 1 }}"), "q", PromptFormat())
+
+
+def test_the_switch_of_cohere():
+    template = PLAIN + "{% if reasoning is defined and not reasoning %}<think></think>{% endif %}"
+    tokenizer = bpe(template)
+    assert tokenizer.decode(encode_prompt(tokenizer, "q", PromptFormat(thinking=False))).endswith("</think>")
