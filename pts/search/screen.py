@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pts.records import RolloutRequest
+from pts.records import RolloutRequest, TokenIds
 from pts.search.posterior import Belief, believe
 from pts.search.seeds import derive_seed
 from pts.search.values import Floats, GradedRollout, Ints, TraceMap, off_trace_counts
@@ -63,6 +63,7 @@ class TraceScreen:
         inside = (trace_map.forks >= region[0] * length) & (trace_map.forks < max(region[1] * length, 1))
         large = (trace_map.most_effect >= threshold) & (trace_map.forks >= shared)
         self._open = {int(k) for k in np.flatnonzero(inside & large)}
+        self._prefixes: dict[int, TokenIds] = {}
         self._excluded_value = 0
         self._screened_out = 0
         self._out_of_region = int((large & ~inside).sum())
@@ -106,13 +107,19 @@ class TraceScreen:
         return [
             RolloutRequest(
                 prompt=trace.prompt,
-                prefix=trace.completion[: int(self.map.forks[k])],
+                prefix=self._prefix(int(k)),
                 avoid=trace.completion[int(self.map.forks[k])],
                 n=int(blocks[k]) * BLOCK,
                 seed=derive_seed(self._seed, self._looks, int(k)),
             )
             for k in np.flatnonzero(blocks)
         ]
+
+    def _prefix(self, k: int) -> TokenIds:
+        """The tokens before a fork: one tuple for all looks, since every rollout keeps its request."""
+        if k not in self._prefixes:
+            self._prefixes[k] = self.map.trace.completion[: int(self.map.forks[k])]
+        return self._prefixes[k]
 
     def _decide(self, belief: Belief, draws: Ints, cost: Floats) -> None:
         drop_below = np.clip(DROP_PER_TOKEN * cost, *DROP_BELOW)
