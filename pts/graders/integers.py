@@ -41,6 +41,11 @@ _UNSETTLED = re.compile(
     r"|negative)|n't(?:\s+be)?)\s*\Z",
     re.IGNORECASE,
 )
+LABEL = re.compile(
+    r"\b(?:problem|question|step|equation|eq\.|figure|table|section|theorem|lemma|exercise|page)\s*[(#]?\s*\Z",
+    re.IGNORECASE,
+)
+"""What stands before a number that is a name: "step 12"."""
 _SCANNED = 400
 
 
@@ -72,6 +77,8 @@ def closing_integer(completion: str) -> int | None:
     if sign is None or not re.fullmatch(_INTEGER, match.group(1)):
         return None
     before = tail[: sign.start()].rstrip()
+    if LABEL.search(before[-20:]):
+        return None
     if before[-1:] in set("+-*/^(÷×:–<>≤≥0123456789") or _UNSETTLED.search(before[-60:]):
         return None
     if _CONTINUES.match(after) or set(after) & set("$\\]"):

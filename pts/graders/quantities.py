@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from pts.graders.integers import LABEL
 from pts.graders.number_forms import read_number, without_separators
 from pts.graders.number_words import read_magnitude, read_words
 from pts.graders.units import read_unit
@@ -111,7 +112,7 @@ def read_quantities(text: str) -> Quantities | None:
     """The quantities that all of `text` is ("18", "$9{,}500", "x = 2 or x = 3"); None for anything else."""
     if len(text) > LONGEST:
         return None
-    text = bare(text).strip(" .\n\t")
+    text = bare(text).strip().rstrip(" .\n\t")
     wrapped = _BRACES.fullmatch(text)
     if wrapped is not None:
         text = next(group for group in wrapped.groups() if group is not None).strip("\\ ")
@@ -130,7 +131,7 @@ def leading_quantities(stated: str) -> Quantities | None:
     """
     stated = stated[:LONGEST]
     sentence = bare(stated)
-    if _UNSETTLED.match(sentence):
+    if _UNSETTLED.match(sentence) or _MADE_OF.match(sentence):
         return ()
     found = read_quantities(_FIRST.split(sentence, maxsplit=1)[0])
     if found is not None:
@@ -162,6 +163,15 @@ _UNSETTLED = re.compile(
     re.IGNORECASE,
 )
 
+# "the square root of 12", "a multiple of 12", "far from 12" and "12 divided by 2" are not 12.
+_MADE_OF = re.compile(
+    r"[\s:*]*(?:(?!\d)\w+\s+){0,4}?(?:(?:root|half|third|quarter|square|multiple|factor|divisor|factorial|reciprocal)"
+    r"\s+of|twice|divisible\s+by|no\s+longer|anything\s+but|far\s+from|nowhere\s+near|ranges\s+from)\s+[-$¤]?\d"
+    r"|[\s:*]*-?\d[\d.,]*\s+(?:(?:divided|multiplied)\s+by|times|plus|minus|mod|modulo|choose)\s+(?:-?\d+|[b-z])\b"
+    r"(?![^.]*(?:=|\b(?:is|equals|which|makes|gives|or|so)\b))",
+    re.IGNORECASE,
+)
+
 
 def closing_quantities(text: str) -> Quantities | None:
     """The last quantity of a text that announces no answer; None where others must read, () for "5 or 6"."""
@@ -172,7 +182,7 @@ def closing_quantities(text: str) -> Quantities | None:
     if listed is not None and "=" in last[1]:
         return listed
     quantity, before, after = last
-    if _EITHER.search(before[-60:]) or _COMPARED.search(before[-20:]):
+    if _EITHER.search(before[-60:]) or _COMPARED.search(before[-20:]) or LABEL.search(before[-20:]):
         return ()
     joined = before[-1:] in set("+-*/^(÷×:,{√0123456789") or before.endswith((" and", "\\"))
     return None if joined or not _ENDS.fullmatch(after) else (quantity,)
@@ -199,7 +209,9 @@ def last_quantity(text: str) -> Quantity | None:
     end = len(text) - digit.start()
     start = max(0, end - _CLOSING)
     last = _last(text[start : end + 60])
-    return None if last is None or _EITHER.search(last[1][-60:]) else last[0]
+    if last is None or _EITHER.search(last[1][-60:]) or _COMPARED.search(last[1][-20:]):
+        return None
+    return last[0]
 
 
 def _last(text: str) -> tuple[Quantity, str, str] | None:

@@ -45,6 +45,9 @@ _DOUBTED_NUMBER = re.compile(
     rf"{_DOUBTS}{_ANSWER_IS}(?P<what>[$\\]{{0,2}}-?\d[\d.,/]*\d|[$\\]{{0,2}}-?\d)", re.IGNORECASE
 )
 _DOUBTED_LETTER = re.compile(rf"{_DOUBTS}{_ANSWER_IS}[(\[*\"'$]{{0,4}}\Z", re.IGNORECASE)
+_DENIED_BOX = re.compile(
+    r"(?:\b(?:is|was)\s+not|n't(?:\s+be)?|\bcannot\s+be)\s+(?P<what>(?:\\[(\[]|[$\s]){0,4}\\boxed\s*\{[^{}]*\})"
+)
 _NOT_THE_ANSWER = re.compile(
     r"(?<![\w.,/])(?P<what>[$\\]{0,2}-?\d[\d,.]*\$?)\s+(?:(?:is|was)(?:\s+not|n't)|(?:can't|cannot)\s+be)"
     r"\s+(?:the|our|my)\s+(?:final\s+|correct\s+|right\s+)?answer\b",
@@ -228,7 +231,7 @@ def without_denied(text: str) -> str:
     lowered = text.lower()
     if not any(word in lowered for word in ("not", "n't", "never", "neither", "doubt", "to ", "unlikely")):
         return text
-    for pattern in (_DENIED_NUMBER, _DOUBTED_NUMBER, _NOT_THE_ANSWER):
+    for pattern in (_DENIED_BOX, _DENIED_NUMBER, _DOUBTED_NUMBER, _NOT_THE_ANSWER):
         text = pattern.sub(lambda match: match[0][: match.start("what") - match.start()], text)
     return text
 
