@@ -236,10 +236,15 @@ def without_denied(text: str) -> str:
     return text
 
 
+_BEFORE_TEXT = re.compile(r"\A(?:[$\s\"'.]*?(?=\.\d)|[$\s\"'.]+)")
+"""Marks before a text; the point of ".5" is none."""
+
+
 def plain_text(text: str) -> str:
     r"""`text` for comparison as text: no markup, `\\text{}`, math delimiters or last full stop; case folded."""
     bare = _TEXT_COMMAND.sub(r"\1", _MARKUP.sub("", text)).strip()
-    bare = bare.replace("\\left", "").replace("\\right", "").strip("$ \t\n\"'.")
+    bare = bare.replace("\\left", "").replace("\\right", "").rstrip("$ \t\n\"'.")
+    bare = _BEFORE_TEXT.sub("", bare, count=1)
     if re.fullmatch(r"\(\s*\w\s*\)", bare):
         bare = bare[1:-1]
     return " ".join(bare.split()).casefold()
