@@ -55,7 +55,7 @@ PROBLEMS: Options = [
     (("levels", "--levels"), "Levels of the demo problems.  [default: all]", {"type": NumberList()}),
     (
         ("grader", "--grader"),
-        "math, choice, exact, numeric, mixed, demo, regex.  [default: by the data]",
+        "math, choice, exact, numeric, mixed, demo, regex, code (runs programs).  [default: by the data]",
         {},
     ),
     (("grader_pattern", "--grader-pattern"), "Pattern of the regex grader.", {}),
