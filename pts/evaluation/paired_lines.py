@@ -102,9 +102,10 @@ class PairedLines:
         """Success of one line minus the frontier of the lines `sweep` at the same mean tokens.
 
         Each resample computes the frontier anew, so its own uncertainty is in the interval; the p-value is the
-        bootstrap's. The best of several measured points looks better than it is, so the gain is, if anything,
-        too small. A line that costs less than the cheapest point has no gain that can be claimed: all is nan
-        then; a resample in which it does is held against the cheapest point. Raises ValueError for no sweep.
+        bootstrap's, and no smaller than a sign-flip test over as many problems could give. The best of several
+        measured points looks better than it is, so the gain is, if anything, too small. A line that costs less
+        than the cheapest point has no gain that can be claimed: all is nan then; a resample in which it does is
+        held against the cheapest point. Raises ValueError for no sweep.
         """
         if not len(sweep):
             raise ValueError("a frontier needs at least one line in its sweep")
@@ -113,7 +114,9 @@ class PairedLines:
         if np.isnan(value):
             return Estimate(np.nan, np.nan, np.nan)
         drawn = gains(self._draws[:, 0, chosen], self._draws[:, 1, chosen], held=True)
-        return Estimate(value, *percentiles(drawn, self.level), bootstrap_p(drawn))
+        # A bootstrap of few problems is too sure of itself: no test over n of them can go below 2^(1 − n).
+        p_value = max(bootstrap_p(drawn), 2.0 ** (1 - self.rates.shape[1]))
+        return Estimate(value, *percentiles(drawn, self.level), p_value)
 
     def frontier(self, sweep: Sequence[int]) -> list[tuple[float, float]]:
         """The corners (mean tokens, success) of the frontier of the lines `sweep`, cheapest first."""

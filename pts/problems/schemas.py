@@ -22,7 +22,8 @@ from pts.problems.known_sets import KNOWN_SETS, LETTERED, KnownSet, nested_set, 
 from pts.problems.source import ProblemSource
 
 _GPQA_FIELDS = ("Question", "Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
-_QUESTIONS = ("question", "problem", "Question", "Problem", "query", "prompt")
+_QUESTION_TEXTS = ("question", "problem", "Question", "Problem", "query")
+_QUESTIONS = (*_QUESTION_TEXTS, "prompt")
 _ANSWERS = ("answer", "Answer", "solution", "Solution")
 _CHOICE_ANSWERS = (
     *("answer", "answerKey", "correct", "correct_option", "answer_idx", "label", "Answer"),
@@ -77,6 +78,12 @@ def detect_schema(source: ProblemSource, first: Row) -> Schema:
     found = _choice_set(first) or _lettered(names)
     if found is not None:
         return found
+    two = two_questions(first)
+    if two is not None:
+        raise DataError(
+            f"{source.dataset} has two fields that could be the question, {two[0]} and {two[1]}; name the one "
+            "to ask with --question-field."
+        )
     yes_no = yes_no_set(first)
     found = _of_known(yes_no) if yes_no is not None else _free_answers(source, first)
     if found is not None:
@@ -85,6 +92,20 @@ def detect_schema(source: ProblemSource, first: Row) -> Schema:
         f"The fields of {source.dataset} are not those of a known data set; name them with --question-field "
         f"and --answer-field. It has: {', '.join(first)}."
     )
+
+
+def two_questions(row: Row) -> tuple[str, str] | None:
+    """Two known fields with different questions; None where there is one, or one only words the other anew.
+
+    A field whose text holds the other's, such as the question with an instruction, says the same.
+    """
+    texts = {name: " ".join(text.split()) for name in _QUESTION_TEXTS if isinstance(text := row.get(name), str)}
+    named = [(name, text) for name, text in texts.items() if text]
+    for at, (name, text) in enumerate(named):
+        for other, another in named[at + 1 :]:
+            if text not in another and another not in text:
+                return name, other
+    return None
 
 
 def _choice_set(first: Row) -> Schema | None:

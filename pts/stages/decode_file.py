@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pts.data_files import LINES, BadRow, FileRow, id_text, json_line, parse_json, read_rows, text_fault
 from pts.errors import DataError, PtsError, RunError
+from pts.problems.schemas import two_questions
 from pts.records import Completions
 from pts.runs.files import append_bytes, make_directories, replace_text, write_failure
 from pts.runs.manifest import differences
@@ -186,6 +187,9 @@ def _prompt(fields: Mapping[str, Any]) -> Prompt:
     messages = fields.get("messages")
     if messages is not None:
         return _messages(messages)
+    two = two_questions(fields)
+    if two is not None:
+        raise DataError(f"it has two fields that could be the question, {two[0]} and {two[1]}: leave one")
     for field in QUESTION_FIELDS:
         question = fields.get(field)
         if question is None:

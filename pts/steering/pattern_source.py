@@ -50,7 +50,7 @@ def source_sentence(source: PatternSource) -> str:
     if source.clusters is None:
         found = "no pivot is left to cluster"
     elif source.clusters == 1:
-        found = f"the contrasts are one cluster (p {source.p_value:.2g} by {_TEST})"
+        found = f"the contrasts are one cluster ({_why_one(source)})"
     else:
         told = f"p {source.p_value:.1g} by {_TEST}; stability {source.stability:.2f}"
         found = f"the contrasts fall into {source.clusters} clusters ({told})"
@@ -59,6 +59,16 @@ def source_sentence(source: PatternSource) -> str:
     ]
     requested = "" if source.requested == "auto" else ", as requested"
     return f"The patterns are {made}{requested}: {found}."
+
+
+def _why_one(source: PatternSource) -> str:
+    """Why no division was taken: too little evidence of one, or none that repeats."""
+    from pts.steering.clusters import SIGNIFICANCE
+
+    told = f"p {source.p_value:.2g} by {_TEST}"
+    if source.p_value is not None and source.p_value <= SIGNIFICANCE:
+        return f"{told}, but no division repeats over resamples"
+    return f"{told}; more than one needs p ≤ {SIGNIFICANCE:g}"
 
 
 def groups_without(source: PatternSource) -> list[str]:

@@ -110,3 +110,9 @@ def test_other_shapes_are_refused():
         frontier_gain(np.ones((2, 3, 1)), np.ones((2, 3, 1)), sweep=[], line=0)
     with pytest.raises(ValueError, match="lines, problems, seeds"):
         frontier_gain(np.ones((2, 3)), np.ones((2, 3)), sweep=[0], line=1)
+
+
+def test_few_problems_give_no_smaller_p_value_than_they_can_show():
+    success = np.array([[1.0] * 5, [0.0] * 5])[..., None]
+    tokens = np.full((2, 5, 1), 10.0)
+    assert frontier_gain(success, tokens, sweep=[0], line=1).p_value == 2.0**-4

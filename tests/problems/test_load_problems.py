@@ -271,3 +271,13 @@ def test_real_data_sets_load_and_their_references_can_be_graded(file, count, sch
     grader = make_grader("math")
     for problem in loaded.problems:
         grader.check_reference(problem.answer)
+
+
+def test_two_fields_that_could_be_the_question_are_an_error_unless_one_holds_the_other(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"question": "What is 4 + 2 ?", "problem": "What is 9 + 9 ?", "answer": "6"}\n')
+    with pytest.raises(DataError, match=r"question and problem.*--question-field"):
+        load_problems(ProblemSource(str(path)))
+    assert load_problems(ProblemSource(str(path), question_field="question", answer_field="answer")).problems
+    path.write_text('{"question": "What is 4 + 2 ?", "query": "Add: What is 4 +  2 ?", "answer": "6"}\n')
+    assert load_problems(ProblemSource(str(path))).problems[0].query.endswith("What is 4 + 2 ?")

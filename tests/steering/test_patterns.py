@@ -15,6 +15,7 @@ from pts.demo.sentences import alternative, check, correction, ordering_word, sp
 from pts.errors import DataError
 from pts.steering.clusters import cluster_contrasts
 from pts.steering.lexicon import DEFAULT_LEXICON, Lexicon, label_pivot, read_lexicon
+from pts.steering.pattern_source import PatternSource, source_sentence
 from pts.steering.patterns import Pivot, find_patterns, name_clusters, pattern_groups
 
 # --- is there structure, and how much
@@ -279,3 +280,10 @@ def test_only_numbers_leave_nothing_to_cluster() -> None:
 def test_a_pivot_for_each_contrast() -> None:
     with pytest.raises(DataError, match="3 contrasts for 1 pivots"):
         find_patterns(np.ones((3, 4)), [Pivot("", "a", "")], seed=0)
+
+
+@pytest.mark.parametrize(
+    ("p_value", "said"), [(0.0012, "more than one needs p ≤ 0.0001"), (1e-9, "no division repeats")]
+)
+def test_one_cluster_is_explained(p_value, said):
+    assert said in source_sentence(PatternSource("labels", "auto", 1, p_value, 1.0, ()))
