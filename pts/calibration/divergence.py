@@ -22,7 +22,7 @@ _COPIES = 8
 _LOGITS_BYTES = 64 << 20
 """Bytes of one of them, where more memory is free."""
 _FREE_SHARE = 0.5
-"""What part of the memory that is free may be taken where nothing is said of it."""
+"""Share of the free memory that may be taken by default."""
 
 
 @torch.inference_mode()

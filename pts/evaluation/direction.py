@@ -19,7 +19,7 @@ from pts.ranks import SIGNIFICANCE, controls_needed, rank_among, rank_p_value
 Items = Mapping[tuple[str, str, int], Item]
 
 STRATEGY = "full"
-"""The strategy that the question is asked of: with the others a control costs as much again."""
+"""The strategy that is ranked: each further one would cost as much again for every control."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pts.policies.transformers.cache import cache_layout
 from pts.policies.transformers.memory import available_bytes
 
 _FREE_SHARE = 0.5
-"""What part of the memory that is free may be taken where nothing is said of it."""
+"""Share of the free memory that may be taken by default."""
 _KEPT_BYTES = 1 << 30
 """Most that is kept between steps, of all materials together; beyond, it is read again."""
 _LOGITS_COPIES = 5
