@@ -22,7 +22,7 @@ def apply_adapter(model: Any, adapter: str) -> tuple[Any, str]:
     try:
         from peft import PeftConfig, PeftModel
     except ImportError as error:
-        raise ModelError("an adapter needs the peft package: pip install 'pts[adapters]'.") from error
+        raise ModelError("an adapter needs the peft package: pip install peft.") from error
     folder = _folder(adapter)
     try:
         if PeftConfig.from_pretrained(str(folder)).is_prompt_learning:

@@ -23,7 +23,7 @@ from pts.runs.files import replace_file, replace_text
 logger = logging.getLogger(__name__)
 
 FIGURE_NAME, PAGE_NAME = "frontier.png", "report.html"
-NO_FIGURE = "The figure was not drawn: matplotlib is not installed (pip install 'pts[figures]')."
+NO_FIGURE = "The figure was not drawn: matplotlib is not installed (pip install matplotlib)."
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }

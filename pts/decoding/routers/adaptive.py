@@ -90,7 +90,7 @@ def _load(source: str, device: str | None) -> Any:
         from adaptive_classifier import AdaptiveClassifier
     except ImportError as error:
         raise ConfigError(
-            "the router adaptive-classifier needs the package of that name: install pts[routers]."
+            "the router adaptive-classifier needs the package of that name: pip install adaptive-classifier."
         ) from error
     try:
         return AdaptiveClassifier.load(source, device=device, use_onnx=False)
