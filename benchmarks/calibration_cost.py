@@ -34,10 +34,10 @@ from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import Outcomes, run_variants
 from pts.ranks import controls_needed
 from pts.runs.search_run import read_search
-from pts.stages.extract import LAYER_SHARES, enough_pairs
-from pts.stages.search import run_search
-from pts.stages.search_again import load_again
-from pts.stages.search_inputs import SearchRun
+from pts.stages.extract.run import LAYER_SHARES, enough_pairs
+from pts.stages.search.inputs import SearchRun
+from pts.stages.search.reload import load_again
+from pts.stages.search.run import run_search
 from pts.steering.directions import WAYS, Material
 from pts.steering.harvest import harvest
 from pts.steering.pairs import split_problems

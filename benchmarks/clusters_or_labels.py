@@ -37,10 +37,10 @@ from pts.calibration.settings import RANDOM, Directions, Setting, grid
 from pts.demo.problems import demo_problems
 from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import Outcomes
-from pts.stages.extract import LAYER_SHARES
-from pts.stages.extract_inputs import ExtractRun
-from pts.stages.extract_patterns import Division, divide_pairs, make_directions
-from pts.stages.search_again import load_again
+from pts.stages.extract.inputs import ExtractRun
+from pts.stages.extract.patterns import Division, divide_pairs, make_directions
+from pts.stages.extract.run import LAYER_SHARES
+from pts.stages.search.reload import load_again
 from pts.stats import bootstrap_mean_interval
 from pts.steering.directions import Material, preference_shift
 from pts.steering.harvest import harvest

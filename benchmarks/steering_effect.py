@@ -38,10 +38,10 @@ from pts.policies.transformers import TransformersPolicy
 from pts.records import Problem, RolloutRequest
 from pts.runs.search_run import read_search
 from pts.search.seeds import derive_seed
-from pts.stages.extract import LAYER_SHARES, enough_pairs
-from pts.stages.search import run_search
-from pts.stages.search_again import Loaded, load_again
-from pts.stages.search_inputs import SearchRun
+from pts.stages.extract.run import LAYER_SHARES, enough_pairs
+from pts.stages.search.inputs import SearchRun
+from pts.stages.search.reload import Loaded, load_again
+from pts.stages.search.run import run_search
 from pts.stats import bootstrap_mean_interval
 from pts.steering.directions import WAYS, Material
 from pts.steering.harvest import harvest

@@ -27,8 +27,8 @@ from rich.console import Console
 from pts.cli.progress import evaluation_progress
 from pts.evaluation.summary import EvaluationSummary
 from pts.report.evaluation_tables import EVALUATION_COLUMNS, evaluation_report
-from pts.stages.evaluate import run_evaluation
-from pts.stages.evaluate_inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.run import run_evaluation
 
 ROUTED = "auto"
 SWEEP = (0.0625, 0.125, 0.1875, 0.25, 0.375, 0.5, 0.75)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pts.cli import run
-from pts.stages.search import run_search
-from pts.stages.search_inputs import SearchRun
+from pts.stages.search.inputs import SearchRun
+from pts.stages.search.run import run_search
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 SMALL = {

@@ -16,7 +16,7 @@ from pts.cli.progress import answer_progress
 from pts.cli.shared_options import LIMITS, MODEL, PARTS, PROMPT, ROUTER, SAMPLER, STEERING, Options, without
 from pts.data_files import text_fault
 from pts.errors import ConfigError
-from pts.stages.decode_inputs import DecodeRun
+from pts.stages.decode.inputs import DecodeRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ def decode_command(
 ) -> int:
     """Answer PROMPT, or the questions of a file, under a budget and steered by a vector set."""
     from pts.cli.patterns import strengths
-    from pts.stages.decode import open_decoder
+    from pts.stages.decode.decoder import open_decoder
 
     log_to_stderr(0, quiet)
     _check(prompt, source, target, compare)
@@ -180,8 +180,8 @@ def _tell_of_cut(whole: bool, runs_on: bool) -> None:
 
 def _answer_file(run: DecodeRun, source: Path, target: Path, quiet: bool) -> int:
     """Answer a file; its bad lines are named on stderr."""
-    from pts.stages.decode import open_decoder
-    from pts.stages.decode_file import answer_file, read_questions, recorded_answers
+    from pts.stages.decode.answer_file import answer_file, read_questions, recorded_answers
+    from pts.stages.decode.decoder import open_decoder
 
     good, unread = read_questions(source)
     try:

@@ -26,7 +26,7 @@ from pts.cli.shared_options import (
     Options,
     without,
 )
-from pts.stages.evaluate_inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateRun
 
 _DATA: Options = [
     (("dataset", "--dataset"), "A name from the list above, a hub id or a file.", {}),
@@ -120,7 +120,7 @@ def evaluate(run: EvaluateRun, quiet: bool, as_json: bool = False) -> None:
     """Do the evaluation with progress on stderr and print its tables; an interrupt says how to go on."""
     from pts.report.evaluation_tables import EVALUATION_COLUMNS, evaluation_report
     from pts.runs.codec import to_json
-    from pts.stages.evaluate import resume_note, run_evaluation
+    from pts.stages.evaluate.run import resume_note, run_evaluation
 
     try:
         with evaluation_progress(quiet or as_json) as observe:

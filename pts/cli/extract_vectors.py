@@ -14,7 +14,7 @@ from pts.cli.output import print_report
 from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT
 from pts.runs.manifest import MANIFEST_NAME
-from pts.stages.extract_inputs import GATES, PATTERNS_BY, WAYS, ExtractRun
+from pts.stages.extract.inputs import GATES, PATTERNS_BY, WAYS, ExtractRun
 
 _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
     "Vectors": [
@@ -93,7 +93,7 @@ def extract_vectors_command(quiet: bool, verbose: int, **inputs: Any) -> None:
 
 def extract(inputs: ExtractRun, quiet: bool) -> Any:
     """Do the extraction with progress on stderr; an interrupt says how to go on."""
-    from pts.stages.extract import run_extract
+    from pts.stages.extract.run import run_extract
 
     try:
         with phase_progress(quiet) as observe:

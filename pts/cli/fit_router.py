@@ -13,7 +13,7 @@ from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, options_of
 from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT
-from pts.stages.fit_router_inputs import FitRouterRun
+from pts.stages.fit_router.inputs import FitRouterRun
 
 if TYPE_CHECKING:
     from pts.decoding.routers.fitted import FittedRouter
@@ -99,7 +99,7 @@ def fit_router_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) 
 
 def fit_router(inputs: FitRouterRun, quiet: bool) -> FittedRouter:
     """Fit the router with progress on stderr; an interrupt says how to go on."""
-    from pts.stages.fit_router import JOURNAL_NAME, run_fit_router
+    from pts.stages.fit_router.run import JOURNAL_NAME, run_fit_router
 
     try:
         with phase_progress(quiet) as observe:

@@ -17,8 +17,8 @@ from pts.cli.interrupts import stop_if_asked
 
 if TYPE_CHECKING:
     from pts.search.config import Progress
-    from pts.stages.evaluate_answers import EvaluationProgress
-    from pts.stages.search_inputs import SearchRun
+    from pts.stages.evaluate.answers import EvaluationProgress
+    from pts.stages.search.inputs import SearchRun
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""

@@ -14,7 +14,7 @@ from pts.publishing.contents import Contents, read_contents
 from pts.publishing.hub import Published, publish
 from pts.publishing.hub_errors import AGAIN
 from pts.publishing.target import RepoType, Target
-from pts.stages.publish import hub_api
+from pts.stages.publish.run import hub_api
 
 
 @click.command("push-to-hub")

@@ -15,15 +15,15 @@ from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.output import print_report, print_run
 from pts.cli.search import search
-from pts.stages.extract_inputs import ExtractRun
-from pts.stages.fit_router_inputs import FitRouterRun
-from pts.stages.recipe import Stage, bundled_recipes, read_recipe, run_stage, select_stages, stage_keys
-from pts.stages.recipe_errors import in_recipe_keys
-from pts.stages.recipe_plan import is_part_done, is_router_done, plan_stages, renewed
-from pts.stages.search_inputs import SearchRun
+from pts.stages.extract.inputs import ExtractRun
+from pts.stages.fit_router.inputs import FitRouterRun
+from pts.stages.recipe.errors import in_recipe_keys
+from pts.stages.recipe.plan import is_part_done, is_router_done, plan_stages, renewed
+from pts.stages.recipe.read import Stage, bundled_recipes, read_recipe, run_stage, select_stages, stage_keys
+from pts.stages.search.inputs import SearchRun
 
 if TYPE_CHECKING:
-    from pts.stages.publish import PublishRun
+    from pts.stages.publish.run import PublishRun
 
 
 @click.command("run")
@@ -134,7 +134,7 @@ def _fit_router(inputs: FitRouterRun, quiet: bool, report: bool) -> None:
 
 def _pattern_counts(directory: Path) -> str:
     """How many pairs each pattern has, most first, and where that is written."""
-    from pts.stages.extract_patterns import PATTERNS_NAME
+    from pts.stages.extract.patterns import PATTERNS_NAME
 
     path = directory / PATTERNS_NAME
     found = json.loads(path.read_text(encoding="utf-8"))
@@ -146,7 +146,7 @@ def _publish(inputs: PublishRun) -> None:
     from pts.cli.push_to_hub import print_plan, print_published, quiet_client
     from pts.publishing.contents import Contents
     from pts.publishing.hub_errors import AGAIN
-    from pts.stages.publish import run_publish
+    from pts.stages.publish.run import run_publish
 
     if inputs.push:
         quiet_client(bars=False)

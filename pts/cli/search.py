@@ -13,7 +13,7 @@ from pts.cli.options import GroupedCommand, options_of
 from pts.cli.output import print_json, print_run
 from pts.cli.progress import search_progress
 from pts.cli.shared_options import MODEL, PROBLEMS, PROMPT, SAMPLER, Options
-from pts.stages.search_inputs import SearchRun
+from pts.stages.search.inputs import SearchRun
 
 _OPTIONS: dict[str, Options] = {
     "Model": MODEL,
@@ -79,7 +79,7 @@ def search_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> N
 def search(run: SearchRun, quiet: bool) -> None:
     """Do the search with progress on stderr; an interrupt says how to go on."""
     from pts.problems.benchmarks import said_of_name
-    from pts.stages.search import resume_note, run_search
+    from pts.stages.search.run import resume_note, run_search
 
     said = said_of_name(run.source())
     if said is not None and not quiet:

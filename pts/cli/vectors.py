@@ -14,7 +14,7 @@ from pts.cli.output import print_report
 from pts.cli.patterns import strengths
 from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT, PROBLEMS, Options, without
-from pts.stages.measure import MeasureRun
+from pts.stages.measure.run import MeasureRun
 
 _DATA: Options = [
     (
@@ -69,7 +69,7 @@ def show(vectors: str, revision: str | None, as_json: bool) -> None:
 def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any) -> None:
     """Decode problems as the model is and steered by VECTORS, and say what the vectors do."""
     from pts.report.vector_tables import measured_report
-    from pts.stages.measure import measure_set
+    from pts.stages.measure.run import measure_set
 
     log_to_stderr(0, quiet)
     factors = strengths(patterns)

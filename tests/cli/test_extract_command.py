@@ -13,9 +13,9 @@ from pts.demo.problems import demo_problems
 from pts.problems import problem_digest
 from pts.records import Problem
 from pts.runs.manifest import read_manifest, write_manifest
-from pts.stages.extract_inputs import ExtractRun
-from pts.stages.search import run_search
-from pts.stages.search_inputs import SearchRun
+from pts.stages.extract.inputs import ExtractRun
+from pts.stages.search.inputs import SearchRun
+from pts.stages.search.run import run_search
 from pts.steering.vector_files import save_vectors
 from pts.steering.vector_set import Effect, Gate, SteeredModel, SteeringVector, VectorSet
 from tests.cli.one_line import complaint
@@ -215,7 +215,9 @@ def test_show_of_what_is_no_set(capsys, tmp_path):
 
 def test_the_options_reach_the_stage_and_its_set_is_printed(capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr("pts.stages.extract.run_extract", lambda inputs, _: (asked.append(inputs), a_set())[1])
+    monkeypatch.setattr(
+        "pts.stages.extract.run.run_extract", lambda inputs, _: (asked.append(inputs), a_set())[1]
+    )
     given = ("--ways", "pca, ridge", "--layers", "1,2", "--strengths", "0.2,1", "--gates", "tokens")
     assert run(["extract-vectors", "r", "--output", "o", *given, "--test-samples", "3", "--quiet"]) == 0
     (inputs,) = asked
@@ -249,7 +251,7 @@ def test_an_interrupt_says_what_is_left(capsys, tmp_path, monkeypatch, begun, mo
             (inputs.directory() / "manifest.json").write_text("{}")
         raise Stopped(2)
 
-    monkeypatch.setattr("pts.stages.extract.run_extract", stop)
+    monkeypatch.setattr("pts.stages.extract.run.run_extract", stop)
     monkeypatch.setattr("pts.cli.quiet_from_now_on", lambda: None)
     assert run(["extract-vectors", "r", "--output", "out", *more]) == 130
     captured = capsys.readouterr()

@@ -4,8 +4,8 @@ import pytest
 
 from pts.cli.progress import answer_progress, evaluation_progress, phase_progress, search_progress
 from pts.search.config import Progress
-from pts.stages.evaluate_answers import EvaluationProgress
-from pts.stages.search_inputs import SearchRun
+from pts.stages.evaluate.answers import EvaluationProgress
+from pts.stages.search.inputs import SearchRun
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from pts.models.load import load_model
 from pts.models.options import ModelOptions
 from pts.records import Sampling
 from pts.runs.search_run import read_search
-from pts.stages.evaluate_inputs import EvaluateRun
-from pts.stages.given_traces import encode_traces
-from pts.stages.recipe import read_recipe
-from pts.stages.search_again import searched_inputs
-from pts.stages.search_inputs import SearchRun
+from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.recipe.read import read_recipe
+from pts.stages.search.given_traces import encode_traces
+from pts.stages.search.inputs import SearchRun
+from pts.stages.search.reload import searched_inputs
 
 QUESTION = "What is 27 + 8 - 9 ?"
 

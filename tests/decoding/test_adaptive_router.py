@@ -11,8 +11,8 @@ from pts.errors import ConfigError, ModelError
 from pts.models.load import load_model
 from pts.models.options import ModelOptions
 from pts.records import Sampling
-from pts.stages.strategy_inputs import StrategyInputs
-from pts.stages.strategy_parts import strategy_parts
+from pts.stages.decode.strategies import strategy_parts
+from pts.stages.decode.strategy_inputs import StrategyInputs
 
 BUDGETS = {"LOW": Budget(thinking=0), "MIDDLE": Budget(thinking=24), "HIGH": Budget()}
 

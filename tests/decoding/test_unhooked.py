@@ -13,8 +13,8 @@ from pts.evaluation.outcomes import run_variants
 from pts.graders import make_grader
 from pts.models.prompt import PromptFormat
 from pts.records import Sampling
-from pts.stages.evaluate import run_evaluation
-from pts.stages.evaluate_inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.run import run_evaluation
 from pts.steering.hooks import steer
 from pts.steering.vector_files import load_vectors
 

@@ -8,7 +8,7 @@ import pytest
 from pts.errors import DataError, GraderError
 from pts.graders import make_grader
 from pts.problems import ProblemSource, load_problems
-from pts.stages.graded_by import graded_by
+from pts.stages.shared.recorded_grader import graded_by
 
 C = ["red", "green", "blue", "grey"]
 LETTERED = "A) red\nB) green\nC) blue\nD) grey"

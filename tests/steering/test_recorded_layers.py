@@ -11,10 +11,10 @@ from pts.models.load import load_model
 from pts.models.options import ModelOptions
 from pts.records import Sampling
 from pts.runs.manifest import Manifest, ProblemList
-from pts.stages.evaluate_inputs import EvaluateRun
-from pts.stages.extract_inputs import ExtractRun
-from pts.stages.measure import MeasureRun, measure_set
-from pts.stages.recorded_layers import with_recorded_layers
+from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.extract.inputs import ExtractRun
+from pts.stages.measure.run import MeasureRun, measure_set
+from pts.stages.shared.recorded_layers import with_recorded_layers
 from pts.steering import load_vectors, steer
 from pts.steering.vector_files import save_vectors
 

@@ -17,8 +17,8 @@ from pts.runs.codec import from_json, known_keys
 from pts.runs.manifest import Manifest, ProblemList
 from pts.runs.search_run import SearchedRun, read_search
 from pts.runs.shard import Context, ShardLine
-from pts.stages.search import run_search
-from pts.stages.search_inputs import SearchRun
+from pts.stages.search.inputs import SearchRun
+from pts.stages.search.run import run_search
 from pts.steering.formats.dpo import PreferencePair, preference_pairs, write_pairs_jsonl, write_pairs_parquet
 
 WORDS = ["<user>", "why", "<bot>", "so", "wait", "but", "end"]

@@ -1,0 +1,138 @@
+"""The decoder that inputs describe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pts.stages.decode.inputs import AnswerInputs, DecodeRun
+from pts.stages.shared.recorded import Recorded, dtype_name, recorded_options, settled_prompts
+
+if TYPE_CHECKING:
+    from pts.decoding.context_match import Contexts
+    from pts.decoding.parts import Parts
+    from pts.decoding.steered_decoder import SteeredDecoder, Where
+    from pts.models.load import LoadedModel
+    from pts.models.prompt import PromptFormat
+    from pts.steering.vector_set import VectorSet
+
+_LOG = logging.getLogger(__name__)
+
+
+def open_decoder(run: DecodeRun, recorded: Recorded | None = None) -> SteeredDecoder:
+    """Load model and vectors, as they were `recorded` where an earlier session did so.
+
+    Raises PtsError, in one line, for anything that does not fit.
+    """
+    from pts.models.load import load_model
+    from pts.stages.decode.strategies import strategy_parts, with_second_model
+    from pts.steering.vector_files import load_vectors
+
+    vectors = None if run.vectors is None else load_vectors(run.vectors, run.vectors_revision)
+    parts = strategy_parts(run, (run.strategy,), vectors, same_shape=run.same_shape)
+    if run.model is None:
+        run = replace(run, model="demo" if vectors is None else vectors.model.id)
+    recorded = recorded or Recorded("the file of answers")
+    loaded = load_model(recorded_options(run.model_options(), recorded))
+    prompt_format, _ = settled_prompts(loaded, run.prompt_format(), recorded)
+    if vectors is not None:
+        _warn_without_effect(vectors, run)
+        warn_of_other_numbers(vectors, loaded)
+    parts = with_second_model(parts, run, prompt_format.written_on or recorded.prompt_date)
+    return make_decoder(run, loaded, vectors, run.strategy, parts, prompt_format)
+
+
+def warn_of_other_numbers(vectors: VectorSet, loaded: LoadedModel) -> None:
+    """Say it where the model computes otherwise than it did when the set was calibrated and measured."""
+    found = vectors.provenance.get("found")
+    made = found.get("dtype") if isinstance(found, Mapping) else None
+    if made is not None and vectors.model.id == loaded.model_id and made != dtype_name(loaded):
+        _LOG.warning(
+            "the vectors were measured on the model in %s, and it computes in %s here (the same: --dtype %s).",
+            made,
+            dtype_name(loaded),
+            made,
+        )
+
+
+def make_decoder(
+    run: AnswerInputs,
+    loaded: LoadedModel,
+    vectors: VectorSet | None,
+    strategy: str,
+    parts: Parts,
+    prompt_format: PromptFormat,
+) -> SteeredDecoder:
+    """The decoder that the inputs describe, of their model and vectors, with its settled format for prompts.
+
+    Raises PtsError.
+    """
+    from pts.decoding.steered_decoder import SteeredDecoder
+    from pts.decoding.think_format import find_think_format
+    from pts.models.hardware import settle_threads
+
+    settle_threads(loaded.device, loaded.model.num_parameters())
+    return SteeredDecoder(
+        loaded,
+        vectors,
+        strategy,
+        parts=parts,
+        sampling=run.sampling(),
+        prompt_format=prompt_format,
+        patterns=run.pattern,
+        where=run.where,
+        contexts=matched_contexts(run.where, vectors, loaded, run.pattern),
+        think=find_think_format(
+            loaded.tokenizer,
+            prompt_format,
+            run.think_start,
+            run.think_end,
+            run.continuations or None,
+            run.switches or None,
+        ),
+        batch_rows=run.batch_rows,
+        layers_path=run.layers_path,
+        same_shape=run.same_shape,
+    )
+
+
+def matched_contexts(
+    where: Where, vectors: VectorSet | None, model: LoadedModel, patterns: Mapping[str, float] | None
+) -> Contexts | None:
+    """For `where` "context" those of the set's records, of the patterns that are on; otherwise None.
+
+    The pattern of all pairs has the contexts of all. Raises PtsError.
+    """
+    if where != "context" or vectors is None or vectors.directory is None:
+        return None
+    from pts.decoding.context_match import pivot_contexts
+    from pts.steering.pair_records import ALL
+    from pts.steering.vector_files import load_records
+
+    on = patterns or list(vectors.vectors)[:1]
+    return pivot_contexts(load_records(vectors.directory), model.tokenizer, None if ALL in on else on)
+
+
+def _warn_without_effect(vectors: VectorSet, run: DecodeRun) -> None:
+    """Say it where a pattern that is used was measured and nothing is proved of it."""
+    from pts.steering.claims import claims, rank_sentence
+
+    used = list(run.pattern or ()) or list(vectors.vectors)[:1]
+    made = claims(vectors.effects)
+    for name in used:
+        effect = vectors.effects.get(name)
+        if effect is not None and not made[name].made:
+            _LOG.warning(
+                "no effect is proved of pattern %s of %s (%+.3f, %.3f to %.3f; %s).",
+                name,
+                Path(str(run.vectors)).name,
+                effect.difference,
+                effect.low,
+                effect.high,
+                rank_sentence(made[name]),
+            )
+        elif effect is None and name in vectors.vectors:
+            _LOG.warning("the effect of pattern %s was never measured (see pts vectors show).", name)

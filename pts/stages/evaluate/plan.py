@@ -1,0 +1,165 @@
+"""What an evaluation has to do: its problems, the lines of its table, and the answers still missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pts.errors import RunError
+from pts.evaluation.items import Item, Key
+from pts.evaluation.lines import Line, plan_lines
+from pts.evaluation.random_routing import shares_of
+from pts.evaluation.thresholds import ThresholdFit
+from pts.records import Problem
+from pts.runs.codec import from_json
+from pts.runs.directory import RunDirectory
+from pts.runs.manifest import Manifest
+from pts.runs.shard import mend_shard, read_lines
+from pts.stages.evaluate.answers import item_digest
+from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.thresholds import is_fit, require_same_problems, threshold_problems, to_fit
+from pts.stages.fit_router.fitted_on import require_unseen
+from pts.stages.shared.recorded_grader import check_references, graded_by
+
+if TYPE_CHECKING:
+    from pts.decoding.parts import Parts
+    from pts.graders import Grader
+    from pts.problems import ProblemSet
+    from pts.steering.vector_set import VectorSet
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """The configuration, the problems, the lines of the table, the answers there are, the others' grader.
+
+    `parts` are what the strategies are built from; a second model joins them when the models are loaded.
+    `items` is by key and grows; `left_out` are lines that the model cannot run, with the reasons. `fits` are
+    thresholds that were fitted, on `to_fit_on`.
+    """
+
+    asked: Mapping[str, object]
+    vectors: VectorSet | None
+    parts: Parts
+    problem_set: ProblemSet
+    grader_name: str
+    grader: Grader
+    lines: tuple[Line, ...]
+    seeds: int
+    digests: Mapping[str, str]
+    items: dict[Key, Item]
+    left_out: Mapping[str, str]
+    to_fit_on: Sequence[Problem]
+    fits: Mapping[str, ThresholdFit]
+
+    def kept_lines(self, left_out: Mapping[str, str]) -> list[Line]:
+        """The lines that the model can run."""
+        return [line for line in self.lines if line.name not in left_out]
+
+    def todo(self, left_out: Mapping[str, str]) -> int:
+        """How many answers are missing."""
+        return sum(len(self.missing(line)) for line in self.kept_lines(left_out))
+
+    def missing(self, line: Line) -> list[tuple[Problem, int]]:
+        """The problems and seeds that a line has no answer to; answers at other router shares do not count."""
+        shares = self.router_shares(line)
+        return [
+            (problem, k)
+            for problem in self.problem_set.problems
+            for k in range(1 if line.control is not None else self.seeds)
+            if (item := self.items.get((line.name, problem.id, k))) is None or item.router_shares != shares
+        ]
+
+    def router_shares(self, line: Line) -> Mapping[str, float] | None:
+        """What a random router is given: the shares of the line's own router on the same questions."""
+        if line.routing == "own":
+            return None
+        own = Line(line.strategy, line.steering).name
+        keys = [(own, problem.id, k) for problem in self.problem_set.problems for k in range(self.seeds)]
+        return shares_of(self.items[key] for key in keys if key in self.items)
+
+
+def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan:
+    """Read and check the data, and compare with the run that is there. Raises PtsError."""
+    from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
+    from pts.graders import make_grader
+    from pts.stages.decode.strategies import parts_digests, strategy_parts
+    from pts.steering.vector_files import controls_digest, load_vectors, vectors_digest
+
+    benchmark, budget = run.benchmark(), run.sampling().budget
+    vectors = None if run.vectors is None else load_vectors(run.vectors, run.vectors_revision)
+    controls = 0 if vectors is None or no_direction_test(run, vectors) else len(vectors.controls)
+    lines = tuple(plan_lines(run.strategies, vectors is not None, run.baselines, budget, run.sweep, controls))
+    parts = strategy_parts(run, run.strategies, vectors, same_shape=run.same_shape)
+    asked = {
+        **run.asked(),
+        "vectors_digest": None if vectors is None else vectors_digest(vectors),
+        "parts_digests": parts_digests(parts, run),
+    }
+    if controls and vectors is not None:
+        asked["controls_digest"] = controls_digest(vectors)
+    earlier = None if run.fresh else directory.manifest
+    if earlier is not None:
+        directory.require_same("configuration", earlier.asked, asked)
+    source = run.source()
+    if benchmark is not None:
+        source = benchmark_source(benchmark, run.data, source)
+    problem_set = benchmark_problems(benchmark, source)
+    require_unseen(parts.router, problem_set.problems)
+    fitting = problem_set.grader if benchmark is None else benchmark.grader
+    name = graded_by(run.grader, earlier, fitting)
+    grader = make_grader(name, pattern=run.grader_pattern)
+    to_fit_on = threshold_problems(run, problem_set) if to_fit(run) else []
+    check_references(grader, (*problem_set.problems, *to_fit_on), earlier, name)
+    digests = {problem.id: item_digest(problem) for problem in problem_set.problems}
+    items: dict[Key, Item] = {}
+    left_out: Mapping[str, str] = {}
+    fits: Mapping[str, ThresholdFit] = {}
+    if earlier is not None:
+        mend_shard(directory.shard)
+        items = {item.key: item for item in read_lines(directory.shard, Item)}
+        left_out = _earlier(Mapping[str, str], earlier, "left_out")
+        fits = _earlier(Mapping[str, ThresholdFit], earlier, "thresholds")
+        require_same_problems(run, to_fit_on, fits)
+        _require_same_problems(directory, items, digests)
+    return EvaluationPlan(
+        asked,
+        vectors,
+        parts,
+        problem_set,
+        name,
+        grader,
+        lines,
+        run.seeds,
+        digests,
+        items,
+        left_out,
+        to_fit_on,
+        fits,
+    )
+
+
+def no_direction_test(run: EvaluateRun, vectors: VectorSet) -> str | None:
+    """Why the set's random directions cannot answer for what is steered with; None where they can."""
+    if run.pattern is not None and len(run.pattern) != 1:
+        return "several patterns are added at once, and each random direction was calibrated alone"
+    if not vectors.controls:
+        return "the set has no random directions that were calibrated as its vectors were; extract it anew"
+    return None
+
+
+def _earlier(kind: Any, earlier: Manifest, name: str) -> Any:
+    """What an earlier session's conditions say under a name; nothing where they do not."""
+    return from_json(kind, earlier.conditions.get(name, {}), name)
+
+
+def _require_same_problems(
+    directory: RunDirectory, items: Mapping[Key, Item], digests: Mapping[str, str]
+) -> None:
+    """Raise RunError where a problem is no longer the one that was answered."""
+    for item in items.values():
+        if not is_fit(item.line) and digests.get(item.problem, item.digest) != item.digest:
+            raise RunError(
+                f"{directory.path} was made with other data: problem {item.problem} changed since. "
+                "Give another --output, or --fresh to delete that run and start anew."
+            )

@@ -1,0 +1,329 @@
+"""The stage `eval`: strategies, steered and not, over a data set, to a run directory with table and figure."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pts.decoding.parts import Parts
+from pts.decoding.registry import make_strategy
+from pts.errors import ConfigError, ModelError
+from pts.evaluation.items import Item
+from pts.evaluation.lines import Line, Steering, compared
+from pts.evaluation.random_routing import with_random_router
+from pts.evaluation.summary import EvaluationSummary
+from pts.records import Completions
+from pts.runs.codec import to_json
+from pts.runs.directory import RunDirectory, open_run
+from pts.runs.evaluation_run import EVALUATION, EvaluationConditions, EvaluationFound
+from pts.runs.files import replace_text
+from pts.runs.manifest import (
+    Manifest,
+    git_commit,
+    installed_versions,
+    list_problems,
+    other_versions,
+    read_manifest,
+    utc_now,
+)
+from pts.runs.shard import read_lines
+from pts.stages.decode.decoder import make_decoder, warn_of_other_numbers
+from pts.stages.decode.strategies import second_model_found, second_model_settled, with_second_model
+from pts.stages.evaluate.answers import Answering, EvaluationProgress, Observe
+from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.plan import EvaluationPlan, no_direction_test, plan_evaluation
+from pts.stages.evaluate.thresholds import answers_to_fit, fit_thresholds, to_fit, with_thresholds
+from pts.stages.shared.cut_completions import warn_of_cut
+from pts.stages.shared.recorded import (
+    attention_name,
+    dtype_name,
+    recorded_by,
+    recorded_options,
+    settled_prompts,
+)
+from pts.stages.shared.recorded_layers import with_recorded_layers
+
+if TYPE_CHECKING:
+    from pts.decoding import Session
+    from pts.steering.hooks import Variant
+    from pts.steering.vector_set import VectorSet
+
+logger = logging.getLogger(__name__)
+
+
+def run_evaluation(run: EvaluateRun, observe: Observe | None = None) -> EvaluationSummary:
+    """Do the evaluation that `run` describes, or what is left of it, and write its directory.
+
+    Nothing is generated or written before model, vectors, data, reference answers, prompts and strategies have
+    been found good. More problems, seeds or strategies extend a run. Raises PtsError.
+    """
+    with open_run(run.directory(), EVALUATION) as directory:
+        run = with_recorded_layers(run, directory.manifest)
+        plan = plan_evaluation(run, directory)
+        if not plan.todo(plan.left_out):
+            logger.info("%s: nothing is left to answer.", directory.path)
+        else:
+            plan = _evaluate(run, plan, directory, observe)
+        summary = _write_derived(run, plan, directory)
+        _warn_of_cut(run, plan, directory)
+        return summary
+
+
+def resume_note(run: EvaluateRun) -> str:
+    """A sentence on what a stopped evaluation leaves and how to go on with it."""
+    path = run.directory()
+    if read_manifest(path) is None:
+        return "nothing had been written yet."
+    again = "the same command without --fresh" if run.fresh else "the same command"
+    done = len(read_lines(path / EVALUATION.shard, Item))
+    return f"{done} answers are kept in {path}; {again} continues."
+
+
+def _evaluate(
+    run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory, observe: Observe | None
+) -> EvaluationPlan:
+    """Load the model and answer what is missing; the plan with what the model cannot run left out."""
+    from pts.models.load import load_model
+
+    recorded = recorded_by(None if run.fresh else directory.manifest, str(directory.path))
+    loaded = load_model(recorded_options(run.model_options(), recorded))
+    prompt_format, digest = settled_prompts(loaded, run.prompt_format(), recorded)
+    decoder = make_decoder(run, loaded, plan.vectors, "full", Parts(), prompt_format)
+    if plan.vectors is not None:
+        warn_of_other_numbers(plan.vectors, loaded)
+    variants = _variants(run, plan.vectors)
+    date = prompt_format.written_on
+    plan = replace(plan, parts=with_second_model(plan.parts, run, date or recorded.prompt_date))
+    with decoder.session([]) as session:
+        plan = replace(plan, left_out=_check(plan, session))
+        _check_prompts(plan, session, observe)
+    second_dtype, second_date = second_model_settled(plan.parts)
+    found = EvaluationFound(
+        model_id=loaded.model_id,
+        model_revision=loaded.revision,
+        dtype=dtype_name(loaded),
+        think_end=None if decoder.think is None else decoder.think.end,
+        dataset_id=plan.problem_set.name,
+        problem_schema=plan.problem_set.schema,
+        grader=plan.grader_name,
+        second_model=second_model_found(plan.parts),
+        second_dtype=second_dtype,
+        attention=attention_name(loaded),
+        prompt_date=date or second_date,
+        prompt_digest=digest,
+    )
+    _settle_manifest(run, plan, directory, found, str(loaded.device))
+    total = plan.todo(plan.left_out) + len(answers_to_fit(run, plan.to_fit_on, plan.items, plan.fits))
+    answering = Answering(run.seed, plan.grader, plan.grader_name, plan.items, directory, total, observe)
+    with decoder.session([]) as session:
+        fits = fit_thresholds(run, plan.parts, session, plan.to_fit_on, plan.fits, answering)
+    plan = replace(plan, fits={**plan.fits, **fits}, parts=with_thresholds(plan.parts, fits))
+    _note_thresholds(plan, directory)
+    lines = plan.kept_lines(plan.left_out)
+    # Apart, so that no hook is on the model but those of what is steered.
+    groups: dict[tuple[Steering, int | None], list[Line]] = {}
+    for line in lines:
+        groups.setdefault((line.steering, line.control), []).append(line)
+    for (steering, control), group in groups.items():
+        variant = None if steering == "none" else variants[0 if control is None else 1 + control]
+        with decoder.session([] if variant is None else [variant]) as session:
+            for line in group:
+                _answer_line(plan, line, session, answering)
+    return plan
+
+
+def _variants(run: EvaluateRun, vectors: VectorSet | None) -> list[Variant]:
+    """The vectors, then each of their calibrated random directions, added in the same way."""
+    from pts.steering import interventions
+    from pts.steering.vector_algebra import control_sets
+
+    if vectors is None:
+        return []
+    pattern = next(iter(vectors.vectors if run.pattern is None else run.pattern))
+    sets = [vectors, *([] if no_direction_test(run, vectors) else control_sets(vectors, pattern))]
+    return [interventions(each, run.pattern, gated=run.where == "gate") for each in sets]
+
+
+def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
+    """The lines that do not fit the model, with the reasons. Raises ConfigError for one that was asked for."""
+    unfit: dict[str, str] = {}
+    for strategy in dict.fromkeys(line.strategy for line in plan.lines):
+        try:
+            make_strategy(strategy, plan.parts).check(session)
+        except (ConfigError, ModelError) as error:
+            if strategy in {line.strategy for line in plan.lines if line.asked}:
+                raise
+            unfit[strategy] = str(error)
+    left_out = {line.name: unfit[line.strategy] for line in plan.lines if line.strategy in unfit}
+    if left_out:
+        logger.warning(
+            "baselines left out: %s: %s", ", ".join(left_out), next(iter(left_out.values())).rstrip(".")
+        )
+    return left_out
+
+
+def _check_prompts(plan: EvaluationPlan, session: Session, observe: Observe | None) -> None:
+    """Raise PtsError for a problem that a line's strategy cannot read."""
+    strategies = [make_strategy(line.strategy, plan.parts) for line in plan.kept_lines(plan.left_out)]
+    readers = dict.fromkeys(reader for strategy in strategies for reader in strategy.readers(session))
+    problems = (*plan.problem_set.problems, *plan.to_fit_on)
+    for number, problem in enumerate(problems, start=1):
+        for reader, fmt in readers:
+            reader.encode(problem.query, fmt)
+        if observe is not None:
+            observe(EvaluationProgress(number, len(problems), 0, None))
+
+
+def _settle_manifest(
+    run: EvaluateRun,
+    plan: EvaluationPlan,
+    directory: RunDirectory,
+    evaluated: EvaluationFound,
+    device: str,
+) -> None:
+    """Write the manifest of a new run, or extend that of the run that is there if it fits."""
+    earlier = None if run.fresh else directory.manifest
+    found = to_json(evaluated)
+    lines = tuple(line.name for line in plan.lines)
+    count = len(plan.problem_set.problems)
+    fits = {name: to_json(fit) for name, fit in plan.fits.items()}
+    conditions = to_json(
+        EvaluationConditions(device, run.batch_rows, count, run.seeds, lines, plan.left_out, fits)
+    )
+    assert isinstance(found, dict)
+    assert isinstance(conditions, dict)
+    if earlier is not None:
+        directory.require_same_found(earlier.found, found)
+        changed = other_versions(earlier.versions)
+        if changed:
+            logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
+    elif directory.manifest is not None:
+        directory.clear()
+    listed = list_problems(list(plan.digests.values()))
+    directory.write_manifest(
+        Manifest(
+            kind=EVALUATION.name,
+            created=utc_now() if earlier is None else earlier.created,
+            asked=plan.asked,
+            found=found,
+            conditions=conditions,
+            problems=listed if earlier is None or listed.count > earlier.problems.count else earlier.problems,
+            versions=installed_versions(),
+            git_commit=git_commit(),
+        )
+    )
+
+
+def _note_thresholds(plan: EvaluationPlan, directory: RunDirectory) -> None:
+    """Keep the fits in the manifest: what is answered from now on goes by them."""
+    manifest = directory.manifest
+    assert manifest is not None
+    fits = {name: to_json(fit) for name, fit in plan.fits.items()}
+    if fits != manifest.conditions.get("thresholds"):
+        directory.write_manifest(replace(manifest, conditions={**manifest.conditions, "thresholds": fits}))
+
+
+def _answer_line(plan: EvaluationPlan, line: Line, session: Session, answering: Answering) -> None:
+    """Answer what a line is missing."""
+    shares, parts = plan.router_shares(line), plan.parts
+    if shares is not None:
+        parts = with_random_router(parts, shares, answering.seed)
+    strategy = make_strategy(line.strategy, parts)
+    variant = 0 if line.steering == "none" else 1
+    answering.answer(line.name, strategy, plan.missing(line), session, variant, shares)
+
+
+def _write_derived(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
+    """Write table and figure, unless they are there and right already; the run's summary."""
+    from pts.report.evaluation_page import write_report
+
+    summary = _summary(run, plan, directory)
+    text = json.dumps(to_json(summary), ensure_ascii=False, indent=2) + "\n"
+    paths = [directory.path / name for name in EVALUATION.derived]
+    if not all(path.exists() for path in paths) or paths[-1].read_text(encoding="utf-8") != text:
+        write_report(summary, directory.path)
+        # Last: a summary that is up to date says that the others are.
+        replace_text(paths[-1], text)
+    return summary
+
+
+def _warn_of_cut(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> None:
+    """Say it where a limit cut too many answers of a line: of the worst one, those of a fit included."""
+    counted: dict[str, Completions] = {}
+    for item in plan.items.values():
+        counted[item.line] = counted.get(item.line, Completions()) + Completions(1, not item.ended)
+    if counted:
+        worst = max(counted, key=lambda line: counted[line].cut_share or 0.0)
+        manifest = directory.manifest
+        thinks = manifest is not None and manifest.found.get("think_end") is not None
+        warn_of_cut(
+            f"{directory.path}, line {worst}",
+            counted[worst],
+            run.sampling().budget,
+            thinks=thinks and run.thinking is not False,
+            runs_on=run.runs_on,
+        )
+
+
+def _data_name(run: EvaluateRun, plan: EvaluationPlan) -> str:
+    if run.benchmark() is None:
+        return plan.problem_set.name
+    return run.dataset if run.data is None else f"{Path(run.data).name} (read as {run.dataset})"
+
+
+def _summary(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
+    from pts.evaluation.benchmarks import chance_level
+    from pts.evaluation.direction import direction_test
+    from pts.evaluation.estimates import LEVEL
+    from pts.evaluation.summary import compare_lines, frontiers_of, paired_lines, summarise_lines
+
+    manifest = directory.manifest
+    assert manifest is not None
+    kept = plan.kept_lines(plan.left_out)
+    lines = compared(kept)
+    problems = plan.problem_set.problems
+    ids = [problem.id for problem in problems]
+    keys = [(line.name, key, k) for line in lines for key in ids for k in range(run.seeds)]
+    items = {key: plan.items[key] for key in keys}
+    controls = {
+        (line.name, key, 0): plan.items[line.name, key, 0]
+        for line in kept
+        for key in ids
+        if line.control is not None
+    }
+    every = {**items, **controls}
+    paired = paired_lines(lines, ids, run.seeds, items, run.seed)
+    return EvaluationSummary(
+        model_id=str(manifest.found["model_id"]),
+        dataset_id=_data_name(run, plan),
+        grader=plan.grader_name,
+        vectors=run.vectors,
+        problems=len(problems),
+        seeds=run.seeds,
+        budget=run.sampling().budget,
+        level=LEVEL,
+        chance=chance_level(problems, plan.grader_name),
+        items=len(every),
+        tokens_generated=sum(item.ledger.total for item in every.values()),
+        lines=tuple(summarise_lines(lines, paired, list(items.values()))),
+        comparisons=tuple(compare_lines(lines, paired)),
+        frontiers=frontiers_of(lines, paired),
+        left_out=dict(plan.left_out),
+        thresholds=tuple(plan.fits[name] for name in to_fit(run)),
+        direction=direction_test(kept, ids, every, *_direction(run, plan)) if run.baselines else None,
+        undecided=sum(item.undecided for item in items.values()),
+    )
+
+
+def _direction(run: EvaluateRun, plan: EvaluationPlan) -> tuple[int, str | None]:
+    """How many methods the vector is the best of, and why its direction cannot be tested, if so."""
+    vectors = plan.vectors
+    if vectors is None:
+        return 1, None
+    pattern = next(iter(vectors.vectors if run.pattern is None else run.pattern))
+    effect = vectors.effects.get(pattern)
+    methods = max((each.methods for each in vectors.effects.values()), default=1)
+    return (methods if effect is None else effect.methods), no_direction_test(run, vectors)

@@ -1,0 +1,153 @@
+"""Thresholds for an evaluation, fitted on problems that it does not ask."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from pts.decoding.parts import Parts
+from pts.decoding.registry import make_strategy
+from pts.errors import ConfigError, DataError
+from pts.evaluation.items import Item, Key
+from pts.evaluation.thresholds import ThresholdFit, ThresholdPoint, cheapest_of_best
+from pts.problems import ProblemSet, problem_digest, question_words
+from pts.records import Problem
+from pts.stages.evaluate.answers import Answering, item_digest
+from pts.stages.evaluate.inputs import EvaluateRun
+
+if TYPE_CHECKING:
+    from pts.decoding import Session
+
+Fits: TypeAlias = Mapping[str, ThresholdFit]
+"""By strategy."""
+_FIT = " (fit)"
+
+_FITTED: Mapping[str, tuple[str, tuple[float, ...]]] = {
+    "early-exit": ("exit_threshold", (0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0)),
+    "escalate": ("escalate_threshold", (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)),
+}
+"""Strategies with a threshold: the part that it is, and those that are tried."""
+
+
+def to_fit(run: EvaluateRun) -> list[str]:
+    """The strategies whose threshold is to be fitted. Raises ConfigError where that is asked for in vain."""
+    if run.fit_problems is None:
+        return []
+    found = [name for name in run.strategies if name in _FITTED and getattr(run, _FITTED[name][0]) is None]
+    if not found:
+        raise ConfigError(
+            f"--fit-problems is for thresholds of {' and '.join(_FITTED)} that are not given, and there is "
+            "none: leave it out."
+        )
+    return found
+
+
+def is_fit(line: str) -> bool:
+    """Whether an item's line is one of a fit, and none of the table's."""
+    return line.endswith(_FIT)
+
+
+def answers_to_fit(
+    run: EvaluateRun, problems: Sequence[Problem], items: Mapping[Key, Item], fits: Fits
+) -> list[tuple[str, Problem]]:
+    """What the fit of thresholds that are not in `fits` still has to ask: a line, and a problem."""
+    lines = [
+        _line(name, threshold) for name in to_fit(run) if name not in fits for threshold in _FITTED[name][1]
+    ]
+    return [(line, problem) for line in lines for problem in problems if not _answered(items, line, problem)]
+
+
+def threshold_problems(run: EvaluateRun, asked: ProblemSet) -> list[Problem]:
+    """The problems to fit on: the last of the data set, or of `fit_split`, none of which is among `asked`.
+
+    Of the demo they are of the split `calibrate` (`train` where that is evaluated). Raises DataError where
+    there are too few.
+    """
+    from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
+
+    benchmark, count = run.benchmark(), run.fit_problems or 0
+    source = run.source()
+    if benchmark is not None:
+        source = benchmark_source(benchmark, run.data, source)
+    split, limit = run.fit_split or source.split, None
+    if source.is_demo:
+        split = run.fit_split or ("train" if source.split == "calibrate" else "calibrate")
+        limit = count + (len(asked.problems) if split == source.split else 0)
+    every = benchmark_problems(benchmark, replace(source, split=split, limit=limit)).problems
+    evaluated = {question_words(problem) for problem in asked.problems}
+    free = [problem for problem in reversed(every) if question_words(problem) not in evaluated]
+    if len(free) < count:
+        raise DataError(
+            f"{asked.name} has {len(free)} problems besides those evaluated, and --fit-problems asks for "
+            f"{count}: lower --problems, or give a new run fewer --fit-problems or another --fit-split."
+        )
+    return free[:count]
+
+
+def require_same_problems(run: EvaluateRun, problems: Sequence[Problem], earlier: Fits) -> None:
+    """Raise ConfigError where an earlier fit was made on other problems than these."""
+    for name in to_fit(run):
+        if name in earlier and earlier[name].digest != _digest(problems):
+            raise ConfigError(
+                f"the threshold of {name} was fitted on problems that are evaluated now, or that changed: "
+                "evaluate as many problems as before, or give another --output."
+            )
+
+
+def fit_thresholds(
+    run: EvaluateRun,
+    parts: Parts,
+    session: Session,
+    problems: Sequence[Problem],
+    earlier: Fits,
+    answering: Answering,
+) -> dict[str, ThresholdFit]:
+    """Each threshold to fit: that of `earlier`, or else a new one, by answers of the model as it is."""
+    missing = answers_to_fit(run, problems, answering.items, earlier)
+    fits = {}
+    for name in to_fit(run):
+        fit = earlier.get(name)
+        if fit is None:
+            for threshold in _FITTED[name][1]:
+                line = _line(name, threshold)
+                wanted = [(problem, 0) for where, problem in missing if where == line]
+                tried: dict[str, Any] = {_FITTED[name][0]: threshold}
+                answering.answer(line, make_strategy(name, replace(parts, **tried)), wanted, session)
+            fit = _chosen(name, problems, answering.items)
+        fits[name] = fit
+    return fits
+
+
+def with_thresholds(parts: Parts, fits: Fits) -> Parts:
+    """The parts with the thresholds that were fitted."""
+    chosen: dict[str, Any] = {_FITTED[name][0]: fit.threshold for name, fit in fits.items()}
+    return replace(parts, **chosen)
+
+
+def _chosen(name: str, problems: Sequence[Problem], items: Mapping[Key, Item]) -> ThresholdFit:
+    """The threshold of the answers that there are to each problem under each threshold."""
+    thresholds = _FITTED[name][1]
+    found = [[items[_line(name, each), problem.id, 0] for problem in problems] for each in thresholds]
+    success = np.array([[item.success for item in row] for row in found], np.float64)
+    tokens = np.array([[item.ledger.total for item in row] for row in found], np.float64)
+    rows = zip(thresholds, success.mean(axis=1), tokens.mean(axis=1), strict=True)
+    points = tuple(ThresholdPoint(threshold, float(won), float(cost)) for threshold, won, cost in rows)
+    best = thresholds[cheapest_of_best(success, tokens)]
+    return ThresholdFit(name, best, len(problems), _digest(problems), points)
+
+
+def _line(name: str, threshold: float) -> str:
+    return f"{name} at {threshold:g}{_FIT}"
+
+
+def _answered(items: Mapping[Key, Item], line: str, problem: Problem) -> bool:
+    item = items.get((line, problem.id, 0))
+    return item is not None and item.digest == item_digest(problem)
+
+
+def _digest(problems: Sequence[Problem]) -> str:
+    return hashlib.sha256("".join(map(problem_digest, problems)).encode()).hexdigest()[:16]

@@ -1,0 +1,215 @@
+"""The effect of a vector set measured on fresh problems, beside the model as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pts.errors import ConfigError
+from pts.evaluation.measured import Example, Measured
+from pts.records import Problem, RolloutRequest
+from pts.runs.codec import ShapeError, from_json
+from pts.runs.search_run import SearchFound
+from pts.search.seeds import derive_seed
+from pts.stages.shared.inputs import require_positive
+from pts.stats import bootstrap_mean_interval
+
+if TYPE_CHECKING:
+    from pts.policies.transformers import TransformersPolicy
+    from pts.stages.search.reload import Loaded
+    from pts.stages.shared.recorded import Recorded
+    from pts.steering.vector_set import VectorSet
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureRun:
+    """What to measure: `strengths` of patterns in multiples of the calibrated ones (None: the first at 1.0).
+
+    `dataset` is None for a set made on the demo problems: then fresh ones of its test split are drawn by
+    `seed`. `batch_rows` bounds the rows of a batch, None by memory.
+    """
+
+    vectors: str
+    strengths: Mapping[str, float] | None = None
+    dataset: str | None = None
+    config: str | None = None
+    split: str | None = None
+    dataset_revision: str | None = None
+    question_field: str | None = None
+    answer_field: str | None = None
+    id_field: str | None = None
+    choices_field: str | None = None
+    problems: int = 100
+    samples: int = 4
+    seed: int = 1
+    device: str = "auto"
+    batch_rows: int | None = None
+    same_shape: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("problems", "samples", "batch_rows"):
+            require_positive(name.replace("_", "-"), getattr(self, name))
+
+
+def measure_set(run: MeasureRun, observe: Callable[[str, int, float], None] | None = None) -> Measured:
+    """Decode fresh problems with and without a set, with common random numbers. Raises PtsError.
+
+    `observe` is told of the phase, how many tokens more were generated, and the share of it that is done.
+    The example is the first problem that only the steered model solved, where there is one.
+    """
+    from pts.evaluation.decoder import Decoder
+    from pts.stages.search.reload import inputs_from, load_inputs
+    from pts.stages.shared.recorded_grader import check_references
+    from pts.steering import interventions, load_vectors
+    from pts.steering.vector_algebra import require_fits
+
+    vectors = load_vectors(run.vectors)
+    variant = interventions(vectors, run.strengths)
+    asked, found, recorded = _origin(vectors, run)
+    inputs = inputs_from(asked, f"{run.vectors} (provenance)")
+    problems = _problems(run, inputs.dataset, inputs.levels)
+    search = load_inputs(inputs, found, run.device, recorded)
+    check_references(search.grade, problems)
+    require_fits(vectors, search.loaded, same_shape=run.same_shape)
+    decoder = Decoder(
+        search.loaded,
+        search.sampling,
+        search.prompt_format,
+        search.grade,
+        batch_rows=run.batch_rows,
+        layers_path=vectors.model.layers_path,
+    )
+    with decoder.steered([variant]) as policy:
+        return _measure(run, search, policy, problems, observe)
+
+
+def _measure(
+    run: MeasureRun,
+    search: Loaded,
+    policy: TransformersPolicy,
+    problems: list[Problem],
+    observe: Callable[[str, int, float], None] | None,
+) -> Measured:
+    from pts.evaluation.outcomes import run_variants
+    from pts.stages.shared.cut_completions import cut_of
+
+    done = 0
+
+    def count(completions: int, tokens: int) -> None:
+        nonlocal done
+        done += completions
+        if observe is not None:
+            observe("measuring", tokens, done / (2 * len(problems) * run.samples))
+
+    outcomes = run_variants(
+        policy,
+        problems,
+        search.grade,
+        [0, 1],
+        run.samples,
+        run.seed,
+        count,
+    )
+    unsteered, steered = outcomes[0], outcomes[1]
+    search.warn_of_cut(f"{run.vectors}, measured", cut_of(outcomes.values()))
+    low, high = bootstrap_mean_interval(steered.rates - unsteered.rates, LEVEL, run.seed)
+    return Measured(
+        unsteered,
+        steered,
+        steered.success - unsteered.success,
+        low,
+        high,
+        _example(run, search, policy, problems),
+    )
+
+
+def _example(
+    run: MeasureRun, search: Loaded, policy: TransformersPolicy, problems: list[Problem]
+) -> Example | None:
+    requests = [
+        RolloutRequest(
+            policy.encode(problem), seed=derive_seed(run.seed, "example", problem.id), variant=variant
+        )
+        for problem in problems[:20]
+        for variant in (0, 1)
+    ]
+    by_request = {id(rollout.request): rollout for rollout in policy.rollouts(requests)}
+    for index, problem in enumerate(problems[:20]):
+        pair = [by_request[id(request)] for request in requests[2 * index : 2 * index + 2]]
+        texts = [policy.decode(rollout.completion) for rollout in pair]
+        solved = [
+            rollout.finish == "end" and search.grade(text, problem.answer)
+            for rollout, text in zip(pair, texts, strict=True)
+        ]
+        if solved == [False, True]:
+            return Example(problem.query, problem.answer, *texts)
+    return None
+
+
+def _origin(vectors: VectorSet, run: MeasureRun) -> tuple[Mapping[str, object], SearchFound, Recorded]:
+    """The configuration of the set's search, what it found, and what it recorded. Raises ConfigError."""
+    from pts.stages.shared.recorded import recorded_in
+
+    asked, found = vectors.provenance.get("search"), vectors.provenance.get("found")
+    if not isinstance(asked, Mapping) or not isinstance(found, Mapping):
+        raise ConfigError(
+            f"{run.vectors} does not say what search it is from: it cannot be measured by itself."
+        )
+    fields = {name: found[name] for name in SearchFound.__slots__ if name in found}
+    try:
+        return asked, from_json(SearchFound, fields), recorded_in(fields, run.vectors)
+    except ShapeError as error:
+        raise ConfigError(f"{run.vectors} does not say what search it is from ({error}).") from error
+
+
+def _no_data_options(run: MeasureRun) -> None:
+    """Raises ConfigError for an option that is about a data set where none is named."""
+    names = (
+        "config",
+        "split",
+        "dataset_revision",
+        "question_field",
+        "answer_field",
+        "id_field",
+        "choices_field",
+    )
+    given = [name for name in names if getattr(run, name) is not None]
+    if given:
+        raise ConfigError(f"--{given[0].replace('_', '-')} is about a data set: name it with --dataset.")
+
+
+def _problems(run: MeasureRun, searched: str, levels: tuple[int, ...] | None) -> list[Problem]:
+    from pts.problems import ProblemSource
+    from pts.problems.benchmarks import BENCHMARKS, benchmark_problems, benchmark_source
+
+    if run.dataset is None:
+        _no_data_options(run)
+    if run.dataset is None and searched == "demo":
+        from pts.demo.expressions import LEVELS
+        from pts.demo.problems import demo_problems
+
+        return demo_problems("test", run.problems, run.seed, levels or LEVELS)
+    if run.dataset is None:
+        raise ConfigError(
+            f"the set was made on {searched}: name problems that nothing was chosen on by --dataset and "
+            "--split."
+        )
+    source = ProblemSource(
+        dataset=run.dataset,
+        config=run.config,
+        split=run.split,
+        revision=run.dataset_revision,
+        question_field=run.question_field,
+        answer_field=run.answer_field,
+        id_field=run.id_field,
+        choices_field=run.choices_field,
+        limit=run.problems,
+        seed=run.seed,
+    )
+    benchmark = BENCHMARKS.get(run.dataset)  # a name stands for the split that is not searched
+    if benchmark is not None:
+        source = benchmark_source(benchmark, None, source)
+    return list(benchmark_problems(benchmark, source).problems)

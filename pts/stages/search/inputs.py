@@ -1,0 +1,56 @@
+"""What a search is told, under the names of the command line and of a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pts.errors import ConfigError
+from pts.runs.codec import to_json
+from pts.search.config import SearchConfig
+from pts.stages.shared.inputs import ProblemInputs
+
+_SEARCH = SearchConfig()
+
+
+@dataclass(frozen=True)
+class SearchRun(ProblemInputs):
+    """All inputs of a search, under the names of the command line's options and a recipe's keys.
+
+    `range` bounds the prompt's value and `region` the searched part of each trace, as fractions; `max_tokens`
+    (generated tokens) bounds the run, None for no bound; `output` is None for runs/<model>-<dataset>. `fresh`
+    deletes an earlier run of the same directory first. Raises ConfigError for a value outside its range.
+    """
+
+    threshold: float = _SEARCH.threshold
+    fdr: float = _SEARCH.fdr
+    range: tuple[float, float] = _SEARCH.value_range
+    traces: int = _SEARCH.traces
+    traces_from: Path | None = None
+    region: tuple[float, float] = _SEARCH.region
+    max_tokens: int | None = None
+    output: Path | None = None
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        ProblemInputs.__post_init__(self)
+        self.search_config()
+        if self.temperature == 0 or self.top_k == 1:
+            raise ConfigError("a greedy sampler never leaves its one completion, so no token can be pivotal.")
+
+    def search_config(self) -> SearchConfig:
+        """What the search itself is told. Raises ConfigError for a value outside its range."""
+        return SearchConfig(
+            self.threshold, self.fdr, self.range, self.traces, self.region, self.max_tokens, self.seed
+        )
+
+    def directory(self) -> Path:
+        """The run directory: `output`, or runs/<model>-<dataset>."""
+        return self.named_directory("runs") if self.output is None else self.output
+
+    def asked(self) -> dict[str, object]:
+        """The configuration that every session of a run shares, as the manifest holds it."""
+        search = to_json(self.search_config())
+        assert isinstance(search, dict)
+        del search["max_tokens"]
+        return {**self.configuration(), "sampling": self.sampling_settings(), "search": search}

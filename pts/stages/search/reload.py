@@ -1,0 +1,235 @@
+"""A search's model, prompt, sampler and grader, loaded again from its run directory for the stages after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast, get_args
+
+from pts.errors import ConfigError, DataError, ModelError, RunError
+from pts.records import Completions, Problem, ProblemResult, Sampling
+from pts.runs.codec import ShapeError, from_json
+from pts.runs.search_run import SearchedRun, SearchFound
+from pts.stages.search.inputs import SearchRun
+from pts.stages.shared.cut_completions import warn_of_cut
+from pts.stages.shared.recorded import (
+    Recorded,
+    recorded_by,
+    recorded_options,
+    require_recorded,
+    settled_prompts,
+)
+
+if TYPE_CHECKING:
+    from pts.graders import Grader
+    from pts.models.load import LoadedModel
+    from pts.models.prompt import PromptFormat
+    from pts.runs.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a search ran with."""
+
+    inputs: SearchRun
+    loaded: LoadedModel
+    prompt_format: PromptFormat
+    sampling: Sampling
+    grade: Grader
+    thinks: bool = False
+
+    def warn_of_cut(self, what: str, counted: Completions) -> None:
+        """Log it where the search's budget cut too many of these completions."""
+        remedy = "the search's --budget (search again)"
+        runs_on = self.inputs.runs_on
+        warn_of_cut(what, counted, self.sampling.budget, thinks=self.thinks, remedy=remedy, runs_on=runs_on)
+
+
+def searched_inputs(searched: SearchedRun) -> SearchRun:
+    """The inputs of the search, from its manifest. Raises RunError where they cannot be read."""
+    return inputs_from(searched.manifest.asked, str(searched.path / "manifest.json"))
+
+
+def inputs_from(manifest_asked: Mapping[str, object], where: str) -> SearchRun:
+    """The inputs of a search, from the configuration that its manifest holds. Raises RunError."""
+    asked = dict(manifest_asked)
+    sampling, search = asked.pop("sampling", None), asked.pop("search", None)
+    asked.pop("traces_from", None)
+    if not isinstance(sampling, Mapping) or not isinstance(search, Mapping):
+        raise RunError(f"{where} has no sampling or search settings; search again.")
+    renamed = {"value_range": "range"}
+    given = {**asked, **sampling, **{renamed.get(name, name): value for name, value in search.items()}}
+    try:
+        return from_json(SearchRun, given)
+    except ShapeError as error:
+        raise RunError(f"{where} cannot be read ({error}); search again.") from error
+
+
+def load_again(searched: SearchedRun, device: str, earlier: Manifest | None = None) -> Loaded:
+    """The model and all that goes with it, as the search recorded it: dtype, prompts with their date, device.
+
+    The device "auto" is that of `earlier`, a later stage's own run that goes on, where there is one. Raises
+    ModelError where the model is not the one that was searched, RunError where it is asked otherwise.
+    """
+    recorded = recorded_by(searched.manifest, str(searched.path))
+    own = None if earlier is None else recorded_by(earlier, str(searched.path)).device
+    recorded = replace(recorded, device=own or recorded.device)
+    done = next(iter(searched.results), None)
+    search = load_inputs(searched_inputs(searched), searched.found, device, recorded, done)
+    if searched.found.model_revision not in (None, search.loaded.revision):
+        raise ModelError(
+            f"{search.inputs.model} is not the model of {searched.path} (revision "
+            f"{search.loaded.revision}, then "
+            f"{searched.found.model_revision}): give the search's own, or search again."
+        )
+    return search
+
+
+def load_inputs(
+    given: SearchRun,
+    found: SearchFound,
+    device: str,
+    recorded: Recorded,
+    done: ProblemResult | None = None,
+) -> Loaded:
+    """The model, prompt, sampler and grader of a search's inputs, on a device, as they were recorded.
+
+    Raises ModelError, and RunError where the model computes or is asked otherwise than what is `done` was.
+    """
+    from pts.graders import make_grader
+    from pts.models.hardware import settle_threads
+    from pts.models.load import load_model
+
+    inputs = replace(given, device=device)
+    loaded = load_model(recorded_options(inputs.model_options(), recorded))
+    settle_threads(loaded.device, loaded.model.num_parameters())
+    require_recorded(loaded, recorded)
+    prompt_format, _ = settled_prompts(loaded, inputs.prompt_format(), recorded, done)
+    grade = make_grader(
+        found.grader,
+        pattern=inputs.grader_pattern,
+        think_end=found.think_end,
+        think_required=inputs.thinking is True,
+    )
+    thinks = found.think_end is not None and inputs.thinking is not False
+    return Loaded(inputs, loaded, prompt_format, inputs.sampling(), grade, thinks)
+
+
+def untouched_problems(
+    searched: SearchedRun,
+    calibration: int,
+    test: int,
+    asked_by: str = "--calibration-problems, --test-problems",
+) -> tuple[list[Problem], list[Problem]]:
+    """Problems that the search did not draw: some to choose on and others, disjoint, to measure on.
+
+    Of the demo they come from the splits that the search did not use; of other data sets they are those that
+    follow the searched ones, or those without a given trace, each question on one side only, whatever its ids.
+    Raises DataError where there are too few or the data changed since the search (`asked_by` names the options
+    that ask for them), GraderError where a reference answer does not fit the search's grader.
+    """
+    from pts.graders import make_grader
+
+    inputs = searched_inputs(searched)
+    grader = make_grader(searched.found.grader, pattern=inputs.grader_pattern)
+    if inputs.dataset == "demo":
+        chosen = _demo_problems(inputs, calibration, test)
+    else:
+        chosen = _not_drawn(searched, inputs, calibration, test, asked_by)
+    for problem in (*chosen[0], *chosen[1]):
+        grader.check_reference(problem.answer)
+    return chosen
+
+
+def fitting_problems(
+    searched: SearchedRun, wanted: int, reserved: int, levels: tuple[int, ...] | None
+) -> list[Problem]:
+    """Problems to fit on that the search did not draw and no test is made on.
+
+    Of the demo they are of the split `calibrate` (`train` where that was searched), drawn by another seed than
+    the search's, at `levels` (None: the search's); of other data sets they follow the searched ones and
+    `reserved` more. Raises as `untouched_problems` does, and ConfigError for levels of other data.
+    """
+    inputs = searched_inputs(searched)
+    if inputs.dataset == "demo":
+        from pts.demo.expressions import LEVELS, Split
+        from pts.demo.problems import demo_problems
+
+        split: Split = "train" if inputs.split == "calibrate" else "calibrate"
+        return demo_problems(split, wanted, inputs.seed + 1, levels or inputs.levels or LEVELS)
+    if levels is not None:
+        raise ConfigError(f"levels are the demo's: {inputs.dataset} has none; leave --levels out.")
+    return untouched_problems(searched, reserved, wanted, asked_by="--problems")[1]
+
+
+def _not_drawn(
+    searched: SearchedRun, inputs: SearchRun, calibration: int, test: int, asked_by: str
+) -> tuple[list[Problem], list[Problem]]:
+    """Problems of the search's data set that it did not draw. Raises DataError where they are too few."""
+    drawn = searched.manifest.problems.count
+    # Given traces may be of problems anywhere in the data; else the search drew the first ones.
+    anywhere = searched.manifest.asked.get("traces_from") is not None
+    limit = None if anywhere else drawn + calibration + test
+    while True:
+        every = _problems_again(searched, inputs, limit)
+        ours = {problem.id for problem in every[: 0 if anywhere else drawn]} | set(searched.latest)
+        free = [problem for problem in every if problem.id not in ours]
+        chosen = _split(free, [problem for problem in every if problem.id in ours], calibration, test)
+        found = len(chosen[0]) + len(chosen[1])
+        if found == calibration + test:
+            return chosen
+        if limit is None or len(every) < limit:
+            break
+        limit *= 2  # Some repeat a question: read on.
+    again = "" if found == len(free) else f", without those that repeat a question ({len(free) - found})"
+    raise DataError(
+        f"{inputs.dataset} has {found} problems that the search did not draw{again}; {calibration + test} are "
+        f"needed to calibrate and to test: ask for fewer ({asked_by}), or search fewer problems."
+    )
+
+
+def _split(
+    free: Sequence[Problem], searched: Sequence[Problem], calibration: int, test: int
+) -> tuple[list[Problem], list[Problem]]:
+    """The first problems that ask nothing that was searched, then those that ask nothing of either.
+
+    A data set may hold one question under several ids, and what was chosen on it says nothing of its effect.
+    """
+    from pts.problems import question_words
+
+    before = {question_words(problem) for problem in searched}
+    new = [problem for problem in free if question_words(problem) not in before]
+    chosen = new[:calibration]
+    asked = {question_words(problem) for problem in chosen}
+    rest = [problem for problem in new[calibration:] if question_words(problem) not in asked]
+    return chosen, rest[:test]
+
+
+def _problems_again(searched: SearchedRun, inputs: SearchRun, limit: int | None) -> Sequence[Problem]:
+    """The first problems of the search's data set. Raises DataError where one changed since the search."""
+    from pts.problems import load_problems, problem_digest
+
+    every = load_problems(replace(inputs, problems=limit).source()).problems
+    digests = {problem.id: problem_digest(problem) for problem in every}
+    changed = [key for key, line in searched.latest.items() if digests.get(key) != line.digest]
+    if changed:
+        raise DataError(
+            f"{inputs.dataset} is not the data of {searched.path}: problem {changed[0]} changed since. Restore "
+            "the data, or search again."
+        )
+    return every
+
+
+def _demo_problems(inputs: SearchRun, calibration: int, test: int) -> tuple[list[Problem], list[Problem]]:
+    from pts.demo.expressions import LEVELS, Split
+    from pts.demo.problems import demo_problems
+
+    first, second = [split for split in ("calibrate", "test", "train") if split != (inputs.split or "train")][
+        :2
+    ]
+    assert {first, second} <= set(get_args(Split))
+    levels = inputs.levels or LEVELS
+    return (
+        demo_problems(cast(Split, first), calibration, inputs.seed, levels),
+        demo_problems(cast(Split, second), test, inputs.seed, levels),
+    )

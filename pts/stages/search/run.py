@@ -1,0 +1,325 @@
+"""The stage `search`: from problems and a model to a run directory of pivotal tokens."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pts.errors import DataError, RunError
+from pts.records import Completions, Problem, ProblemResult, TokenIds
+from pts.runs.codec import to_json
+from pts.runs.directory import RunDirectory, open_run
+from pts.runs.files import replace_text
+from pts.runs.manifest import (
+    Manifest,
+    git_commit,
+    installed_versions,
+    list_problems,
+    other_versions,
+    utc_now,
+)
+from pts.runs.pivotal_tokens import pivotal_tokens, write_jsonl, write_parquet
+from pts.runs.search_run import SEARCH, SearchConditions, SearchedRun, SearchFound, SearchSummary, read_search
+from pts.runs.shard import Context, ShardLine, append_line, latest_results, mend_shard, read_shard
+from pts.search.config import Progress
+from pts.stages.search.given_traces import encode_traces, read_traces
+from pts.stages.search.inputs import SearchRun
+from pts.stages.shared.cut_completions import FEWEST, warn_of_cut
+from pts.stages.shared.recorded import (
+    attention_name,
+    dtype_name,
+    recorded_by,
+    recorded_options,
+    settled_prompts,
+)
+from pts.stages.shared.recorded_grader import check_references, graded_by
+
+if TYPE_CHECKING:
+    from pts.graders import Grader
+    from pts.policies.transformers.policy import TransformersPolicy
+    from pts.problems import ProblemSet
+
+logger = logging.getLogger(__name__)
+
+TOKENS_AFTER = 16
+"""How much of what followed a candidate is kept as text."""
+
+
+def run_search(run: SearchRun, observe: Callable[[Progress], None] | None = None) -> SearchSummary:
+    """Do the search that `run` describes, or what is left of it, and write its directory.
+
+    Nothing is generated or written before the model, the data, every reference answer and the prompt format
+    have been found good. A complete run is left as it is. `observe` hears of every look; its problems
+    and tokens are of the whole run, its confirmed candidates of this session. Raises PtsError.
+    """
+    with open_run(run.directory(), SEARCH) as directory:
+        plan = _plan(run, directory)
+        if not plan.todo:
+            logger.info("%s: nothing is left to search.", directory.path)
+        else:
+            _search(run, plan, directory, observe)
+        return _write_derived(directory)
+
+
+def resume_note(run: SearchRun) -> str:
+    """A sentence on what a stopped search leaves and how to go on with it."""
+    path = run.directory()
+    try:
+        done = read_search(path).summary()
+    except RunError:
+        return "nothing had been written yet."
+    again = "the same command without --fresh" if run.fresh else "the same command"
+    return f"{done.done} of {done.problems} problems are done and kept in {path}; {again} continues."
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a session has to do: the problems, those still to search, the traces given, tokens spent before.
+
+    `grader` is the name of the one that was given, that the run recorded, or that fits the answers; `first` the
+    first result that there is.
+    """
+
+    problem_set: ProblemSet
+    grader: str
+    todo: tuple[Problem, ...]
+    done: int
+    digests: Mapping[str, str]
+    traces: Mapping[str, Sequence[TokenIds | str]] | None
+    asked: Mapping[str, object]
+    spent: int
+    count: int
+    first: ProblemResult | None
+
+
+def _plan(run: SearchRun, directory: RunDirectory) -> _Plan:
+    """Read and check the data, and compare with the run that is there. Raises PtsError."""
+    from pts.graders import make_grader
+    from pts.problems import problem_digest
+
+    traces, traces_digest = read_traces(run.traces_from)
+    asked = {**run.asked(), "traces_from": traces_digest}
+    earlier = None if run.fresh else directory.manifest
+    if earlier is not None:
+        directory.require_same("configuration", earlier.asked, asked)
+    problem_set = _load_problems(run, traces)
+    name = graded_by(run.grader, earlier, problem_set.grader)
+    grader = make_grader(name, pattern=run.grader_pattern)
+    check_references(grader, problem_set.problems, earlier, name)
+    digests = {problem.id: problem_digest(problem) for problem in problem_set.problems}
+    lines: list[ShardLine] = []
+    if earlier is None:
+        todo, done, spent, count = tuple(problem_set.problems), 0, 0, len(digests)
+    else:
+        _require_same_problems(directory, earlier, digests)
+        mend_shard(directory.shard)
+        lines = read_shard(directory.shard)
+        settled = {key for key, line in latest_results(lines).items() if line.settled(run.max_tokens)}
+        todo = tuple(problem for problem in problem_set.problems if problem.id not in settled)
+        spent = sum(line.result.tokens_generated for line in lines)
+        done = len(problem_set.problems) - len(todo)
+        if run.max_tokens is not None and spent >= run.max_tokens:
+            todo = ()
+        count = max(len(digests), earlier.problems.count)
+    first = lines[0].result if lines else None
+    return _Plan(problem_set, name, todo, done, digests, traces, asked, spent, count, first)
+
+
+def _load_problems(run: SearchRun, traces: Mapping[str, object] | None) -> ProblemSet:
+    from pts.problems import load_problems
+
+    loaded = load_problems(run.source())
+    if traces is None:
+        return loaded
+    chosen = tuple(problem for problem in loaded.problems if problem.id in traces)
+    unknown = sorted(set(traces) - {problem.id for problem in chosen})
+    if unknown and (run.problems is None or not chosen):
+        raise DataError(
+            f"{run.traces_from} has completions of problem {unknown[0]}, which is not among the problems read; "
+            "check the ids, or --problems."
+        )
+    return replace(loaded, problems=chosen)
+
+
+def _require_same_problems(directory: RunDirectory, earlier: Manifest, digests: Mapping[str, str]) -> None:
+    """Raise RunError unless the problems begin with those of the earlier sessions."""
+    listed = list(digests.values())
+    same = len(listed) < earlier.problems.count or (
+        list_problems(listed[: earlier.problems.count]) == earlier.problems
+    )
+    done = latest_results(read_shard(directory.shard))
+    changed = [key for key, line in done.items() if key in digests and digests[key] != line.digest]
+    if not same or changed:
+        which = f"problem {changed[0]}" if changed else "the problems"
+        raise RunError(
+            f"{directory.path} was made with other data: {which} changed since. "
+            "Give another --output, or --fresh to delete that run and start anew."
+        )
+
+
+def _search(
+    run: SearchRun, plan: _Plan, directory: RunDirectory, observe: Callable[[Progress], None] | None
+) -> None:
+    """Load the model, settle the manifest and search what is left. Raises PtsError."""
+    from pts.graders.code import held_in_by
+    from pts.graders.undecided import undecided_by
+    from pts.search import search_problems
+
+    policy, grader, found = _load(run, plan, directory)
+    policy.encode(plan.todo[0])
+    logger.info("%s in %s on %s.", found.model_id, found.dtype, policy.loaded.device)
+    logger.info(
+        "%s: read as %s, graded by %s; %d problems to search.",
+        found.dataset_id,
+        found.problem_schema,
+        found.grader,
+        len(plan.todo),
+    )
+    given = None if plan.traces is None else encode_traces(plan.traces, policy)
+    conditions = SearchConditions(
+        str(policy.loaded.device), run.batch_rows, run.max_tokens, run.problems, held_in_by(grader)
+    )
+    _settle_manifest(run, plan, directory, found, conditions)
+    if plan.spent:
+        _write_derived(directory)
+    results = search_problems(
+        plan.todo,
+        policy,
+        grader,
+        run.search_config(),
+        given_traces=given,
+        done=plan.done,
+        spent=plan.spent,
+        observe=observe,
+    )
+    drawn, warned, counted = Completions(), False, 0
+    for result in results:
+        undecided = undecided_by(grader)
+        line = replace(_line(run, plan, policy, result), undecided=undecided - counted)
+        append_line(directory.shard, line)
+        counted = undecided
+        drawn = sum((result.completions or {}).values(), drawn)
+        if not warned and drawn.drawn >= FEWEST:
+            warned = _warn_of_cut(run, directory, drawn, found.think_end)
+    if not warned:
+        _warn_of_cut(run, directory, drawn, found.think_end)
+
+
+def _warn_of_cut(run: SearchRun, directory: RunDirectory, drawn: Completions, think_end: str | None) -> bool:
+    thinks = think_end is not None and run.thinking is not False
+    return warn_of_cut(str(directory.path), drawn, run.sampling().budget, thinks=thinks, runs_on=run.runs_on)
+
+
+def _load(
+    run: SearchRun, plan: _Plan, directory: RunDirectory
+) -> tuple[TransformersPolicy, Grader, SearchFound]:
+    """The policy and the grader, and what they turned out to be. Raises PtsError."""
+    from pts.graders import make_grader
+    from pts.models.hardware import settle_threads
+    from pts.models.load import load_model
+    from pts.models.thinking import find_think_tags, require_think_tags
+    from pts.policies.transformers.policy import TransformersPolicy
+
+    earlier = None if run.fresh else directory.manifest
+    recorded = recorded_by(earlier, str(directory.path))
+    loaded = load_model(recorded_options(run.model_options(), recorded))
+    settle_threads(loaded.device, loaded.model.num_parameters())
+    prompt_format, digest = settled_prompts(loaded, run.prompt_format(), recorded, plan.first)
+    needed = run.thinking is True or run.think_end is not None
+    find = require_think_tags if needed else find_think_tags
+    tags = find(loaded.tokenizer, run.think_start, run.think_end)
+    grader = make_grader(
+        plan.grader,
+        pattern=run.grader_pattern,
+        think_end=None if tags is None else tags.end,
+        think_required=run.thinking is True,
+    )
+    policy = TransformersPolicy(loaded, run.sampling(), prompt_format, batch_rows=run.batch_rows)
+    found = SearchFound(
+        model_id=loaded.model_id,
+        model_revision=loaded.revision,
+        dtype=dtype_name(loaded),
+        think_end=None if tags is None else tags.end,
+        dataset_id=plan.problem_set.name,
+        problem_schema=plan.problem_set.schema,
+        grader=plan.grader,
+        attention=attention_name(loaded),
+        prompt_date=prompt_format.written_on,
+        prompt_digest=digest,
+    )
+    return policy, grader, found
+
+
+def _settle_manifest(
+    run: SearchRun, plan: _Plan, directory: RunDirectory, found: SearchFound, settings: SearchConditions
+) -> None:
+    """Write the manifest of a new run, or extend that of the run that is there if it fits."""
+    earlier = None if run.fresh else directory.manifest
+    found_json = to_json(found)
+    assert isinstance(found_json, dict)
+    if earlier is not None:
+        directory.require_same_found(earlier.found, found_json)
+        changed = other_versions(earlier.versions)
+        if changed:
+            logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
+    elif directory.manifest is not None:
+        directory.clear()
+    conditions = to_json(settings)
+    assert isinstance(conditions, dict)
+    listed = list_problems(list(plan.digests.values()))
+    directory.write_manifest(
+        Manifest(
+            kind=SEARCH.name,
+            created=utc_now() if earlier is None else earlier.created,
+            asked=plan.asked,
+            found=found_json,
+            conditions=conditions,
+            problems=listed if earlier is None or listed.count >= plan.count else earlier.problems,
+            versions=installed_versions(),
+            git_commit=git_commit(),
+        )
+    )
+
+
+def _line(run: SearchRun, plan: _Plan, policy: TransformersPolicy, result: ProblemResult) -> ShardLine:
+    prompt = policy.loaded.tokenizer.decode(list(result.prompt), clean_up_tokenization_spaces=False)
+    contexts = tuple(
+        _context(policy, prompt, result.traces[candidate.trace].completion, candidate.position)
+        for candidate in result.candidates
+    )
+    return ShardLine(plan.digests[result.problem_id], run.max_tokens, result, contexts)
+
+
+def _context(policy: TransformersPolicy, prompt: str, completion: TokenIds, position: int) -> Context:
+    before = policy.decode(completion[:position], whole=True) if position else ""
+    through = policy.decode(completion[: position + 1], whole=True)
+    beyond = policy.decode(completion[: position + 1 + TOKENS_AFTER], whole=True)
+    return Context(prompt + before, _added(before, through), _added(through, beyond))
+
+
+def _added(shorter: str, longer: str) -> str:
+    """What `longer` adds to `shorter`; a character of which only the first bytes were there counts as added."""
+    shared = next((i for i, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), None)
+    return longer[min(len(shorter), len(longer)) if shared is None else shared :]
+
+
+def _write_derived(directory: RunDirectory) -> SearchSummary:
+    """Write what is derived from the shard, unless it is there and right already; the run's summary."""
+    searched = read_search(directory.path)
+    summary = searched.summary()
+    text = json.dumps(to_json(summary), ensure_ascii=False, indent=2) + "\n"
+    if not _is_current(searched, text):
+        records = pivotal_tokens(searched, searched.findings)
+        write_jsonl(directory.path / "pivotal_tokens.jsonl", records)
+        write_parquet(directory.path / "pivotal_tokens.parquet", records)
+        # Last: a summary that is up to date says that the others are.
+        replace_text(directory.path / "summary.json", text)
+    return summary
+
+
+def _is_current(searched: SearchedRun, summary: str) -> bool:
+    paths = [searched.path / name for name in SEARCH.derived]
+    return all(path.exists() for path in paths) and paths[-1].read_text(encoding="utf-8") == summary

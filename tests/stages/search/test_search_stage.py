@@ -1,0 +1,144 @@
+"""The search stage on the bundled demo model: what is continued, extended, refused and left alone."""
+
+import json
+import os
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+import pytest
+
+from pts.errors import ConfigError, RunError
+from pts.records import PivotalToken
+from pts.runs.codec import from_json, known_keys
+from pts.runs.search_run import read_search
+from pts.stages.search.inputs import SearchRun
+from pts.stages.search.run import run_search
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    output = tmp_path_factory.mktemp("small") / "run"
+    return SearchRun(problems=3, levels=(2, 3), threshold=0.4, traces=1, output=output)
+
+
+@pytest.fixture(scope="module")
+def summary(small):
+    return run_search(small)
+
+
+def files(run):
+    return {path.name: path.read_bytes() for path in run.output.iterdir()}
+
+
+def test_what_a_run_writes(small, summary):
+    assert summary.status == "complete"
+    assert summary.done == summary.problems == 3
+    assert sum(summary.token_shares.values()) == pytest.approx(1.0)
+    assert summary.tokens_generated > 0
+    text = (small.output / "pivotal_tokens.jsonl").read_text().splitlines()
+    records = [from_json(PivotalToken, json.loads(line)) for line in text]
+    assert len(records) == summary.findings
+    table = pq.read_table(small.output / "pivotal_tokens.parquet")
+    assert table.column_names == known_keys(PivotalToken)
+    assert [from_json(PivotalToken, row) for row in table.to_pylist()] == records
+    for record in records:
+        assert record.pivot_context.startswith("<|im_start|>")
+        assert record.query.split()[2] in record.pivot_context
+        assert record.ci_low <= record.prob_delta <= record.ci_high
+        assert record.prob_delta == pytest.approx(record.prob_after - record.prob_before)
+    manifest = json.loads((small.output / "manifest.json").read_text())
+    assert manifest["kind"] == "search"
+    assert manifest["asked"]["search"]["threshold"] == 0.4
+    assert manifest["found"]["model_revision"]
+    assert manifest["versions"]["torch"]
+
+
+def test_a_second_run_does_nothing(small, summary):
+    before, observed = files(small), []
+    written = {
+        path: path.stat().st_mtime_ns for path in small.output.iterdir() if not path.name.startswith(".")
+    }
+    assert run_search(small, observed.append) == summary
+    assert observed == []
+    del before[".lock-owner"]
+    after = files(small)
+    del after[".lock-owner"]
+    assert after == before
+    assert all(path.stat().st_mtime_ns == time for path, time in written.items())
+
+
+def test_what_may_differ_continues_and_what_may_not_is_refused(small, summary):
+    assert run_search(replace(small, batch_rows=8, max_tokens=10**9, problems=2)) == summary
+    before = files(small)
+    with pytest.raises(RunError, match=r"temperature 0.6 → 0.7; search.seed 0 → 1"):
+        run_search(replace(small, temperature=0.7, seed=1))
+    with pytest.raises(RunError, match="thinking null → true"):
+        run_search(replace(small, thinking=True))
+    after = files(small)
+    del before[".lock-owner"], after[".lock-owner"]
+    assert after == before
+
+
+def test_derived_files_that_a_kill_prevented_are_written(small, summary):
+    before = files(small)
+    for name in ("summary.json", "pivotal_tokens.parquet"):
+        (small.output / name).unlink()
+    assert run_search(small) == summary
+    assert files(small)["summary.json"] == before["summary.json"]
+
+
+def test_more_problems_extend_a_run_to_what_one_run_finds(small, summary, tmp_path):
+    longer = replace(small, problems=4, output=tmp_path / "grown")
+    os.makedirs(longer.output)
+    for name in ("manifest.json", "problems.jsonl"):
+        (longer.output / name).write_bytes((small.output / name).read_bytes())
+    observed = []
+    grown = run_search(longer, observed.append)
+    at_once = run_search(replace(longer, output=tmp_path / "at-once"))
+    assert grown == at_once
+    assert {progress.problem_id for progress in observed} == {"demo-train-0-3"}
+    assert read_search(longer.output).findings == read_search(tmp_path / "at-once").findings
+
+
+def test_a_spending_limit_ends_a_run_and_a_larger_one_continues_it(small, summary, tmp_path):
+    cut = replace(small, max_tokens=200, output=tmp_path / "cut")
+    first = run_search(cut)
+    assert first.status == "spent"
+    size = (cut.output / "problems.jsonl").stat().st_size
+    assert run_search(cut) == first
+    assert (cut.output / "problems.jsonl").stat().st_size == size
+    full = run_search(replace(cut, max_tokens=None))
+    assert full.status == "complete"
+    assert full.tokens_generated == summary.tokens_generated + first.tokens_generated
+    assert read_search(cut.output).findings == read_search(small.output).findings
+
+
+def test_fresh_starts_anew_and_keeps_what_is_not_the_runs(small, summary, tmp_path):
+    run = replace(small, problems=1, output=tmp_path / "run")
+    run_search(run)
+    (run.output / "notes.txt").write_text("mine")
+    run_search(replace(run, seed=5, fresh=True))
+    assert json.loads((run.output / "manifest.json").read_text())["asked"]["search"]["seed"] == 5
+    assert (run.output / "notes.txt").read_text() == "mine"
+    assert [result.problem_id for result in read_search(run.output).results] == ["demo-train-5-0"]
+
+
+def test_given_traces_are_what_is_searched(tmp_path):
+    file = tmp_path / "traces.jsonl"
+    run = SearchRun(problems=2, levels=(2,), range=(0.0, 1.0), threshold=0.6, output=tmp_path / "run")
+    file.write_text(json.dumps({"id": "demo-train-0-1", "completion": "<think> First"}) + "\n")
+    run_search(replace(run, traces_from=file))
+    (result,) = read_search(run.output).results
+    assert result.problem_id == "demo-train-0-1"
+    (trace,) = result.traces
+    assert trace.tokens[0].strip() == "<think>"
+    file.write_text(json.dumps({"id": "demo-train-0-1", "completion": "<think> Next"}) + "\n")
+    with pytest.raises(RunError, match="traces_from"):
+        run_search(replace(run, traces_from=file))
+
+
+def test_settings_are_checked_at_once():
+    with pytest.raises(ConfigError, match="threshold is 2"):
+        SearchRun(threshold=2)
