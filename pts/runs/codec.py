@@ -99,7 +99,7 @@ def _decode_tuple(items: tuple[Any, ...], data: object, where: str) -> object:
         raise _mismatch(where, "a list", data)
     if len(items) == 2 and items[1] is Ellipsis:
         # The long ones are token ids and probabilities: one pass over plain numbers, no path for each.
-        if items[0] is int and all(type(item) is int for item in data):
+        if items[0] in (int, float) and all(type(item) is items[0] for item in data):
             return tuple(data)
         return tuple(_decode(items[0], item, f"{where}[{i}]") for i, item in enumerate(data))
     if len(items) != len(data):
