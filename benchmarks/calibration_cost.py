@@ -35,7 +35,7 @@ from pts.evaluation.outcomes import Outcomes, run_variants
 from pts.ranks import controls_needed
 from pts.runs.search_run import read_search
 from pts.stages.extract.run import LAYER_SHARES, enough_pairs
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import load_again
 from pts.stages.search.run import run_search
 from pts.steering.directions import WAYS, Material
@@ -127,7 +127,7 @@ def main() -> None:
 def measure(options: argparse.Namespace, folder: Path) -> None:
     run = options.run or folder / "train"
     if not (run / "summary.json").exists():
-        run_search(SearchRun(levels=LEVELS, problems=40, split="train", thinking=True, output=run))
+        run_search(SearchInputs(levels=LEVELS, problems=40, split="train", thinking=True, output=run))
     searched = read_search(run)
     pairs = enough_pairs(searched)
     search = load_again(searched, "cpu")

@@ -37,7 +37,7 @@ from pts.calibration.settings import RANDOM, Directions, Setting, grid
 from pts.demo.problems import demo_problems
 from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import Outcomes
-from pts.stages.extract.inputs import ExtractRun
+from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.extract.patterns import Division, divide_pairs, make_directions
 from pts.stages.extract.run import LAYER_SHARES
 from pts.stages.search.reload import load_again
@@ -109,7 +109,7 @@ def divided(
     names: dict[Basis, list[str]] = {}
     divisions: list[Division] = []
     for basis in BASES:
-        inputs = ExtractRun(options.run or Path("run"), patterns=basis, seed=options.seed)
+        inputs = ExtractInputs(options.run or Path("run"), patterns=basis, seed=options.seed)
         division = divide_pairs(inputs, pairs, harvested, layers)
         directions, held = make_directions(inputs, model, pairs, harvested, division)
         divisions.append(division)

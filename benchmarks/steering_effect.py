@@ -39,7 +39,7 @@ from pts.records import Problem, RolloutRequest
 from pts.runs.search_run import read_search
 from pts.search.seeds import derive_seed
 from pts.stages.extract.run import LAYER_SHARES, enough_pairs
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import Loaded, load_again
 from pts.stages.search.run import run_search
 from pts.stats import bootstrap_mean_interval
@@ -62,7 +62,7 @@ def raw_direction(material: Material, layer: int) -> torch.Tensor:
 
 def searched_pairs(run: Path, problems: int):
     """The training run, made where it is not there, and its pairs."""
-    inputs = SearchRun(levels=LEVELS, problems=problems, split="train", thinking=True, output=run)
+    inputs = SearchInputs(levels=LEVELS, problems=problems, split="train", thinking=True, output=run)
     if not (run / "summary.json").exists():
         run_search(inputs)
     searched = read_search(run)
@@ -146,7 +146,7 @@ def first_unmended(policy: TransformersPolicy, rollout) -> int | None:
 
 def pivot_headroom(test_run: Path, problems: int) -> float:
     """Mean gain of the better token at each trace's first harmful pivot, over all searched traces."""
-    inputs = SearchRun(
+    inputs = SearchInputs(
         levels=LEVELS, problems=problems, split="test", thinking=True, range=(0.0, 1.0), output=test_run
     )
     run_search(inputs)

@@ -27,7 +27,7 @@ from rich.console import Console
 from pts.cli.progress import evaluation_progress
 from pts.evaluation.summary import EvaluationSummary
 from pts.report.evaluation_tables import EVALUATION_COLUMNS, evaluation_report
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.run import run_evaluation
 
 ROUTED = "auto"
@@ -80,7 +80,7 @@ def main() -> None:
         args["vectors"] = "demo"
     with tempfile.TemporaryDirectory() as scratch, evaluation_progress(quiet=False) as observe:
         output = args.pop("output") or Path(scratch) / "run"
-        summary = run_evaluation(EvaluateRun(strategies=(ROUTED,), output=output, **args), observe)
+        summary = run_evaluation(EvaluateInputs(strategies=(ROUTED,), output=output, **args), observe)
     Console(width=EVALUATION_COLUMNS).print(evaluation_report(summary))
     setting = {key: args[key] for key in ("model", "dataset", "problems", "seeds")}
     setting = {key: Path(value).name if isinstance(value, str) else value for key, value in setting.items()}

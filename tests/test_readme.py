@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pts.cli import run
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.run import run_search
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def demo_run(tmp_path_factory):
     """A directory with what the commands read: a searched run and a file of questions."""
     path = tmp_path_factory.mktemp("readme")
     # Not by the command, whose log would stay as it is for every test after this module.
-    run_search(SearchRun(problems=4, levels=(2,), output=path / "runs" / "demo"))
+    run_search(SearchInputs(problems=4, levels=(2,), output=path / "runs" / "demo"))
     (path / "questions.jsonl").write_text(json.dumps({"question": "What is 12 + 5 ?"}) + "\n")
     return path
 

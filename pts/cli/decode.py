@@ -16,7 +16,7 @@ from pts.cli.progress import answer_progress
 from pts.cli.shared_options import LIMITS, MODEL, PARTS, PROMPT, ROUTER, SAMPLER, STEERING, Options, without
 from pts.data_files import text_fault
 from pts.errors import ConfigError
-from pts.stages.decode.inputs import DecodeRun
+from pts.stages.decode.inputs import DecodeInputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,7 @@ def _list_strategies(context: click.Context, _parameter: click.Parameter, asked:
 )
 @click.option("--output", "target", type=click.Path(path_type=Path), help="JSONL of answers to write.")
 @click.option("--compare", is_flag=True, help="Unsteered and steered, side by side.")
-@options_of(DecodeRun, _OPTIONS)
+@options_of(DecodeInputs, _OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print answers with their ledgers as JSON.")
 @click.option("--quiet", is_flag=True, help="No progress and no warnings.")
 @click.option(
@@ -93,7 +93,7 @@ def decode_command(
 
     log_to_stderr(0, quiet)
     _check(prompt, source, target, compare)
-    run = DecodeRun(pattern=strengths(pattern), **_with_vectors(inputs, compare))
+    run = DecodeInputs(pattern=strengths(pattern), **_with_vectors(inputs, compare))
     if source is not None and target is not None:
         return _answer_file(run, source, target, quiet)
     assert prompt is not None
@@ -178,7 +178,7 @@ def _tell_of_cut(whole: bool, runs_on: bool) -> None:
         )
 
 
-def _answer_file(run: DecodeRun, source: Path, target: Path, quiet: bool) -> int:
+def _answer_file(run: DecodeInputs, source: Path, target: Path, quiet: bool) -> int:
     """Answer a file; its bad lines are named on stderr."""
     from pts.stages.decode.answer_file import answer_file, read_questions, recorded_answers
     from pts.stages.decode.decoder import open_decoder

@@ -26,7 +26,7 @@ from pts.cli.shared_options import (
     Options,
     without,
 )
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateInputs
 
 _DATA: Options = [
     (("dataset", "--dataset"), "A name from the list above, a hub id or a file.", {}),
@@ -101,7 +101,7 @@ _OPTIONS: dict[str, Options] = {
 
 
 @click.command("eval", cls=GroupedCommand)
-@options_of(EvaluateRun, _OPTIONS)
+@options_of(EvaluateInputs, _OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
 @click.option("--quiet", is_flag=True, help="No progress and no warnings.")
 @click.option("-v", "--verbose", count=True, help="Say more; twice for everything.")
@@ -113,10 +113,10 @@ def eval_command(as_json: bool, quiet: bool, verbose: int, pattern: tuple[str, .
     The same command again continues a run that was cut; more problems, seeds or strategies extend it.
     """
     log_to_stderr(verbose, quiet)
-    evaluate(EvaluateRun(pattern=strengths(pattern), **inputs), quiet, as_json)
+    evaluate(EvaluateInputs(pattern=strengths(pattern), **inputs), quiet, as_json)
 
 
-def evaluate(run: EvaluateRun, quiet: bool, as_json: bool = False) -> None:
+def evaluate(run: EvaluateInputs, quiet: bool, as_json: bool = False) -> None:
     """Do the evaluation with progress on stderr and print its tables; an interrupt says how to go on."""
     from pts.report.evaluation_tables import EVALUATION_COLUMNS, evaluation_report
     from pts.runs.codec import to_json

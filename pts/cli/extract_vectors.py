@@ -14,7 +14,7 @@ from pts.cli.output import print_report
 from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT
 from pts.runs.manifest import MANIFEST_NAME
-from pts.stages.extract.inputs import GATES, PATTERNS_BY, WAYS, ExtractRun
+from pts.stages.extract.inputs import GATES, PATTERNS_BY, WAYS, ExtractInputs
 
 _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
     "Vectors": [
@@ -77,7 +77,7 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
 
 @click.command("extract-vectors", cls=GroupedCommand)
 @click.argument("run", type=click.Path(path_type=Path))
-@options_of(ExtractRun, _OPTIONS)
+@options_of(ExtractInputs, _OPTIONS)
 @click.option("--quiet", is_flag=True, help="No progress and no warnings.")
 @click.option("-v", "--verbose", count=True, help="Say more; twice for everything.")
 def extract_vectors_command(quiet: bool, verbose: int, **inputs: Any) -> None:
@@ -88,10 +88,10 @@ def extract_vectors_command(quiet: bool, verbose: int, **inputs: Any) -> None:
     from pts.report.vector_tables import VECTOR_COLUMNS, vector_report
 
     log_to_stderr(verbose, quiet)
-    print_report(vector_report(extract(ExtractRun(**inputs), quiet)), VECTOR_COLUMNS)
+    print_report(vector_report(extract(ExtractInputs(**inputs), quiet)), VECTOR_COLUMNS)
 
 
-def extract(inputs: ExtractRun, quiet: bool) -> Any:
+def extract(inputs: ExtractInputs, quiet: bool) -> Any:
     """Do the extraction with progress on stderr; an interrupt says how to go on."""
     from pts.stages.extract.run import run_extract
 

@@ -13,7 +13,7 @@ from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, options_of
 from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT
-from pts.stages.fit_router.inputs import FitRouterRun
+from pts.stages.fit_router.inputs import FitRouterInputs
 
 if TYPE_CHECKING:
     from pts.decoding.routers.fitted import FittedRouter
@@ -75,7 +75,7 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
 
 @click.command("fit-router", cls=GroupedCommand)
 @click.argument("run", type=click.Path(path_type=Path))
-@options_of(FitRouterRun, _OPTIONS)
+@options_of(FitRouterInputs, _OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: all but the tensors.")
 @click.option("--quiet", is_flag=True, help="No progress and no warnings.")
 @click.option("-v", "--verbose", count=True, help="Say more; twice for everything.")
@@ -89,7 +89,7 @@ def fit_router_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) 
     from pts.report.router_tables import router_report
 
     log_to_stderr(verbose, quiet)
-    asked = FitRouterRun(**inputs)
+    asked = FitRouterInputs(**inputs)
     router = fit_router(asked, quiet)
     if as_json:
         click.echo(json.dumps(router_json(router), ensure_ascii=False))
@@ -97,7 +97,7 @@ def fit_router_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) 
         click.echo(f"{router_report(router)}\nstored in {asked.directory()}")
 
 
-def fit_router(inputs: FitRouterRun, quiet: bool) -> FittedRouter:
+def fit_router(inputs: FitRouterInputs, quiet: bool) -> FittedRouter:
     """Fit the router with progress on stderr; an interrupt says how to go on."""
     from pts.stages.fit_router.run import JOURNAL_NAME, run_fit_router
 

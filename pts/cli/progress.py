@@ -18,7 +18,7 @@ from pts.cli.interrupts import stop_if_asked
 if TYPE_CHECKING:
     from pts.search.config import Progress
     from pts.stages.evaluate.answers import EvaluationProgress
-    from pts.stages.search.inputs import SearchRun
+    from pts.stages.search.inputs import SearchInputs
 
 PLAIN_EVERY = 10.0
 """Seconds between plain lines."""
@@ -26,7 +26,7 @@ LIVE_EVERY = 0.2
 """Seconds between changes of the live line."""
 
 
-def search_progress(run: SearchRun, quiet: bool) -> AbstractContextManager[Callable[[Progress], None]]:
+def search_progress(run: SearchInputs, quiet: bool) -> AbstractContextManager[Callable[[Progress], None]]:
     """What to hand to a search as `observe`."""
     return _shown(quiet, _Search(run.problems), "reading model and problems")
 

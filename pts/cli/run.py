@@ -15,15 +15,15 @@ from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.output import print_report, print_run
 from pts.cli.search import search
-from pts.stages.extract.inputs import ExtractRun
-from pts.stages.fit_router.inputs import FitRouterRun
+from pts.stages.extract.inputs import ExtractInputs
+from pts.stages.fit_router.inputs import FitRouterInputs
 from pts.stages.recipe.errors import in_recipe_keys
 from pts.stages.recipe.plan import is_part_done, is_router_done, plan_stages, renewed
 from pts.stages.recipe.read import Stage, bundled_recipes, read_recipe, run_stage, select_stages, stage_keys
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 
 if TYPE_CHECKING:
-    from pts.stages.publish.run import PublishRun
+    from pts.stages.publish.run import PublishInputs
 
 
 @click.command("run")
@@ -92,13 +92,13 @@ def run_command(
 
 def _run(stage: Stage, quiet: bool, report: bool) -> None:
     """One stage with its progress, and then its report. A complete one looks whether its data still fit."""
-    if isinstance(stage.inputs, SearchRun):
+    if isinstance(stage.inputs, SearchInputs):
         search(stage.inputs, quiet)
         if report:
             print_run(stage.inputs.directory())
-    elif isinstance(stage.inputs, ExtractRun):
+    elif isinstance(stage.inputs, ExtractInputs):
         _extract(stage.inputs, quiet, report)
-    elif isinstance(stage.inputs, FitRouterRun):
+    elif isinstance(stage.inputs, FitRouterInputs):
         _fit_router(stage.inputs, quiet, report)
     elif stage.name == "eval":
         evaluate(stage.inputs, quiet)
@@ -108,7 +108,7 @@ def _run(stage: Stage, quiet: bool, report: bool) -> None:
         click.echo(f"{stage.name}: {run_stage(stage)}")
 
 
-def _extract(inputs: ExtractRun, quiet: bool, report: bool) -> None:
+def _extract(inputs: ExtractInputs, quiet: bool, report: bool) -> None:
     from pts.report.vector_tables import VECTOR_COLUMNS, vector_report
 
     vectors = None if is_part_done(inputs) else extract(inputs, quiet)
@@ -122,7 +122,7 @@ def _extract(inputs: ExtractRun, quiet: bool, report: bool) -> None:
         click.echo(f"cluster: {_pattern_counts(inputs.directory())}")
 
 
-def _fit_router(inputs: FitRouterRun, quiet: bool, report: bool) -> None:
+def _fit_router(inputs: FitRouterInputs, quiet: bool, report: bool) -> None:
     from pts.decoding.routers.files import load_router
     from pts.report.router_tables import router_report
 
@@ -142,7 +142,7 @@ def _pattern_counts(directory: Path) -> str:
     return f"by {found['basis']}: {', '.join(f'{name} {size}' for size, name in sizes)}; see {path}"
 
 
-def _publish(inputs: PublishRun) -> None:
+def _publish(inputs: PublishInputs) -> None:
     from pts.cli.push_to_hub import print_plan, print_published, quiet_client
     from pts.publishing.contents import Contents
     from pts.publishing.hub_errors import AGAIN

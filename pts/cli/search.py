@@ -13,7 +13,7 @@ from pts.cli.options import GroupedCommand, options_of
 from pts.cli.output import print_json, print_run
 from pts.cli.progress import search_progress
 from pts.cli.shared_options import MODEL, PROBLEMS, PROMPT, SAMPLER, Options
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 
 _OPTIONS: dict[str, Options] = {
     "Model": MODEL,
@@ -58,7 +58,7 @@ _OPTIONS: dict[str, Options] = {
 
 
 @click.command("search", cls=GroupedCommand)
-@options_of(SearchRun, _OPTIONS)
+@options_of(SearchInputs, _OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary and the findings as one JSON object.")
 @click.option("--quiet", is_flag=True, help="No progress and no warnings.")
 @click.option("-v", "--verbose", count=True, help="Say more; twice for everything.")
@@ -68,7 +68,7 @@ def search_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> N
     The same command again continues a run that was cut, and leaves a complete one as it is.
     """
     log_to_stderr(verbose, quiet)
-    run = SearchRun(**inputs)
+    run = SearchInputs(**inputs)
     search(run, quiet=quiet or as_json)
     if as_json:
         print_json(run.directory())
@@ -76,7 +76,7 @@ def search_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> N
         print_run(run.directory())
 
 
-def search(run: SearchRun, quiet: bool) -> None:
+def search(run: SearchInputs, quiet: bool) -> None:
     """Do the search with progress on stderr; an interrupt says how to go on."""
     from pts.problems.benchmarks import said_of_name
     from pts.stages.search.run import resume_note, run_search

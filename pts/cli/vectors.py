@@ -14,7 +14,7 @@ from pts.cli.output import print_report
 from pts.cli.patterns import strengths
 from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT, PROBLEMS, Options, without
-from pts.stages.measure.run import MeasureRun
+from pts.stages.measure.run import MeasureInputs
 
 _DATA: Options = [
     (
@@ -64,7 +64,7 @@ def show(vectors: str, revision: str | None, as_json: bool) -> None:
 @vectors_command.command("measure", cls=GroupedCommand)
 @click.argument("vectors")
 @click.option("--pattern", "patterns", multiple=True, metavar="NAME[=FACTOR]", help="Pattern, and by how much.")
-@options_of(MeasureRun, _MEASURED)
+@options_of(MeasureInputs, _MEASURED)
 @click.option("--quiet", is_flag=True, help="No progress and no warnings.")
 def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any) -> None:
     """Decode problems as the model is and steered by VECTORS, and say what the vectors do."""
@@ -74,7 +74,7 @@ def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any)
     log_to_stderr(0, quiet)
     factors = strengths(patterns)
     with phase_progress(quiet) as observe:
-        measured = measure_set(MeasureRun(vectors, factors, **inputs), observe)
+        measured = measure_set(MeasureInputs(vectors, factors, **inputs), observe)
     print_report(measured_report(measured))
 
 

@@ -13,8 +13,8 @@ from pts.demo.problems import demo_problems
 from pts.problems import problem_digest
 from pts.records import Problem
 from pts.runs.manifest import read_manifest, write_manifest
-from pts.stages.extract.inputs import ExtractRun
-from pts.stages.search.inputs import SearchRun
+from pts.stages.extract.inputs import ExtractInputs
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.run import run_search
 from pts.steering.vector_files import save_vectors
 from pts.steering.vector_set import Effect, Gate, SteeredModel, SteeringVector, VectorSet
@@ -45,7 +45,7 @@ def few(problems, tmp_path_factory):
     rows = [{"id": p.id, "question": p.query, "answer": p.answer} for p in problems]
     (folder / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run_search(
-        SearchRun(
+        SearchInputs(
             dataset=str(folder / "d.jsonl"),
             grader="numeric",
             problems=QUESTIONS,
@@ -222,7 +222,7 @@ def test_the_options_reach_the_stage_and_its_set_is_printed(capsys, monkeypatch)
     assert run(["extract-vectors", "r", "--output", "o", *given, "--test-samples", "3", "--quiet"]) == 0
     (inputs,) = asked
     assert (str(inputs.run), str(inputs.output)) == ("r", "o")
-    assert inputs == ExtractRun(
+    assert inputs == ExtractInputs(
         run=inputs.run,
         output=inputs.output,
         ways=("pca", "ridge"),

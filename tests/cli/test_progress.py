@@ -5,7 +5,7 @@ import pytest
 from pts.cli.progress import answer_progress, evaluation_progress, phase_progress, search_progress
 from pts.search.config import Progress
 from pts.stages.evaluate.answers import EvaluationProgress
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_answers_and_a_search(capsys, clock):
     with answer_progress(quiet=False, total=40) as observe:
         observe(10, 800)
     clock(0.0, 5.0, 15.0)
-    with search_progress(SearchRun(problems=9), quiet=False) as observe:
+    with search_progress(SearchInputs(problems=9), quiet=False) as observe:
         observe(Progress(1000, 1, 0, "range", "a"))
         observe(Progress(3000, 3, 2, "confirm", "b"))
     assert capsys.readouterr().err.splitlines() == [

@@ -13,10 +13,10 @@ from pts.models.load import load_model
 from pts.models.options import ModelOptions
 from pts.records import Sampling
 from pts.runs.search_run import read_search
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.recipe.read import read_recipe
 from pts.stages.search.given_traces import encode_traces
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import searched_inputs
 
 QUESTION = "What is 27 + 8 - 9 ?"
@@ -153,12 +153,12 @@ def test_a_search_is_of_completions_that_end_there(demo, capsys, tmp_path):
 
 
 def test_runs_without_a_stop_text_are_what_they_were():
-    for given in (SearchRun(), EvaluateRun()):
+    for given in (SearchInputs(), EvaluateInputs()):
         assert set(given.asked()["sampling"]) == {"temperature", "top_k", "top_p", "min_p", "budget"}
     with pytest.raises(ConfigError, match="a stop text is empty"):
-        SearchRun(stop=("",))
+        SearchInputs(stop=("",))
     with pytest.raises(ConfigError, match=r"--stop .* UTF-8"):
-        SearchRun(stop=("fine", "\udcff"))
+        SearchInputs(stop=("fine", "\udcff"))
 
 
 def test_a_cut_answer_without_a_template_names_the_option(capsys):

@@ -13,7 +13,7 @@ from pts.evaluation.outcomes import run_variants
 from pts.graders import make_grader
 from pts.models.prompt import PromptFormat
 from pts.records import Sampling
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.run import run_evaluation
 from pts.steering.hooks import steer
 from pts.steering.vector_files import load_vectors
@@ -98,7 +98,7 @@ def test_the_command_decode_without_vectors_has_none(tmp_path, monkeypatch):
 def test_an_evaluation_without_vectors_has_none(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with watched() as met:
-        run_evaluation(EvaluateRun(problems=2, levels=(1,), seeds=1, device="cpu", budget=48))
+        run_evaluation(EvaluateInputs(problems=2, levels=(1,), seeds=1, device="cpu", budget=48))
     assert met
     assert not any(met)
 
@@ -107,7 +107,7 @@ def test_the_unsteered_lines_of_an_evaluation_with_vectors_have_none(tmp_path):
     hooked = {}
     with watched() as met:
         run_evaluation(
-            EvaluateRun(
+            EvaluateInputs(
                 strategies=("nothink",),
                 vectors="demo",
                 problems=2,

@@ -13,7 +13,7 @@ from pts.graders.demo import DemoGrader
 from pts.models.demo import demo_model_dir
 from pts.models.demo.tokenizer import build_tokenizer, prompt_words
 from pts.models.demo.train import Architecture, Schedule, new_model, train
-from pts.stages.demo_model.run import DemoModelConfig, train_demo_model
+from pts.stages.demo_model.run import DemoModelInputs, train_demo_model
 
 TOY = Architecture(hidden_size=32, layers=1, heads=2, kv_heads=1, head_dim=16, mlp_size=64)
 SHORT = Schedule(
@@ -136,12 +136,12 @@ def test_training_lowers_the_loss_and_is_the_same_each_time() -> None:
     assert sum(runs[0][-5:]) < 0.8 * sum(runs[0][:5])
 
 
-def _config(output: Path, **changes: object) -> DemoModelConfig:
+def _config(output: Path, **changes: object) -> DemoModelInputs:
     settings = {
         **{name: getattr(part, name) for part in (TOY, SHORT) for name in part.__dataclass_fields__},
         **{"output": str(output), "seed": 0, "threads": 1, "rates": {"wait": 0.2}, "steps": 3, **changes},
     }
-    return DemoModelConfig(**settings)
+    return DemoModelInputs(**settings)
 
 
 def test_the_stage_writes_a_directory_that_loads_and_keeps_its_card(tmp_path: Path) -> None:

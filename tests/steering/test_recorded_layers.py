@@ -11,9 +11,9 @@ from pts.models.load import load_model
 from pts.models.options import ModelOptions
 from pts.records import Sampling
 from pts.runs.manifest import Manifest, ProblemList
-from pts.stages.evaluate.inputs import EvaluateRun
-from pts.stages.extract.inputs import ExtractRun
-from pts.stages.measure.run import MeasureRun, measure_set
+from pts.stages.evaluate.inputs import EvaluateInputs
+from pts.stages.extract.inputs import ExtractInputs
+from pts.stages.measure.run import MeasureInputs, measure_set
 from pts.stages.shared.recorded_layers import with_recorded_layers
 from pts.steering import load_vectors, steer
 from pts.steering.vector_files import save_vectors
@@ -59,11 +59,11 @@ def test_a_decoder_looks_where_the_set_says_unless_it_is_told(loaded, vectors):
 def test_a_measurement_looks_where_the_set_says(vectors, tmp_path):
     save_vectors(named(vectors, "nowhere"), tmp_path)
     with pytest.raises(ModelError, match="'nowhere'"):
-        measure_set(MeasureRun(str(tmp_path), problems=2, samples=1))
+        measure_set(MeasureInputs(str(tmp_path), problems=2, samples=1))
 
 
 @pytest.mark.parametrize(
-    "inputs", [ExtractRun(Path("run")), EvaluateRun(vectors="demo")], ids=["extract-vectors", "eval"]
+    "inputs", [ExtractInputs(Path("run")), EvaluateInputs(vectors="demo")], ids=["extract-vectors", "eval"]
 )
 def test_a_run_that_goes_on_keeps_what_it_was_told(inputs):
     earlier = Manifest("any", "2026-03-01", {"layers_path": PATH}, {}, {}, ProblemList(0, ""), {})

@@ -15,7 +15,7 @@ from pts.problems.schemas import two_questions
 from pts.records import Completions
 from pts.runs.files import append_bytes, make_directories, replace_text, write_failure
 from pts.runs.manifest import differences
-from pts.stages.decode.inputs import DecodeRun
+from pts.stages.decode.inputs import DecodeInputs
 from pts.stages.shared.cut_completions import warn_of_cut
 from pts.stages.shared.recorded import Recorded, attention_name, dtype_name, recorded_in
 
@@ -86,7 +86,7 @@ def recorded_answers(target: Path) -> Recorded | None:
 
 
 def answer_file(
-    run: DecodeRun,
+    run: DecodeInputs,
     decoder: SteeredDecoder,
     source: Path,
     target: Path,
@@ -129,7 +129,7 @@ def answer_file(
 
 
 def _warn_of_cut(
-    run: DecodeRun, decoder: SteeredDecoder, target: Path, answers: Sequence[Mapping[str, object]]
+    run: DecodeInputs, decoder: SteeredDecoder, target: Path, answers: Sequence[Mapping[str, object]]
 ) -> None:
     from pts.decoding.answers import ENDED
 
@@ -228,7 +228,7 @@ def _require_text(text: str, what: str) -> None:
         raise DataError(f"{what} {fault}")
 
 
-def _settings(run: DecodeRun, decoder: SteeredDecoder, source: Path) -> dict[str, object]:
+def _settings(run: DecodeInputs, decoder: SteeredDecoder, source: Path) -> dict[str, object]:
     """What decides the answers: inputs, model, vectors, parts, and the questions' bytes."""
     from pts.models.prompt import prompt_digest
     from pts.stages.decode.strategies import parts_digests, second_model_found, second_model_settled

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pts.stages.decode.inputs import AnswerInputs, DecodeRun
+from pts.stages.decode.inputs import AnswerInputs, DecodeInputs
 from pts.stages.shared.recorded import Recorded, dtype_name, recorded_options, settled_prompts
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-def open_decoder(run: DecodeRun, recorded: Recorded | None = None) -> SteeredDecoder:
+def open_decoder(run: DecodeInputs, recorded: Recorded | None = None) -> SteeredDecoder:
     """Load model and vectors, as they were `recorded` where an earlier session did so.
 
     Raises PtsError, in one line, for anything that does not fit.
@@ -116,7 +116,7 @@ def matched_contexts(
     return pivot_contexts(load_records(vectors.directory), model.tokenizer, None if ALL in on else on)
 
 
-def _warn_without_effect(vectors: VectorSet, run: DecodeRun) -> None:
+def _warn_without_effect(vectors: VectorSet, run: DecodeInputs) -> None:
     """Say it where a pattern that is used was measured and nothing is proved of it."""
     from pts.steering.claims import claims, rank_sentence
 

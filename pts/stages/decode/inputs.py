@@ -41,7 +41,7 @@ class AnswerInputs(ModelInputs, StrategyInputs):
 
 
 @dataclass(frozen=True)
-class DecodeRun(AnswerInputs):
+class DecodeInputs(AnswerInputs):
     """All inputs of a decoder. `model` is None for the model of the vectors, or the demo without vectors."""
 
     model: str | None = None

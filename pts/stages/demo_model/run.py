@@ -27,7 +27,7 @@ PartT = TypeVar("PartT", Architecture, Schedule)
 
 
 @dataclass(frozen=True, slots=True)
-class DemoModelConfig:
+class DemoModelInputs:
     """All that decides the demo model; the keys of its recipe.
 
     The sizes are those of `Architecture`, the schedule's fields those of `Schedule`, and `rates` maps fields of
@@ -56,7 +56,7 @@ class DemoModelConfig:
     rates: Mapping[str, float]
 
 
-def train_demo_model(config: DemoModelConfig) -> Path:
+def train_demo_model(config: DemoModelInputs) -> Path:
     """Trains the model and returns the directory that holds it: fp16 weights, tokenizer, chat template.
 
     An older model in the directory is replaced at the end, its model card kept. Raises ConfigError where a
@@ -78,7 +78,7 @@ def train_demo_model(config: DemoModelConfig) -> Path:
     return output
 
 
-def _part(kind: type[PartT], config: DemoModelConfig) -> PartT:
+def _part(kind: type[PartT], config: DemoModelInputs) -> PartT:
     """The fields of `kind` taken out of the configuration."""
     return kind(**{field.name: getattr(config, field.name) for field in fields(kind)})
 

@@ -15,7 +15,7 @@ from pts.stages.shared.inputs import ProblemInputs, require_positive
 
 
 @dataclass(frozen=True)
-class EvaluateRun(ProblemInputs, AnswerInputs):
+class EvaluateInputs(ProblemInputs, AnswerInputs):
     """All inputs of an evaluation, under the names of the command line's options and a recipe's keys.
 
     `dataset` is a benchmark's name, a file or a hub id; `data` a file with a benchmark's schema to read in its

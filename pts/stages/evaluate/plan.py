@@ -17,7 +17,7 @@ from pts.runs.directory import RunDirectory
 from pts.runs.manifest import Manifest
 from pts.runs.shard import mend_shard, read_lines
 from pts.stages.evaluate.answers import item_digest
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.thresholds import is_fit, require_same_problems, threshold_problems, to_fit
 from pts.stages.fit_router.fitted_on import require_unseen
 from pts.stages.shared.recorded_grader import check_references, graded_by
@@ -79,7 +79,7 @@ class EvaluationPlan:
         return shares_of(self.items[key] for key in keys if key in self.items)
 
 
-def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan:
+def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationPlan:
     """Read and check the data, and compare with the run that is there. Raises PtsError."""
     from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
     from pts.graders import make_grader
@@ -139,7 +139,7 @@ def plan_evaluation(run: EvaluateRun, directory: RunDirectory) -> EvaluationPlan
     )
 
 
-def no_direction_test(run: EvaluateRun, vectors: VectorSet) -> str | None:
+def no_direction_test(run: EvaluateInputs, vectors: VectorSet) -> str | None:
     """Why the set's random directions cannot answer for what is steered with; None where they can."""
     if run.pattern is not None and len(run.pattern) != 1:
         return "several patterns are added at once, and each random direction was calibrated alone"

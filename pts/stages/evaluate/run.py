@@ -33,7 +33,7 @@ from pts.runs.shard import read_lines
 from pts.stages.decode.decoder import make_decoder, warn_of_other_numbers
 from pts.stages.decode.strategies import second_model_found, second_model_settled, with_second_model
 from pts.stages.evaluate.answers import Answering, EvaluationProgress, Observe
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.plan import EvaluationPlan, no_direction_test, plan_evaluation
 from pts.stages.evaluate.thresholds import answers_to_fit, fit_thresholds, to_fit, with_thresholds
 from pts.stages.shared.cut_completions import warn_of_cut
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def run_evaluation(run: EvaluateRun, observe: Observe | None = None) -> EvaluationSummary:
+def run_evaluation(run: EvaluateInputs, observe: Observe | None = None) -> EvaluationSummary:
     """Do the evaluation that `run` describes, or what is left of it, and write its directory.
 
     Nothing is generated or written before model, vectors, data, reference answers, prompts and strategies have
@@ -72,7 +72,7 @@ def run_evaluation(run: EvaluateRun, observe: Observe | None = None) -> Evaluati
         return summary
 
 
-def resume_note(run: EvaluateRun) -> str:
+def resume_note(run: EvaluateInputs) -> str:
     """A sentence on what a stopped evaluation leaves and how to go on with it."""
     path = run.directory()
     if read_manifest(path) is None:
@@ -83,7 +83,7 @@ def resume_note(run: EvaluateRun) -> str:
 
 
 def _evaluate(
-    run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory, observe: Observe | None
+    run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory, observe: Observe | None
 ) -> EvaluationPlan:
     """Load the model and answer what is missing; the plan with what the model cannot run left out."""
     from pts.models.load import load_model
@@ -135,7 +135,7 @@ def _evaluate(
     return plan
 
 
-def _variants(run: EvaluateRun, vectors: VectorSet | None) -> list[Variant]:
+def _variants(run: EvaluateInputs, vectors: VectorSet | None) -> list[Variant]:
     """The vectors, then each of their calibrated random directions, added in the same way."""
     from pts.steering import interventions
     from pts.steering.vector_algebra import control_sets
@@ -178,7 +178,7 @@ def _check_prompts(plan: EvaluationPlan, session: Session, observe: Observe | No
 
 
 def _settle_manifest(
-    run: EvaluateRun,
+    run: EvaluateInputs,
     plan: EvaluationPlan,
     directory: RunDirectory,
     evaluated: EvaluationFound,
@@ -236,7 +236,7 @@ def _answer_line(plan: EvaluationPlan, line: Line, session: Session, answering: 
     answering.answer(line.name, strategy, plan.missing(line), session, variant, shares)
 
 
-def _write_derived(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
+def _write_derived(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
     """Write table and figure, unless they are there and right already; the run's summary."""
     from pts.report.evaluation_page import write_report
 
@@ -250,7 +250,7 @@ def _write_derived(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirecto
     return summary
 
 
-def _warn_of_cut(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> None:
+def _warn_of_cut(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> None:
     """Say it where a limit cut too many answers of a line: of the worst one, those of a fit included."""
     counted: dict[str, Completions] = {}
     for item in plan.items.values():
@@ -268,13 +268,13 @@ def _warn_of_cut(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory
         )
 
 
-def _data_name(run: EvaluateRun, plan: EvaluationPlan) -> str:
+def _data_name(run: EvaluateInputs, plan: EvaluationPlan) -> str:
     if run.benchmark() is None:
         return plan.problem_set.name
     return run.dataset if run.data is None else f"{Path(run.data).name} (read as {run.dataset})"
 
 
-def _summary(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
+def _summary(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
     from pts.evaluation.benchmarks import chance_level
     from pts.evaluation.direction import direction_test
     from pts.evaluation.estimates import LEVEL
@@ -318,7 +318,7 @@ def _summary(run: EvaluateRun, plan: EvaluationPlan, directory: RunDirectory) ->
     )
 
 
-def _direction(run: EvaluateRun, plan: EvaluationPlan) -> tuple[int, str | None]:
+def _direction(run: EvaluateInputs, plan: EvaluationPlan) -> tuple[int, str | None]:
     """How many methods the vector is the best of, and why its direction cannot be tested, if so."""
     vectors = plan.vectors
     if vectors is None:

@@ -17,7 +17,7 @@ from pts.evaluation.thresholds import ThresholdFit, ThresholdPoint, cheapest_of_
 from pts.problems import ProblemSet, problem_digest, question_words
 from pts.records import Problem
 from pts.stages.evaluate.answers import Answering, item_digest
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateInputs
 
 if TYPE_CHECKING:
     from pts.decoding import Session
@@ -33,7 +33,7 @@ _FITTED: Mapping[str, tuple[str, tuple[float, ...]]] = {
 """Strategies with a threshold: the part that it is, and those that are tried."""
 
 
-def to_fit(run: EvaluateRun) -> list[str]:
+def to_fit(run: EvaluateInputs) -> list[str]:
     """The strategies whose threshold is to be fitted. Raises ConfigError where that is asked for in vain."""
     if run.fit_problems is None:
         return []
@@ -52,7 +52,7 @@ def is_fit(line: str) -> bool:
 
 
 def answers_to_fit(
-    run: EvaluateRun, problems: Sequence[Problem], items: Mapping[Key, Item], fits: Fits
+    run: EvaluateInputs, problems: Sequence[Problem], items: Mapping[Key, Item], fits: Fits
 ) -> list[tuple[str, Problem]]:
     """What the fit of thresholds that are not in `fits` still has to ask: a line, and a problem."""
     lines = [
@@ -61,7 +61,7 @@ def answers_to_fit(
     return [(line, problem) for line in lines for problem in problems if not _answered(items, line, problem)]
 
 
-def threshold_problems(run: EvaluateRun, asked: ProblemSet) -> list[Problem]:
+def threshold_problems(run: EvaluateInputs, asked: ProblemSet) -> list[Problem]:
     """The problems to fit on: the last of the data set, or of `fit_split`, none of which is among `asked`.
 
     Of the demo they are of the split `calibrate` (`train` where that is evaluated). Raises DataError where
@@ -88,7 +88,7 @@ def threshold_problems(run: EvaluateRun, asked: ProblemSet) -> list[Problem]:
     return free[:count]
 
 
-def require_same_problems(run: EvaluateRun, problems: Sequence[Problem], earlier: Fits) -> None:
+def require_same_problems(run: EvaluateInputs, problems: Sequence[Problem], earlier: Fits) -> None:
     """Raise ConfigError where an earlier fit was made on other problems than these."""
     for name in to_fit(run):
         if name in earlier and earlier[name].digest != _digest(problems):
@@ -99,7 +99,7 @@ def require_same_problems(run: EvaluateRun, problems: Sequence[Problem], earlier
 
 
 def fit_thresholds(
-    run: EvaluateRun,
+    run: EvaluateInputs,
     parts: Parts,
     session: Session,
     problems: Sequence[Problem],

@@ -22,7 +22,7 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @dataclass(frozen=True, slots=True)
-class ExtractRun:
+class ExtractInputs:
     """All inputs of an extraction: a search's run directory, and how vectors are made of it and chosen.
 
     `layers` are those that calibration tries (None for three around the middle; all are harvested), `strengths`

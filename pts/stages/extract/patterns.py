@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pts.runs.codec import to_json
-from pts.stages.extract.inputs import ExtractRun
+from pts.stages.extract.inputs import ExtractInputs
 from pts.steering.pair_records import ALL
 from pts.steering.pattern_source import Basis, PairGroup, PatternSource
 
@@ -50,7 +50,7 @@ class Division:
 
 
 def divide_pairs(
-    inputs: ExtractRun, pairs: Sequence[Pair], harvested: Harvest, layers: Sequence[int]
+    inputs: ExtractInputs, pairs: Sequence[Pair], harvested: Harvest, layers: Sequence[int]
 ) -> Division:
     """Patterns among the contrasts at the middle one of the calibrated layers, named by the better token."""
     from pts.steering.lexicon import DEFAULT_LEXICON, read_lexicon
@@ -72,7 +72,7 @@ def divide_pairs(
 
 
 def _reason(
-    inputs: ExtractRun, basis: Basis, group: Group, pairs: Sequence[Pair], judges: set[int]
+    inputs: ExtractInputs, basis: Basis, group: Group, pairs: Sequence[Pair], judges: set[int]
 ) -> str | None:
     """Why a group gets no vector of its own; None where it gets one."""
     from pts.steering.lexicon import UNLABELLED
@@ -93,7 +93,7 @@ def _reason(
 
 
 def make_directions(
-    inputs: ExtractRun, model: object, pairs: Sequence[Pair], harvested: Harvest, division: Division
+    inputs: ExtractInputs, model: object, pairs: Sequence[Pair], harvested: Harvest, division: Division
 ) -> tuple[Directions, dict[str, list[Pair]]]:
     """What directions of each pattern are made of, and the pairs of each that are held out."""
     from pts.calibration.settings import Directions
@@ -106,7 +106,7 @@ def make_directions(
     return Directions({ALL: whole} | materials, whole), {ALL: division.held_out} | judged
 
 
-def pattern_source(inputs: ExtractRun, division: Division) -> PatternSource:
+def pattern_source(inputs: ExtractInputs, division: Division) -> PatternSource:
     """What a set says of its patterns."""
     clusters = division.patterns.clusters
     return PatternSource(
@@ -130,7 +130,7 @@ def pattern_source(inputs: ExtractRun, division: Division) -> PatternSource:
 
 
 def set_records(
-    inputs: ExtractRun,
+    inputs: ExtractInputs,
     task_type: str,
     model: object,
     pairs: Sequence[Pair],
@@ -154,7 +154,7 @@ def set_records(
     return pair_records(vectors, pairs, division.names, task_type, own, ids)
 
 
-def patterns_text(inputs: ExtractRun, division: Division) -> str:
+def patterns_text(inputs: ExtractInputs, division: Division) -> str:
     """The text of patterns.json: what the patterns are made of, each one's pairs, and each pair's own label."""
     clusters = division.patterns.clusters
     described: dict[str, object] = {

@@ -24,7 +24,7 @@ from pts.runs.manifest import (
 )
 from pts.runs.search_run import SearchedRun, read_search
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
-from pts.stages.extract.inputs import ExtractRun
+from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.extract.patterns import (
     PATTERNS_NAME,
     Division,
@@ -57,7 +57,7 @@ Observe = Callable[[str, int, float], None]
 of the phase that is done."""
 
 
-def run_extract(inputs: ExtractRun, observe: Observe | None = None) -> VectorSet | None:
+def run_extract(inputs: ExtractInputs, observe: Observe | None = None) -> VectorSet | None:
     """Harvest, find patterns, calibrate and measure; write the vector set. A complete one is left as it is.
 
     A stopped extraction goes on: every measurement is kept as it is made. Nothing is written before the run,
@@ -94,7 +94,7 @@ def enough_pairs(searched: SearchedRun) -> list[Pair]:
     return pairs
 
 
-def extract_asked(inputs: ExtractRun, searched: SearchedRun, pairs: Sequence[Pair]) -> dict[str, object]:
+def extract_asked(inputs: ExtractInputs, searched: SearchedRun, pairs: Sequence[Pair]) -> dict[str, object]:
     """What decides the result, the run and its pairs included, as the manifest holds it."""
     from pts.steering.lexicon import read_lexicon
 
@@ -108,7 +108,7 @@ def extract_asked(inputs: ExtractRun, searched: SearchedRun, pairs: Sequence[Pai
 
 
 def _extract(
-    inputs: ExtractRun,
+    inputs: ExtractInputs,
     searched: SearchedRun,
     pairs: list[Pair],
     directory: RunDirectory,
@@ -165,7 +165,7 @@ def _note_undecided(directory: RunDirectory, earlier: Manifest | None, undecided
         )
 
 
-def _layers(inputs: ExtractRun, count: int) -> tuple[int, ...]:
+def _layers(inputs: ExtractInputs, count: int) -> tuple[int, ...]:
     if inputs.layers is None:
         return tuple(sorted({round(share * (count - 1)) for share in LAYER_SHARES}))
     outside = [layer for layer in inputs.layers if not 0 <= layer < count]
@@ -192,7 +192,7 @@ def require_same_problems(directory: RunDirectory, earlier: Manifest, problems: 
 
 
 def _write_manifest(
-    inputs: ExtractRun,
+    inputs: ExtractInputs,
     directory: RunDirectory,
     asked: Mapping[str, object],
     searched: SearchedRun,
@@ -217,7 +217,7 @@ def _write_manifest(
 
 
 def _harvest(
-    inputs: ExtractRun, search: Loaded, pairs: Sequence[Pair], folder: Path, observe: Observe
+    inputs: ExtractInputs, search: Loaded, pairs: Sequence[Pair], folder: Path, observe: Observe
 ) -> Harvest:
     """Harvest anew: it costs one pass over the prefixes, less than finding out whether the old one is whole."""
     from pts.steering.harvest import harvest
@@ -237,7 +237,7 @@ def _harvest(
 
 
 def _choose(
-    inputs: ExtractRun,
+    inputs: ExtractInputs,
     search: Loaded,
     directions: Directions,
     layers: tuple[int, ...],
@@ -300,7 +300,7 @@ def _choose(
 
 
 def _assemble(
-    inputs: ExtractRun,
+    inputs: ExtractInputs,
     searched: SearchedRun,
     directory: RunDirectory,
     directions: Directions,
@@ -358,7 +358,7 @@ def _assemble(
 
 
 def _provenance(
-    inputs: ExtractRun, searched: SearchedRun, directory: RunDirectory, calibrated: Calibrated
+    inputs: ExtractInputs, searched: SearchedRun, directory: RunDirectory, calibrated: Calibrated
 ) -> dict[str, object]:
     manifest = directory.manifest
     assert manifest is not None
@@ -382,7 +382,7 @@ def _provenance(
 
 
 def _write(
-    inputs: ExtractRun,
+    inputs: ExtractInputs,
     folder: Path,
     searched: SearchedRun,
     model: object,

@@ -14,7 +14,7 @@ SHORT = 0.4
 
 
 @dataclass(frozen=True, slots=True)
-class FitRouterRun:
+class FitRouterInputs:
     """All inputs of a router's fit: the run directory of a search, and what to measure.
 
     `short` and `long` are tokens of thinking (None for 40% of the total, and for as long as the model likes);

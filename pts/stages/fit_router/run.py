@@ -15,7 +15,7 @@ from pts.runs.lock import sole_writer
 from pts.runs.manifest import git_commit, installed_versions, text_digest, utc_now
 from pts.runs.search_run import SearchedRun, read_search
 from pts.stages.fit_router.fitted_on import QUESTIONS, question_digests
-from pts.stages.fit_router.inputs import FitRouterRun
+from pts.stages.fit_router.inputs import FitRouterInputs
 
 if TYPE_CHECKING:
     from pts.calibration.arms import ArmMeasurement
@@ -37,7 +37,7 @@ Observe = Callable[[str, int, float], None]
 """Told of the phase, and how many more tokens were generated in it."""
 
 
-def run_fit_router(inputs: FitRouterRun, observe: Observe | None = None) -> FittedRouter:
+def run_fit_router(inputs: FitRouterInputs, observe: Observe | None = None) -> FittedRouter:
     """Measure, fit and store a router. A stopped fit goes on: every measurement is kept as it is made.
 
     Raises PtsError.
@@ -74,7 +74,7 @@ def run_fit_router(inputs: FitRouterRun, observe: Observe | None = None) -> Fitt
         )
 
 
-def _with_recorded_layers(inputs: FitRouterRun, directory: Path) -> FitRouterRun:
+def _with_recorded_layers(inputs: FitRouterInputs, directory: Path) -> FitRouterInputs:
     """The inputs with the `layers_path` of a fit that they go on with, where they name none."""
     from pts.calibration.arms import journal_asked
 
@@ -86,7 +86,7 @@ def _with_recorded_layers(inputs: FitRouterRun, directory: Path) -> FitRouterRun
 
 
 def _fit(
-    inputs: FitRouterRun,
+    inputs: FitRouterInputs,
     searched: SearchedRun,
     search: Loaded,
     vectors: VectorSet | None,
@@ -163,7 +163,9 @@ def _fit(
     return router
 
 
-def router_asked(inputs: FitRouterRun, searched: SearchedRun, vectors: VectorSet | None) -> dict[str, object]:
+def router_asked(
+    inputs: FitRouterInputs, searched: SearchedRun, vectors: VectorSet | None
+) -> dict[str, object]:
     """What decides the measurements, but for the model's revision: as the journal's first line holds it."""
     from pts.steering.vector_files import vectors_digest
 
@@ -172,7 +174,7 @@ def router_asked(inputs: FitRouterRun, searched: SearchedRun, vectors: VectorSet
 
 
 def _states(
-    inputs: FitRouterRun, session: Session, problems: Sequence[Problem]
+    inputs: FitRouterInputs, session: Session, problems: Sequence[Problem]
 ) -> tuple[tuple[int, ...], States]:
     """The layers to try, and the residual stream there at the prompts' ends [problems, layers, hidden].
 
@@ -187,7 +189,7 @@ def _states(
 class _Fit:
     """What the probes of a router share: the problems' states [problems, layers, hidden], the measurement."""
 
-    inputs: FitRouterRun
+    inputs: FitRouterInputs
     measure: ArmMeasurement
     layers: tuple[int, ...]
     states: States
@@ -220,7 +222,7 @@ class _Fit:
         )
 
 
-def _decoder(inputs: FitRouterRun, search: Loaded, vectors: VectorSet | None) -> SteeredDecoder:
+def _decoder(inputs: FitRouterInputs, search: Loaded, vectors: VectorSet | None) -> SteeredDecoder:
     """A decoder that thinks as the search's model does. Raises ModelError for one that does not think."""
     from pts.decoding.steered_decoder import SteeredDecoder
     from pts.decoding.strategies import require_thinking
@@ -249,7 +251,7 @@ def _decoder(inputs: FitRouterRun, search: Loaded, vectors: VectorSet | None) ->
     return decoder
 
 
-def _layers(inputs: FitRouterRun, session: Session) -> tuple[int, ...]:
+def _layers(inputs: FitRouterInputs, session: Session) -> tuple[int, ...]:
     import numpy as np
 
     config = session.policy.loaded.model.config.get_text_config(decoder=True)

@@ -25,7 +25,7 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class MeasureRun:
+class MeasureInputs:
     """What to measure: `strengths` of patterns in multiples of the calibrated ones (None: the first at 1.0).
 
     `dataset` is None for a set made on the demo problems: then fresh ones of its test split are drawn by
@@ -54,7 +54,7 @@ class MeasureRun:
             require_positive(name.replace("_", "-"), getattr(self, name))
 
 
-def measure_set(run: MeasureRun, observe: Callable[[str, int, float], None] | None = None) -> Measured:
+def measure_set(run: MeasureInputs, observe: Callable[[str, int, float], None] | None = None) -> Measured:
     """Decode fresh problems with and without a set, with common random numbers. Raises PtsError.
 
     `observe` is told of the phase, how many tokens more were generated, and the share of it that is done.
@@ -87,7 +87,7 @@ def measure_set(run: MeasureRun, observe: Callable[[str, int, float], None] | No
 
 
 def _measure(
-    run: MeasureRun,
+    run: MeasureInputs,
     search: Loaded,
     policy: TransformersPolicy,
     problems: list[Problem],
@@ -127,7 +127,7 @@ def _measure(
 
 
 def _example(
-    run: MeasureRun, search: Loaded, policy: TransformersPolicy, problems: list[Problem]
+    run: MeasureInputs, search: Loaded, policy: TransformersPolicy, problems: list[Problem]
 ) -> Example | None:
     requests = [
         RolloutRequest(
@@ -149,7 +149,7 @@ def _example(
     return None
 
 
-def _origin(vectors: VectorSet, run: MeasureRun) -> tuple[Mapping[str, object], SearchFound, Recorded]:
+def _origin(vectors: VectorSet, run: MeasureInputs) -> tuple[Mapping[str, object], SearchFound, Recorded]:
     """The configuration of the set's search, what it found, and what it recorded. Raises ConfigError."""
     from pts.stages.shared.recorded import recorded_in
 
@@ -165,7 +165,7 @@ def _origin(vectors: VectorSet, run: MeasureRun) -> tuple[Mapping[str, object], 
         raise ConfigError(f"{run.vectors} does not say what search it is from ({error}).") from error
 
 
-def _no_data_options(run: MeasureRun) -> None:
+def _no_data_options(run: MeasureInputs) -> None:
     """Raises ConfigError for an option that is about a data set where none is named."""
     names = (
         "config",
@@ -181,7 +181,7 @@ def _no_data_options(run: MeasureRun) -> None:
         raise ConfigError(f"--{given[0].replace('_', '-')} is about a data set: name it with --dataset.")
 
 
-def _problems(run: MeasureRun, searched: str, levels: tuple[int, ...] | None) -> list[Problem]:
+def _problems(run: MeasureInputs, searched: str, levels: tuple[int, ...] | None) -> list[Problem]:
     from pts.problems import ProblemSource
     from pts.problems.benchmarks import BENCHMARKS, benchmark_problems, benchmark_source
 

@@ -20,7 +20,7 @@ PLACEHOLDER = "OWNER/NAME"
 
 
 @dataclass(frozen=True, slots=True)
-class PublishRun:
+class PublishInputs:
     """All inputs of a publication, under the keys of a recipe; those of `pts push-to-hub` mean the same.
 
     Nothing is sent unless `push` is true, and until then `repo_id` may be missing. `token_from_env` names the
@@ -59,7 +59,7 @@ class PublishRun:
         )
 
 
-def run_publish(inputs: PublishRun) -> Contents | Published:
+def run_publish(inputs: PublishInputs) -> Contents | Published:
     """Push, and return what that left; where `push` is off, what would be pushed, read and checked.
 
     Raises PtsError. Without `push` there is neither token nor network.

@@ -13,18 +13,18 @@ from pts.runs.evaluation_run import DIGESTS, EVALUATION
 from pts.runs.manifest import Manifest, differences, read_manifest
 from pts.runs.search_run import SEARCH, SearchedRun, read_search
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
-from pts.stages.extract.inputs import ExtractRun
-from pts.stages.fit_router.inputs import FitRouterRun
+from pts.stages.extract.inputs import ExtractInputs
+from pts.stages.fit_router.inputs import FitRouterInputs
 from pts.stages.recipe.errors import in_recipe_keys
 from pts.stages.recipe.read import Stage, stage_keys
 from pts.stages.recipe.router import made_router, require_other_problems, router_standing
 from pts.stages.recipe.standing import Standing
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.shared.recorded_layers import with_recorded_layers
 
 if TYPE_CHECKING:
-    from pts.stages.evaluate.inputs import EvaluateRun
-    from pts.stages.publish.run import PublishRun
+    from pts.stages.evaluate.inputs import EvaluateInputs
+    from pts.stages.publish.run import PublishInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,11 @@ def plan_stages(before: Sequence[Stage], chosen: Sequence[Stage], fresh: bool) -
 def _plan_stage(stage: Stage, fresh: bool, searching: bool, making: bool) -> tuple[Step, bool]:
     """The step, and whether it will search; `searching` says that a stage before it will, `making` that one
     before it makes anything."""
-    if isinstance(stage.inputs, SearchRun):
+    if isinstance(stage.inputs, SearchInputs):
         return _plan_search(stage, stage.inputs, fresh)
-    if isinstance(stage.inputs, ExtractRun):
+    if isinstance(stage.inputs, ExtractInputs):
         return _plan_extract(stage, stage.inputs, fresh, searching), False
-    if isinstance(stage.inputs, FitRouterRun):
+    if isinstance(stage.inputs, FitRouterInputs):
         return _plan_fit_router(stage, stage.inputs, fresh, making), False
     if stage.name == "eval":
         return _plan_eval(stage, stage.inputs, fresh), False
@@ -91,33 +91,33 @@ def renewed(stage: Stage) -> Stage:
     To be asked when the stages before it are done: what they made decides. Raises PtsError.
     """
     inputs = stage.inputs
-    if isinstance(inputs, ExtractRun | FitRouterRun) and standing_of(inputs).state == "changed":
+    if isinstance(inputs, ExtractInputs | FitRouterInputs) and standing_of(inputs).state == "changed":
         return replace(stage, inputs=replace(inputs, fresh=True))
     return stage
 
 
-def is_part_done(inputs: ExtractRun) -> bool:
+def is_part_done(inputs: ExtractInputs) -> bool:
     """Whether an extraction that stops before its vector set has nothing left to do. Raises PtsError."""
     return inputs.until != "calibrate" and not inputs.fresh and standing_of(inputs).state == "complete"
 
 
-def is_router_done(inputs: FitRouterRun) -> bool:
+def is_router_done(inputs: FitRouterInputs) -> bool:
     """Whether the router is there already, fitted as it is asked for. Raises PtsError."""
     return not inputs.fresh and standing_of(inputs).state == "complete"
 
 
-def standing_of(inputs: SearchRun | ExtractRun | FitRouterRun) -> Standing:
+def standing_of(inputs: SearchInputs | ExtractInputs | FitRouterInputs) -> Standing:
     """How a stage's directory stands to its inputs; an extraction only as far as its `until`.
 
     Raises PtsError for a directory that holds something else, or inputs that cannot be read.
     """
-    if isinstance(inputs, FitRouterRun):
+    if isinstance(inputs, FitRouterInputs):
         return router_standing(inputs)
     path = inputs.directory()
     manifest = read_manifest(path)
     if manifest is None:
         return Standing("new")
-    if isinstance(inputs, SearchRun):
+    if isinstance(inputs, SearchInputs):
         return _search_standing(inputs, read_search(path))
     if manifest.kind != VECTORS.name:
         raise RunError(
@@ -126,7 +126,7 @@ def standing_of(inputs: SearchRun | ExtractRun | FitRouterRun) -> Standing:
     return _extract_standing(inputs, path, manifest)
 
 
-def _search_standing(run: SearchRun, searched: SearchedRun) -> Standing:
+def _search_standing(run: SearchInputs, searched: SearchedRun) -> Standing:
     from pts.stages.search.given_traces import read_traces
 
     summary = searched.summary()
@@ -139,7 +139,7 @@ def _search_standing(run: SearchRun, searched: SearchedRun) -> Standing:
     return Standing("complete" if _is_finished(run, searched) else "begun", there)
 
 
-def _is_finished(run: SearchRun, searched: SearchedRun) -> bool:
+def _is_finished(run: SearchInputs, searched: SearchedRun) -> bool:
     """Whether the run covers the problems asked for, and each is done or cut by the same spending limit."""
     if not (searched.path / SEARCH.derived[-1]).exists():
         return False
@@ -154,7 +154,7 @@ def _is_finished(run: SearchRun, searched: SearchedRun) -> bool:
     return settled >= count
 
 
-def _extract_standing(inputs: ExtractRun, path: Path, manifest: Manifest) -> Standing:
+def _extract_standing(inputs: ExtractInputs, path: Path, manifest: Manifest) -> Standing:
     from pts.stages.extract.run import enough_pairs, extract_asked
 
     inputs = with_recorded_layers(inputs, manifest)
@@ -188,7 +188,7 @@ def _made(path: Path) -> str:
     )
 
 
-def _has_reached(inputs: ExtractRun, path: Path, pairs: int) -> bool:
+def _has_reached(inputs: ExtractInputs, path: Path, pairs: int) -> bool:
     """Whether the extraction's last part is done. A later part's file says that the earlier ones are."""
     from pts.stages.extract.patterns import PATTERNS_NAME
     from pts.steering.vector_files import JSON_NAME
@@ -218,7 +218,7 @@ def _harvested(folder: Path) -> int:
 def _require_complete(stage: Stage) -> None:
     """Raise RunError unless a stage that is left out has done all that the later ones need of it."""
     inputs = stage.inputs
-    if not isinstance(inputs, SearchRun | ExtractRun | FitRouterRun):
+    if not isinstance(inputs, SearchInputs | ExtractInputs | FitRouterInputs):
         return
     standing = standing_of(inputs)
     if standing.state == "complete":
@@ -234,7 +234,7 @@ def _require_complete(stage: Stage) -> None:
     )
 
 
-def _plan_search(stage: Stage, run: SearchRun, fresh: bool) -> tuple[Step, bool]:
+def _plan_search(stage: Stage, run: SearchInputs, fresh: bool) -> tuple[Step, bool]:
     """The step, and whether it will search."""
     path, standing = run.directory(), standing_of(run)
     _require_writable(path, run)
@@ -255,7 +255,7 @@ def _plan_search(stage: Stage, run: SearchRun, fresh: bool) -> tuple[Step, bool]
     return Step(stage, f"search: goes on with {path} ({standing.there})."), True
 
 
-def _plan_extract(stage: Stage, inputs: ExtractRun, fresh: bool, searching: bool) -> Step:
+def _plan_extract(stage: Stage, inputs: ExtractInputs, fresh: bool, searching: bool) -> Step:
     path = inputs.directory()
     _require_writable(path, inputs)
     if inputs.lexicon is not None:
@@ -288,7 +288,7 @@ def _plan_extract(stage: Stage, inputs: ExtractRun, fresh: bool, searching: bool
     return Step(stage, f"{stage.name}{through}: goes on with {path} ({standing.there}).")
 
 
-def _plan_fit_router(stage: Stage, inputs: FitRouterRun, fresh: bool, making: bool) -> Step:
+def _plan_fit_router(stage: Stage, inputs: FitRouterInputs, fresh: bool, making: bool) -> Step:
     path = inputs.directory()
     anew = fresh or inputs.fresh
     stage = replace(stage, inputs=replace(inputs, fresh=anew))
@@ -315,7 +315,7 @@ def _plan_fit_router(stage: Stage, inputs: FitRouterRun, fresh: bool, making: bo
     return Step(stage, f"{stage.name}: goes on with {there} in {path}.")
 
 
-def _plan_eval(stage: Stage, run: EvaluateRun, fresh: bool) -> Step:
+def _plan_eval(stage: Stage, run: EvaluateInputs, fresh: bool) -> Step:
     path = run.directory()
     with open_run(path, EVALUATION):
         manifest = read_manifest(path)
@@ -336,7 +336,7 @@ def _plan_eval(stage: Stage, run: EvaluateRun, fresh: bool) -> Step:
     return Step(stage, f"eval: goes on with {path}, and leaves it as it is where it is complete.")
 
 
-def _plan_publish(stage: Stage, inputs: PublishRun) -> Step:
+def _plan_publish(stage: Stage, inputs: PublishInputs) -> Step:
     if not inputs.push:
         return Step(stage, f"publish: shows files and card of {inputs.path}, and sends nothing.")
     from pts.stages.publish.run import hub_api
@@ -345,7 +345,7 @@ def _plan_publish(stage: Stage, inputs: PublishRun) -> Step:
     return Step(stage, f"publish: pushes {inputs.path} to {inputs.repo_type} {inputs.repo_id}.")
 
 
-def _require_writable(path: Path, inputs: SearchRun | ExtractRun) -> None:
+def _require_writable(path: Path, inputs: SearchInputs | ExtractInputs) -> None:
     """Raise RunError, now and not after hours, where the stage could not have its directory."""
-    with open_run(path, SEARCH if isinstance(inputs, SearchRun) else VECTORS):
+    with open_run(path, SEARCH if isinstance(inputs, SearchInputs) else VECTORS):
         return

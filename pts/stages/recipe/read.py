@@ -13,10 +13,10 @@ import yaml
 
 from pts.errors import ConfigError
 from pts.runs.codec import ShapeError, from_json, known_keys
-from pts.stages.extract.inputs import PARTS, ExtractRun, Part
-from pts.stages.fit_router.inputs import FitRouterRun
+from pts.stages.extract.inputs import PARTS, ExtractInputs, Part
+from pts.stages.fit_router.inputs import FitRouterInputs
 from pts.stages.recipe.errors import in_recipe_keys
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +29,13 @@ class Stage:
     @property
     def directory(self) -> Path | None:
         """The directory that it makes and a later stage reads, or None where there is no such thing."""
-        made = SearchRun | ExtractRun | FitRouterRun
+        made = SearchInputs | ExtractInputs | FitRouterInputs
         return self.inputs.directory() if isinstance(self.inputs, made) else None
 
     @property
     def parts(self) -> tuple[str, ...]:
         """What `--from` and `--until` can name inside it, in order: the parts of an extraction, or itself."""
-        if isinstance(self.inputs, ExtractRun):
+        if isinstance(self.inputs, ExtractInputs):
             return PARTS[: PARTS.index(self.inputs.until) + 1]
         return (self.name,)
 
@@ -237,7 +237,7 @@ def _joined(steps: Sequence[tuple[Stage, str]]) -> list[Stage]:
     last = {stage.name: (stage, part) for stage, part in steps}
     return [
         replace(stage, inputs=replace(stage.inputs, until=cast(Part, part)))
-        if isinstance(stage.inputs, ExtractRun)
+        if isinstance(stage.inputs, ExtractInputs)
         else stage
         for stage, part in last.values()
     ]
@@ -266,16 +266,16 @@ class _Kind:
     takes: Mapping[str, tuple[type, ...]] = field(default_factory=dict)
 
 
-def _search_run(inputs: SearchRun) -> object:
+def _search_run(inputs: SearchInputs) -> object:
     from pts.stages.search.run import run_search
 
     return run_search(inputs)
 
 
 def _demo_inputs() -> type:
-    from pts.stages.demo_model.run import DemoModelConfig
+    from pts.stages.demo_model.run import DemoModelInputs
 
-    return DemoModelConfig
+    return DemoModelInputs
 
 
 def _demo_run(inputs: Any) -> object:
@@ -284,16 +284,16 @@ def _demo_run(inputs: Any) -> object:
     return train_demo_model(inputs)
 
 
-def _extract_run(inputs: ExtractRun) -> object:
+def _extract_run(inputs: ExtractInputs) -> object:
     from pts.stages.extract.run import run_extract
 
     return run_extract(inputs)
 
 
 def _publish_inputs() -> type:
-    from pts.stages.publish.run import PublishRun
+    from pts.stages.publish.run import PublishInputs
 
-    return PublishRun
+    return PublishInputs
 
 
 def _publish_run(inputs: Any) -> object:
@@ -302,16 +302,16 @@ def _publish_run(inputs: Any) -> object:
     return run_publish(inputs)
 
 
-def _fit_router_run(inputs: FitRouterRun) -> object:
+def _fit_router_run(inputs: FitRouterInputs) -> object:
     from pts.stages.fit_router.run import run_fit_router
 
     return run_fit_router(inputs)
 
 
 def _eval_inputs() -> type:
-    from pts.stages.evaluate.inputs import EvaluateRun
+    from pts.stages.evaluate.inputs import EvaluateInputs
 
-    return EvaluateRun
+    return EvaluateInputs
 
 
 def _eval_run(inputs: Any) -> object:
@@ -321,14 +321,14 @@ def _eval_run(inputs: Any) -> object:
 
 
 _STAGES: Mapping[str, _Kind] = {
-    "search": _Kind(lambda: SearchRun, _search_run),
+    "search": _Kind(lambda: SearchInputs, _search_run),
     "demo-model": _Kind(_demo_inputs, _demo_run),
-    "extract-vectors": _Kind(lambda: ExtractRun, _extract_run, {"run": (SearchRun,)}),
+    "extract-vectors": _Kind(lambda: ExtractInputs, _extract_run, {"run": (SearchInputs,)}),
     "fit-router": _Kind(
-        lambda: FitRouterRun,
+        lambda: FitRouterInputs,
         _fit_router_run,
-        {"run": (SearchRun,), "vectors": (ExtractRun,), "output": (ExtractRun,)},
+        {"run": (SearchInputs,), "vectors": (ExtractInputs,), "output": (ExtractInputs,)},
     ),
-    "eval": _Kind(_eval_inputs, _eval_run, {"vectors": (ExtractRun,), "router": (FitRouterRun,)}),
-    "publish": _Kind(_publish_inputs, _publish_run, {"path": (SearchRun, ExtractRun)}),
+    "eval": _Kind(_eval_inputs, _eval_run, {"vectors": (ExtractInputs,), "router": (FitRouterInputs,)}),
+    "publish": _Kind(_publish_inputs, _publish_run, {"path": (SearchInputs, ExtractInputs)}),
 }

@@ -11,13 +11,13 @@ from pts.errors import ConfigError, RunError
 from pts.runs.codec import to_json
 from pts.runs.manifest import differences, read_manifest
 from pts.runs.search_run import read_search
-from pts.stages.fit_router.inputs import FitRouterRun
+from pts.stages.fit_router.inputs import FitRouterInputs
 from pts.stages.recipe.standing import Standing
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 
 if TYPE_CHECKING:
     from pts.problems import ProblemSource
-    from pts.stages.evaluate.inputs import EvaluateRun
+    from pts.stages.evaluate.inputs import EvaluateInputs
     from pts.stages.recipe.read import Stage
 
 _FIT_ONLY = ("layer", "token_price")
@@ -34,7 +34,7 @@ def made_router(path: Path) -> str:
     return "measurements for a router" if (path / JOURNAL_NAME).exists() else ""
 
 
-def router_standing(inputs: FitRouterRun) -> Standing:
+def router_standing(inputs: FitRouterInputs) -> Standing:
     """How the router in the directory stands to what is asked, the search and the vectors included.
 
     Raises PtsError for a search, vectors or a router that cannot be read.
@@ -58,14 +58,14 @@ def router_standing(inputs: FitRouterRun) -> Standing:
     return Standing("complete" if fitted and same_fit else "begun", there)
 
 
-def require_other_problems(before: Sequence[Stage], run: EvaluateRun) -> None:
+def require_other_problems(before: Sequence[Stage], run: EvaluateInputs) -> None:
     """Raise ConfigError where an evaluation would ask what the router of a stage before it is fitted on.
 
     Settled by where the problems are, before anything is made; the evaluation itself compares the questions.
     """
     for stage in before:
         router = stage.inputs
-        if not isinstance(router, FitRouterRun) or run.router != str(router.directory()):
+        if not isinstance(router, FitRouterInputs) or run.router != str(router.directory()):
             continue
         search = _search_of(router, before)
         if search is not None and _may_meet(search, run):
@@ -75,18 +75,18 @@ def require_other_problems(before: Sequence[Stage], run: EvaluateRun) -> None:
             )
 
 
-def _search_of(router: FitRouterRun, before: Sequence[Stage]) -> SearchRun | None:
+def _search_of(router: FitRouterInputs, before: Sequence[Stage]) -> SearchInputs | None:
     """The inputs of the search that a router's problems follow; None where it is not there yet."""
     from pts.stages.search.reload import searched_inputs
 
     inputs = (stage.inputs for stage in before)
-    searches = [each for each in inputs if isinstance(each, SearchRun) and each.directory() == router.run]
+    searches = [each for each in inputs if isinstance(each, SearchInputs) and each.directory() == router.run]
     if searches:
         return searches[-1]
     return None if read_manifest(router.run) is None else searched_inputs(read_search(router.run))
 
 
-def _may_meet(search: SearchRun, run: EvaluateRun) -> bool:
+def _may_meet(search: SearchInputs, run: EvaluateInputs) -> bool:
     """Whether an evaluation may draw what follows the searched problems; of the demo, its split decides."""
     from pts.evaluation.benchmarks import benchmark_source
 

@@ -10,7 +10,7 @@ from pts.errors import ConfigError, DataError, ModelError, RunError
 from pts.records import Completions, Problem, ProblemResult, Sampling
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.search_run import SearchedRun, SearchFound
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.shared.cut_completions import warn_of_cut
 from pts.stages.shared.recorded import (
     Recorded,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class Loaded:
     """What a search ran with."""
 
-    inputs: SearchRun
+    inputs: SearchInputs
     loaded: LoadedModel
     prompt_format: PromptFormat
     sampling: Sampling
@@ -45,12 +45,12 @@ class Loaded:
         warn_of_cut(what, counted, self.sampling.budget, thinks=self.thinks, remedy=remedy, runs_on=runs_on)
 
 
-def searched_inputs(searched: SearchedRun) -> SearchRun:
+def searched_inputs(searched: SearchedRun) -> SearchInputs:
     """The inputs of the search, from its manifest. Raises RunError where they cannot be read."""
     return inputs_from(searched.manifest.asked, str(searched.path / "manifest.json"))
 
 
-def inputs_from(manifest_asked: Mapping[str, object], where: str) -> SearchRun:
+def inputs_from(manifest_asked: Mapping[str, object], where: str) -> SearchInputs:
     """The inputs of a search, from the configuration that its manifest holds. Raises RunError."""
     asked = dict(manifest_asked)
     sampling, search = asked.pop("sampling", None), asked.pop("search", None)
@@ -60,7 +60,7 @@ def inputs_from(manifest_asked: Mapping[str, object], where: str) -> SearchRun:
     renamed = {"value_range": "range"}
     given = {**asked, **sampling, **{renamed.get(name, name): value for name, value in search.items()}}
     try:
-        return from_json(SearchRun, given)
+        return from_json(SearchInputs, given)
     except ShapeError as error:
         raise RunError(f"{where} cannot be read ({error}); search again.") from error
 
@@ -86,7 +86,7 @@ def load_again(searched: SearchedRun, device: str, earlier: Manifest | None = No
 
 
 def load_inputs(
-    given: SearchRun,
+    given: SearchInputs,
     found: SearchFound,
     device: str,
     recorded: Recorded,
@@ -163,7 +163,7 @@ def fitting_problems(
 
 
 def _not_drawn(
-    searched: SearchedRun, inputs: SearchRun, calibration: int, test: int, asked_by: str
+    searched: SearchedRun, inputs: SearchInputs, calibration: int, test: int, asked_by: str
 ) -> tuple[list[Problem], list[Problem]]:
     """Problems of the search's data set that it did not draw. Raises DataError where they are too few."""
     drawn = searched.manifest.problems.count
@@ -205,7 +205,7 @@ def _split(
     return chosen, rest[:test]
 
 
-def _problems_again(searched: SearchedRun, inputs: SearchRun, limit: int | None) -> Sequence[Problem]:
+def _problems_again(searched: SearchedRun, inputs: SearchInputs, limit: int | None) -> Sequence[Problem]:
     """The first problems of the search's data set. Raises DataError where one changed since the search."""
     from pts.problems import load_problems, problem_digest
 
@@ -220,7 +220,7 @@ def _problems_again(searched: SearchedRun, inputs: SearchRun, limit: int | None)
     return every
 
 
-def _demo_problems(inputs: SearchRun, calibration: int, test: int) -> tuple[list[Problem], list[Problem]]:
+def _demo_problems(inputs: SearchInputs, calibration: int, test: int) -> tuple[list[Problem], list[Problem]]:
     from pts.demo.expressions import LEVELS, Split
     from pts.demo.problems import demo_problems
 

@@ -26,7 +26,7 @@ from pts.runs.search_run import SEARCH, SearchConditions, SearchedRun, SearchFou
 from pts.runs.shard import Context, ShardLine, append_line, latest_results, mend_shard, read_shard
 from pts.search.config import Progress
 from pts.stages.search.given_traces import encode_traces, read_traces
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.shared.cut_completions import FEWEST, warn_of_cut
 from pts.stages.shared.recorded import (
     attention_name,
@@ -48,7 +48,7 @@ TOKENS_AFTER = 16
 """How much of what followed a candidate is kept as text."""
 
 
-def run_search(run: SearchRun, observe: Callable[[Progress], None] | None = None) -> SearchSummary:
+def run_search(run: SearchInputs, observe: Callable[[Progress], None] | None = None) -> SearchSummary:
     """Do the search that `run` describes, or what is left of it, and write its directory.
 
     Nothing is generated or written before the model, the data, every reference answer and the prompt format
@@ -64,7 +64,7 @@ def run_search(run: SearchRun, observe: Callable[[Progress], None] | None = None
         return _write_derived(directory)
 
 
-def resume_note(run: SearchRun) -> str:
+def resume_note(run: SearchInputs) -> str:
     """A sentence on what a stopped search leaves and how to go on with it."""
     path = run.directory()
     try:
@@ -95,7 +95,7 @@ class _Plan:
     first: ProblemResult | None
 
 
-def _plan(run: SearchRun, directory: RunDirectory) -> _Plan:
+def _plan(run: SearchInputs, directory: RunDirectory) -> _Plan:
     """Read and check the data, and compare with the run that is there. Raises PtsError."""
     from pts.graders import make_grader
     from pts.problems import problem_digest
@@ -128,7 +128,7 @@ def _plan(run: SearchRun, directory: RunDirectory) -> _Plan:
     return _Plan(problem_set, name, todo, done, digests, traces, asked, spent, count, first)
 
 
-def _load_problems(run: SearchRun, traces: Mapping[str, object] | None) -> ProblemSet:
+def _load_problems(run: SearchInputs, traces: Mapping[str, object] | None) -> ProblemSet:
     from pts.problems import load_problems
 
     loaded = load_problems(run.source())
@@ -161,7 +161,7 @@ def _require_same_problems(directory: RunDirectory, earlier: Manifest, digests: 
 
 
 def _search(
-    run: SearchRun, plan: _Plan, directory: RunDirectory, observe: Callable[[Progress], None] | None
+    run: SearchInputs, plan: _Plan, directory: RunDirectory, observe: Callable[[Progress], None] | None
 ) -> None:
     """Load the model, settle the manifest and search what is left. Raises PtsError."""
     from pts.graders.code import held_in_by
@@ -208,13 +208,13 @@ def _search(
         _warn_of_cut(run, directory, drawn, found.think_end)
 
 
-def _warn_of_cut(run: SearchRun, directory: RunDirectory, drawn: Completions, think_end: str | None) -> bool:
+def _warn_of_cut(run: SearchInputs, directory: RunDirectory, drawn: Completions, think_end: str | None) -> bool:
     thinks = think_end is not None and run.thinking is not False
     return warn_of_cut(str(directory.path), drawn, run.sampling().budget, thinks=thinks, runs_on=run.runs_on)
 
 
 def _load(
-    run: SearchRun, plan: _Plan, directory: RunDirectory
+    run: SearchInputs, plan: _Plan, directory: RunDirectory
 ) -> tuple[TransformersPolicy, Grader, SearchFound]:
     """The policy and the grader, and what they turned out to be. Raises PtsError."""
     from pts.graders import make_grader
@@ -254,7 +254,7 @@ def _load(
 
 
 def _settle_manifest(
-    run: SearchRun, plan: _Plan, directory: RunDirectory, found: SearchFound, settings: SearchConditions
+    run: SearchInputs, plan: _Plan, directory: RunDirectory, found: SearchFound, settings: SearchConditions
 ) -> None:
     """Write the manifest of a new run, or extend that of the run that is there if it fits."""
     earlier = None if run.fresh else directory.manifest
@@ -284,7 +284,7 @@ def _settle_manifest(
     )
 
 
-def _line(run: SearchRun, plan: _Plan, policy: TransformersPolicy, result: ProblemResult) -> ShardLine:
+def _line(run: SearchInputs, plan: _Plan, policy: TransformersPolicy, result: ProblemResult) -> ShardLine:
     prompt = policy.loaded.tokenizer.decode(list(result.prompt), clean_up_tokenization_spaces=False)
     contexts = tuple(
         _context(policy, prompt, result.traces[candidate.trace].completion, candidate.position)

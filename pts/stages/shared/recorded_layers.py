@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from pts.runs.manifest import Manifest
-    from pts.stages.evaluate.inputs import EvaluateRun
-    from pts.stages.extract.inputs import ExtractRun
+    from pts.stages.evaluate.inputs import EvaluateInputs
+    from pts.stages.extract.inputs import ExtractInputs
 
-T = TypeVar("T", "ExtractRun", "EvaluateRun")
+T = TypeVar("T", "ExtractInputs", "EvaluateInputs")
 
 
 def with_recorded_layers(inputs: T, earlier: Manifest | None) -> T:

@@ -10,10 +10,10 @@ from pts.decoding.registry import STRATEGIES
 from pts.decoding.reject import Score, Written, likelihood
 from pts.decoding.routers import AUTO_BUDGETS, LengthRouter, ProbeRouter
 from pts.errors import ConfigError, PtsError
-from pts.stages.decode.decoder import DecodeRun
+from pts.stages.decode.decoder import DecodeInputs
 from pts.stages.decode.strategies import class_budgets, strategy_parts
 from pts.stages.decode.strategy_inputs import StrategyInputs
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.steering import load_vectors
 
 EVERY = ("full", "auto", "early-exit", "reject:4", "escalate")
@@ -57,7 +57,7 @@ def test_every_part_arrives():
 
 def test_decode_and_eval_take_them_by_the_same_names():
     shared = {entry.name: entry.default for entry in fields(StrategyInputs)}
-    for kind in (DecodeRun, EvaluateRun):
+    for kind in (DecodeInputs, EvaluateInputs):
         assert shared.items() <= {entry.name: entry.default for entry in fields(kind)}.items()
     used = {part for entry in STRATEGIES.values() for part in entry.uses}
     full = replace(GIVEN, token_price=0.1, second_revision="main", second_dtype="float32")

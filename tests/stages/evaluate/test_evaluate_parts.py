@@ -8,11 +8,11 @@ from pts.errors import PtsError, RunError
 from pts.evaluation.items import Item
 from pts.runs.manifest import read_manifest
 from pts.runs.shard import read_lines
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.run import run_evaluation
 from pts.stages.recipe.read import read_recipe
 
-BARE = EvaluateRun(problems=3, levels=(2,), strategies=("full",), seeds=1, baselines=False, device="cpu")
+BARE = EvaluateInputs(problems=3, levels=(2,), strategies=("full",), seeds=1, baselines=False, device="cpu")
 
 
 def items(run):

@@ -16,11 +16,11 @@ from pts.models.demo import demo_model_dir
 from pts.report.evaluation_cells import note
 from pts.runs.lock import sole_writer
 from pts.runs.shard import read_lines
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.run import resume_note, run_evaluation
 from pts.steering import load_vectors, save_vectors
 
-SMALL = EvaluateRun(
+SMALL = EvaluateInputs(
     problems=4, levels=(1, 2), strategies=("full", "min:20"), seeds=2, sweep=(0.25,), device="cpu"
 )
 LIGHT = replace(SMALL, strategies=("full", "nothink"), baselines=False, sweep=SWEEP)

@@ -9,7 +9,7 @@ from pts.errors import ConfigError, DataError
 from pts.evaluation.items import Item
 from pts.problems import load_problems
 from pts.runs.shard import read_lines
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.run import resume_note, run_evaluation
 from pts.stages.evaluate.thresholds import threshold_problems
 
@@ -18,7 +18,7 @@ TRIED = 7
 
 
 def demo_run(path, **more):
-    return EvaluateRun(
+    return EvaluateInputs(
         problems=3, levels=(1, 2), strategies=("early-exit",), seeds=1, baselines=False, device="cpu",
         fit_problems=5, output=path / "run", **more,
     )  # fmt: skip

@@ -15,9 +15,9 @@ from pts.errors import ConfigError, DataError, GraderError, RunError
 from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import run_variants
 from pts.runs.search_run import read_search
-from pts.stages.extract.inputs import ExtractRun
+from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.extract.run import enough_pairs, run_extract
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import load_again, untouched_problems
 from pts.stages.search.run import run_search
 from pts.steering.hooks import interventions
@@ -37,13 +37,15 @@ RECORD_FIELDS = [
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     output = tmp_path_factory.mktemp("searched") / "run"
-    run_search(SearchRun(problems=24, levels=(2, 3, 4), threshold=0.3, thinking=True, traces=2, output=output))
+    run_search(
+        SearchInputs(problems=24, levels=(2, 3, 4), threshold=0.3, thinking=True, traces=2, output=output)
+    )
     return read_search(output)
 
 
 @pytest.fixture(scope="module")
 def small(searched, tmp_path_factory):
-    return ExtractRun(
+    return ExtractInputs(
         run=searched.path,
         output=tmp_path_factory.mktemp("small") / "set",
         ways=("gradient",),
@@ -365,7 +367,7 @@ def ids(problems):
 def test_problems_to_measure_on_are_those_that_the_search_did_not_draw(tmp_path):
     data = tmp_path / "d.jsonl"
     rows = write_problems(data, 9)
-    run = SearchRun(dataset=str(data), grader="numeric", problems=2, output=tmp_path / "run", traces=1)
+    run = SearchInputs(dataset=str(data), grader="numeric", problems=2, output=tmp_path / "run", traces=1)
     run_search(run)
     searched = read_search(run.output)
     calibration, test = untouched_problems(searched, 3, 4)
@@ -389,7 +391,7 @@ def test_a_question_under_two_ids_is_on_one_side_only(tmp_path):
     written = [{**rows[question], "id": f"r{n}"} for n, question in enumerate(questions)]
     written[6]["question"] = "What is  2 + 3 ?"
     data.write_text("".join(json.dumps(row) + "\n" for row in written))
-    run = SearchRun(dataset=str(data), grader="numeric", problems=2, output=tmp_path / "run", traces=1)
+    run = SearchInputs(dataset=str(data), grader="numeric", problems=2, output=tmp_path / "run", traces=1)
     run_search(run)
     searched = read_search(run.output)
     calibration, test = untouched_problems(searched, 2, 2)
@@ -402,7 +404,7 @@ def test_problems_with_given_traces_are_drawn_wherever_they_stand(tmp_path):
     data, traces = tmp_path / "d.jsonl", tmp_path / "t.jsonl"
     write_problems(data, 5)
     traces.write_text(json.dumps({"id": "q3", "completion": "<think> First"}) + "\n")
-    run = SearchRun(dataset=str(data), grader="numeric", traces_from=traces, output=tmp_path / "run")
+    run = SearchInputs(dataset=str(data), grader="numeric", traces_from=traces, output=tmp_path / "run")
     run_search(run)
     calibration, test = untouched_problems(read_search(run.output), 2, 2)
     assert (ids(calibration), ids(test)) == (["q0", "q1"], ["q2", "q4"])

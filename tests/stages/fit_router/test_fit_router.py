@@ -18,9 +18,9 @@ from pts.publishing.contents import read_contents
 from pts.publishing.target import Target
 from pts.records import Sampling
 from pts.runs.search_run import read_search
-from pts.stages.fit_router.inputs import FitRouterRun
+from pts.stages.fit_router.inputs import FitRouterInputs
 from pts.stages.fit_router.run import run_fit_router
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import fitting_problems
 from pts.stages.search.run import run_search
 from pts.steering.hooks import interventions
@@ -46,7 +46,7 @@ class Spent:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     output = tmp_path_factory.mktemp("searched") / "run"
-    run_search(SearchRun(problems=1, levels=(2,), thinking=True, max_tokens=200, output=output))
+    run_search(SearchInputs(problems=1, levels=(2,), thinking=True, max_tokens=200, output=output))
     return output
 
 
@@ -61,7 +61,7 @@ def vectors(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small(run, vectors):
-    return FitRouterRun(
+    return FitRouterInputs(
         run, str(vectors), problems=20, samples=1, short=16, levels=(1, 2, 3), layer=3, token_price=0.002
     )
 
@@ -169,7 +169,7 @@ def test_problems_are_neither_the_searched_nor_of_the_test(run):
 def test_bad_settings_are_said(run, tmp_path, changes, message):
     given = {"output": tmp_path / "out", "problems": 10, "samples": 1, **changes}
     with pytest.raises(ConfigError, match=message):
-        run_fit_router(FitRouterRun(run, **given))
+        run_fit_router(FitRouterInputs(run, **given))
 
 
 def test_the_command_prints_a_table_or_json(run, made, small):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pts.errors import ConfigError
-from pts.stages.measure.run import MeasureRun, measure_set
+from pts.stages.measure.run import MeasureInputs, measure_set
 from pts.steering.vector_files import save_vectors
 from pts.steering.vector_set import Gate, SteeredModel, SteeringVector, VectorError, VectorSet
 
@@ -40,7 +40,7 @@ def write(folder, strength=0.4, asked=ASKED, width=WIDTH):
 
 
 def test_a_vector_of_no_length_changes_nothing(tmp_path):
-    measured = measure_set(MeasureRun(write(tmp_path, strength=0.0), problems=6, samples=3))
+    measured = measure_set(MeasureInputs(write(tmp_path, strength=0.0), problems=6, samples=3))
     assert measured.difference == measured.low == measured.high == 0.0
     assert measured.steered.tokens.tolist() == measured.unsteered.tokens.tolist()
     assert 0 < measured.unsteered.success < 1
@@ -49,19 +49,19 @@ def test_a_vector_of_no_length_changes_nothing(tmp_path):
 
 def test_a_strong_vector_changes_what_is_written_and_a_factor_of_zero_does_not(tmp_path):
     source = write(tmp_path, strength=4.0)
-    strong = measure_set(MeasureRun(source, problems=6, samples=3))
+    strong = measure_set(MeasureInputs(source, problems=6, samples=3))
     assert strong.steered.tokens.tolist() != strong.unsteered.tokens.tolist()
     assert strong.low <= strong.difference <= strong.high
-    off = measure_set(MeasureRun(source, {"all": 0.0}, problems=6, samples=3))
+    off = measure_set(MeasureInputs(source, {"all": 0.0}, problems=6, samples=3))
     assert off.steered.tokens.tolist() == off.unsteered.tokens.tolist() == strong.unsteered.tokens.tolist()
 
 
 def test_what_cannot_be_measured_is_said(tmp_path):
     with pytest.raises(ConfigError, match="no pattern nothing; it has all"):
-        measure_set(MeasureRun(write(tmp_path), {"nothing": 1.0}))
+        measure_set(MeasureInputs(write(tmp_path), {"nothing": 1.0}))
     with pytest.raises(ConfigError, match="does not say what search"):
-        measure_set(MeasureRun(write(tmp_path, asked=None)))
+        measure_set(MeasureInputs(write(tmp_path, asked=None)))
     with pytest.raises(ConfigError, match=r"made on svamp\.jsonl: name problems"):
-        measure_set(MeasureRun(write(tmp_path, asked={**ASKED, "dataset": "svamp.jsonl", "levels": None})))
+        measure_set(MeasureInputs(write(tmp_path, asked={**ASKED, "dataset": "svamp.jsonl", "levels": None})))
     with pytest.raises(VectorError, match="do not fit"):
-        measure_set(MeasureRun(write(tmp_path, width=64), problems=1))
+        measure_set(MeasureInputs(write(tmp_path, width=64), problems=1))

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pts.errors import ConfigError
-from pts.stages.extract.inputs import ExtractRun
-from pts.stages.publish.run import PublishRun
+from pts.stages.extract.inputs import ExtractInputs
+from pts.stages.publish.run import PublishInputs
 from pts.stages.recipe.read import bundled_recipes, read_recipe, select_stages
 
 WHOLE = """
@@ -35,7 +35,7 @@ def test_every_bundled_recipe_is_good_and_says_what_it_is(name):
     stages = read_recipe(name)
     assert stages
     assert len(bundled_recipes()[name]) > 20
-    pushes = [stage.inputs.push for stage in stages if isinstance(stage.inputs, PublishRun)]
+    pushes = [stage.inputs.push for stage in stages if isinstance(stage.inputs, PublishInputs)]
     assert not any(pushes)
 
 
@@ -57,8 +57,8 @@ def test_outputs_flow_to_the_next_stage(whole, tmp_path):
     moved = inputs(whole, "search.output=there", "extract-vectors.output=set")
     assert (moved[1].run, moved[2].path) == (Path("there"), Path("set"))
     assert inputs(whole, "run=elsewhere", "path=that")[1:] == [
-        ExtractRun(Path("elsewhere"), samples=3),
-        PublishRun(Path("that")),
+        ExtractInputs(Path("elsewhere"), samples=3),
+        PublishInputs(Path("that")),
     ]
     (tmp_path / "two.yaml").write_text("stages: [{stage: search, output: run}, {stage: publish}]")
     assert inputs(str(tmp_path / "two.yaml"))[1].path == Path("run")

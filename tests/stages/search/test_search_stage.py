@@ -11,7 +11,7 @@ from pts.errors import ConfigError, RunError
 from pts.records import PivotalToken
 from pts.runs.codec import from_json, known_keys
 from pts.runs.search_run import read_search
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.run import run_search
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     output = tmp_path_factory.mktemp("small") / "run"
-    return SearchRun(problems=3, levels=(2, 3), threshold=0.4, traces=1, output=output)
+    return SearchInputs(problems=3, levels=(2, 3), threshold=0.4, traces=1, output=output)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_fresh_starts_anew_and_keeps_what_is_not_the_runs(small, summary, tmp_pa
 
 def test_given_traces_are_what_is_searched(tmp_path):
     file = tmp_path / "traces.jsonl"
-    run = SearchRun(problems=2, levels=(2,), range=(0.0, 1.0), threshold=0.6, output=tmp_path / "run")
+    run = SearchInputs(problems=2, levels=(2,), range=(0.0, 1.0), threshold=0.6, output=tmp_path / "run")
     file.write_text(json.dumps({"id": "demo-train-0-1", "completion": "<think> First"}) + "\n")
     run_search(replace(run, traces_from=file))
     (result,) = read_search(run.output).results
@@ -141,4 +141,4 @@ def test_given_traces_are_what_is_searched(tmp_path):
 
 def test_settings_are_checked_at_once():
     with pytest.raises(ConfigError, match="threshold is 2"):
-        SearchRun(threshold=2)
+        SearchInputs(threshold=2)

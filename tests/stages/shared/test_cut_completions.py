@@ -12,11 +12,11 @@ from pts.records import Completions
 from pts.runs.search_run import read_search
 from pts.stages.decode.answer_file import answer_file
 from pts.stages.decode.decoder import open_decoder
-from pts.stages.decode.inputs import DecodeRun
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.decode.inputs import DecodeInputs
+from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.run import run_evaluation
-from pts.stages.measure.run import MeasureRun, measure_set
-from pts.stages.search.inputs import SearchRun
+from pts.stages.measure.run import MeasureInputs, measure_set
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.run import run_search
 from pts.stages.shared.cut_completions import cut_of, cut_sentence, is_too_much
 
@@ -61,7 +61,7 @@ def test_a_budget_that_cuts_everything_is_said_and_kept(cut):
 
 def test_a_problem_counts_completions_and_not_rows(tmp_path):
     output = tmp_path / "run"
-    run_search(SearchRun(problems=2, levels=(2,), threshold=0.4, traces=2, thinking=True, output=output))
+    run_search(SearchInputs(problems=2, levels=(2,), threshold=0.4, traces=2, thinking=True, output=output))
     searched = read_search(output)
     for result in searched.results:
         assert set(result.completions) == set(PHASES)
@@ -95,9 +95,11 @@ def test_a_run_that_did_not_count_says_unknown(cut, tmp_path):
 def test_measuring_a_set_says_what_was_cut(log, monkeypatch):
     import pts.stages.search.reload as again
 
-    budget = again.SearchRun.sampling
-    monkeypatch.setattr(again.SearchRun, "sampling", lambda run: type(budget(run))(run.temperature, budget=6))
-    measured = measure_set(MeasureRun("demo", problems=2, samples=2))
+    budget = again.SearchInputs.sampling
+    monkeypatch.setattr(
+        again.SearchInputs, "sampling", lambda run: type(budget(run))(run.temperature, budget=6)
+    )
+    measured = measure_set(MeasureInputs("demo", problems=2, samples=2))
     assert measured.unsteered.cut_share == measured.steered.cut_share == 1.0
     assert "8 of 8 completions (100%) were cut by the budget of 6 tokens" in log.text
     assert "search again" in log.text
@@ -105,13 +107,15 @@ def test_measuring_a_set_says_what_was_cut(log, monkeypatch):
 
 def test_an_evaluation_and_a_file_of_answers_say_what_was_cut(log, tmp_path):
     run_evaluation(
-        EvaluateRun(strategies=("full",), baselines=False, seeds=1, problems=4, budget=6, output=tmp_path / "e")
+        EvaluateInputs(
+            strategies=("full",), baselines=False, seeds=1, problems=4, budget=6, output=tmp_path / "e"
+        )
     )
     assert "line full: 4 of 4 completions (100%) were cut" in log.text
     log.clear()
     questions = tmp_path / "q.jsonl"
     questions.write_text('{"question": "What is 27 + 8 - 9 ?"}\n' * 3)
-    run = DecodeRun(budget=6)
+    run = DecodeInputs(budget=6)
     answer_file(run, open_decoder(run), questions, tmp_path / "a.jsonl")
     assert "a.jsonl: 3 of 3 completions (100%) were cut" in log.text
     shown = CliRunner().invoke(cli, ["decode", "What is 27 + 8 - 9 ?", "--budget", "6"], catch_exceptions=False)

@@ -22,11 +22,11 @@ from pts.runs.search_run import read_search
 from pts.runs.vector_run import VECTORS
 from pts.stages.decode.answer_file import answer_file, recorded_answers
 from pts.stages.decode.decoder import open_decoder
-from pts.stages.decode.inputs import DecodeRun
-from pts.stages.evaluate.inputs import EvaluateRun
+from pts.stages.decode.inputs import DecodeInputs
+from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.run import run_evaluation
 from pts.stages.extract.run import require_same_problems
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import load_again
 from pts.stages.search.run import run_search
 from pts.stages.shared.recorded import recorded_in, recorded_options
@@ -113,9 +113,9 @@ def edit(path, **changes):
 
 
 def test_a_search_goes_on_with_the_day_on_which_it_began(run, model, clock):
-    run_search(SearchRun(**run, problems=1))
+    run_search(SearchInputs(**run, problems=1))
     next_day(clock)
-    run_search(SearchRun(**run, problems=3))
+    run_search(SearchInputs(**run, problems=3))
     searched = read_search(run["output"])
     written = texts(model, [result.prompt for result in searched.results])
     assert len(written) == 3
@@ -123,46 +123,46 @@ def test_a_search_goes_on_with_the_day_on_which_it_began(run, model, clock):
     assert searched.found.prompt_date == "2026-03-01T12:00:00"
     again = load_again(searched, "auto")
     assert again.prompt_format.written_on == "2026-03-01T12:00:00"
-    run_search(SearchRun(**run, problems=1, fresh=True))
+    run_search(SearchInputs(**run, problems=1, fresh=True))
     assert read_search(run["output"]).found.prompt_date == "2026-03-02T12:00:00"
 
 
 def test_a_run_that_recorded_no_day_has_that_of_its_beginning_if_its_prompts_have_it(run, model, clock):
-    run_search(SearchRun(**run, problems=1))
+    run_search(SearchInputs(**run, problems=1))
     manifest = json.loads((run["output"] / "manifest.json").read_text())
     for name in ("prompt_date", "prompt_digest", "attention"):
         del manifest["found"][name]
     created = Day.moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     (run["output"] / "manifest.json").write_text(json.dumps({**manifest, "created": created}))
     next_day(clock)
-    run_search(SearchRun(**run, problems=2))
+    run_search(SearchInputs(**run, problems=2))
     written = texts(model, [result.prompt for result in read_search(run["output"]).results])
     assert all("Today is 01 Mar 2026" in text for text in written)
     later = {**manifest, "created": "2026-03-09T12:00:00Z"}
     (run["output"] / "manifest.json").write_text(json.dumps(later))
     with pytest.raises(RunError, match="made with other prompts"):
-        run_search(SearchRun(**run, problems=3))
+        run_search(SearchInputs(**run, problems=3))
 
 
 def test_a_changed_template_or_tokenizer_is_said(run, clock):
-    run_search(SearchRun(**run, problems=1))
+    run_search(SearchInputs(**run, problems=1))
     edit(run["output"], found={"prompt_digest": "0" * 16})
     with pytest.raises(RunError, match="made with other prompts"):
-        run_search(SearchRun(**run, problems=2))
+        run_search(SearchInputs(**run, problems=2))
     with pytest.raises(RunError, match="made with other prompts"):
         load_again(read_search(run["output"]), "auto")
 
 
 def test_an_evaluation_goes_on_with_its_day(run, model, clock, monkeypatch):
     asked = {**run, "strategies": ("full",), "baselines": False}
-    run_evaluation(EvaluateRun(**asked, problems=1, seeds=1))
+    run_evaluation(EvaluateInputs(**asked, problems=1, seeds=1))
     next_day(clock)
     seen = []
     import pts.decoding.session as sessions
 
     encode = sessions.encode_prompt
     monkeypatch.setattr(sessions, "encode_prompt", lambda *given: seen.append(encode(*given)) or seen[-1])
-    run_evaluation(EvaluateRun(**asked, problems=2, seeds=1))
+    run_evaluation(EvaluateInputs(**asked, problems=2, seeds=1))
     assert seen
     assert all("Today is 01 Mar 2026" in text for text in texts(model, seen))
 
@@ -170,7 +170,7 @@ def test_an_evaluation_goes_on_with_its_day(run, model, clock, monkeypatch):
 def test_a_file_of_answers_goes_on_with_its_day(model, tmp_path, clock):
     questions = tmp_path / "questions.jsonl"
     questions.write_text('{"question": "What is 1 + 2?"}\n{"question": "What is 2 + 2?"}\n')
-    run, target = DecodeRun(model=str(model), budget=4), tmp_path / "answers.jsonl"
+    run, target = DecodeInputs(model=str(model), budget=4), tmp_path / "answers.jsonl"
 
     def stop(answers, tokens):
         raise KeyboardInterrupt
@@ -189,56 +189,56 @@ def test_a_file_of_answers_goes_on_with_its_day(model, tmp_path, clock):
 
 def test_a_larger_run_keeps_the_grader_that_it_recorded(run, tmp_path):
     write(tmp_path / "data.jsonl", ["5", "6", "x"])
-    run_search(SearchRun(**run, problems=2))
+    run_search(SearchInputs(**run, problems=2))
     recorded = read_search(run["output"]).found.grader
-    run_search(SearchRun(**run, problems=3))
+    run_search(SearchInputs(**run, problems=3))
     assert read_search(run["output"]).found.grader == recorded
     evaluated = {**run, "output": tmp_path / "eval", "strategies": ("full",), "baselines": False, "seeds": 1}
-    first = run_evaluation(EvaluateRun(**evaluated, problems=2))
-    assert run_evaluation(EvaluateRun(**evaluated, problems=3)).grader == first.grader == recorded
+    first = run_evaluation(EvaluateInputs(**evaluated, problems=2))
+    assert run_evaluation(EvaluateInputs(**evaluated, problems=3)).grader == first.grader == recorded
 
 
 def test_a_reference_that_the_recorded_grader_cannot_read_is_said(run, tmp_path):
     prose = "because the sum of two odd numbers is even and so on and on"
     write(tmp_path / "data.jsonl", ["5", "6", prose])
-    run_search(SearchRun(**run, problems=2))
+    run_search(SearchInputs(**run, problems=2))
     before = (run["output"] / "problems.jsonl").read_bytes()
     with pytest.raises(GraderError, match=r"goes on with the grader that it recorded, math"):
-        run_search(SearchRun(**run, problems=3))
+        run_search(SearchInputs(**run, problems=3))
     assert (run["output"] / "problems.jsonl").read_bytes() == before
 
 
 def test_auto_is_what_was_recorded_on_another_machine(run, monkeypatch):
-    run_search(SearchRun(**run, problems=1))
+    run_search(SearchInputs(**run, problems=1))
     # A machine on which "auto" means another dtype for this model.
     monkeypatch.setattr(hardware, "_SMALL", 0)
     monkeypatch.setattr(hardware, "cpu_computes_bfloat16", lambda: True)
-    run_search(SearchRun(**run, problems=2))
+    run_search(SearchInputs(**run, problems=2))
     assert read_search(run["output"]).found.dtype == "float32"
     assert load_again(read_search(run["output"]), "auto").loaded.dtype == torch.float32
     with pytest.raises(RunError, match='dtype "auto" → "bfloat16"'):
-        run_search(SearchRun(**run, problems=2, dtype="bfloat16"))
+        run_search(SearchInputs(**run, problems=2, dtype="bfloat16"))
 
 
 def test_what_the_model_computes_with_is_compared_by_the_stages_that_follow(run):
-    run_search(SearchRun(**run, problems=1))
+    run_search(SearchInputs(**run, problems=1))
     edit(run["output"], found={"attention": "flash"})
     with pytest.raises(RunError, match="attention flash → sdpa"):
         load_again(read_search(run["output"]), "auto")
     with pytest.raises(RunError, match="attention"):
-        run_search(SearchRun(**run, problems=2))
+        run_search(SearchInputs(**run, problems=2))
 
 
 def test_a_device_that_is_not_here_has_to_be_replaced_by_the_user(run, caplog):
-    run_search(SearchRun(**run, problems=1))
+    run_search(SearchInputs(**run, problems=1))
     edit(run["output"], conditions={"device": "cuda:0"})
     if torch.cuda.is_available():
         pytest.skip("the device is here")
     with pytest.raises(RunError, match="made on cuda, which is not here: give --device cpu"):
-        run_search(SearchRun(**run, problems=2))
+        run_search(SearchInputs(**run, problems=2))
     with pytest.raises(RunError, match="--device cpu"):
         load_again(read_search(run["output"]), "auto")
-    run_search(SearchRun(**run, problems=2, device="cpu"))
+    run_search(SearchInputs(**run, problems=2, device="cpu"))
     assert "begun on cuda and goes on on cpu" in caplog.text
 
 

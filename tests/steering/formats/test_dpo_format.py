@@ -17,7 +17,7 @@ from pts.runs.codec import from_json, known_keys
 from pts.runs.manifest import Manifest, ProblemList
 from pts.runs.search_run import SearchedRun, read_search
 from pts.runs.shard import Context, ShardLine
-from pts.stages.search.inputs import SearchRun
+from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.run import run_search
 from pts.steering.formats.dpo import PreferencePair, preference_pairs, write_pairs_jsonl, write_pairs_parquet
 
@@ -171,7 +171,7 @@ def test_files_hold_the_pairs(tmp_path):
 @pytest.fixture(scope="module")
 def demo_run(tmp_path_factory):
     output = tmp_path_factory.mktemp("demo") / "run"
-    run_search(SearchRun(problems=5, levels=(2, 3), threshold=0.4, traces=1, output=output))
+    run_search(SearchInputs(problems=5, levels=(2, 3), threshold=0.4, traces=1, output=output))
     return read_search(output)
 
 
