@@ -24,9 +24,9 @@ from quality import Searched, figures
 from search_quality import rounded, search_as_run, tabular_cases
 from shapes import SHAPES, ChainShape
 
-from pts.search import confirm, posterior, screen
-from pts.search.posterior import Belief, OffTracePrior
-from pts.search.values import GradedRollout, Ints, TraceMap
+from pts.pivot_search import confirm, posterior, screen
+from pts.pivot_search.posterior import Belief, OffTracePrior
+from pts.pivot_search.values import GradedRollout, Ints, TraceMap
 
 
 def without_fact_3(shape: str) -> None:  # noqa: ARG001 - one signature for all

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pts.pivot_search import Grade
 from pts.policies.protocol import Policy
 from pts.records import RolloutRequest, TokenIds
-from pts.search import Grade
 
 
 @dataclass(frozen=True)

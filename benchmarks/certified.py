@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pts.pivot_search import Grade
 from pts.policies.transformers import TransformersPolicy
 from pts.records import Problem, RolloutRequest, TokenIds
-from pts.search import Grade
 
 UNITS = 10**14
 """What the probability of the root is counted in."""

@@ -11,11 +11,11 @@ from pts.graders import make_grader
 from pts.models.load import ModelOptions, load_model
 from pts.models.prompt import PromptFormat
 from pts.models.thinking import find_think_tags
+from pts.pivot_search import Grade
 from pts.policies.transformers import TransformersPolicy
 from pts.problems import ProblemSource, load_problems
 from pts.records import Problem, RolloutRequest, Sampling, TokenIds
-from pts.search import Grade
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 
 LEVELS = (1, 2, 3)
 IN_RANGE = (0.2, 0.8)

@@ -52,10 +52,10 @@ from untruncated import measure_untruncated
 from pts.calibration.divergence import kl_per_token
 from pts.calibration.settings import Directions, Setting
 from pts.models.load import LoadedModel
+from pts.pivot_search import SearchConfig, search_problems
 from pts.policies.transformers import TransformersPolicy
 from pts.policies.transformers.memory import is_out_of_memory
 from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenIds
-from pts.search import SearchConfig, search_problems
 from pts.steering.directions import Material
 from pts.steering.harvest import harvest
 from pts.steering.hooks import Intervention

@@ -24,9 +24,9 @@ from quality import Searched, figures
 from search_quality import Case, print_table, rounded, search_as_run, tabular_case
 from shapes import RIGHT, SHAPES, WRONG, ChainShape, Shape, policy_in_range
 
+from pts.pivot_search import Grade
 from pts.policies.tabular import Node, TabularPolicy
 from pts.records import RolloutRequest, Sampling, TokenIds
-from pts.search import Grade
 
 ERROR = 0.05
 """Share of the grades that a wrong grader turns round."""

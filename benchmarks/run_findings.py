@@ -13,9 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 from pts.demo.vocabulary import ORDERING_WORDS
+from pts.pivot_search import Finding
 from pts.runs.codec import to_json
 from pts.runs.search_run import SearchedRun, read_search
-from pts.search import Finding
 
 PATTERNS = {
     "Split": "numerical_accuracy",

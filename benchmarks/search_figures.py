@@ -21,11 +21,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from demo_cases import certified_cases
 
+from pts.pivot_search import SearchConfig, effect_interval, search_problems
+from pts.pivot_search.posterior import believe
+from pts.pivot_search.screen import TraceScreen
+from pts.pivot_search.values import GradedRollout, TraceMap, off_trace_counts
 from pts.records import RolloutRequest, Trace
-from pts.search import SearchConfig, effect_interval, search_problems
-from pts.search.posterior import believe
-from pts.search.screen import TraceScreen
-from pts.search.values import GradedRollout, TraceMap, off_trace_counts
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "search_quality.txt"

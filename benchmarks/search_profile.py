@@ -20,13 +20,13 @@ from pts.models.hardware import settle_threads
 from pts.models.load import ModelOptions, load_model
 from pts.models.prompt import PromptFormat
 from pts.models.thinking import find_think_tags
+from pts.pivot_search import SearchConfig, confirm, screen, search_problems, searcher
 from pts.policies.transformers import TransformersPolicy, engine, policy
 from pts.policies.transformers.cache import RowStore
 from pts.policies.transformers.engine import Engine
 from pts.policies.transformers.prefill import PrefixStore
 from pts.problems import ProblemSource, load_problems
 from pts.records import Sampling
-from pts.search import SearchConfig, confirm, screen, search_problems, searcher
 
 PARTS: tuple[tuple[Any, str, str], ...] = (
     (engine, "next_tokens", "sampling"),

@@ -24,10 +24,10 @@ from bisection import bisect
 from quality import THRESHOLD, Estimate, Searched, figures
 from shapes import SHAPES, policy_in_range
 
+from pts.pivot_search import Grade, SearchConfig, effect_interval, search_problems, select_findings
 from pts.policies.protocol import Policy
 from pts.policies.tabular import TabularPolicy
 from pts.records import Problem, TokenIds
-from pts.search import Grade, SearchConfig, effect_interval, search_problems, select_findings
 
 OURS = "pts"
 METHODS = {OURS: 0, "bisection-10": 10, "bisection-50": 50, "bisection-200": 200}

@@ -37,7 +37,7 @@ from pts.evaluation.outcomes import Outcomes
 from pts.policies.transformers import TransformersPolicy
 from pts.records import Problem, RolloutRequest
 from pts.runs.search_run import read_search
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 from pts.stages.extract.run import LAYER_SHARES, enough_pairs
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import Loaded, load_again

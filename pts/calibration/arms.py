@@ -15,12 +15,12 @@ from pts.decoding.session import Question, Session
 from pts.decoding.strategies import Plain
 from pts.errors import RunError
 from pts.evaluation.outcomes import Outcomes
+from pts.pivot_search.config import Grade
 from pts.records import Problem
 from pts.runs.codec import to_json
 from pts.runs.files import append_bytes, replace_text
 from pts.runs.manifest import differences
-from pts.search.config import Grade
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 
 CHUNK = 128
 """Problems of one stream of requests: what a kill may lose."""

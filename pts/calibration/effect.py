@@ -11,7 +11,7 @@ from pts.calibration.evaluator import Evaluator
 from pts.calibration.settings import Setting
 from pts.evaluation.outcomes import Outcomes
 from pts.records import RolloutRequest
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 from pts.stats import bootstrap_mean_interval
 from pts.steering.vector_set import Effect
 

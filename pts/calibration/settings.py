@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 from pts.steering.directions import WAYS, Material, Way
 from pts.steering.gates import GATES
 from pts.steering.hooks import Intervention

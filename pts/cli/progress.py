@@ -16,7 +16,7 @@ from rich.text import Text
 from pts.cli.interrupts import stop_if_asked
 
 if TYPE_CHECKING:
-    from pts.search.config import Progress
+    from pts.pivot_search.config import Progress
     from pts.stages.evaluate.answers import EvaluationProgress
     from pts.stages.search.inputs import SearchInputs
 

@@ -15,7 +15,7 @@ from pts.decoding.limits import Limits
 from pts.decoding.think_format import ThinkFormat
 from pts.errors import ConfigError
 from pts.records import TokenIds
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 
 Phase: TypeAlias = Literal["idle", "counting", "forcing", "done"]
 StopReason: TypeAlias = Literal["answer limit", "total limit", "pause"]

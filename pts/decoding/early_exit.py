@@ -12,7 +12,7 @@ from pts.decoding.session import Ask, Draft, Question, Session
 from pts.decoding.strategies import OneReader, require_no_stop, require_think_format, require_thinking
 from pts.errors import ConfigError
 from pts.records import TokenIds
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 
 THRESHOLD, STEP, TRIAL_TOKENS, OPENING = 0.95, 1 / 16, 16, "\n\nThe answer is"
 

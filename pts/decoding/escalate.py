@@ -18,7 +18,7 @@ from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.policies.transformers import TransformersPolicy
 from pts.records import Sampling, TokenIds
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 
 THRESHOLD = 0.9
 

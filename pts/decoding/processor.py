@@ -11,7 +11,7 @@ from pts.decoding.budget import ThinkBudget
 from pts.decoding.limits import Limits
 from pts.decoding.think_format import ThinkFormat
 from pts.errors import ConfigError
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 
 
 class BudgetProcessor(LogitsProcessor):

@@ -19,7 +19,7 @@ from pts.models.prompt import PromptFormat, encode_messages, encode_prompt
 from pts.policies.transformers import TransformersPolicy
 from pts.policies.transformers.stop_texts import before_stop
 from pts.records import RolloutRequest, Sampling, TokenIds
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 
 Prompt: TypeAlias = str | Sequence[Mapping[str, str]]
 """A question as text, or a conversation of messages with role and content."""

@@ -23,7 +23,7 @@ from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.policies.transformers.stop_texts import before_stop
 from pts.records import Sampling, TokenIds
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 from pts.steering.hooks import Variant, interventions
 from pts.steering.steered_policy import steered_policy
 from pts.steering.vector_algebra import require_fits

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
+from pts.pivot_search.config import Grade
 from pts.policies.transformers import TransformersPolicy
 from pts.records import Sampling
-from pts.search.config import Grade
 from pts.steering.hooks import Variant
 from pts.steering.steered_policy import steered_policy
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 
 Floats = npt.NDArray[np.float64]
 

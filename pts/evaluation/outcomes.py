@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pts.pivot_search.config import Grade
 from pts.policies.protocol import Policy
 from pts.records import Problem, RolloutRequest
-from pts.search.config import Grade
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 
 Ints = npt.NDArray[np.int64]
 

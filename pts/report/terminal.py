@@ -8,9 +8,9 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from pts.pivot_search.findings import Finding
 from pts.records import MOST_CUT, Alternative
 from pts.runs.search_run import SearchedRun, SearchSummary
-from pts.search.findings import Finding
 
 BEFORE = 240
 """Characters of the text before a token that its context shows."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pts.pivot_search.findings import Finding
 from pts.records import PivotalToken
 from pts.runs.record_files import write_jsonl_records, write_parquet_records
 from pts.runs.search_run import SearchedRun
-from pts.search.findings import Finding
 
 
 def pivotal_tokens(run: SearchedRun, findings: Sequence[Finding]) -> list[PivotalToken]:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
 from pts.errors import DataError, RunError
+from pts.pivot_search.findings import Finding, select_findings
 from pts.records import Completions, ProblemResult
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.directory import RunKind, find_run
 from pts.runs.manifest import Manifest
 from pts.runs.shard import Context, ShardLine, latest_results, read_shard
-from pts.search.findings import Finding, select_findings
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from transformers.cache_utils import DynamicCache
 from pts.errors import ConfigError, DataError
 from pts.models.decoder_layers import decoder_layers, residual_of
 from pts.records import TokenIds
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 from pts.steering.pairs import Pair
 from pts.steering.prefixes import BATCH_ROWS, PrefixBatch, key_values, prefix_batches, read_cache
 from pts.steering.reading_memory import ReadingMemory

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pts.errors import DataError
+from pts.pivot_search.findings import Finding
 from pts.records import Alternative, TokenIds
 from pts.runs.search_run import SearchedRun
-from pts.search.findings import Finding
 
 LEAST_ROLLOUTS = 4
 """Rollouts that an alternative's value must rest on to be the other side of a pair."""

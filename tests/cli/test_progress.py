@@ -3,7 +3,7 @@
 import pytest
 
 from pts.cli.progress import answer_progress, evaluation_progress, phase_progress, search_progress
-from pts.search.config import Progress
+from pts.pivot_search.config import Progress
 from pts.stages.evaluate.answers import EvaluationProgress
 from pts.stages.search.inputs import SearchInputs
 

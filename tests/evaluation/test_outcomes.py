@@ -12,7 +12,7 @@ from pts.models.load import ModelOptions, load_model
 from pts.models.prompt import PromptFormat
 from pts.policies.transformers import TransformersPolicy
 from pts.records import RolloutRequest, Sampling
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 from pts.steering.hooks import Intervention, steer
 
 SAMPLING = Sampling(budget=96)

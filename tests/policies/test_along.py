@@ -9,9 +9,9 @@ import torch
 from test_transformers_rollouts import plain_probs, prompt_of
 from tiny import tiny_model
 
+from pts.pivot_search.values import GradedRollout
 from pts.policies.transformers import TransformersPolicy, along
 from pts.records import Rollout, RolloutRequest, Sampling
-from pts.search.values import GradedRollout
 
 
 @pytest.mark.parametrize("kept", [0, 3 * 8 * 37, 1 << 20])

@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
+from pts.pivot_search import SearchConfig, find_pivotal_tokens
 from pts.policies.tabular import Node, TabularPolicy
 from pts.records import Problem
 from pts.report.terminal import _Findings
-from pts.search import SearchConfig, find_pivotal_tokens
 
 RIGHT = Node({3: (1.0, Node(success=True))})
 WRONG = Node({4: (1.0, Node())})

@@ -11,7 +11,7 @@ from pts.decoding.routers.protocol import AUTO_BUDGETS, Budgets, Route
 from pts.decoding.session import Question, Session
 from pts.errors import ConfigError
 from pts.records import TokenIds
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 
 
 @dataclass(frozen=True, slots=True)

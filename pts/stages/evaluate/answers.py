@@ -13,7 +13,7 @@ from pts.problems import problem_digest
 from pts.records import Problem
 from pts.runs.directory import RunDirectory
 from pts.runs.shard import append_lines
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 
 if TYPE_CHECKING:
     from pts.decoding import Answer, Session

@@ -11,7 +11,7 @@ from pts.evaluation.measured import Example, Measured
 from pts.records import Problem, RolloutRequest
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.search_run import SearchFound
-from pts.search.seeds import derive_seed
+from pts.seeds import derive_seed
 from pts.stages.shared.inputs import require_positive
 from pts.stats import bootstrap_mean_interval
 

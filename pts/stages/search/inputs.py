@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pts.errors import ConfigError
+from pts.pivot_search.config import SearchConfig
 from pts.runs.codec import to_json
-from pts.search.config import SearchConfig
 from pts.stages.shared.inputs import ProblemInputs
 
 _SEARCH = SearchConfig()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pts.errors import DataError, RunError
+from pts.pivot_search.config import Progress
 from pts.records import Completions, Problem, ProblemResult, TokenIds
 from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
@@ -24,7 +25,6 @@ from pts.runs.manifest import (
 from pts.runs.pivotal_tokens import pivotal_tokens, write_jsonl, write_parquet
 from pts.runs.search_run import SEARCH, SearchConditions, SearchedRun, SearchFound, SearchSummary, read_search
 from pts.runs.shard import Context, ShardLine, append_line, latest_results, mend_shard, read_shard
-from pts.search.config import Progress
 from pts.stages.search.given_traces import encode_traces, read_traces
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.shared.cut_completions import FEWEST, warn_of_cut
@@ -166,7 +166,7 @@ def _search(
     """Load the model, settle the manifest and search what is left. Raises PtsError."""
     from pts.graders.code import held_in_by
     from pts.graders.undecided import undecided_by
-    from pts.search import search_problems
+    from pts.pivot_search import search_problems
 
     policy, grader, found = _load(run, plan, directory)
     policy.encode(plan.todo[0])

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pts.errors import DataError, ModelError
+from pts.pivot_search.findings import Finding
 from pts.records import SCHEMA_VERSION, Alternative, TokenIds
 from pts.runs.codec import known_keys
 from pts.runs.record_files import write_jsonl_records, write_parquet_records
 from pts.runs.search_run import SearchedRun
-from pts.search.findings import Finding
 from pts.stats import difference_interval, difference_p_value, proportion_interval
 
 logger = logging.getLogger(__name__)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from pts.pivot_search.posterior import believe
+from pts.pivot_search.values import TraceMap
 from pts.records import Trace
-from pts.search.posterior import believe
-from pts.search.values import TraceMap
 
 
 def belief_of(q: tuple[float, ...], success: bool, successes: list[int], draws: list[int], threshold: float):

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pts.pivot_search.posterior import Belief, believe
+from pts.pivot_search.values import Floats, GradedRollout, Ints, TraceMap, off_trace_counts
 from pts.records import RolloutRequest, TokenIds
-from pts.search.posterior import Belief, believe
-from pts.search.seeds import derive_seed
-from pts.search.values import Floats, GradedRollout, Ints, TraceMap, off_trace_counts
+from pts.seeds import derive_seed
 
 DROP_PER_TOKEN = 0.0003
 """A candidate is dropped when it is less likely to be pivotal than this for each token of a rollout from it."""

@@ -9,6 +9,12 @@ from typing import TypeAlias
 
 import numpy as np
 
+from pts.pivot_search import range_filter
+from pts.pivot_search.config import Grade, Phase, SearchConfig
+from pts.pivot_search.confirm import Confirmation, tally
+from pts.pivot_search.ledger import Ledger
+from pts.pivot_search.screen import TraceScreen
+from pts.pivot_search.values import GradedRollout, TraceMap, shared_length
 from pts.policies.protocol import Policy
 from pts.records import (
     Candidate,
@@ -23,13 +29,7 @@ from pts.records import (
     TokenIds,
     Trace,
 )
-from pts.search import range_filter
-from pts.search.config import Grade, Phase, SearchConfig
-from pts.search.confirm import Confirmation, tally
-from pts.search.ledger import Ledger
-from pts.search.screen import TraceScreen
-from pts.search.seeds import derive_seed
-from pts.search.values import GradedRollout, TraceMap, shared_length
+from pts.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 
 from pts.errors import PtsError
+from pts.pivot_search.config import Grade, Progress, SearchConfig
+from pts.pivot_search.findings import Finding, select_findings
+from pts.pivot_search.ledger import Ledger
+from pts.pivot_search.searcher import Answers, ProblemSearch, Requests
 from pts.policies.protocol import Policy
 from pts.records import Problem, ProblemResult, Rollout, RolloutRequest, TokenIds
-from pts.search.config import Grade, Progress, SearchConfig
-from pts.search.findings import Finding, select_findings
-from pts.search.ledger import Ledger
-from pts.search.searcher import Answers, ProblemSearch, Requests
 
 IN_FLIGHT = 16
 """Problems searched at once: a kill loses at most these."""

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from shapes import ON, ChainShape, chain, long_trace
 
+from pts.pivot_search.values import GradedRollout, TraceMap, leaving_position, off_trace_counts
 from pts.policies.tabular import TabularPolicy
 from pts.records import RolloutRequest, TokenIds, Trace
-from pts.search.values import GradedRollout, TraceMap, leaving_position, off_trace_counts
 
 
 def mapped_chain(seed: int) -> tuple[TabularPolicy, TraceMap]:

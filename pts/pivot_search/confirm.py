@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from pts.pivot_search.values import GradedRollout
 from pts.records import Alternative, Candidate, RolloutRequest, TokenDistribution, Trace
-from pts.search.seeds import derive_seed
-from pts.search.values import GradedRollout
+from pts.seeds import derive_seed
 from pts.stats import difference_interval, difference_p_value
 
 LOOKS = (16, 32, 72)

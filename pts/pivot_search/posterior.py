@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pts.search.values import Floats, Ints, TraceMap
+from pts.pivot_search.values import Floats, Ints, TraceMap
 
 PARTICLES = 400
 EDGE = 0.02

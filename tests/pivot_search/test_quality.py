@@ -7,7 +7,7 @@ figures themselves.
 import numpy as np
 from conftest import Searched
 
-from pts.search import effect_interval, select_findings
+from pts.pivot_search import effect_interval, select_findings
 
 
 def findings_with_truth(searched: list[Searched]):

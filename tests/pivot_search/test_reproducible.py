@@ -5,10 +5,10 @@ import torch
 
 from pts.graders import make_grader
 from pts.models.load import ModelOptions, load_model
+from pts.pivot_search import SearchConfig, search_problems, select_findings
 from pts.policies.transformers import TransformersPolicy
 from pts.problems import ProblemSource, load_problems
 from pts.records import Sampling
-from pts.search import SearchConfig, search_problems, select_findings
 
 pytestmark = pytest.mark.slow
 

@@ -7,9 +7,9 @@ from conftest import search_chain
 from shapes import OFF, ChainShape, chain, long_trace
 
 from pts.errors import ConfigError, PtsError
+from pts.pivot_search import Progress, SearchConfig, find_pivotal_tokens, search_problems, select_findings
 from pts.policies.tabular import Node, TabularPolicy
 from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenDistribution, TokenIds
-from pts.search import Progress, SearchConfig, find_pivotal_tokens, search_problems, select_findings
 
 PROBLEMS = [Problem(str(i), "q", "a") for i in range(5)]
 FORK = Node({1: (0.5, Node({2: (1.0, Node(success=True))})), 3: (0.5, Node({4: (1.0, Node())}))})

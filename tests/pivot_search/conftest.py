@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from shapes import ChainShape, chain, long_trace
 
+from pts.pivot_search import SearchConfig, search_problems
 from pts.policies.tabular import TabularPolicy
 from pts.records import Problem, ProblemResult, TokenIds
-from pts.search import SearchConfig, search_problems
 
 
 @dataclass(frozen=True)
