@@ -109,11 +109,14 @@ class Trace:
 class RolloutRequest:
     """`n` completions from `prompt + prefix`, where `prefix` is the part of the completion so far.
 
-    The first new token is `force` where that is given; it is drawn from the policy without `avoid`,
-    renormalised, where that is given (not both). A sampler whose truncation leaves nothing but `avoid` gives
-    the likeliest other token. Every draw comes from a stream of `seed` alone, so a
-    request has the same result whatever else shares its batch. `variant` says which of the policy's steerings
-    completes it (0 is the model as it is); it is no part of the stream, so variants share their random numbers.
+    The first new token is `force` where that is given. With `avoid` it is drawn from the policy without that
+    token, renormalised (not both); a sampler whose truncation leaves nothing else gives the likeliest other
+    token.
+    `key` is the asker's own name for the request, by which its rollouts are matched. It is unique among the
+    requests under way.
+    Every draw comes from a stream of `seed` alone: a request has the same result whatever its key and whatever
+    shares its batch. `variant` says which of the policy's steerings completes it (0 is the model as it is); it
+    is no part of the stream, so variants share their random numbers.
     `guide` makes what else decides each completion's tokens (its `advance` has heard of the prefix already).
     With `resumed` the stream goes on where it was after the prefix, as if the same request without one had
     drawn it: a completion that was stopped goes on to what it would have been.
@@ -128,6 +131,7 @@ class RolloutRequest:
     variant: int = 0
     guide: Callable[[], Guide] | None = None
     resumed: bool = False
+    key: str = ""
 
 
 _Drawn = TypeVar("_Drawn")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any, TypeAlias, cast
 
 from pts.decoding.answers import ENDED, Answer, FinishReason, Ledger
@@ -138,7 +139,8 @@ class Session:
 
         `probs` asks for their tokens' probabilities.
         """
-        by_request: dict[int, Ask] = {}
+        by_key: dict[str, Ask] = {}
+        numbers = count()
 
         def request(ask: Ask) -> RolloutRequest:
             made = RolloutRequest(
@@ -148,13 +150,14 @@ class Session:
                 variant=ask.variant,
                 guide=partial(self._guide, ask),
                 resumed=ask.budget is not None,
+                key=str(next(numbers)),
             )
-            by_request[id(made)] = ask
+            by_key[made.key] = ask
             return made
 
         for finished in self.policy.finished(map(request, asks), own_probs=probs):
             rollout = finished.rollout
-            ask = by_request.pop(id(rollout.request))
+            ask = by_key.pop(rollout.request.key)
             budget = cast(ThinkBudget, finished.guide) if finished.guide else self._guide(ask)
             stop: FinishReason | str = budget.stopped or "total limit"
             if rollout.finish == "end":

@@ -78,15 +78,19 @@ def run_variants(
     """
     requests = [
         RolloutRequest(
-            policy.encode(problem), n=samples, seed=derive_seed(seed, "evaluate", problem.id), variant=variant
+            policy.encode(problem),
+            n=samples,
+            seed=derive_seed(seed, "evaluate", problem.id),
+            variant=variant,
+            key=f"{variant}/{place}",
         )
         for variant in variants
-        for problem in problems
+        for place, problem in enumerate(problems)
     ]
-    places = {id(request): index % len(problems) for index, request in enumerate(requests)}
+    places = {request.key: index % len(problems) for index, request in enumerate(requests)}
     sums = {variant: np.zeros((3, len(problems)), dtype=np.int64) for variant in variants}
     for rollout in policy.rollouts(requests):
-        place = places[id(rollout.request)]
+        place = places[rollout.request.key]
         ended = rollout.finish == "end"
         success = ended and grade(policy.decode(rollout.completion), problems[place].answer)
         tokens = rollout.count * len(rollout.completion)

@@ -22,7 +22,8 @@ CLEAR_P = 0.005
 class Confirmation:
     """One candidate under confirmation: the token at `position` of a trace, and its fresh rollouts so far.
 
-    The two sides are draws of V (the token forced) and of O (the token avoided).
+    The two sides are draws of V (the token forced) and of O (the token avoided). A request's key is `key` with
+    the trace, the look's number, the position and the side.
     """
 
     trace: Trace
@@ -34,6 +35,7 @@ class Confirmation:
     off: list[GradedRollout] = field(default_factory=list)
     looks_taken: int = 0
     stopped: bool = False
+    key: str = "confirm"
 
     @property
     def token_prob(self) -> float:
@@ -46,14 +48,13 @@ class Confirmation:
         n = LOOKS[self.looks_taken] - done
         prefix, token = self.trace.completion[: self.position], self.trace.completion[self.position]
         names = ("confirm", self.trace_index, self.position, self.looks_taken)
-        return [
-            RolloutRequest(
-                self.trace.prompt, prefix, force=token, n=n, seed=derive_seed(self.seed, *names, "on")
-            ),
-            RolloutRequest(
-                self.trace.prompt, prefix, avoid=token, n=n, seed=derive_seed(self.seed, *names, "off")
-            ),
-        ]
+        key = f"{self.key}/{self.trace_index}/{self.looks_taken + 1}/{self.position}"
+
+        def side(name: str, force: int | None, avoid: int | None) -> RolloutRequest:
+            seed = derive_seed(self.seed, *names, name)
+            return RolloutRequest(self.trace.prompt, prefix, force, avoid, n, seed, key=f"{key}/{name}")
+
+        return [side("on", token, None), side("off", None, token)]
 
     def add(self, on: Sequence[GradedRollout], off: Sequence[GradedRollout]) -> None:
         """Takes a whole look and decides whether another is needed."""

@@ -58,21 +58,22 @@ def search_problems(
     """
     ledger = Ledger(config.max_tokens, spent)
     source = iter(problems)
-    feed = _Feed()
+    requests = _FlightRequests()
+    drawn = policy.rollouts(requests)
     flights: list[_Flight] = []
     confirmed = 0
     while True:
         while len(flights) < IN_FLIGHT and (problem := next(source, None)) is not None:
             given = given_traces.get(problem.id, ()) if given_traces is not None else None
             flights.append(_Flight(ProblemSearch(problem, policy, grader, config, ledger, given)))
-            feed.add(flights[-1])
+            requests.add(flights[-1])
         landed = next((flight for flight in flights if flight.result is not None), None)
         if landed is None:
             if not flights:
                 return
-            flight = feed.next_complete(policy)
+            flight = requests.next_complete(drawn)
             flight.answer()
-            feed.add(flight)
+            requests.add(flight)
             if observe is not None:
                 oldest, confirming = flights[0].search, sum(f.search.confirmed for f in flights)
                 observe(Progress(ledger.spent, done, confirmed + confirming, oldest.phase, oldest.problem.id))
@@ -90,25 +91,25 @@ class _Flight:
     def __init__(self, search: ProblemSearch) -> None:
         self.search = search
         self.result: ProblemResult | None = None
-        self.look: dict[RolloutRequest, list[Rollout]] = {}
+        self.look: dict[str, tuple[RolloutRequest, list[Rollout]]] = {}
         self._missing = 0
         self._steps: Generator[Requests, Answers, ProblemResult] = search.run()
         self._go(None)
 
     def take(self, rollout: Rollout) -> bool:
         """Add a rollout to the look; whether that completes it. Raises PtsError for one too many."""
-        drawn = self.look[rollout.request]
+        request, drawn = self.look[rollout.request.key]
         drawn.append(rollout)
         self._missing -= rollout.count
-        _require_count(rollout.request, drawn, complete=False)
+        _require_count(request, drawn, complete=False)
         return self._missing == 0
 
     def answer(self) -> None:
         """Hand the look to the search, each request's rollouts in the order in which it asked."""
-        for drawn in self.look.values():
+        for _, drawn in self.look.values():
             # As they finish is no order to rely on: sorted, the same draws give the same search.
             drawn.sort(key=lambda rollout: rollout.completion)
-        self._go(list(self.look.values()))
+        self._go([drawn for _, drawn in self.look.values()])
 
     def _go(self, answers: Answers | None) -> None:
         """On to the search's next look that asks for anything, or to its end."""
@@ -119,51 +120,41 @@ class _Flight:
             except StopIteration as stop:
                 self.result = stop.value
                 return
-            self.look = {request: [] for request in asked}
+            self.look = {request.key: (request, []) for request in asked}
             self._missing = sum(request.n for request in asked)
             answers = []
 
 
-class _Feed:
-    """The requests of all flights as a policy reads them: run dry, it has more once a look is complete.
-
-    So a policy that reads as it has room keeps its batch full across problems, and one that reads everything
-    before it begins is called again for what was asked meanwhile.
-    """
+class _FlightRequests:
+    """The requests of all flights, as a source: once a look is complete it has those of the next."""
 
     def __init__(self) -> None:
         self._queue: deque[RolloutRequest] = deque()
-        self._owners: dict[RolloutRequest, _Flight] = {}
-        self._drawing: Iterator[Rollout] | None = None
+        self._owners: dict[str, _Flight] = {}
 
-    def __iter__(self) -> Iterator[RolloutRequest]:
-        return self
-
-    def __next__(self) -> RolloutRequest:
-        if not self._queue:
-            raise StopIteration
-        return self._queue.popleft()
+    def take(self, n: int) -> list[RolloutRequest]:
+        """At most `n` requests; those after a look are there once all its rollouts were delivered."""
+        return [self._queue.popleft() for _ in range(min(n, len(self._queue)))]
 
     def add(self, flight: _Flight) -> None:
-        """Queue the look that a flight waits for."""
-        self._queue += flight.look
-        self._owners |= dict.fromkeys(flight.look, flight)
+        """Queue the look that a flight waits for. Raises PtsError where a request of its name is under way."""
+        for request, _ in flight.look.values():
+            if request.key in self._owners:
+                raise PtsError(f"two requests are named {request.key!r}: give every problem an id of its own.")
+            self._owners[request.key] = flight
+            self._queue.append(request)
 
-    def next_complete(self, policy: Policy) -> _Flight:
-        """Draw until a look is complete; its flight. Raises PtsError where the policy gives too few."""
-        while True:
-            if self._drawing is None:
-                self._drawing = policy.rollouts(self)
-            for rollout in self._drawing:
-                flight = self._owners[rollout.request]
-                if flight.take(rollout):
-                    for request in flight.look:
-                        del self._owners[request]
-                    return flight
-            self._drawing = None
-            if not self._queue:
-                for request, flight in self._owners.items():
-                    _require_count(request, flight.look[request], complete=True)
+    def next_complete(self, drawn: Iterator[Rollout]) -> _Flight:
+        """The flight whose look is complete next. Raises PtsError where the policy gives too few rollouts."""
+        for rollout in drawn:
+            flight = self._owners[rollout.request.key]
+            if flight.take(rollout):
+                for key in flight.look:
+                    del self._owners[key]
+                return flight
+        for key, flight in self._owners.items():
+            _require_count(*flight.look[key], complete=True)
+        raise PtsError("the policy stopped before its source had no more requests.")
 
 
 def _require_count(request: RolloutRequest, drawn: Sequence[Rollout], *, complete: bool) -> None:

@@ -47,16 +47,25 @@ class TraceScreen:
     """Screens one trace: reads the rollouts so far, decides on candidates, asks for the next look.
 
     `region` is the part of the trace to search, as fractions of its length; its first `shared` tokens stand
-    in an earlier trace of the same problem too and are left to that.
+    in an earlier trace of the same problem too and are left to that. A request's key is `key` with the look's
+    number and the fork's position.
     """
 
     def __init__(
-        self, trace_map: TraceMap, threshold: float, region: tuple[float, float], *, seed: int, shared: int
+        self,
+        trace_map: TraceMap,
+        threshold: float,
+        region: tuple[float, float],
+        *,
+        seed: int,
+        shared: int,
+        key: str = "screen",
     ) -> None:
         self.map = trace_map
         self.advanced: list[int] = []
         self._threshold = threshold
         self._seed = seed
+        self._key = key
         self._rng = np.random.default_rng(seed)
         self._looks = 0
         length = len(trace_map.trace.completion)
@@ -111,6 +120,7 @@ class TraceScreen:
                 avoid=trace.completion[int(self.map.forks[k])],
                 n=int(blocks[k]) * BLOCK,
                 seed=derive_seed(self._seed, self._looks, int(k)),
+                key=f"{self._key}/{self._looks}/{int(self.map.forks[k])}",
             )
             for k in np.flatnonzero(blocks)
         ]

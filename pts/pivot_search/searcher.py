@@ -42,7 +42,11 @@ Answers: TypeAlias = list[list[Rollout]]
 
 
 class ProblemSearch:
-    """One problem's search: its rollouts so far, its grades, what each phase has spent."""
+    """One problem's search: its rollouts so far, its grades, what each phase has spent.
+
+    The key of a request names the problem, the phase, the trace, the look and the position, as far as it has
+    them (`gsm8k-17/screen/0/12/57`); the same search asks under the same keys again.
+    """
 
     def __init__(
         self,
@@ -88,6 +92,10 @@ class ProblemSearch:
         cut = any(screen.open for screen in screens) or not all(c.stopped for c in confirmations)
         return self._result("spent" if cut else "searched", searched, candidates)
 
+    def _key(self, *names: str | int) -> str:
+        """The name of a request: the problem, the phase, and what tells it from the phase's others."""
+        return "/".join(map(str, (self.problem.id, self.phase, *names)))
+
     def _ask(self, requests: Requests) -> Generator[Requests, Answers, list[list[GradedRollout]]]:
         """Sends a look's requests, grades what comes back and books it to the phase."""
         answers = yield requests
@@ -125,7 +133,8 @@ class ProblemSearch:
                 return None
             n = total - sum(r.count for r in self._pool)
             seed = derive_seed(self._seed, "range", look)
-            drawn = yield from self._ask([RolloutRequest(self._prompt, n=n, seed=seed)])
+            request = RolloutRequest(self._prompt, n=n, seed=seed, key=self._key(look + 1))
+            drawn = yield from self._ask([request])
             self._pool += drawn[0]
             judged = range_filter.judge(*tally(self._pool), self._config.value_range)
             if judged is not None:
@@ -139,15 +148,15 @@ class ProblemSearch:
             given = [Rollout(RolloutRequest(self._prompt), c, 1, "end") for c in dict.fromkeys(self._given)]
             # Whether the budget cut a completion of that length, only the policy can tell.
             full = [
-                RolloutRequest(self._prompt, r.completion)
-                for r in given
+                RolloutRequest(self._prompt, r.completion, key=self._key("given", i))
+                for i, r in enumerate(given)
                 if len(r.completion) >= self._policy.sampling.budget
             ]
             answers = yield full
             told = {request.prefix: rollouts[0] for request, rollouts in zip(full, answers, strict=True)}
             return [told.get(rollout.completion, rollout) for rollout in given]
         requests = [
-            RolloutRequest(self._prompt, seed=derive_seed(self._seed, "trace", i))
+            RolloutRequest(self._prompt, seed=derive_seed(self._seed, "trace", i), key=self._key(i))
             for i in range(self._config.traces)
         ]
         answers = yield requests
@@ -170,6 +179,7 @@ class ProblemSearch:
                 config.region,
                 seed=derive_seed(self._seed, "screen", i),
                 shared=max((shared_length(trace.completion, c) for c in completions[:i]), default=0),
+                key=self._key(i),
             )
             for i, (trace, success) in enumerate(graded)
         ]
@@ -195,8 +205,11 @@ class ProblemSearch:
     ) -> Generator[Requests, Answers, list[Confirmation]]:
         """Fresh rollouts for what the screen advanced; those begun count even where spending ends first."""
         self.phase = "confirm"
+        config = self._config
         pending = [
-            Confirmation(graded[i][0], i, int(screen.map.forks[k]), self._config.threshold, self._seed)
+            Confirmation(
+                graded[i][0], i, int(screen.map.forks[k]), config.threshold, self._seed, key=self._key()
+            )
             for i, screen in enumerate(screens)
             for k in sorted(screen.advanced)
         ]

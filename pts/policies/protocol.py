@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenDistribution, TokenIds
+from pts.policies.source import RolloutRequests
+from pts.records import Problem, Rollout, Sampling, TokenDistribution, TokenIds
 
 
 class Policy(Protocol):
@@ -28,9 +29,10 @@ class Policy(Protocol):
     def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> Sequence[TokenDistribution]:
         """The truncated distribution at every position of a completion, the i-th given the tokens before i."""
 
-    def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
-        """The requests' rollouts, as they are done; the consumer puts them back in order before use.
+    def rollouts(self, requests: RolloutRequests) -> Iterator[Rollout]:
+        """The rollouts of plain requests or of a source, as they are done.
 
-        `requests` may have more after it ran dry, once rollouts were taken: whoever reads it as there is room
-        keeps a batch full, whoever reads it whole is called again. `next_token_probs` may be called between.
+        Each holds its request: the caller matches it by the request's `key` and puts rollouts back in order
+        before use. A source may have more requests after a rollout was delivered, so this ends only when the
+        source gives none while nothing is under way. `next_token_probs` may be called between.
         """

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from pts.policies.source import RolloutRequests, as_source
 from pts.records import (
     Problem,
     Rollout,
@@ -15,6 +16,9 @@ from pts.records import (
     TokenDistribution,
     TokenIds,
 )
+
+_TAKEN = 64
+"""Requests taken from a source at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +120,12 @@ class TabularPolicy:
             node = node.children[token][1]
         return found
 
-    def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
+    def rollouts(self, requests: RolloutRequests) -> Iterator[Rollout]:
         """Completions with counts, each request split down the tree by multinomial draws of its own seed."""
-        for request in requests:
-            yield from self._request(request)
+        source = as_source(requests)
+        while taken := source.take(_TAKEN):
+            for request in taken:
+                yield from self._request(request)
 
     def _request(self, request: RolloutRequest) -> Iterator[Rollout]:
         rng = np.random.default_rng(request.seed)

@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +8,9 @@ from shapes import OFF, ChainShape, chain, long_trace
 
 from pts.errors import ConfigError, PtsError
 from pts.pivot_search import Progress, SearchConfig, find_pivotal_tokens, search_problems, select_findings
+from pts.policies.source import RolloutRequests, as_source
 from pts.policies.tabular import Node, TabularPolicy
-from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenDistribution, TokenIds
+from pts.records import Problem, Rollout, Sampling, TokenDistribution, TokenIds
 
 PROBLEMS = [Problem(str(i), "q", "a") for i in range(5)]
 FORK = Node({1: (0.5, Node({2: (1.0, Node(success=True))})), 3: (0.5, Node({4: (1.0, Node())}))})
@@ -51,15 +52,17 @@ def test_a_policy_written_by_a_user_works() -> None:
             fair, end = (np.array([0, 1]), np.array([0.5, 0.5])), (np.array([2]), np.array([1.0]))
             return [TokenDistribution(*pair) for pair in (fair, end)][: len(completion)]
 
-        def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
-            for r in requests:
-                heads = np.random.default_rng(r.seed).binomial(r.n, 0.5)
-                if r.prefix or r.force is not None or r.avoid is not None:
-                    first = r.prefix[0] if r.prefix else r.force if r.force is not None else 1 - r.avoid
-                    heads = r.n if first == 0 else 0
-                for token, count in ((0, heads), (1, r.n - heads)):
-                    if count:
-                        yield Rollout(r, (token, 2), int(count), "end")
+        def rollouts(self, requests: RolloutRequests) -> Iterator[Rollout]:
+            source = as_source(requests)
+            while taken := source.take(3):
+                for r in taken:
+                    heads = np.random.default_rng(r.seed).binomial(r.n, 0.5)
+                    if r.prefix or r.force is not None or r.avoid is not None:
+                        first = r.prefix[0] if r.prefix else r.force if r.force is not None else 1 - r.avoid
+                        heads = r.n if first == 0 else 0
+                    for token, count in ((0, heads), (1, r.n - heads)):
+                        if count:
+                            yield Rollout(r, (token, 2), int(count), "end")
 
     result = find_pivotal_tokens(PROBLEMS[0], Coin(), lambda completion, answer: completion.startswith("h"))
     assert [f.candidate.position for f in result.findings] == [0] * len(result.problem.traces)
@@ -92,8 +95,10 @@ def test_what_else_is_in_flight_changes_nothing() -> None:
 
 def test_the_order_in_which_rollouts_finish_changes_nothing() -> None:
     class Backwards(TabularPolicy):
-        def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
-            yield from reversed(list(super().rollouts(requests)))
+        def rollouts(self, requests: RolloutRequests) -> Iterator[Rollout]:
+            source = as_source(requests)
+            while taken := source.take(100):
+                yield from reversed(list(super().rollouts(taken)))
 
     policy = in_range_chain(3)
     shuffled = Backwards(policy.root)
@@ -188,7 +193,7 @@ def test_progress_is_observed() -> None:
 
 def test_a_policy_whose_counts_do_not_add_up_is_refused() -> None:
     class Short(TabularPolicy):
-        def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
+        def rollouts(self, requests: RolloutRequests) -> Iterator[Rollout]:
             for rollout in super().rollouts(requests):
                 yield replace(rollout, count=rollout.count + 1)
 
@@ -224,3 +229,34 @@ def test_findings_are_selected_over_the_whole_run() -> None:
 def test_a_setting_outside_its_range_is_refused(setting: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="must be"):
         SearchConfig(**setting)  # type: ignore[arg-type]
+
+
+class Recorded(TabularPolicy):
+    """Keeps the keys of what it was asked for, in order."""
+
+    def __init__(self, root: Node) -> None:
+        super().__init__(root)
+        self.keys: list[str] = []
+
+    def rollouts(self, requests: RolloutRequests) -> Iterator[Rollout]:
+        source = as_source(requests)
+        while taken := source.take(7):
+            self.keys += [request.key for request in taken]
+            yield from super().rollouts(taken)
+
+
+def test_requests_have_names_of_their_own_and_the_same_ones_when_searched_again() -> None:
+    root = in_range_chain(2).root
+    first, again = Recorded(root), Recorded(root)
+    for policy in (first, again):
+        list(search_problems(PROBLEMS, policy, policy.grade, SearchConfig()))
+    assert sorted(first.keys) == sorted(again.keys)
+    assert len(set(first.keys)) == len(first.keys)
+    assert {key.split("/")[0] for key in first.keys} == {problem.id for problem in PROBLEMS}
+    assert {key.split("/")[1] for key in first.keys} == {"range", "traces", "screen", "confirm"}
+
+
+def test_two_problems_of_one_id_are_refused() -> None:
+    policy = in_range_chain(2)
+    with pytest.raises(PtsError, match="id of its own"):
+        list(search_problems([PROBLEMS[0], PROBLEMS[0]], policy, policy.grade, SearchConfig()))

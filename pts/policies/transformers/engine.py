@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 
 from pts.policies.guide import PassSteering
+from pts.policies.source import RolloutSource
 from pts.policies.transformers.allowance import RowAllowance, RowCost, first_line
 from pts.policies.transformers.cache import RowCache, RowStore
 from pts.policies.transformers.complete import CompletionEnds, finished_at_once
@@ -85,16 +85,15 @@ class Engine:
         self._cache = RowCache(self.store)
         self._cost = RowCost.of(self.model, self.prefixes.layout, self.plan.additive, self.sampling)
 
-    def run(self, requests: Iterable[RolloutRequest]) -> Iterator[Finished]:
-        """The rollouts of all requests, as they are done; requests are read as rows become free.
+    def run(self, source: RolloutSource) -> Iterator[Finished]:
+        """The rollouts of all requests, as they are done; requests are taken as rows become free.
 
-        What `requests` has after it ran dry is read too, as long as anything is under way.
+        Ends when the source gives none while nothing is under way.
         Raises ModelError where memory does not suffice for one row.
         """
-        feed = iter(requests)
         try:
             while True:
-                yield from self._fill(feed)
+                yield from self._fill(source)
                 if self.table.active:
                     draws = self._attempt(self._step)
                     if draws is not None:
@@ -105,14 +104,14 @@ class Engine:
             # The cache and its layers refer to each other: the planes would stay until the collector comes by.
             self.store.release()
 
-    def _fill(self, feed: Iterator[RolloutRequest]) -> Iterator[Finished]:
+    def _fill(self, source: RolloutSource) -> Iterator[Finished]:
         """Give free rows the branches that wait in others, then new requests; close the gaps that are left."""
         self._attempt(self._take_branches)
         while free := self._free_rows():
             # One more than fits where rows are few: so it is known whether memory holds any back.
             more = len(free) - len(self._waiting) + self.allowance.few(self._cost, self._columns())
-            pulled = list(islice(feed, max(0, more)))
-            for request in pulled:
+            taken = source.take(more) if more > 0 else ()
+            for request in taken:
                 at_once = finished_at_once(request, self.ends, self.sampling.budget)
                 if at_once is None:
                     self._waiting.append(request)
@@ -121,7 +120,7 @@ class Engine:
             started = self._fitting(free)
             if started:
                 self._attempt(partial(self._admit, started, free))
-            elif not pulled:
+            elif not taken:
                 break
         if self._waiting or any(self.table.branches[: self.table.active]):
             self.allowance.wanting(self._cost, self._columns())

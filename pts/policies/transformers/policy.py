@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,6 +16,7 @@ from pts.models.decoder_layers import decoder_layers
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat, encode_prompt
 from pts.policies.guide import PassSteering
+from pts.policies.source import RolloutRequests, RolloutSource, as_source
 from pts.policies.transformers.allowance import RowAllowance
 from pts.policies.transformers.along import DistributionsAlong, whole_vocabulary
 from pts.policies.transformers.check import RaggedCheck
@@ -249,7 +250,7 @@ class TransformersPolicy:
         while len(self._residuals) > most:
             self._residuals.popitem(last=False)
 
-    def rollouts(self, requests: Iterable[RolloutRequest]) -> Iterator[Rollout]:
+    def rollouts(self, requests: RolloutRequests) -> Iterator[Rollout]:
         """The requests' rollouts, as they are done; equal ones of a request come as one with a count.
 
         Raises ValueError for a request that contradicts itself (see `RolloutRequest`), and ConfigError for a
@@ -272,7 +273,7 @@ class TransformersPolicy:
         order = np.random.default_rng(seed % 2**64).permutation(n)
         return [traces[index] for index in order]
 
-    def expand(self, requests: Iterable[RolloutRequest], least: int) -> Iterator[Rollout]:
+    def expand(self, requests: RolloutRequests, least: int) -> Iterator[Rollout]:
         """The completions of each request that are likely enough, all of them, with no draw made.
 
         A completion's count is `request.n` times its probability, rounded down at each token; a branch whose
@@ -284,7 +285,7 @@ class TransformersPolicy:
             yield finished.rollout
 
     def finished(
-        self, requests: Iterable[RolloutRequest], split: Split = draw, *, own_probs: bool = False
+        self, requests: RolloutRequests, split: Split = draw, *, own_probs: bool = False
     ) -> Iterator[Finished]:
         """The requests' rollouts as they are done, each with its tokens' probabilities and its guide.
 
@@ -304,10 +305,9 @@ class TransformersPolicy:
             self._steering,
             own_probs,
         )
-        # A map, not a generator: requests that ran dry may have more later, and a generator would have ended.
-        results = engine.run(map(self._fitting, requests))
+        results = engine.run(_FittingRequests(as_source(requests), self._require_fits))
         while True:
-            # Requests are read in here too, and making one may ask the policy for more: that counts once.
+            # Requests are taken in here too, and making one may ask the policy for more: that counts once.
             started, before = time.perf_counter(), self._seconds
             finished = next(results, None)
             self._seconds = before + time.perf_counter() - started
@@ -316,12 +316,26 @@ class TransformersPolicy:
             self._tokens_delivered += finished.rollout.count * _generated(finished.rollout)
             yield finished
 
-    def _fitting(self, request: RolloutRequest) -> RolloutRequest:
-        """The request, found to fit the model's positions together with the budget."""
+    def _require_fits(self, request: RolloutRequest) -> None:
+        """Raise ValueError or ConfigError for a request that the policy cannot complete."""
         if request.variant and self._steering is None:
             raise ValueError(f"a request names variant {request.variant} of a policy that has none.")
         self.check_length(len(request.prompt))
-        return request
+
+
+@dataclass(frozen=True, slots=True)
+class _FittingRequests:
+    """The requests of a source, each checked as it is taken."""
+
+    source: RolloutSource
+    check: Callable[[RolloutRequest], None]
+
+    def take(self, n: int) -> Sequence[RolloutRequest]:
+        """At most the next `n` requests."""
+        taken = self.source.take(n)
+        for request in taken:
+            self.check(request)
+        return taken
 
 
 def _generated(rollout: Rollout) -> int:

@@ -131,14 +131,17 @@ def _example(
 ) -> Example | None:
     requests = [
         RolloutRequest(
-            policy.encode(problem), seed=derive_seed(run.seed, "example", problem.id), variant=variant
+            policy.encode(problem),
+            seed=derive_seed(run.seed, "example", problem.id),
+            variant=variant,
+            key=f"{index}/{variant}",
         )
-        for problem in problems[:20]
+        for index, problem in enumerate(problems[:20])
         for variant in (0, 1)
     ]
-    by_request = {id(rollout.request): rollout for rollout in policy.rollouts(requests)}
+    by_key = {rollout.request.key: rollout for rollout in policy.rollouts(requests)}
     for index, problem in enumerate(problems[:20]):
-        pair = [by_request[id(request)] for request in requests[2 * index : 2 * index + 2]]
+        pair = [by_key[f"{index}/{variant}"] for variant in (0, 1)]
         texts = [policy.decode(rollout.completion) for rollout in pair]
         solved = [
             rollout.finish == "end" and search.grade(text, problem.answer)
