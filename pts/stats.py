@@ -104,6 +104,17 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     return [float(q) for q in false_discovery_control(np.asarray(p_values, dtype=float), method="bh")]
 
 
+def holm(p_values: npt.ArrayLike) -> Floats:
+    """Holm's corrected p-values (1979) of a family of any shape; a nan stays one and is not counted."""
+    from statsmodels.stats.multitest import multipletests
+
+    corrected = np.array(p_values, dtype=np.float64)
+    tested = ~np.isnan(corrected)
+    if tested.any():
+        corrected[tested] = multipletests(corrected[tested], method="holm")[1]
+    return corrected
+
+
 def bootstrap_mean_interval(
     values: npt.ArrayLike, level: float, seed: int, resamples: int = 10_000
 ) -> tuple[float, float]:
@@ -112,15 +123,21 @@ def bootstrap_mean_interval(
     Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13. Raises ValueError for no
     values.
     """
+    from scipy.stats import bootstrap
+
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0:
         raise ValueError("an interval for a mean needs at least one value")
-    rng = np.random.default_rng(seed)
-    # In blocks: resamples times values need not fit in memory at once.
-    block = max(1, 2_000_000 // sample.size)
-    means = [
-        sample[rng.integers(sample.size, size=(min(block, resamples - start), sample.size))].mean(axis=1)
-        for start in range(0, resamples, block)
-    ]
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    if sample.size == 1:
+        return float(sample[0]), float(sample[0])
+    low, high = bootstrap(
+        (sample,),
+        np.mean,
+        n_resamples=resamples,
+        # In blocks: resamples times values need not fit in memory at once.
+        batch=max(1, 2_000_000 // sample.size),
+        confidence_level=level,
+        method="percentile",
+        rng=seed,
+    ).confidence_interval
     return float(low), float(high)

@@ -83,3 +83,14 @@ def test_a_finer_grid_of_base_rates_changes_a_p_value_by_two_hundredths_at_most(
     coarse = stats.difference_p_value(s1, n, s2, n, margin)
     monkeypatch.setattr(stats, "NUISANCE_POINTS", 1601)
     assert coarse <= stats.difference_p_value(s1, n, s2, n, margin) <= 1.02 * coarse
+
+
+def test_holm():
+    assert stats.holm([0.02, 0.5, 0.001, 0.02, 0.9]) == pytest.approx([0.08, 1.0, 0.005, 0.08, 1.0])
+    corrected = stats.holm([[0.01, float("nan")], [0.04, 0.03]])
+    assert corrected == pytest.approx(np.array([[0.03, np.nan], [0.06, 0.06]]), nan_ok=True)
+    assert stats.holm([]).shape == (0,)
+
+
+def test_the_bootstrap_of_one_value_is_that_value():
+    assert stats.bootstrap_mean_interval([0.25], 0.95, seed=0) == (0.25, 0.25)

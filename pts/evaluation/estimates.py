@@ -5,7 +5,6 @@ Problems are the independent units: a problem's seeds are averaged first, and a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -99,14 +98,3 @@ def bootstrap_p(draws: Floats) -> float:
     """Two-sided p-value of zero from bootstrap draws of an estimate: twice the smaller tail beyond zero."""
     tail = min(int(np.sum(draws <= 0)), int(np.sum(draws >= 0)))
     return min(1.0, 2 * (tail + 1) / (len(draws) + 1))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's corrected p-values (1979), which hold the chance of any false claim; nan is not counted."""
-    from statsmodels.stats.multitest import multipletests
-
-    given = np.asarray(p_values, np.float64)
-    tested = ~np.isnan(given)
-    if tested.any():
-        given[tested] = multipletests(given[tested], method="holm")[1]
-    return [float(p) for p in given]

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pts.evaluation.direction import DirectionTest
-from pts.evaluation.estimates import LEVEL, Estimate, Floats, holm
+from pts.evaluation.estimates import LEVEL, Estimate, Floats
 from pts.evaluation.items import Item
 from pts.evaluation.lines import Line, Steering
 from pts.evaluation.paired_lines import PairedLines
 from pts.evaluation.thresholds import ThresholdFit
+from pts.stats import holm
 
 Items = Mapping[tuple[str, str, int], Item]
 """Items by line, problem and seed."""
@@ -180,9 +181,9 @@ def compare_lines(lines: Sequence[Line], paired: PairedLines) -> list[Comparison
         against("full", line, Line("full"))
     p_values = [estimate.p_value for _, estimate in found.values()]
     bounded = [paired.is_floor(estimate.p_value, kind == "budget") for kind, estimate in found.values()]
-    adjusted = holm(p_values)
+    adjusted = holm(p_values).tolist()
     # What changes when the bounded ones are taken for 0 is no more than a bound itself.
-    least = holm([0.0 if at_floor else p for p, at_floor in zip(p_values, bounded, strict=True)])
+    least = holm([0.0 if at_floor else p for p, at_floor in zip(p_values, bounded, strict=True)]).tolist()
     return [
         Comparison(kind, name, other, *estimate, p, at_floor, low < p)
         for ((name, other), (kind, estimate)), p, at_floor, low in zip(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pts.ranks import SIGNIFICANCE, controls_needed
+from pts.stats import holm
 
 if TYPE_CHECKING:
     from pts.steering.vector_set import Effect
@@ -62,7 +63,8 @@ def claims(effects: Mapping[str, Effect]) -> dict[str, Claim]:
     own = {name: effect.p_value for name, effect in effects.items()}
     others = [name for name in effects if name != first]
     gate = own[first] if first is not None else 0.0
-    corrected = dict(zip(others, (max(gate, p) for p in _holm([own[name] for name in others])), strict=True))
+    others_corrected = holm([own[name] for name in others]).tolist()
+    corrected = {name: max(gate, p) for name, p in zip(others, others_corrected, strict=True)}
     if first is not None:
         corrected[first] = own[first]
     return {
@@ -83,15 +85,6 @@ def _claim(effect: Effect, own: float, corrected: float, family: int) -> Claim:
         controls_needed(effect.methods, family),
         effect.low > 0,
     )
-
-
-def _holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's corrected p-values (1979)."""
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for place, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
-        highest = max(highest, (len(p_values) - place) * p_values[index])
-        corrected[index] = min(1.0, highest)
-    return corrected
 
 
 def rank_sentence(claim: Claim) -> str:

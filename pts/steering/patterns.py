@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pts.errors import DataError
+from pts.stats import holm
 from pts.steering.clusters import Clusters, Ints, cluster_contrasts
 from pts.steering.lexicon import DEFAULT_LEXICON, RESERVED, UNLABELLED, Lexicon, bare_group, label_pivot
 from pts.steering.pattern_source import Basis
@@ -131,7 +132,7 @@ def name_clusters(clusters: Ints, labels: Sequence[str], names: Sequence[str]) -
             for c in range(k)
         ]
     ).reshape(k, len(names))
-    corrected = _holm(raw)
+    corrected = holm(raw)
     return [_best_name(corrected[c], within[c], sizes[c], names) for c in range(k)]
 
 
@@ -148,16 +149,6 @@ def _best_name(
         return Name(UNLABELLED, float(corrected.min(initial=1.0)), within[UNLABELLED] / size)
     best = max(passing, key=lambda i: (within[names[i]], -corrected[i]))
     return Name(names[best], float(corrected[best]), within[names[best]] / size)
-
-
-def _holm(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """p-values of a family, corrected by Holm's step-down procedure; any shape."""
-    flat = p_values.ravel()
-    order = np.argsort(flat)
-    stepped = np.minimum(1.0, np.maximum.accumulate(flat[order] * np.arange(len(flat), 0, -1)))
-    corrected = np.empty_like(flat)
-    corrected[order] = stepped
-    return corrected.reshape(p_values.shape)
 
 
 def _clustered(clusters: Clusters, words: Ints, labels: Sequence[str], lexicon: Lexicon) -> list[Group]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from pts.evaluation.estimates import bootstrap_p, holm, mcnemar_p, sign_flip_p
+from pts.evaluation.estimates import bootstrap_p, mcnemar_p, sign_flip_p
 from pts.evaluation.paired_lines import PairedLines
 
 
@@ -95,14 +95,6 @@ def test_a_ratio_is_paired():
     both = np.stack([0.8 * tokens, tokens])
     estimate = PairedLines(both, both).tokens_ratio(0, 1)
     assert estimate[:3] == pytest.approx((0.8, 0.8, 0.8))
-
-
-def test_holm():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    corrected = holm([0.01, float("nan"), 0.04])
-    assert np.isnan(corrected[1])
-    assert corrected[::2] == pytest.approx([0.02, 0.04])
-    assert holm([]) == []
 
 
 def test_bootstrap_p():

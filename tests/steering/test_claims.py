@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from statsmodels.stats.multitest import multipletests
 
 from pts.ranks import controls_needed, rank_among, rank_p_value
-from pts.steering.claims import _holm, claims, rank_sentence
+from pts.steering.claims import claims, rank_sentence
 from pts.steering.vector_set import Effect
 
 
@@ -100,11 +99,6 @@ def test_with_nineteen_controls_one_of_several_patterns_cannot_be_claimed():
     assert not found["a"].possible
     assert found["a"].needed == 39
     assert "a claim for one of 2 patterns needs at least 39" in rank_sentence(found["a"])
-
-
-def test_the_correction_is_holms():
-    p_values = [0.02, 0.5, 0.001, 0.02, 0.9]
-    assert _holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
 
 
 def test_patterns_without_a_vector_of_all_pairs_are_one_family():
