@@ -20,6 +20,8 @@ Finish: TypeAlias = Literal["end", "budget"]
 """Why a completion stopped: the model ended it (end token or stop text), or the budget cut it (it fails)."""
 
 SCHEMA_VERSION = 1
+_CONTEXT = 60
+"""Characters of the text before a token that its line shows."""
 MOST_CUT = 0.2
 """Share of completions that a budget may cut before it is said: each of them has failed."""
 
@@ -347,3 +349,11 @@ class PivotalToken:
     tokens_generated: int
     seed: int
     schema_version: int = SCHEMA_VERSION
+
+    def __str__(self) -> str:
+        """The token in its context, its effect with the interval, and where it stands, in one line."""
+        before = " ".join(self.pivot_context[-_CONTEXT:].split())
+        return (
+            f"{self.prob_delta:+.2f} ({self.ci_low:+.2f} to {self.ci_high:+.2f})  …{before} "
+            f"«{self.pivot_token.strip()}»  (token {self.position} of {self.dataset_item_id})"
+        )

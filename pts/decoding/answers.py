@@ -72,6 +72,10 @@ class Answer:
     route: str | None = None
     confidence: float | None = None
 
+    def __str__(self) -> str:
+        """The answer as text, or all that was written where a limit cut it within its thinking."""
+        return self.answer or self.text
+
     def to_json(self) -> dict[str, object]:
         """The answer without its token ids, for machines."""
         return {

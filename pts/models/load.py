@@ -15,6 +15,7 @@ from pts.models.adapters import apply_adapter
 from pts.models.end_tokens import end_token_ids
 from pts.models.fingerprint import fingerprint
 from pts.models.hardware import choose_device, choose_dtype
+from pts.models.held import held_model
 from pts.models.options import ModelOptions
 from pts.models.source import find_source, one_line_errors, quiet
 from pts.models.tokenizer import load_tokenizer
@@ -27,7 +28,11 @@ class LoadedModel:
     """A causal language model in evaluation mode, without gradients, and its tokenizer.
 
     `revision` is the commit on the hub, or a digest of local files. `device` is where inputs go, `dtype` what
-    the model computes in. `end_token_ids` are the tokens that end a completion.
+    the model computes in. `end_token_ids` are the tokens that end a completion. `options` are those that it was
+    loaded by.
+
+        model = pts.load_model("demo")
+        print(model.generate("What is 17 + 5 ?", max_new_tokens=40))
     """
 
     model: Any
@@ -37,14 +42,47 @@ class LoadedModel:
     device: torch.device
     dtype: torch.dtype
     end_token_ids: frozenset[int]
+    options: ModelOptions | None = None
+
+    def __repr__(self) -> str:
+        """Its name, size, dtype and device."""
+        size = self.model.num_parameters()
+        named = f"{size / 1e9:.1f} billion" if size >= 1e9 else f"{size / 1e6:.0f} million"
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"<{self.model_id}: {named} parameters in {dtype} on {self.device}>"
+
+    def generate(self, inputs: Any = None, **options: Any) -> Any:
+        """Complete a question, several, or token ids, by the model's own `generate` with its `options`.
+
+        A text is put into the chat template (where there is one) and its completion returned as text, a list of
+        texts as a list. Anything else goes to `generate` as it is, which returns token ids. Raises ModelError
+        where the chat template does not take the question.
+        """
+        if isinstance(inputs, str):
+            return self._completion(inputs, options)
+        if isinstance(inputs, list | tuple) and inputs and all(isinstance(text, str) for text in inputs):
+            return [self._completion(text, options) for text in inputs]
+        return self.model.generate(inputs, **options)
+
+    def _completion(self, question: str, options: dict[str, Any]) -> str:
+        from pts.models.prompt import PromptFormat, encode_prompt
+
+        prompt = encode_prompt(self.tokenizer, question, PromptFormat())
+        ids = torch.tensor([prompt], device=self.device)
+        written = self.model.generate(ids, attention_mask=torch.ones_like(ids), **options)[0, len(prompt) :]
+        text: str = self.tokenizer.decode(written, skip_special_tokens=True)
+        return text
 
 
 def load_model(options: ModelOptions) -> LoadedModel:
-    """Load what `options` describe.
+    """Load what `options` describe, or return the model that is held in memory where it is that one.
 
     Raises ModelError, one line that says what to do, where the model is not there or cannot be reached, is no
     causal language model, needs remote code or pickled weights, or does not fit the device or dtype asked for.
     """
+    held = held_model(options)
+    if held is not None:
+        return held
     device = choose_device(options.device)
     source = find_source(options)
     if source.path is not None and source.path.is_dir():
@@ -71,7 +109,7 @@ def load_model(options: ModelOptions) -> LoadedModel:
     ends = end_token_ids(model, tokenizer)
     if not ends:
         raise ModelError(f"{options.spec} names no end token: set eos_token_id in its generation_config.json.")
-    return LoadedModel(model, tokenizer, model_id, revision, model.device, model.dtype, ends)
+    return LoadedModel(model, tokenizer, model_id, revision, model.device, model.dtype, ends, options)
 
 
 def _check_directory(path: Path) -> None:

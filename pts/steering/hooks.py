@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,10 @@ from pts.steering.tally import Added
 from pts.steering.vector_algebra import require_shape
 from pts.steering.vector_set import Gate, VectorSet
 
-__all__ = ["Intervention", "Steering", "UnsteeredWarning", "Variant", "interventions", "steer"]
+__all__ = ["Intervention", "Steering", "UnsteeredWarning", "Variant", "interventions", "is_steered", "steer"]
+
+_STEERED: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""How many contexts steer each model now."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,6 +150,7 @@ class Steering:
         """Put the hooks on the model. Raises ModelError for a compiled one, which would go by them."""
         self.engine_driven = engine_driven
         _require_eager(self._model)
+        _STEERED[self._base] = _STEERED.get(self._base, 0) + 1
         for layer in self._tables:
             block = self._layers[layer]
             self._handles.append(block.register_forward_hook(self._hook(layer)))
@@ -162,6 +167,8 @@ class Steering:
 
     def remove(self) -> None:
         """Take every hook off again."""
+        if self._handles:
+            _STEERED[self._base] -= 1
         self._calls.remove()
         while self._handles:
             self._handles.pop().remove()
@@ -261,6 +268,12 @@ class Steering:
                 self._placed[key] = [table.to(hidden.device, hidden.dtype) for table in self._tables[layer]]
             batch.picked[key] = [table.pick(batch.rows) for table in self._placed[key]]
         return batch.picked[key]
+
+
+def is_steered(model: Any) -> bool:
+    """Whether a `steer` context of this model is open."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return _STEERED.get(base, 0) > 0
 
 
 def interventions(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from html import escape
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
 from pts.errors import ConfigError, ModelError
 from pts.ranks import SIGNIFICANCE, controls_needed, rank_among, rank_p_value
 from pts.steering.pattern_source import PatternSource
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 GateKind: TypeAlias = Literal["always", "probe", "entropy", "tokens"]
 
@@ -126,7 +130,7 @@ class Effect:
         return enough and self.low > 0 and self.p_value <= SIGNIFICANCE + 1e-9
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class VectorSet:
     """Steering vectors of one model, by pattern.
 
@@ -164,6 +168,48 @@ class VectorSet:
             known = ", ".join(map(str, sorted(vector.directions)))
             raise ConfigError(f"pattern {pattern} has no direction at layer {at}; it has them at {known}.")
         return vector.directions[at] * (vector.strength * self.residual_norms[at])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A table with one row a pattern: how it is added, its evidence, and its effect where measured."""
+        import pandas as pd
+
+        return pd.DataFrame([self._row(vector) for vector in self.vectors.values()])
+
+    def _row(self, vector: SteeringVector) -> dict[str, object]:
+        effect = self.effects.get(vector.pattern)
+        measured = {} if effect is None else {**asdict(effect), "rank": effect.rank, "p_value": effect.p_value}
+        return {
+            "pattern": vector.pattern,
+            "method": vector.method,
+            "layer": vector.layer,
+            "strength": vector.strength,
+            "gate": vector.gate.kind,
+            **vector.evidence,
+            **measured,
+        }
+
+    def __repr__(self) -> str:
+        """The model, and a line for each pattern: how it is added and what it was seen to do."""
+        model = self.model
+        head = f"Steering vectors of {model.id} ({model.layers} layers of width {model.hidden_size})"
+        return "\n".join([head, *(f"  {self._line(vector)}" for vector in self.vectors.values())])
+
+    def _line(self, vector: SteeringVector) -> str:
+        effect = self.effects.get(vector.pattern)
+        seen = "effect not measured"
+        if effect is not None:
+            rank = f", rank {effect.rank} of {len(effect.random) + 1} with random directions"
+            seen = (
+                f"success {effect.unsteered:.3f} → {effect.steered:.3f} ({effect.low:+.3f} to "
+                f"{effect.high:+.3f}{rank if effect.random else ''})"
+            )
+        return (
+            f"{vector.pattern}: {vector.method}, layer {vector.layer}, strength {vector.strength:g}, gate "
+            f"{vector.gate.kind}; {seen}"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
 
     def scaled(self, factor: float) -> VectorSet:
         """The set with every strength multiplied; a negative factor steers the other way.

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-def open_decoder(run: DecodeInputs, recorded: Recorded | None = None) -> SteeredDecoder:
-    """Load model and vectors, as they were `recorded` where an earlier session did so.
+def open_decoder(
+    run: DecodeInputs, recorded: Recorded | None = None, vectors: VectorSet | None = None
+) -> SteeredDecoder:
+    """Load the model, and the vectors where they are not given, as an earlier session `recorded` them.
 
     Raises PtsError, in one line, for anything that does not fit.
     """
@@ -31,7 +33,8 @@ def open_decoder(run: DecodeInputs, recorded: Recorded | None = None) -> Steered
     from pts.stages.decode.strategies import strategy_parts, with_second_model
     from pts.steering.vector_files import load_vectors
 
-    vectors = None if run.vectors is None else load_vectors(run.vectors, run.vectors_revision)
+    if vectors is None and run.vectors is not None:
+        vectors = load_vectors(run.vectors, run.vectors_revision)
     parts = strategy_parts(run, (run.strategy,), vectors, same_shape=run.same_shape)
     if run.model is None:
         run = replace(run, model="demo" if vectors is None else vectors.model.id)
