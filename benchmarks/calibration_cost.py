@@ -38,7 +38,7 @@ from pts.stages.extract.run import LAYER_SHARES, enough_pairs
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import load_again
 from pts.stages.search.run import run_search
-from pts.steering.directions import WAYS, Material
+from pts.steering.directions import METHODS, Material
 from pts.steering.harvest import harvest
 from pts.steering.pairs import split_problems
 from pts.steering.vector_set import GateKind
@@ -89,22 +89,22 @@ def calibrated(
     name: str,
     evaluator: Evaluator,
     evaluate: Evaluate,
-    ways: Sequence[str],
+    methods: Sequence[str],
     schedule: Schedule,
     strengths: Sequence[float],
 ) -> dict[str, float]:
-    """The cost of racing these ways, and the success of what won for `preference` on all problems."""
+    """The cost of racing these methods, and the success of what won for `preference` on all problems."""
     layers_at = len(evaluator.directions.whole.harvest.layers) - 1
     layers = tuple(sorted({round(share * layers_at) for share in LAYER_SHARES}))
-    settings = list(grid([PATTERN], ways, layers, strengths, GATES))
+    settings = list(grid([PATTERN], methods, layers, strengths, GATES))
     for setting in settings:  # Fitting is no part of what is timed: it is done once for all.
         evaluator.directions.intervention(setting)
     meter, started, worked = Meter(evaluate), time.perf_counter(), time.process_time()
-    lanes = race(settings, lambda setting: setting.way, meter, len(evaluator.problems), schedule)
+    lanes = race(settings, lambda setting: setting.method, meter, len(evaluator.problems), schedule)
     seconds, cpu = time.perf_counter() - started, time.process_time() - worked
     winner, outcomes = lanes["preference"][0]
     print(
-        f"{name}: {len(ways)} directions, {len(settings)} settings, {meter.completions:,} completions, "
+        f"{name}: {len(methods)} directions, {len(settings)} settings, {meter.completions:,} completions, "
         f"{meter.tokens:,} tokens, {seconds:.1f} s ({cpu:.1f} of the processor); "
         f"preference: {winner.key}, {outcomes.success:.3f}"
     )
@@ -141,8 +141,8 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     evaluator = Evaluator(decoder, directions, problems, SAMPLES, options.seed)
     strengths = (0.4,) if options.quick else STRENGTHS
     controls = [f"{RANDOM}-{number}" for number in range(controls_needed())]
-    old_ways = [*WAYS, *controls[:OLD_CONTROLS]]
-    before = calibrated("old", evaluator, in_old_streams(evaluator), old_ways, OLD, strengths)
+    old_methods = [*METHODS, *controls[:OLD_CONTROLS]]
+    before = calibrated("old", evaluator, in_old_streams(evaluator), old_methods, OLD, strengths)
     again = Evaluator(decoder, directions, problems, SAMPLES, options.seed)
     after = calibrated("new", again, again, ["preference", *controls], HALVING, strengths)
     result = {

@@ -53,7 +53,7 @@ WORDS = (" Wait", " First", " Alternatively", " Split", " Check")
 """A word of each pattern of the default lexicon."""
 WRONG = (0.0, 0.25, 0.5, 1.0)
 """Shares of the words that are drawn blindly."""
-WAY = "preference"
+METHOD = "preference"
 Basis = Literal["clusters", "labels"]
 BASES: tuple[Basis, Basis] = ("clusters", "labels")
 
@@ -141,12 +141,12 @@ def measure_demo(options: argparse.Namespace, folder: Path) -> dict[str, object]
     test = demo_problems("test", options.test_problems, options.seed, LEVELS)
     strengths = (0.4,) if options.quick else (0.4, 0.8)
     gates: tuple[GateKind, ...] = ("tokens",) if options.quick else ("tokens", "probe")
-    settings = list(grid(list(directions.materials), [WAY], tried, strengths, gates))
+    settings = list(grid(list(directions.materials), [METHOD], tried, strengths, gates))
     controls = [f"{RANDOM}-{number}" for number in range(options.random)]
     settings += list(grid(["all"], controls, tried, strengths, gates))
     lanes = race(
         settings,
-        lambda setting: setting.way if setting.is_control else setting.pattern,
+        lambda setting: setting.method if setting.is_control else setting.pattern,
         Evaluator(decoder, directions, calibrate, 4, options.seed),
         len(calibrate),
     )
@@ -179,7 +179,7 @@ def show(
     low, high = bootstrap_mean_interval(gain, 0.95, seed)
     fitted = directions.materials[name]
     judged = Material(fitted.model, held, fitted.harvest, fitted.seed)
-    added = directions.direction(name, WAY, setting.layer) * setting.strength * fitted.norm(setting.layer)
+    added = directions.direction(name, METHOD, setting.layer) * setting.strength * fitted.norm(setting.layer)
     shift = float(preference_shift(judged, setting.layer, added).mean())
     rank = 1 + sum(value >= gain.mean() for value in random)
     print(

@@ -21,7 +21,7 @@ Each phase has work that takes more than the grant where nothing bounds it (in b
   `--quick` once more with the default sampler.
 - `harvest`: pairs whose prefixes have up to 4,096 tokens, every layer (2.4 GiB of logits for each pair, 144 MiB
   of keys and values for 9).
-- `calibration`: the directions and gates of these pairs and of three patterns of them, by each way that runs
+- `calibration`: the directions and gates of these pairs and of three patterns of them, by each method that runs
   the model (their keys and values twice: 288 MiB for 9, beside a batch at work).
 - `divergence`: a steered completion of 4,096 tokens beside the model as it is (five times 2.4 GiB of logits).
 - `decoding`: 32 completions that go on to 4,096 tokens with a temperature of 1 and nothing truncated (512 MiB
@@ -79,8 +79,8 @@ class Size:
     """How much each phase does.
 
     `search_tokens` are those that the search generates, `last` the tokens of the trace that it searches;
-    `ways` are (pattern, way, gate) of each direction that is fitted; `left` how many tokens short of the budget
-    the completions of `decoding` begin.
+    `methods` are (pattern, method, gate) of each direction that is fitted; `left` how many tokens short of the
+    budget the completions of `decoding` begin.
     """
 
     hidden: int
@@ -88,7 +88,7 @@ class Size:
     search_tokens: int
     last: int
     pairs: int
-    ways: tuple[tuple[str, str, str], ...]
+    methods: tuple[tuple[str, str, str], ...]
     left: tuple[int, int]
 
 
@@ -98,7 +98,7 @@ QUICK = Size(
     search_tokens=1500,
     last=32,
     pairs=9,
-    ways=(
+    methods=(
         ("all", "gradient", "entropy"),
         ("p0", "preference", "probe"),
         ("p1", "gradient", "always"),
@@ -112,10 +112,10 @@ WHOLE = Size(
     search_tokens=6000,
     last=128,
     pairs=18,
-    ways=tuple(
-        (pattern, way, gate)
+    methods=tuple(
+        (pattern, method, gate)
         for pattern in ("all", "p0", "p1", "p2")
-        for way, gate in (("gradient", "probe"), ("preference", "entropy"), ("contrast", "tokens"))
+        for method, gate in (("gradient", "probe"), ("preference", "entropy"), ("contrast", "tokens"))
     ),
     left=(24, 36),
 )
@@ -221,8 +221,8 @@ def calibration(work: Work) -> None:
         whole = Material(model, pairs, harvested, memory_bytes=work.granted)
         materials = {"all": whole} | {f"p{third}": whole.of(pairs[third::3]) for third in range(3)}
         directions = Directions(materials, whole)
-        for pattern, way, gate in work.size.ways:
-            directions.intervention(Setting(pattern, way, 1, 0.5, gate))
+        for pattern, method, gate in work.size.methods:
+            directions.intervention(Setting(pattern, method, 1, 0.5, gate))
 
 
 def divergence(work: Work) -> None:

@@ -1,9 +1,9 @@
-"""What steering does to the demo model's success, by way and gate, beside random directions and the headroom.
+"""What steering does to the demo model's success, by method and gate, beside random directions and headroom.
 
     python benchmarks/steering_effect.py [--quick] [--run runs/demo-vectors]
 
 A search on the training split gives the pairs (`--run` names one that is there already; it is made, or
-continued, otherwise). Every way to a direction is calibrated on the calibrate split, once always on and once
+continued, otherwise). Every method is calibrated on the calibrate split, once always on and once
 gated, and so are random directions; each winner is then measured on the test split, with common random numbers
 and a bootstrap over problems. `raw` is the mean activation at the pivots' contexts, which is what codelion/pts
 exports as a vector.
@@ -43,7 +43,7 @@ from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import Loaded, load_again
 from pts.stages.search.run import run_search
 from pts.stats import bootstrap_mean_interval
-from pts.steering.directions import WAYS, Material
+from pts.steering.directions import METHODS, Material
 from pts.steering.harvest import harvest
 from pts.steering.pairs import split_problems
 from pts.steering.vector_set import GateKind
@@ -74,8 +74,8 @@ def is_gated(setting: Setting) -> str:
 
 
 def lane(setting: Setting) -> Hashable:
-    """Ways race always on and gated apart; a random direction has one lane, as the procedure's choice has."""
-    return setting.way if setting.is_control else (setting.way, is_gated(setting))
+    """Methods race always on and gated apart; a random direction has one lane, like the procedure's choice."""
+    return setting.method if setting.is_control else (setting.method, is_gated(setting))
 
 
 def forced_corrections(search: Loaded, problems: list[Problem], samples: int, seed: int) -> tuple[float, float]:
@@ -182,7 +182,7 @@ def show(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few problems and ways: under a minute, rough")
+    parser.add_argument("--quick", action="store_true", help="few problems and methods: under a minute, rough")
     parser.add_argument("--run", type=Path, help="search run on the training split")
     parser.add_argument("--train-problems", type=int, default=400)
     parser.add_argument("--calibration-problems", type=int, default=128)
@@ -206,8 +206,8 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     harvested = harvest(search.loaded.model, pairs, folder)
     fitted, _ = split_problems(pairs, 0.25, options.seed)
     material = Material(search.loaded.model, fitted, harvested, options.seed)
-    ways = {"preference": WAYS["preference"], "gradient": WAYS["gradient"]} if options.quick else WAYS
-    directions = Directions({PATTERN: material}, material, {**ways, "raw": raw_direction})
+    methods = {name: METHODS[name] for name in ("preference", "gradient")} if options.quick else METHODS
+    directions = Directions({PATTERN: material}, material, {**methods, "raw": raw_direction})
     decoder = Decoder(search.loaded, search.sampling, search.prompt_format, search.grade)
     calibrate = demo_problems("calibrate", options.calibration_problems, options.seed, LEVELS)
     test = demo_problems("test", options.test_problems, options.seed, LEVELS)
@@ -215,7 +215,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     layers = tuple(sorted({round(share * (count - 1)) for share in LAYER_SHARES}))
     strengths, gates = ((0.4,), ("tokens", "always")) if options.quick else (STRENGTHS, GATES)
     controls = [f"{RANDOM}-{number}" for number in range(options.random)]
-    settings = list(grid([PATTERN], [*directions.ways, *controls], layers, strengths, gates))
+    settings = list(grid([PATTERN], [*directions.methods, *controls], layers, strengths, gates))
     print(
         f"{len(pairs)} pairs, {len(fitted)} to fit on; {len(settings)} settings, {len(calibrate)} problems x 4"
     )

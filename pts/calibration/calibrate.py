@@ -1,4 +1,4 @@
-"""Calibration as a whole: which way, layer, strength and gate each pattern gets, and the random controls'."""
+"""Calibration as a whole: the method, layer, strength and gate of each pattern, and of the random controls."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pts.steering.vector_set import GateKind
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What is chosen between; `random` directions go through the same procedure as each way."""
+    """What is chosen between; `random` directions go through the same procedure as each method."""
 
-    ways: tuple[str, ...]
+    methods: tuple[str, ...]
     layers: tuple[int, ...]
     strengths: tuple[float, ...]
     gates: tuple[GateKind, ...]
@@ -24,7 +24,7 @@ class Choices:
 
     @property
     def places(self) -> int:
-        """Settings of each way: layers × strengths with both signs × gates."""
+        """Settings of each method: layers × strengths with both signs × gates."""
         return 2 * len(self.layers) * len(self.strengths) * len(self.gates)
 
 
@@ -32,40 +32,41 @@ class Choices:
 class Calibrated:
     """The winners on the calibration problems.
 
-    `chosen` maps patterns to their setting and outcomes; `by_way` the first pattern's ways to theirs;
+    `chosen` maps patterns to their setting and outcomes; `by_method` the first pattern's methods to theirs;
     `controls` are the winners of the random directions, `layers` those that were tried.
     """
 
     chosen: dict[str, tuple[Setting, Outcomes]]
-    by_way: dict[str, tuple[Setting, Outcomes]]
+    by_method: dict[str, tuple[Setting, Outcomes]]
     controls: tuple[Setting, ...]
     layers: tuple[int, ...]
 
 
 def calibration_size(patterns: int, choices: Choices, problems: int) -> int:
     """How often `calibrate` runs a setting on a problem, for so many patterns."""
-    lanes = [choices.places] * (len(choices.ways) + choices.random)
+    lanes = [choices.places] * (len(choices.methods) + choices.random)
     others = [choices.places] * (patterns - 1)
     return race_size(lanes, problems) + race_size(others, problems)
 
 
 def calibrate(evaluator: Evaluator, patterns: Sequence[str], choices: Choices) -> Calibrated:
-    """Race the first pattern's ways and the random directions, then the other patterns by the way that won.
+    """Race the first pattern's methods and random directions, then the other patterns by the winner's method.
 
     The vector of all pairs and its controls go through the whole grid; a pattern's own vector through all
-    layers, strengths and gates of the winning way, which is fitted to that pattern's pairs.
+    layers, strengths and gates of the winning method, which is fitted to that pattern's pairs.
     """
     first = patterns[0]
     controls = [f"{RANDOM}-{number}" for number in range(choices.random)]
-    settings = list(grid([first], [*choices.ways, *controls], choices.layers, choices.strengths, choices.gates))
+    names = [*choices.methods, *controls]
+    settings = list(grid([first], names, choices.layers, choices.strengths, choices.gates))
     count = len(evaluator.problems)
-    lanes = race(settings, lambda setting: setting.way, evaluator, count)
-    by_way = {way: lanes[way][0] for way in choices.ways}
-    winner = min(by_way.values(), key=lambda found: (-found[1].success, found[1].tokens_each))
+    lanes = race(settings, lambda setting: setting.method, evaluator, count)
+    by_method = {method: lanes[method][0] for method in choices.methods}
+    winner = min(by_method.values(), key=lambda found: (-found[1].success, found[1].tokens_each))
     chosen = {first: winner}
     if patterns[1:]:
-        others = list(grid(patterns[1:], [winner[0].way], choices.layers, choices.strengths, choices.gates))
+        others = list(grid(patterns[1:], [winner[0].method], choices.layers, choices.strengths, choices.gates))
         for pattern, ranked in race(others, lambda setting: setting.pattern, evaluator, count).items():
             chosen[str(pattern)] = ranked[0]
     winners = tuple(lanes[control][0][0] for control in controls)
-    return Calibrated(chosen, by_way, winners, choices.layers)
+    return Calibrated(chosen, by_method, winners, choices.layers)

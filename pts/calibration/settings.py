@@ -1,4 +1,4 @@
-"""What calibration chooses between: a way, a layer, a strength with its sign, and a gate."""
+"""What calibration chooses between: a method, a layer, a strength with its sign, and a gate."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 import torch
 
 from pts.seeds import derive_seed
-from pts.steering.directions import WAYS, Material, Way
+from pts.steering.directions import METHODS, Material, Method
 from pts.steering.gates import GATES
 from pts.steering.hooks import Intervention
 from pts.steering.vector_set import Gate, GateKind, SteeringVector
 
 RANDOM = "random"
-"""The way of the controls: a direction drawn at random, `random-0` and so on."""
+"""The method of the controls: a direction drawn at random, `random-0` and so on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One way to steer. `strength` is in multiples of the layer's mean residual norm; negative steers back."""
+    """A candidate. `strength` is in multiples of the layer's mean residual norm; negative steers back."""
 
     pattern: str
-    way: str
+    method: str
     layer: int
     strength: float
     gate: GateKind
@@ -30,35 +30,35 @@ class Setting:
     @property
     def key(self) -> str:
         """A name for people and files, the same for equal settings."""
-        return f"{self.pattern}/{self.way}/layer {self.layer}/{self.strength:+g}/{self.gate}"
+        return f"{self.pattern}/{self.method}/layer {self.layer}/{self.strength:+g}/{self.gate}"
 
     @property
     def is_control(self) -> bool:
         """Whether the direction is a random one."""
-        return self.way.startswith(RANDOM)
+        return self.method.startswith(RANDOM)
 
 
 @dataclass(slots=True)
 class Directions:
-    """Directions and gates by pattern, way and layer, made when first asked for.
+    """Directions and gates by pattern, method and layer, made when first asked for.
 
     Gates are fitted to all pairs, whatever the pattern: they say where a choice is made, not which.
     """
 
     materials: Mapping[str, Material]
     whole: Material
-    ways: Mapping[str, Way] = field(default_factory=lambda: WAYS)
+    methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
     _directions: dict[tuple[str, str, int], torch.Tensor] = field(default_factory=dict)
     _gates: dict[tuple[GateKind, int], Gate] = field(default_factory=dict)
 
-    def direction(self, pattern: str, way: str, layer: int) -> torch.Tensor:
+    def direction(self, pattern: str, method: str, layer: int) -> torch.Tensor:
         """A unit vector [hidden]."""
-        key = (pattern, way, layer)
+        key = (pattern, method, layer)
         if key not in self._directions:
-            if way.startswith(RANDOM):
-                self._directions[key] = self._random(way, layer)
+            if method.startswith(RANDOM):
+                self._directions[key] = self._random(method, layer)
             else:
-                self._directions[key] = self.ways[way](self.materials[pattern], layer)
+                self._directions[key] = self.methods[method](self.materials[pattern], layer)
         return self._directions[key]
 
     def gate(self, kind: GateKind, layer: int) -> Gate:
@@ -69,37 +69,37 @@ class Directions:
 
     def intervention(self, setting: Setting) -> Intervention:
         """The setting as what a hook adds."""
-        direction = self.direction(setting.pattern, setting.way, setting.layer)
+        direction = self.direction(setting.pattern, setting.method, setting.layer)
         added = direction * (setting.strength * self.whole.norm(setting.layer))
         return Intervention(setting.layer, added, self.gate(setting.gate, setting.layer))
 
     def control(self, setting: Setting) -> SteeringVector:
         """A random direction's setting as a set stores it: its sign is the direction's."""
         sign = 1.0 if setting.strength > 0 else -1.0
-        direction = sign * self.direction(setting.pattern, setting.way, setting.layer)
+        direction = sign * self.direction(setting.pattern, setting.method, setting.layer)
         gate = self.gate(setting.gate, setting.layer)
         return SteeringVector(
-            setting.way, RANDOM, {setting.layer: direction}, setting.layer, abs(setting.strength), gate
+            setting.method, RANDOM, {setting.layer: direction}, setting.layer, abs(setting.strength), gate
         )
 
-    def _random(self, way: str, layer: int) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(derive_seed(self.whole.seed, way, layer))
+    def _random(self, method: str, layer: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(derive_seed(self.whole.seed, method, layer))
         width = int(self.whole.model.config.get_text_config(decoder=True).hidden_size)
         return torch.nn.functional.normalize(torch.randn(width, generator=generator), dim=0)
 
 
 def grid(
     patterns: Sequence[str],
-    ways: Sequence[str],
+    methods: Sequence[str],
     layers: Sequence[int],
     strengths: Sequence[float],
     gates: Sequence[GateKind],
 ) -> Iterator[Setting]:
     """Every combination, each strength with both signs."""
     for pattern in patterns:
-        for way in ways:
+        for method in methods:
             for layer in layers:
                 for strength in strengths:
                     for gate in gates:
-                        yield Setting(pattern, way, layer, strength, gate)
-                        yield Setting(pattern, way, layer, -strength, gate)
+                        yield Setting(pattern, method, layer, strength, gate)
+                        yield Setting(pattern, method, layer, -strength, gate)

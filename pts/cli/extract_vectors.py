@@ -14,11 +14,11 @@ from pts.cli.output import print_report
 from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT
 from pts.runs.manifest import MANIFEST_NAME
-from pts.stages.extract.inputs import GATES, PATTERNS_BY, WAYS, ExtractInputs
+from pts.stages.extract.inputs import GATES, METHODS, PATTERNS_BY, ExtractInputs
 
 _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
     "Vectors": [
-        (("ways", "--ways"), f"Ways to a direction: {', '.join(WAYS)}.", {"type": TextList()}),
+        (("methods", "--methods"), f"How a direction is made: {', '.join(METHODS)}.", {"type": TextList()}),
         (("gates", "--gates"), f"Where it is added: {', '.join(GATES)}.", {"type": TextList()}),
         (
             ("layers", "--layers"),
@@ -53,7 +53,7 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
         (("test_samples", "--test-samples"), "Completions of each of them.", {}),
         (
             ("random", "--random"),
-            "Random directions through the same calibration.  [default: 19; 20 more for each other way]",
+            "Random directions through the same calibration.  [default: 19; 20 more for each other method]",
             {"type": int},
         ),
         (

@@ -64,7 +64,7 @@ def measured_report(measured: Measured) -> RenderableType:
 def _patterns(vectors: VectorSet) -> Table:
     table = Table(title="Vectors", title_justify="left", box=None, pad_edge=False)
     table.add_column("pattern")
-    table.add_column("way")
+    table.add_column("method")
     for name in ("layer", "strength", "norm", "gate", "pairs", "held-out shift", "AUC", "halves cos"):
         table.add_column(name, justify="right")
     for vector in vectors.vectors.values():

@@ -1,6 +1,6 @@
-"""Ways to a direction: from measured pairs to a unit vector at a layer, each one short function.
+"""The methods that make a direction: measured pairs to a unit vector at a layer, each one short function.
 
-Every way returns the direction whose *addition* should raise success. `preference` and `gradient` run the
+Every method returns the direction whose *addition* should raise success. `preference` and `gradient` run the
 model; the rest read the harvest alone.
 """
 
@@ -129,7 +129,7 @@ class Material:
             return preference(decision_logits(self.model, batch, read), batch)
 
 
-Way: TypeAlias = Callable[[Material, int], torch.Tensor]
+Method: TypeAlias = Callable[[Material, int], torch.Tensor]
 
 
 def preference_direction(material: Material, layer: int) -> torch.Tensor:
@@ -215,7 +215,7 @@ def ridge_direction(material: Material, layer: int) -> torch.Tensor:
     return _unit(torch.from_numpy(probe.coef_).float(), "ridge", layer)
 
 
-WAYS: Mapping[str, Way] = {
+METHODS: Mapping[str, Method] = {
     "preference": preference_direction,
     "gradient": gradient_direction,
     "decision": decision_direction,
@@ -265,8 +265,8 @@ def _adding(block: Any, vector: torch.Tensor) -> Iterator[None]:
         handle.remove()
 
 
-def _unit(vector: torch.Tensor, way: str, layer: int) -> torch.Tensor:
+def _unit(vector: torch.Tensor, method: str, layer: int) -> torch.Tensor:
     """The vector at norm 1. Raises DataError for one that is zero or not finite."""
     if not torch.isfinite(vector).all() or float(vector.norm()) == 0.0:
-        raise DataError(f"the {way} direction at layer {layer} is zero or not finite: more pairs are needed.")
+        raise DataError(f"the {method} direction at layer {layer} is zero or not finite: it needs more pairs.")
     return normalize(vector.float(), dim=0)

@@ -8,22 +8,22 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pts.steering.directions import WAYS, Material, preference_shift
+from pts.steering.directions import METHODS, Material, preference_shift
 from pts.steering.lens import LogitLens
 from pts.steering.pairs import split_problems
 from pts.steering.vector_set import Gate
 
 
 def direction_evidence(
-    fitted: Material, held_out: Material, way: str, layer: int, direction: torch.Tensor, strength: float
+    fitted: Material, held_out: Material, method: str, layer: int, direction: torch.Tensor, strength: float
 ) -> Mapping[str, int | float | None]:
     """Numbers of a direction [hidden] fitted on one part of the pairs, judged on the other.
 
     `shift` is the mean change in log p(better) − log p(worse) that adding it before the choice causes, in
     nats, at `strength` multiples of the mean residual norm, and `shift_positive` the share of pairs where it
     is above 0; `auc` that of its projection, better tokens' activations against worse ones'; `halves_cosine`
-    the cosine of the directions fitted on two halves of the problems (None for a way that cannot be fitted on
-    a half).
+    the cosine of the directions fitted on two halves of the problems (None for a method that cannot be fitted
+    on a half).
     """
     shifts = preference_shift(held_out, layer, direction * strength * fitted.norm(layer))
     here = held_out.activations(layer)
@@ -34,7 +34,7 @@ def direction_evidence(
         "shift": float(shifts.mean()),
         "shift_positive": float((shifts > 0).float().mean()),
         "auc": _auc(here.better @ direction, here.worse @ direction),
-        "halves_cosine": _halves_cosine(fitted, way, layer),
+        "halves_cosine": _halves_cosine(fitted, method, layer),
     }
 
 
@@ -60,13 +60,13 @@ def gate_evidence(held_out: Material, gate: Gate, layer: int) -> Mapping[str, in
     }
 
 
-def _halves_cosine(fitted: Material, way: str, layer: int) -> float | None:
-    if way not in WAYS:
+def _halves_cosine(fitted: Material, method: str, layer: int) -> float | None:
+    if method not in METHODS:
         return None
     halves = split_problems(fitted.pairs, 0.5, fitted.seed)
     if not all(halves) or any(len({pair.taken_better for pair in half}) < 2 for half in halves):
         return None
-    first, second = (WAYS[way](fitted.of(half), layer) for half in halves)
+    first, second = (METHODS[method](fitted.of(half), layer) for half in halves)
     return float(first @ second)
 
 

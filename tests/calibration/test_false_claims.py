@@ -28,7 +28,7 @@ class World:
         self.directions, self.settings = {}, {}
 
     def rate(self, setting):
-        name = (setting.pattern, setting.way)
+        name = (setting.pattern, setting.method)
         if name not in self.directions:
             gift = 0.0 if setting.is_control else self.gift
             self.directions[name] = self.rng.normal(0, SPREAD) + gift
@@ -45,9 +45,9 @@ class World:
         return Outcomes(SAMPLES, successes, np.full(count, 40), np.zeros(count, np.int64))
 
 
-def measured(world, ways, controls, patterns=("all",)):
+def measured(world, methods, controls, patterns=("all",)):
     """The effects of a set made in this world, on 60 problems that nothing was chosen on."""
-    choices = Choices(ways, (1,), (1.0,), ("always", "tokens"), controls)
+    choices = Choices(methods, (1,), (1.0,), ("always", "tokens"), controls)
     found = calibrate(world, list(patterns), choices)
     differences = {
         setting: world.outcomes(world.rate(setting), 60).success - BASE
@@ -58,32 +58,32 @@ def measured(world, ways, controls, patterns=("all",)):
         pattern: Effect(
             *(pattern, 60, SAMPLES, BASE, BASE + differences[setting], differences[setting]),
             # The interval is always clear here: only the test against random directions holds a claim back.
-            *(0.01, 0.5, 0.95, random, 40.0, 40.0, None, len(ways)),
+            *(0.01, 0.5, 0.95, random, 40.0, 40.0, None, len(methods)),
         )
         for pattern, (setting, _) in found.chosen.items()
     }
 
 
-def false_claims(ways, controls, patterns=("all",)):
+def false_claims(methods, controls, patterns=("all",)):
     """In how many worlds anything is claimed, and in how many a vector is above every control."""
     claimed = best = 0
     for seed in range(TRIALS):
-        effects = measured(World(seed, 16), ways, controls, patterns)
+        effects = measured(World(seed, 16), methods, controls, patterns)
         claimed += any(claim.made for claim in claims(effects).values())
         best += any(effect.rank == 1 for effect in effects.values())
     return claimed, best
 
 
 @pytest.mark.parametrize(
-    ("ways", "controls", "patterns"),
+    ("methods", "controls", "patterns"),
     [
         (("one",), 19, ("all",)),
         (("one", "two"), 39, ("all",)),
         (("one",), 39, ("all", "a", "b")),
     ],
 )
-def test_random_directions_are_claimed_in_five_of_a_hundred_sets_at_most(ways, controls, patterns):
-    claimed, _ = false_claims(ways, controls, patterns)
+def test_random_directions_are_claimed_in_five_of_a_hundred_sets_at_most(methods, controls, patterns):
+    claimed, _ = false_claims(methods, controls, patterns)
     assert claimed <= HIGHEST
 
 

@@ -18,7 +18,7 @@ def settings():
 
 
 def truth(setting):
-    return 0.9 if (setting.way, setting.layer, setting.strength) == ("good", 2, 0.4) else 0.4
+    return 0.9 if (setting.method, setting.layer, setting.strength) == ("good", 2, 0.4) else 0.4
 
 
 class Bench:
@@ -44,7 +44,7 @@ def test_the_grid_has_every_combination_with_both_signs():
 
 def test_the_best_setting_wins_its_lane_and_the_finalists_have_seen_every_problem():
     bench = Bench()
-    lanes = race(settings(), lambda setting: setting.way, bench, PROBLEMS)
+    lanes = race(settings(), lambda setting: setting.method, bench, PROBLEMS)
     winner, outcomes = lanes["good"][0]
     assert (winner.layer, winner.strength) == (2, 0.4)
     assert set(lanes) == {"good", "random-0"}
@@ -57,7 +57,7 @@ def test_the_best_setting_wins_its_lane_and_the_finalists_have_seen_every_proble
 
 def test_no_problem_is_measured_twice_and_each_round_halves_the_settings():
     bench = Bench()
-    race(settings(), lambda setting: setting.way, bench, PROBLEMS)
+    race(settings(), lambda setting: setting.method, bench, PROBLEMS)
     places = [(first, end) for _, first, end in bench.calls]
     assert places == [(0, 2), (2, 4), (4, 8), (8, 16), (16, 32), (32, 64)]
     assert [count for count, _, _ in bench.calls] == [32, 16, 8, 4, 2, 2]
@@ -66,7 +66,7 @@ def test_no_problem_is_measured_twice_and_each_round_halves_the_settings():
 def test_a_race_may_follow_another_schedule():
     bench = Bench()
     schedule = Schedule((0.125, 0.375, 1.0), (0.2, 0.2))
-    race(settings(), lambda setting: setting.way, bench, PROBLEMS, schedule)
+    race(settings(), lambda setting: setting.method, bench, PROBLEMS, schedule)
     assert bench.calls == [(32, 0, 8), (8, 8, 24), (2, 24, 64)]
     assert race_size([16, 16], PROBLEMS, schedule) == 32 * 8 + 8 * 16 + 2 * 40
 
@@ -74,7 +74,7 @@ def test_a_race_may_follow_another_schedule():
 @pytest.mark.parametrize("problems", [1, 2, 7, PROBLEMS])
 def test_the_size_of_a_race_is_known_before_it_is_run(problems):
     bench = Bench()
-    race(settings(), lambda setting: setting.way, bench, problems)
+    race(settings(), lambda setting: setting.method, bench, problems)
     assert race_size([16, 16], problems) == sum(count * (end - first) for count, first, end in bench.calls)
     assert max(end for _, _, end in bench.calls) == problems
 

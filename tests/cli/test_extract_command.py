@@ -91,7 +91,7 @@ def many(few, problems, tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--ways", "dance"), "ways has dance; choose from preference, gradient"),
+        (("--methods", "dance"), "methods has dance; choose from preference, gradient"),
         (("--gates", "always,never"), "gates has never; choose from probe, entropy"),
         (("--layers", "3,x"), "--layers"),
         (("--strengths", "0.4,-1"), "each must be above 0"),
@@ -218,14 +218,14 @@ def test_the_options_reach_the_stage_and_its_set_is_printed(capsys, monkeypatch)
     monkeypatch.setattr(
         "pts.stages.extract.run.run_extract", lambda inputs, _: (asked.append(inputs), a_set())[1]
     )
-    given = ("--ways", "pca, ridge", "--layers", "1,2", "--strengths", "0.2,1", "--gates", "tokens")
+    given = ("--methods", "pca, ridge", "--layers", "1,2", "--strengths", "0.2,1", "--gates", "tokens")
     assert run(["extract-vectors", "r", "--output", "o", *given, "--test-samples", "3", "--quiet"]) == 0
     (inputs,) = asked
     assert (str(inputs.run), str(inputs.output)) == ("r", "o")
     assert inputs == ExtractInputs(
         run=inputs.run,
         output=inputs.output,
-        ways=("pca", "ridge"),
+        methods=("pca", "ridge"),
         layers=(1, 2),
         strengths=(0.2, 1.0),
         gates=("tokens",),

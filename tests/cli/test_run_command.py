@@ -22,7 +22,7 @@ stages:
   - {stage: search, problems: 14, levels: [2, 3, 4], thinking: true, output: run}
   - stage: extract-vectors
     output: set
-    ways: [contrast]
+    methods: [contrast]
     gates: [always]
     layers: [2]
     strengths: [0.4]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pts.errors import DataError
-from pts.steering.directions import NORM_CAP, WAYS, Material, preference_shift
+from pts.steering.directions import METHODS, NORM_CAP, Material, preference_shift
 from pts.steering.evidence import direction_evidence, gate_evidence
 from pts.steering.gates import GATES
 from pts.steering.harvest import harvest
@@ -54,18 +54,18 @@ def test_the_split_is_by_problem(materials):
     assert len(fitted) + len(held_out) == 60
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_every_way_gives_a_unit_vector_and_leaves_no_hook(way, materials):
-    direction = WAYS[way](materials[0], LAYER)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_a_unit_vector_and_leaves_no_hook(method, materials):
+    direction = METHODS[method](materials[0], LAYER)
     assert direction.shape == (32,)
     assert float(direction.norm()) == pytest.approx(1.0, abs=1e-5)
     assert not any(m._forward_hooks for m in materials[0].model.modules())
 
 
-@pytest.mark.parametrize("way", ["preference", "gradient"])
-def test_fitted_ways_raise_the_better_token_on_held_out_pairs(way, materials):
+@pytest.mark.parametrize("method", ["preference", "gradient"])
+def test_fitted_methods_raise_the_better_token_on_held_out_pairs(method, materials):
     fitted, held_out = materials
-    direction = WAYS[way](fitted, LAYER)
+    direction = METHODS[method](fitted, LAYER)
     size = NORM_CAP * fitted.norm(LAYER)
     shifts = preference_shift(held_out, LAYER, direction * size)
     random = torch.nn.functional.normalize(torch.randn(32, generator=torch.Generator().manual_seed(0)), dim=0)
@@ -77,7 +77,7 @@ def test_fitted_ways_raise_the_better_token_on_held_out_pairs(way, materials):
 def test_the_gradient_is_that_of_the_shift(materials):
     """A small step along it shifts by its norm: checked against finite differences of the whole model."""
     fitted, _ = materials
-    direction = WAYS["gradient"](fitted, LAYER)
+    direction = METHODS["gradient"](fitted, LAYER)
     small = 1e-2
     along = preference_shift(fitted, LAYER, direction * small).mean()
     others = torch.nn.functional.normalize(
@@ -86,7 +86,7 @@ def test_the_gradient_is_that_of_the_shift(materials):
     assert all(preference_shift(fitted, LAYER, other * small).mean() < along for other in others)
 
 
-def test_simple_ways_are_their_formulas(materials):
+def test_simple_methods_are_their_formulas(materials):
     fitted, _ = materials
     here = fitted.activations(LAYER)
     taken = torch.tensor([pair.taken_better for pair in fitted.pairs])
@@ -94,10 +94,10 @@ def test_simple_ways_are_their_formulas(materials):
         "contrast": (here.better - here.worse).mean(0),
         "decision": here.before[taken].mean(0) - here.before[~taken].mean(0),
     }
-    for way, vector in expected.items():
-        torch.testing.assert_close(WAYS[way](fitted, LAYER), vector / vector.norm())
+    for method, vector in expected.items():
+        torch.testing.assert_close(METHODS[method](fitted, LAYER), vector / vector.norm())
     contrasts = here.better - here.worse
-    first = WAYS["pca"](fitted, LAYER)
+    first = METHODS["pca"](fitted, LAYER)
     assert float((contrasts @ first).pow(2).sum()) == pytest.approx(
         float(torch.linalg.svdvals(contrasts)[0]) ** 2, rel=1e-4
     )
@@ -109,7 +109,7 @@ def test_decision_needs_both_kinds(materials):
         materials[0].model, [p for p in materials[0].pairs if p.taken_better], materials[0].harvest
     )
     with pytest.raises(DataError, match="both kinds"):
-        WAYS["decision"](one_kind, LAYER)
+        METHODS["decision"](one_kind, LAYER)
 
 
 def test_gates_find_the_positions_they_were_fitted_to(materials):
@@ -126,7 +126,7 @@ def test_gates_find_the_positions_they_were_fitted_to(materials):
 
 def test_evidence_travels_in_numbers(materials):
     fitted, held_out = materials
-    direction = WAYS["preference"](fitted, LAYER)
+    direction = METHODS["preference"](fitted, LAYER)
     evidence = direction_evidence(fitted, held_out, "preference", LAYER, direction, 0.4)
     assert evidence["pairs"] == len(fitted.pairs)
     assert evidence["held_out_pairs"] == len(held_out.pairs)

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pts.steering import directions
-from pts.steering.directions import WAYS, Material, preference_shift
+from pts.steering.directions import METHODS, Material, preference_shift
 from pts.steering.harvest import Activations, harvest
 from pts.steering.lens import LogitLens
 from pts.steering.pairs import Choice, Pair
@@ -65,14 +65,14 @@ def _by_pair(found, slot):
     return values[torch.argsort(found.ordinary_pair, stable=True)] if slot.startswith("ordinary") else values
 
 
-@pytest.mark.parametrize("way", ["preference", "gradient"])
-def test_a_direction_in_little_memory_is_the_same(way, model, pairs, harvested, monkeypatch):
+@pytest.mark.parametrize("method", ["preference", "gradient"])
+def test_a_direction_in_little_memory_is_the_same(method, model, pairs, harvested, monkeypatch):
     # Few: Adam goes by signs, and a rounded gradient near zero has either.
     monkeypatch.setattr(directions, "STEPS", 8)
     large, small = Material(model, pairs, harvested), Material(model, pairs, harvested, memory_bytes=SMALL)
     assert [len(step) for step in large.steps()] == [1]
     assert len(small.steps()[0]) > 4
-    wanted, got = (WAYS[way](material, 0) for material in (large, small))
+    wanted, got = (METHODS[method](material, 0) for material in (large, small))
     assert float(wanted @ got) > 0.99999
     shifts = [preference_shift(material, 0, wanted) for material in (large, small)]
     torch.testing.assert_close(*shifts, rtol=1e-3, atol=1e-4)
@@ -137,7 +137,7 @@ def test_no_tensor_is_larger_than_its_part_at_a_large_vocabulary(tmp_path):
     with Largest(model) as largest:
         found = harvest(model, some, tmp_path, memory_bytes=granted)
         material = Material(model, some, found, memory_bytes=granted)
-        WAYS["gradient"](material, 0)
+        METHODS["gradient"](material, 0)
         preference_shift(material, 0, torch.ones(32))
     assert largest.bytes <= part
     # A batch of all of them would be larger in its logits alone, of which a step holds several.

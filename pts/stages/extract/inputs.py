@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 from pts.errors import ConfigError
 from pts.ranks import controls_needed
 
-WAYS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge")
+METHODS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge")
 GATES = ("probe", "entropy", "tokens", "always")
 
 PatternsBy: TypeAlias = Literal["auto", "clusters", "labels"]
@@ -31,7 +31,7 @@ class ExtractInputs:
     the contrasts have structure and labels where they have none. `calibration_problems` and
     `test_problems` are drawn from what the search did not draw, `samples` and `test_samples` completions of
     each. `random` directions go through the same calibration as controls (None for as many as a claim at 5%
-    needs, 19 with one of `ways` and 20 more for each other one). `divergence` says whether to measure how far
+    needs, 19 with one of `methods` and 20 more for each other). `divergence` says whether to measure how far
     steering moves the model's distributions: some completions more, each read twice. `output` is None for
     vectors/<run's name>; `until` is the last part to do, so that an extraction can stop early and go on another
     time. Raises ConfigError for a value outside its range.
@@ -39,7 +39,7 @@ class ExtractInputs:
 
     run: Path
     output: Path | None = None
-    ways: tuple[str, ...] = ("preference",)
+    methods: tuple[str, ...] = ("preference",)
     layers: tuple[int, ...] | None = None
     strengths: tuple[float, ...] = (0.2, 0.4, 0.8)
     gates: tuple[str, ...] = GATES
@@ -59,7 +59,7 @@ class ExtractInputs:
     fresh: bool = False
 
     def __post_init__(self) -> None:
-        for name, given, known in (("ways", self.ways, WAYS), ("gates", self.gates, GATES)):
+        for name, given, known in (("methods", self.methods, METHODS), ("gates", self.gates, GATES)):
             unknown = [entry for entry in given if entry not in known]
             if unknown or not given:
                 raise ConfigError(
@@ -76,7 +76,7 @@ class ExtractInputs:
 
     def controls(self) -> int:
         """How many random directions: `random`, or as many as the claim of a first rank needs."""
-        return controls_needed(len(self.ways)) if self.random is None else self.random
+        return controls_needed(len(self.methods)) if self.random is None else self.random
 
     def directory(self) -> Path:
         """Where the vector set goes: `output`, or vectors/<run's name>."""
@@ -85,5 +85,7 @@ class ExtractInputs:
     def asked(self) -> dict[str, object]:
         """What decides the result, as the manifest holds it."""
         free = ("run", "output", "device", "batch_rows", "divergence", "until", "fresh", "lexicon")
-        told = {name: getattr(self, name) for name in self.__slots__ if name not in free}
-        return {**told, "random": self.controls()}
+        settings = {name: getattr(self, name) for name in self.__slots__ if name not in free}
+        # Manifests have called the methods "ways" from the first version on.
+        settings["ways"] = settings.pop("methods")
+        return {**settings, "random": self.controls()}

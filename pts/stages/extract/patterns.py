@@ -87,8 +87,8 @@ def _reason(
         return f"{len(fitted)} pairs to fit on, and at least {LEAST_PATTERN_PAIRS} are needed"
     if len(fitted) == len(members):
         return "no pair is held out to judge it"
-    if "decision" in inputs.ways and len({pair.taken_better for pair in fitted}) < 2:
-        return "the way decision needs pivots that helped and pivots that harmed"
+    if "decision" in inputs.methods and len({pair.taken_better for pair in fitted}) < 2:
+        return "the method decision needs pivots that helped and pivots that harmed"
     return None
 
 

@@ -261,7 +261,7 @@ def _choose(
         inputs.layers_path,
     )
     choices = Choices(
-        inputs.ways,
+        inputs.methods,
         layers,
         inputs.strengths,
         cast(tuple[GateKind, ...], inputs.gates),
@@ -291,7 +291,7 @@ def _choose(
     )
     chosen = {pattern: setting for pattern, (setting, _) in calibrated.chosen.items()}
     effects = measure_effects(
-        on_test, chosen, calibrated.controls, len(inputs.ways), divergence=inputs.divergence
+        on_test, chosen, calibrated.controls, len(inputs.methods), divergence=inputs.divergence
     )
     completions = {"calibration": cut_of(on_calibration.measured), "effect": cut_of(on_test.measured)}
     for phase, counted in completions.items():
@@ -317,12 +317,12 @@ def _assemble(
         fitted = directions.materials[pattern]
         judged = fitted.of(held_out[pattern])
         by_layer = {
-            layer: sign * directions.direction(pattern, setting.way, layer) for layer in calibrated.layers
+            layer: sign * directions.direction(pattern, setting.method, layer) for layer in calibrated.layers
         }
         gate = directions.gate(setting.gate, setting.layer)
         evidence = {
             **direction_evidence(
-                fitted, judged, setting.way, setting.layer, by_layer[setting.layer], abs(setting.strength)
+                fitted, judged, setting.method, setting.layer, by_layer[setting.layer], abs(setting.strength)
             ),
             **gate_evidence(judged, gate, setting.layer),
             "sign": int(sign),
@@ -330,7 +330,7 @@ def _assemble(
         }
         vectors[pattern] = SteeringVector(
             pattern,
-            setting.way,
+            setting.method,
             by_layer,
             setting.layer,
             abs(setting.strength),
@@ -373,8 +373,8 @@ def _provenance(
         "seed": inputs.seed,
         "calibration_problems": inputs.calibration_problems,
         "calibration_by_way": {
-            way: {"setting": setting.key, "success": outcomes.success}
-            for way, (setting, outcomes) in calibrated.by_way.items()
+            method: {"setting": setting.key, "success": outcomes.success}
+            for method, (setting, outcomes) in calibrated.by_method.items()
         },
         "versions": dict(manifest.versions),
         "git_commit": manifest.git_commit,

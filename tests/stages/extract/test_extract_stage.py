@@ -48,7 +48,7 @@ def small(searched, tmp_path_factory):
     return ExtractInputs(
         run=searched.path,
         output=tmp_path_factory.mktemp("small") / "set",
-        ways=("gradient",),
+        methods=("gradient",),
         layers=(3,),
         strengths=(0.4,),
         gates=("tokens", "always"),
