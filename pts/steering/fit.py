@@ -10,7 +10,7 @@ import pts
 from pts.errors import ConfigError, DataError
 from pts.models.decoder_layers import decoder_layers
 from pts.models.load import LoadedModel
-from pts.steering.directions import WAYS, Material
+from pts.steering.directions import METHODS, Material
 from pts.steering.evidence import direction_evidence
 from pts.steering.gates import GATES
 from pts.steering.harvest import harvest
@@ -52,7 +52,7 @@ def fit_pairs(
         harvested = harvest(loaded.model, pairs, Path(folder), seed=seed, layers_path=layers_path)
         fitted, judged = _split(pairs, seed)
         material = Material(loaded.model, fitted, harvested, seed, layers_path)
-        direction = WAYS[method](material, at)
+        direction = METHODS[method](material, at)
         evidence: Mapping[str, int | float | None] = {"pairs": len(fitted)}
         if judged:
             evidence = direction_evidence(material, material.of(judged), method, at, direction, strength)
@@ -68,8 +68,8 @@ def fit_pairs(
 
 
 def _check(method: str, layer: int, blocks: int, strength: float, gate: str) -> None:
-    if method not in WAYS:
-        raise ConfigError(f"method is {method!r}; choose from {', '.join(WAYS)}.")
+    if method not in METHODS:
+        raise ConfigError(f"method is {method!r}; choose from {', '.join(METHODS)}.")
     if gate not in GATES:
         raise ConfigError(f"gate is {gate!r}; choose from {', '.join(GATES)}.")
     if not 0 <= layer < blocks:
