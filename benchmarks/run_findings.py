@@ -15,7 +15,7 @@ from pathlib import Path
 from pts.demo.vocabulary import ORDERING_WORDS
 from pts.pivot_search import Finding
 from pts.runs.codec import to_json
-from pts.runs.search_run import SearchedRun, read_search
+from pts.runs.search_run import SearchResults, read_search
 
 PATTERNS = {
     "Split": "numerical_accuracy",
@@ -27,7 +27,7 @@ PATTERNS = {
 """The demo language's opening words and the pattern that each stands for."""
 
 
-def completion_before(run: SearchedRun, finding: Finding) -> str:
+def completion_before(run: SearchResults, finding: Finding) -> str:
     """What the model had said before the token, without the prompt and the problem's text."""
     trace = finding.problem.traces[finding.candidate.trace]
     joined = "".join(trace.tokens[: finding.candidate.position])
@@ -40,7 +40,7 @@ def completion_before(run: SearchedRun, finding: Finding) -> str:
     return said[start:]
 
 
-def described(run: SearchedRun, finding: Finding) -> str:
+def described(run: SearchResults, finding: Finding) -> str:
     """A finding as a paragraph of Markdown."""
     c, context = finding.candidate, run.context(finding)
     others = ", ".join(

@@ -12,7 +12,7 @@ from pts.api.settings import loaded_or_none, model_inputs, stage_inputs
 from pts.models.held import holding
 from pts.models.load import LoadedModel
 from pts.records import PivotalToken
-from pts.runs.search_run import SearchedRun, SearchSummary, read_search
+from pts.runs.search_run import SearchResults, SearchSummary, read_search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ class Run:
     model: LoadedModel | None = None
 
     @cached_property
-    def results(self) -> SearchedRun:
+    def results(self) -> SearchResults:
         """Everything that the directory holds."""
         return read_search(self.path)
 

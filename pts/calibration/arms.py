@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +15,7 @@ from pts.errors import RunError
 from pts.evaluation.outcomes import Outcomes
 from pts.pivot_search.config import Grade
 from pts.records import Problem
-from pts.runs.codec import to_json
-from pts.runs.files import append_bytes, replace_text
+from pts.runs.journal import Journal
 from pts.runs.manifest import differences
 from pts.seeds import derive_seed
 
@@ -27,6 +24,18 @@ CHUNK = 128
 
 Key = tuple[bool, str, int]
 """Whether steered, the arm, and the first problem of a chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmOutcomes:
+    """An arm's outcomes on a chunk of problems, as the journal keeps them: sums for each problem."""
+
+    steered: bool
+    arm: str
+    first: int
+    successes: tuple[int, ...]
+    tokens: tuple[int, ...]
+    cut: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -46,13 +55,21 @@ class ArmMeasurement:
     asked: Mapping[str, object]
     observe: Callable[[int], None] | None = None
     answered: int = 0
+    _journal: Journal[ArmOutcomes] = field(init=False)
     _known: dict[Key, Outcomes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._journal = arms_journal(self.journal)
         if not self.journal.exists():
-            replace_text(self.journal, json.dumps(to_json(self.asked), sort_keys=True) + "\n")
+            self._journal.begin(dict(sorted(self.asked.items())))
             return
-        self._known = _read_journal(self.journal, self.asked, self.samples)
+        changed = _changed(self._journal.header(), self.asked)
+        if changed:
+            raise RunError(
+                f"{self.journal} holds measurements with other settings, another model or other vectors "
+                f"({changed}): give another --output, or --fresh to delete them and start anew."
+            )
+        self._known = dict(_outcomes(each, self.samples) for each in self._journal.read())
 
     def __call__(self, session: Session, arm: str, budget: Budget, variant: int) -> Outcomes:
         """The arm's outcomes on all problems, steered by a variant of the session (0: the model as it is)."""
@@ -68,7 +85,7 @@ class ArmMeasurement:
         key = (variant > 0, arm, first)
         if key not in self._known:
             outcomes = self._measure(session, Plain(arm, budget), variant, first)
-            append_bytes(self.journal, _line(key, outcomes))
+            self._journal.append(_measurement(key, outcomes))
             self._known[key] = outcomes
         else:
             self.answered += self._known[key].samples * len(self._known[key].successes)
@@ -96,65 +113,27 @@ class ArmMeasurement:
         return Outcomes(self.samples, *sums)
 
 
-def _line(key: Key, outcomes: Outcomes) -> bytes:
-    steered, arm, first = key
-    entry = {
-        "steered": steered,
-        "arm": arm,
-        "first": first,
-        "successes": outcomes.successes.tolist(),
-        "tokens": outcomes.tokens.tolist(),
-        "cut": outcomes.cut.tolist(),
-    }
-    return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+def _measurement(key: Key, outcomes: Outcomes) -> ArmOutcomes:
+    sums = (tuple(each.tolist()) for each in (outcomes.successes, outcomes.tokens, outcomes.cut))
+    return ArmOutcomes(*key, *sums)
 
 
-def journal_asked(path: Path) -> Mapping[str, object]:
-    """What a journal's first line says is measured; nothing where there is no journal, or no such line."""
-    if not path.exists():
-        return {}
-    with path.open("rb") as lines:
-        return _asked(lines.readline())
+def _outcomes(measured: ArmOutcomes, samples: int) -> tuple[Key, Outcomes]:
+    sums = (measured.successes, measured.tokens, measured.cut)
+    outcomes = Outcomes(samples, *(np.asarray(each, dtype=np.int64) for each in sums))
+    return (measured.steered, measured.arm, measured.first), outcomes
 
 
-def _asked(header: bytes) -> Mapping[str, object]:
-    try:
-        asked = json.loads(header)
-    except ValueError:
-        return {}
-    return asked if isinstance(asked, dict) else {}
+def arms_journal(path: Path) -> Journal[ArmOutcomes]:
+    """The journal of measured arms, whose header says what is measured."""
+    return Journal(path, ArmOutcomes, headed=True, remedy="delete the file to measure anew")
 
 
-def _changed(header: bytes, asked: Mapping[str, object]) -> str:
-    """What differs between a journal's first line and what is measured now, in words; empty for nothing.
+def _changed(before: Mapping[str, object] | None, asked: Mapping[str, object]) -> str:
+    """What differs between a journal's header and what is measured now, in words; empty for nothing.
 
     What an earlier version did not record is unknown, and no difference.
     """
-    before = _asked(header)
     if not before:
         return "its first line says nothing of them"
     return "; ".join(differences(before, {key: value for key, value in asked.items() if key in before}))
-
-
-def _read_journal(path: Path, asked: Mapping[str, object], samples: int) -> dict[Key, Outcomes]:
-    """What a journal holds; a last line without its newline is what a kill leaves, and is cut off the file."""
-    header, *lines, half = path.read_bytes().split(b"\n")
-    changed = _changed(header, asked)
-    if changed:
-        raise RunError(
-            f"{path} holds measurements with other settings, another model or other vectors ({changed}): give "
-            "another --output, or --fresh to delete them and start anew."
-        )
-    if half:
-        os.truncate(path, path.stat().st_size - len(half))
-    known: dict[Key, Outcomes] = {}
-    for number, line in enumerate(lines, start=2):
-        try:
-            entry = json.loads(line)
-            sums = (np.asarray(entry[name], dtype=np.int64) for name in ("successes", "tokens", "cut"))
-            known[bool(entry["steered"]), str(entry["arm"]), int(entry["first"])] = Outcomes(samples, *sums)
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{path} line {number} cannot be read ({error}); delete the file to measure anew."
-            ) from error
-    return known

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +12,10 @@ from typing import TypeAlias
 import numpy as np
 
 from pts.calibration.settings import Directions, Setting
-from pts.errors import RunError
 from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import Outcomes, run_variants
 from pts.records import Problem
-from pts.runs.files import append_bytes
+from pts.runs.journal import Journal
 from pts.steering.hooks import Intervention
 from pts.steering.vector_set import GateKind
 
@@ -29,6 +26,23 @@ Key: TypeAlias = tuple[str, str, int, int]
 
 STREAM = 4096
 """Completions of one stream of requests, about: many enough to keep a batch full, and what a kill may lose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A setting's outcomes on problems `first` to `end`, as the journal keeps them: sums for each problem.
+
+    `digest` is of what the setting added; None in a journal of an earlier version, which does not say.
+    """
+
+    setting: str
+    first: int
+    end: int
+    samples: int
+    successes: tuple[int, ...]
+    tokens: tuple[int, ...]
+    cut: tuple[int, ...]
+    digest: str | None = None
 
 
 @dataclass(slots=True)
@@ -49,12 +63,15 @@ class Evaluator:
     journal: Path | None = None
     observe: Callable[[int, int], None] | None = None
     done: int = 0
+    _journal: Journal[Measurement] | None = None
     _known: dict[Key, Outcomes] = field(default_factory=dict)
     _kept: set[tuple[str, int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        if self.journal is not None and self.journal.exists():
-            self._known = _read_journal(self.journal, self.samples)
+        if self.journal is not None:
+            self._journal = Journal(self.journal, Measurement, remedy="delete the file to measure anew")
+            kept = self._journal.read()
+            self._known = dict(_outcomes(each) for each in kept if each.samples == self.samples)
         self._kept = {(name, first, end) for name, _, first, end in self._known}
 
     def __call__(self, settings: Sequence[Setting], first: int, end: int) -> Mapping[Setting, Outcomes]:
@@ -91,8 +108,8 @@ class Evaluator:
             )
         named = [(setting.key, self._digest(setting)) for setting in settings] or [(_UNSTEERED, "")]
         found = {(*name, first, end): measured[number] for name, number in zip(named, numbers, strict=True)}
-        if self.journal is not None:
-            append_bytes(self.journal, b"".join(_line(*key, outcomes) for key, outcomes in found.items()))
+        if self._journal is not None:
+            self._journal.append(*(_measurement(key, outcomes) for key, outcomes in found.items()))
         self._known |= found
 
     @property
@@ -151,39 +168,26 @@ def intervention_digest(intervention: Intervention) -> str:
     return digest.hexdigest()[:16]
 
 
-def _line(key: str, digest: str, first: int, end: int, outcomes: Outcomes) -> bytes:
-    entry = {
-        "setting": key,
-        "digest": digest,
-        "first": first,
-        "end": end,
-        "samples": outcomes.samples,
-        "successes": outcomes.successes.tolist(),
-        "tokens": outcomes.tokens.tolist(),
-        "cut": outcomes.cut.tolist(),
-    }
-    return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
+def _measurement(key: Key, outcomes: Outcomes) -> Measurement:
+    setting, digest, first, end = key
+    return Measurement(
+        setting,
+        first,
+        end,
+        outcomes.samples,
+        successes=tuple(outcomes.successes.tolist()),
+        tokens=tuple(outcomes.tokens.tolist()),
+        cut=tuple(outcomes.cut.tolist()),
+        digest=digest,
+    )
 
 
-def _read_journal(path: Path, samples: int) -> dict[Key, Outcomes]:
-    """What a journal holds; a last line without its newline is what a kill leaves, and is cut off the file.
-
-    A line of an earlier version does not say which direction was measured, and counts for none.
-    """
-    known = {}
-    *lines, half = path.read_bytes().split(b"\n")
-    if half:
-        os.truncate(path, path.stat().st_size - len(half))
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            sums = (np.asarray(entry[name], dtype=np.int64) for name in ("successes", "tokens", "cut"))
-            if entry["samples"] == samples:
-                name = entry["setting"]
-                digest = entry.get("digest", "" if name == _UNSTEERED else "unknown")
-                known[name, digest, entry["first"], entry["end"]] = Outcomes(samples, *sums)
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{path} line {number} cannot be read ({error}); delete the file to measure anew."
-            ) from error
-    return known
+def _outcomes(measurement: Measurement) -> tuple[Key, Outcomes]:
+    """A measurement's key and outcomes; of an unnamed direction, a key that no setting has."""
+    name = measurement.setting
+    digest = measurement.digest
+    if digest is None:
+        digest = "" if name == _UNSTEERED else "unknown"
+    sums = (measurement.successes, measurement.tokens, measurement.cut)
+    outcomes = Outcomes(measurement.samples, *(np.asarray(each, dtype=np.int64) for each in sums))
+    return (name, digest, measurement.first, measurement.end), outcomes

@@ -14,7 +14,7 @@ from pts.cli.logs import log_to_stderr
 from pts.errors import ConfigError, DataError, RunError
 
 if TYPE_CHECKING:
-    from pts.runs.search_run import SearchedRun
+    from pts.runs.search_run import SearchResults
     from pts.steering.vector_set import VectorSet
 
 _TABLES = (".jsonl", ".parquet")
@@ -130,12 +130,12 @@ def _pattern(vectors: VectorSet, source: str, asked: str | None) -> str:
     return vectors.vector(name).pattern
 
 
-def _decoder(run: SearchedRun) -> Callable[[tuple[int, ...]], str]:
+def _decoder(run: SearchResults) -> Callable[[tuple[int, ...]], str]:
     """The tokenizer of the run's model. Raises ModelError, RunError."""
     from pts.models.options import ModelOptions
     from pts.models.tokenizer import load_decoder
 
-    spec, revision = run.manifest.asked.get("model"), run.manifest.asked.get("revision")
+    spec, revision = run.manifest.settings.get("model"), run.manifest.settings.get("revision")
     if not isinstance(spec, str) or not isinstance(revision, str | None):
         raise RunError(
             f"{run.path / 'manifest.json'} does not name the model; search again with another --output."

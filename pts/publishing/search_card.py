@@ -16,21 +16,21 @@ from pts.publishing.card_text import (
 )
 from pts.records import PivotalToken
 from pts.runs.pivotal_tokens import pivotal_tokens
-from pts.runs.search_run import SearchedRun, SearchSummary
+from pts.runs.search_run import SearchResults, SearchSummary
 
 TOKENS = "pivotal_tokens.parquet"
 _SHOWN = 10
 _BEFORE = 60
 
 
-def search_card(run: SearchedRun, name: str, repo_id: str | None, *, license_id: str | None = None) -> str:
+def search_card(run: SearchResults, name: str, repo_id: str | None, *, license_id: str | None = None) -> str:
     """The README.md of a search run's pivotal tokens, header included. Raises RunError."""
     summary, records = run.summary(), pivotal_tokens(run, run.findings)
     sections = [
         front_matter(
             {
                 "license": license_id,
-                "base_model": base_model(run.found.model_id, run.found.model_revision),
+                "base_model": base_model(run.resolved.model_id, run.resolved.model_revision),
                 "tags": ["pts", "pivotal-token-search", "pivotal-tokens"],
                 "size_categories": [size_category(len(records))],
                 "configs": parquet_config(TOKENS) if records else None,
@@ -95,14 +95,14 @@ def _largest(records: list[PivotalToken]) -> str:
     return lead + table(["after", "token", "success", "Δ and interval", "q-value"], rows)
 
 
-def _numbers(run: SearchedRun, summary: SearchSummary) -> str:
-    sampling = run.manifest.asked.get("sampling")
+def _numbers(run: SearchResults, summary: SearchSummary) -> str:
+    sampling = run.manifest.settings.get("sampling")
     sampler = (
         ", ".join(f"{key} {value}" for key, value in sampling.items()) if isinstance(sampling, Mapping) else ""
     )
     rows: list[list[object]] = [
-        ["model revision", run.found.model_revision or "not recorded"],
-        ["number format", run.found.dtype],
+        ["model revision", run.resolved.model_revision or "not recorded"],
+        ["number format", run.resolved.dtype],
         ["sampler", sampler or "not recorded"],
         ["grader", summary.grader],
         [

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pts.pivot_search.findings import Finding
 from pts.records import MOST_CUT, Alternative
-from pts.runs.search_run import SearchedRun, SearchSummary
+from pts.runs.search_run import SearchResults, SearchSummary
 
 BEFORE = 240
 """Characters of the text before a token that its context shows."""
@@ -31,7 +31,7 @@ _SHARES = {
 }
 
 
-def run_report(run: SearchedRun, top: int, problem: str | None = None) -> RenderableType:
+def run_report(run: SearchResults, top: int, problem: str | None = None) -> RenderableType:
     """The `top` findings with the largest |Δ|, of one problem if given, and the summary of the whole run.
 
     Raises DataError for a problem that the run does not hold.
@@ -149,7 +149,7 @@ def _cells(number: int, finding: Finding) -> tuple[str | Text, ...]:
     )
 
 
-def _context(run: SearchedRun, finding: Finding) -> list[RenderableType]:
+def _context(run: SearchResults, finding: Finding) -> list[RenderableType]:
     candidate, context = finding.candidate, run.context(finding)
     before = context.before if len(context.before) <= BEFORE else "…" + context.before[-BEFORE:]
     effect = "helps" if candidate.delta > 0 else "harms"

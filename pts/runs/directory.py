@@ -53,12 +53,15 @@ class RunDirectory:
         write_manifest(self.path, manifest)
         self._manifest = manifest
 
-    def require_same_found(self, old: Mapping[str, object], new: Mapping[str, object]) -> None:
+    def require_same_resolved(self, old: Mapping[str, object], new: Mapping[str, object]) -> None:
         """Raise RunError where what was recorded of model and data is other now, as `require_same` does.
 
-        What a run of an earlier version did not record is unknown, and no difference.
+        What only one of two versions records is unknown, and no difference.
         """
-        self.require_same("model or data", old, {key: value for key, value in new.items() if key in old})
+        both = old.keys() & new.keys()
+        self.require_same(
+            "model or data", *({k: v for k, v in each.items() if k in both} for each in (old, new))
+        )
 
     def require_same(self, part: str, old: Mapping[str, object], new: Mapping[str, object]) -> None:
         """Raise RunError, naming each key that differs with both values, unless the two are equal."""

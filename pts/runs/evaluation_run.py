@@ -15,15 +15,15 @@ EVALUATION = RunKind(
 )
 """The answers, and what is made of them; summary.json comes last."""
 DIGESTS = ("vectors_digest", "controls_digest", "parts_digests")
-"""Keys of a run's configuration that are known once its vectors, router and scorer have been read."""
+"""Keys of a run's settings that are known once its vectors, router and scorer have been read."""
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationFound:
-    """What an evaluation's configuration turned out to mean, once model and data were read.
+class EvaluationResolved:
+    """What an evaluation's settings came to mean, once model and data were read.
 
     `think_end` is the end of thinking in token ids, `second_model` the id and revision of that of `escalate`.
-    `attention`, `prompt_date` and `prompt_digest` are as a search's (`pts.runs.search_run.SearchFound`).
+    `attention`, `prompt_date` and `prompt_digest` are as a search's (`pts.runs.search_run.SearchResolved`).
     """
 
     model_id: str
@@ -41,7 +41,7 @@ class EvaluationFound:
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationConditions:
+class EvaluationEnvironment:
     """What differs between the sessions of one run: no item depends on it but by `thresholds`.
 
     `lines` are those of the table; `left_out` the baselines that the model cannot run, each with the reason.

@@ -19,6 +19,8 @@ from pts.runs.codec import JsonValue, ShapeError, from_json, to_json
 from pts.runs.files import replace_text
 
 MANIFEST_NAME = "manifest.json"
+_EARLIER_NAMES = {"asked": "settings", "found": "resolved", "conditions": "environment"}
+"""Names of three parts in the manifests of earlier versions, and their names now."""
 _PACKAGES = ("torch", "transformers", "tokenizers", "jinja2", "numpy", "peft", "math-verify", "sympy")
 
 
@@ -34,17 +36,17 @@ class ProblemList:
 class Manifest:
     """A run's description, written before its first token.
 
-    `asked` is the configuration as given and `found` what it turned out to mean (the model's revision, the
-    data set's kind): a run is continued only where both are equal. `conditions` may differ between the
+    `settings` are the run's settings as given, and `resolved` is what they came to mean (the model's revision,
+    the data set's kind). A run is continued only where both are equal. `environment` may differ between the
     sessions of one run (device, batch rows, spending limit, number of problems); it holds the latest.
     Times are UTC.
     """
 
     kind: str
     created: str
-    asked: Mapping[str, object]
-    found: Mapping[str, object]
-    conditions: Mapping[str, object]
+    settings: Mapping[str, object]
+    resolved: Mapping[str, object]
+    environment: Mapping[str, object]
     problems: ProblemList
     versions: Mapping[str, str]
     git_commit: str | None = None
@@ -67,7 +69,7 @@ def read_manifest(directory: Path) -> Manifest | None:
             raise RunError(
                 f"{directory} was written by a newer pts (schema {schema}); use that version to read it."
             )
-        return from_json(Manifest, data)
+        return from_json(Manifest, _with_names_of_now(data))
     except (ValueError, ShapeError) as error:
         raise RunError(
             f"{directory} holds files that are not a run ({MANIFEST_NAME}: {error}); give another --output."
@@ -144,6 +146,13 @@ def git_commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def _with_names_of_now(data: object) -> object:
+    """A manifest's JSON value with the parts that earlier versions named otherwise under their names now."""
+    if not isinstance(data, dict):
+        return data
+    return {_EARLIER_NAMES.get(key, key): value for key, value in data.items()}
 
 
 def _flat(value: JsonValue, prefix: str = "") -> dict[str, JsonValue]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from pts.pivot_search.findings import Finding
 from pts.records import PivotalToken
 from pts.runs.record_files import write_jsonl_records, write_parquet_records
-from pts.runs.search_run import SearchedRun
+from pts.runs.search_run import SearchResults
 
 
-def pivotal_tokens(run: SearchedRun, findings: Sequence[Finding]) -> list[PivotalToken]:
+def pivotal_tokens(run: SearchResults, findings: Sequence[Finding]) -> list[PivotalToken]:
     """Findings of the run as records, in their order; a function of the manifest and the shard alone."""
     return [_record(run, finding) for finding in findings]
 
@@ -45,12 +45,12 @@ def write_parquet(path: Path, records: Sequence[PivotalToken]) -> None:
     write_parquet_records(path, records, schema)
 
 
-def _record(run: SearchedRun, finding: Finding) -> PivotalToken:
+def _record(run: SearchResults, finding: Finding) -> PivotalToken:
     result, candidate = finding.problem, finding.candidate
     trace = result.traces[candidate.trace]
     before = candidate.position
     return PivotalToken(
-        model_id=run.found.model_id,
+        model_id=run.resolved.model_id,
         query=result.query,
         pivot_context=run.context(finding).before,
         pivot_token=candidate.token,
@@ -59,8 +59,8 @@ def _record(run: SearchedRun, finding: Finding) -> PivotalToken:
         prob_after=candidate.value,
         prob_delta=candidate.delta,
         is_positive=candidate.delta > 0,
-        task_type=run.found.problem_schema,
-        dataset_id=run.found.dataset_id,
+        task_type=run.resolved.problem_schema,
+        dataset_id=run.resolved.dataset_id,
         dataset_item_id=result.problem_id,
         # The run's own time, not the clock's: what is derived again on a resume is the same, byte for byte.
         timestamp=run.manifest.created,

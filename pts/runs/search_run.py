@@ -14,7 +14,7 @@ from pts.records import Completions, ProblemResult
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.directory import RunKind, find_run
 from pts.runs.manifest import Manifest
-from pts.runs.shard import Context, ShardLine, latest_results, read_shard
+from pts.runs.shard import Context, ShardLine, latest_results, results_journal
 
 T = TypeVar("T")
 
@@ -29,8 +29,8 @@ RunStatus: TypeAlias = Literal["complete", "partial", "spent"]
 
 
 @dataclass(frozen=True, slots=True)
-class SearchFound:
-    """What the configuration of a search turned out to mean, once the model and the data were read.
+class SearchResolved:
+    """What the settings of a search came to mean, once the model and the data were read.
 
     `model_revision` is a commit or a digest of local files, chat template included; `attention` the
     implementation of it that the model computes with; `problem_schema` the data set's kind, as detected.
@@ -51,7 +51,7 @@ class SearchFound:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchConditions:
+class SearchEnvironment:
     """What may differ between the sessions of one run: it changes what is paid, or when, never a result.
 
     `max_tokens` is the run's spending limit in generated tokens, `limit` the number of problems asked for;
@@ -113,7 +113,7 @@ class SearchSummary:
 
 
 @dataclass(frozen=True)
-class SearchedRun:
+class SearchResults:
     """A search's directory, read without its lock: complete or not."""
 
     path: Path
@@ -121,36 +121,36 @@ class SearchedRun:
     lines: tuple[ShardLine, ...]
 
     @cached_property
-    def found(self) -> SearchFound:
-        """What the run's configuration turned out to mean. Raises RunError."""
-        return self._read(SearchFound, self.manifest.found, "found")
+    def resolved(self) -> SearchResolved:
+        """What the run's settings came to mean. Raises RunError."""
+        return self._read(SearchResolved, self.manifest.resolved, "resolved")
 
     @cached_property
     def fdr(self) -> float:
         """The false discovery rate that the run was asked to hold. Raises RunError."""
-        return self._asked("fdr")
+        return self._setting("fdr")
 
     @cached_property
     def threshold(self) -> float:
         """The least |Δ| of a finding. Raises RunError."""
-        return self._asked("threshold")
+        return self._setting("threshold")
 
     @cached_property
     def budget(self) -> int:
         """The most new tokens of a completion. Raises RunError."""
-        sampling = self.manifest.asked.get("sampling")
+        sampling = self.manifest.settings.get("sampling")
         value = sampling.get("budget") if isinstance(sampling, Mapping) else None
-        return self._read(int, value, "asked.sampling.budget")
+        return self._read(int, value, "settings.sampling.budget")
 
-    def _asked(self, name: str) -> float:
-        search = self.manifest.asked.get("search")
+    def _setting(self, name: str) -> float:
+        search = self.manifest.settings.get("search")
         value = search.get(name) if isinstance(search, Mapping) else None
-        return self._read(float, value, f"asked.search.{name}")
+        return self._read(float, value, f"settings.search.{name}")
 
     @cached_property
-    def conditions(self) -> SearchConditions:
+    def environment(self) -> SearchEnvironment:
         """What may differ between sessions, as of the latest. Raises RunError."""
-        return self._read(SearchConditions, self.manifest.conditions, "conditions")
+        return self._read(SearchEnvironment, self.manifest.environment, "environment")
 
     @cached_property
     def latest(self) -> dict[str, ShardLine]:
@@ -202,7 +202,7 @@ class SearchedRun:
             ) from error
 
 
-def read_search(path: Path) -> SearchedRun:
+def read_search(path: Path) -> SearchResults:
     """The search run at `path`, whether it is complete, cut or still going. Raises RunError."""
     manifest = find_run(path)
     if manifest.kind != SEARCH.name:
@@ -210,10 +210,10 @@ def read_search(path: Path) -> SearchedRun:
             f"{path} holds another kind of run ({manifest.kind}, not {SEARCH.name}); `pts vectors show` "
             "shows a vector set, and a stopped extraction goes on by its own command."
         )
-    return SearchedRun(path, manifest, tuple(read_shard(path / SEARCH.shard)))
+    return SearchResults(path, manifest, tuple(results_journal(path / SEARCH.shard).read()))
 
 
-def _summarise(run: SearchedRun) -> SearchSummary:
+def _summarise(run: SearchResults) -> SearchSummary:
     statuses = [result.status for result in run.results]
     traces = [trace for result in run.results for trace in result.traces]
     deltas = [finding.candidate.delta for finding in run.findings]
@@ -221,8 +221,8 @@ def _summarise(run: SearchedRun) -> SearchSummary:
     completions = _completions(every)
     return SearchSummary(
         status=_status(run),
-        model_id=run.found.model_id,
-        dataset_id=run.found.dataset_id,
+        model_id=run.resolved.model_id,
+        dataset_id=run.resolved.dataset_id,
         problems=run.manifest.problems.count,
         searched=statuses.count("searched"),
         out_of_range=statuses.count("out_of_range"),
@@ -236,7 +236,7 @@ def _summarise(run: SearchedRun) -> SearchSummary:
         harming=sum(delta < 0 for delta in deltas),
         fdr=run.fdr,
         threshold=run.threshold,
-        grader=run.found.grader,
+        grader=run.resolved.grader,
         tokens_range=sum(result.tokens_range for result in every),
         tokens_traces=sum(result.tokens_traces for result in every),
         tokens_screen=sum(result.tokens_screen for result in every),
@@ -249,7 +249,7 @@ def _summarise(run: SearchedRun) -> SearchSummary:
         if completions is None
         else {phase: counted.cut_share for phase, counted in completions.items()},
         undecided=sum(line.undecided for line in run.lines),
-        sandbox=run.conditions.sandbox,
+        sandbox=run.environment.sandbox,
     )
 
 
@@ -264,12 +264,12 @@ def _completions(results: Sequence[ProblemResult]) -> dict[str, Completions] | N
     return total
 
 
-def _status(run: SearchedRun) -> RunStatus:
+def _status(run: SearchResults) -> RunStatus:
     done = sum(result.status != "spent" for result in run.results)
     if done >= run.manifest.problems.count:
         return "complete"
     cut = any(
-        line.result.status == "spent" and line.settled(run.conditions.max_tokens)
+        line.result.status == "spent" and line.settled(run.environment.max_tokens)
         for line in run.latest.values()
     )
     return "spent" if cut else "partial"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pts.errors import DataError
 from pts.pivot_search.findings import Finding
 from pts.records import Alternative, TokenIds
-from pts.runs.search_run import SearchedRun
+from pts.runs.search_run import SearchResults
 
 LEAST_ROLLOUTS = 4
 """Rollouts that an alternative's value must rest on to be the other side of a pair."""
@@ -66,7 +66,7 @@ class Pair:
         return self.prompt + self.prefix
 
 
-def measured_pairs(run: SearchedRun) -> list[Pair]:
+def measured_pairs(run: SearchResults) -> list[Pair]:
     """One pair for each finding whose other side was drawn often enough, in the run's order.
 
     The other side is, of the alternatives with at least `LEAST_ROLLOUTS` rollouts, the one whose shrunk value
@@ -95,7 +95,7 @@ def split_problems(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list
     )
 
 
-def _pair(run: SearchedRun, index: int, finding: Finding) -> Pair | None:
+def _pair(run: SearchResults, index: int, finding: Finding) -> Pair | None:
     result, candidate = finding.problem, finding.candidate
     taken = Choice(
         candidate.token_id, candidate.token, candidate.token_prob, candidate.value, candidate.value_n

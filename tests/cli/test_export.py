@@ -117,7 +117,7 @@ def test_preference_pairs(capsys, tmp_path):
     assert len(rows) == said["rows"]
     assert list(rows[0]) == known_keys(PreferencePair)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    manifest["asked"]["model"] = "./nowhere"
+    manifest["settings"]["model"] = "./nowhere"
     (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
     said = refusal(capsys, "out", "--format", "dpo", "--output", "q.jsonl")
     assert "model directory ./nowhere is not there" in said

@@ -142,7 +142,7 @@ def test_a_search_is_of_completions_that_end_there(demo, capsys, tmp_path):
     arguments = ("search", "--problems", "2", "--levels", "2", "--traces", "1", "--threshold", "0.3", "--quiet")
     assert run((*arguments, "--range", "0.05", "0.98", "--stop", " . <|im_end|>", "--output", "out")) == 0
     searched = read_search(tmp_path / "out")
-    assert searched.manifest.asked["sampling"]["stop"] == [" . <|im_end|>"]
+    assert searched.manifest.settings["sampling"]["stop"] == [" . <|im_end|>"]
     assert searched_inputs(searched).sampling().stop == (" . <|im_end|>",)
     traces = [trace for result in searched.results for trace in result.traces]
     assert traces

@@ -12,8 +12,8 @@ from pts.runs.codec import to_json
 from pts.runs.directory import open_run
 from pts.runs.manifest import Manifest, list_problems
 from pts.runs.pivotal_tokens import pivotal_tokens, write_parquet
-from pts.runs.search_run import SEARCH, SearchConditions, SearchFound, read_search
-from pts.runs.shard import Context, ShardLine, append_line
+from pts.runs.search_run import SEARCH, SearchEnvironment, SearchResolved, read_search
+from pts.runs.shard import Context, ShardLine, results_journal
 from pts.steering.vector_files import save_vectors
 from pts.steering.vector_set import Effect, Gate, SteeredModel, SteeringVector, VectorSet
 
@@ -73,8 +73,8 @@ def write_vector_set(directory: Path, vectors: VectorSet | None = None, rows: in
 
 
 def write_search_run(directory: Path, findings: int = 2, done: bool = True) -> Path:
-    found = SearchFound("Qwen/Qwen3-0.6B", "b" * 40, "float32", None, "openai/gsm8k", "gsm8k", "math")
-    conditions = SearchConditions("cpu", None, None, 1)
+    found = SearchResolved("Qwen/Qwen3-0.6B", "b" * 40, "float32", None, "openai/gsm8k", "gsm8k", "math")
+    conditions = SearchEnvironment("cpu", None, None, 1)
     with open_run(directory, SEARCH) as run:
         run.write_manifest(
             Manifest(
@@ -87,7 +87,7 @@ def write_search_run(directory: Path, findings: int = 2, done: bool = True) -> P
                 {"pts": "0.1.0"},
             )
         )
-        append_line(run.shard, _line(findings))
+        results_journal(run.shard).append(_line(findings))
     searched = read_search(directory)
     write_parquet(directory / "pivotal_tokens.parquet", pivotal_tokens(searched, searched.findings))
     text = json.dumps(to_json(searched.summary()), ensure_ascii=False, indent=2) + "\n"

@@ -98,8 +98,8 @@ def test_clear_deletes_the_runs_own_files_only(tmp_path):
 def test_a_manifest_comes_back_and_differences_name_keys_and_values(tmp_path):
     make_run(tmp_path / "run", sampling={"top_k": 20}, levels=(1, 2))
     with open_run(tmp_path / "run", KIND) as directory:
-        assert differences(directory.manifest.asked, {"sampling": {"top_k": 20}, "levels": (1, 2)}) == []
+        assert differences(directory.manifest.settings, {"sampling": {"top_k": 20}, "levels": (1, 2)}) == []
         with pytest.raises(RunError, match=r"sampling.top_k 20 → 0; levels \[1, 2\] → \[1\]"):
             directory.require_same(
-                "configuration", directory.manifest.asked, {"sampling": {"top_k": 0}, "levels": [1]}
+                "configuration", directory.manifest.settings, {"sampling": {"top_k": 0}, "levels": [1]}
             )

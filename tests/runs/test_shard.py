@@ -6,7 +6,7 @@ import pytest
 
 from pts.errors import RunError
 from pts.records import Alternative, Candidate, ProblemResult, SearchedTrace
-from pts.runs.shard import Context, ShardLine, append_line, latest_results, mend_shard, read_shard
+from pts.runs.shard import Context, ShardLine, latest_results, results_journal
 
 CANDIDATE = Candidate(
     0, 1, 5, " b", 0.5, 0.9, 9, 10, 0.1, 1, 10, 0.4, 0.01, 3, (Alternative(6, " c", 0.3, 0.125, 8),)
@@ -17,31 +17,31 @@ LINE = ShardLine("digest", None, RESULT, (Context("a", " b", "…\né"),))
 
 
 def test_a_line_comes_back_equal(tmp_path):
-    append_line(tmp_path / "s", LINE)
-    append_line(tmp_path / "s", replace(LINE, digest="other"))
-    assert read_shard(tmp_path / "s") == [LINE, replace(LINE, digest="other")]
+    journal = results_journal(tmp_path / "s")
+    journal.append(LINE)
+    journal.append(replace(LINE, digest="other"))
+    assert journal.read() == [LINE, replace(LINE, digest="other")]
 
 
 @pytest.mark.parametrize("keep", [1, 40, -1])
 def test_a_truncated_last_line_is_dropped_with_a_warning_and_writing_goes_on(tmp_path, caplog, keep):
     path = tmp_path / "s"
-    append_line(path, LINE)
+    results_journal(path).append(LINE)
     whole = path.read_bytes()
     path.write_bytes(whole + whole[:keep])
-    assert read_shard(path) == [LINE]
-    mend_shard(path)
+    assert results_journal(path).read() == [LINE]
+    assert path.read_bytes() != whole  # Reading changes nothing.
+    results_journal(path).append(LINE)
     assert "dropped the last line" in caplog.text
-    assert path.read_bytes() == whole
-    append_line(path, LINE)
-    assert read_shard(path) == [LINE, LINE]
+    assert results_journal(path).read() == [LINE, LINE]
 
 
 def test_a_corrupt_line_in_the_middle_is_named(tmp_path):
     path = tmp_path / "s"
-    append_line(path, LINE)
+    results_journal(path).append(LINE)
     path.write_bytes(path.read_bytes() + b'{"digest": 3\n' + path.read_bytes())
     with pytest.raises(RunError, match=r"line 2 cannot be read"):
-        read_shard(path)
+        results_journal(path).read()
 
 
 def test_a_problem_searched_again_counts_by_its_last_line_in_its_first_place():

@@ -7,13 +7,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pts.data_files import LINES, BadRow, FileRow, id_text, json_line, parse_json, read_rows, text_fault
 from pts.errors import DataError, PtsError, RunError
 from pts.problems.schemas import two_questions
 from pts.records import Completions
-from pts.runs.files import append_bytes, make_directories, replace_text, write_failure
+from pts.runs.files import make_directories, replace_text, write_failure
+from pts.runs.journal import Journal
 from pts.runs.manifest import differences
 from pts.stages.decode.inputs import DecodeInputs
 from pts.stages.shared.cut_completions import warn_of_cut
@@ -29,6 +30,8 @@ _NO_MATTER = ("device", "batch_rows")
 """Inputs that a run may go on without: the answers are the same."""
 _LATER = ("stop", "thinking_switch", "template_options")
 """Inputs that are kept only where they are given: answers that were begun before there were any go on."""
+Answers: TypeAlias = dict[int, dict[str, Any]]
+"""Answers in their JSON form, by the number of the question's line."""
 _CHUNK = 256
 """Questions given to the decoder at once."""
 
@@ -74,10 +77,8 @@ def recorded_answers(target: Path) -> Recorded | None:
     part = _part(target)
     if not part.exists():
         return None
-    with part.open("rb") as lines:
-        first = lines.readline()
     try:
-        header = json.loads(first)
+        header: Any = _journal(part).header() or {}
         settings = header["settings"]
         found = {**settings.get("found", {}), "model_revision": settings.get("model_revision")}
         return recorded_in(found, str(part), header.get("device"))
@@ -104,10 +105,11 @@ def answer_file(
     fitting, unfit = _fitting(decoder, lines)
     part = _part(target)
     settings = _settings(run, decoder, source)
-    done = _kept(part, settings, source)
+    journal = _journal(part)
+    done = _kept(journal, settings, source)
     if not part.exists():
         _make_parent(target)
-        append_bytes(part, _encoded({"settings": settings, "device": str(decoder.model.device)}))
+        journal.begin({"settings": settings, "device": str(decoder.model.device)})
     if observe is not None and done:
         observe(len(done), 0)
     places = {line.number: place for place, line in enumerate(lines)}
@@ -118,7 +120,7 @@ def answer_file(
         for index, answer in decoder.stream(prompts, seed=run.seed, places=at):
             line = chunk[index]
             done[line.number] = entry = {"line": line.number, **answer.to_json(), "id": line.id}
-            append_bytes(part, _encoded(entry))
+            journal.append(entry)
             if observe is not None:
                 observe(1, answer.ledger.total)
     ordered = [done[line.number] for line in fitting]
@@ -254,29 +256,31 @@ def _settings(run: DecodeInputs, decoder: SteeredDecoder, source: Path) -> dict[
     return loaded
 
 
-def _kept(part: Path, settings: Mapping[str, object], source: Path) -> dict[int, dict[str, object]]:
-    """The answers of a run that was stopped, by line; a half-written last line is dropped."""
-    if not part.exists():
+def _journal(part: Path) -> Journal[dict[str, Any]]:
+    """The answers so far; the header has the settings that decide them, and the device."""
+    return Journal(part, dict, headed=True, remedy="remove it to begin anew")
+
+
+def _kept(journal: Journal[dict[str, Any]], settings: Mapping[str, object], source: Path) -> Answers:
+    """The answers of a run that was stopped, by line. Raises RunError for those of other settings."""
+    if not journal.path.exists():
         return {}
-    *whole, half = part.read_bytes().split(b"\n")
-    try:
-        entries = [parse_json(line.decode()) for line in whole if line.strip()]
-        before = entries[0]["settings"] if entries else {}
-        # What an earlier version did not record is unknown, and no difference.
-        changed = differences(before, {key: value for key, value in settings.items() if key in before})
-        kept = {int(entry["line"]): entry for entry in entries[1:]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{part} cannot be read ({error}): remove it to begin anew.") from error
-    if changed or not entries:
-        said = f" ({'; '.join(changed)})" if changed else ""
+    before = (journal.header() or {}).get("settings")
+    if not isinstance(before, dict):
         raise RunError(
-            f"{part} holds answers to other questions than {source.name}, or by other settings{said}: give "
-            "those again, or remove it."
+            f"{journal.path} cannot be read (its first line has no settings): remove it to begin anew."
         )
-    if half:
-        replace_text(part, b"".join(line + b"\n" for line in whole).decode())
-    return kept
-
-
-def _encoded(entry: Mapping[str, object]) -> bytes:
-    return json_line(entry).encode() + b"\n"
+    # What an earlier version did not record is unknown, and no difference.
+    changed = differences(before, {key: value for key, value in settings.items() if key in before})
+    if changed:
+        raise RunError(
+            f"{journal.path} holds answers to other questions than {source.name}, or by other settings "
+            f"({'; '.join(changed)}): give those again, or remove it."
+        )
+    entries = journal.read()
+    unnumbered = [entry for entry in entries if not isinstance(entry.get("line"), int)]
+    if unnumbered:
+        raise RunError(
+            f"{journal.path} cannot be read (an answer has no line number): remove it to begin anew."
+        )
+    return {entry["line"]: entry for entry in entries}

@@ -12,7 +12,7 @@ from pts.evaluation.items import Item, Key
 from pts.problems import problem_digest
 from pts.records import Problem
 from pts.runs.directory import RunDirectory
-from pts.runs.shard import append_lines
+from pts.runs.journal import Journal
 from pts.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def item_digest(problem: Problem) -> str:
 @contextmanager
 def _kept(directory: RunDirectory) -> Iterator[Callable[[Item], None]]:
     """Write items to the shard every few seconds and, whatever happens, at the end."""
+    journal = Journal(directory.shard, Item)
     waiting: list[Item] = []
     written = time.monotonic()
 
@@ -144,7 +145,7 @@ def _kept(directory: RunDirectory) -> Iterator[Callable[[Item], None]]:
         nonlocal written
         waiting.append(item)
         if time.monotonic() - written >= KEPT_EVERY:
-            append_lines(directory.shard, waiting)
+            journal.append(*waiting)
             waiting.clear()
             written = time.monotonic()
 
@@ -152,4 +153,4 @@ def _kept(directory: RunDirectory) -> Iterator[Callable[[Item], None]]:
         yield keep
     finally:
         if waiting:
-            append_lines(directory.shard, waiting)
+            journal.append(*waiting)

@@ -14,8 +14,8 @@ from pts.evaluation.thresholds import ThresholdFit
 from pts.records import Problem
 from pts.runs.codec import from_json
 from pts.runs.directory import RunDirectory
+from pts.runs.journal import Journal
 from pts.runs.manifest import Manifest
-from pts.runs.shard import mend_shard, read_lines
 from pts.stages.evaluate.answers import item_digest
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.thresholds import is_fit, require_same_problems, threshold_problems, to_fit
@@ -100,7 +100,7 @@ def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationP
         asked["controls_digest"] = controls_digest(vectors)
     earlier = None if run.fresh else directory.manifest
     if earlier is not None:
-        directory.require_same("configuration", earlier.asked, asked)
+        directory.require_same("configuration", earlier.settings, asked)
     source = run.source()
     if benchmark is not None:
         source = benchmark_source(benchmark, run.data, source)
@@ -116,8 +116,7 @@ def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationP
     left_out: Mapping[str, str] = {}
     fits: Mapping[str, ThresholdFit] = {}
     if earlier is not None:
-        mend_shard(directory.shard)
-        items = {item.key: item for item in read_lines(directory.shard, Item)}
+        items = {item.key: item for item in Journal(directory.shard, Item).read()}
         left_out = _earlier(Mapping[str, str], earlier, "left_out")
         fits = _earlier(Mapping[str, ThresholdFit], earlier, "thresholds")
         require_same_problems(run, to_fit_on, fits)
@@ -150,7 +149,7 @@ def no_direction_test(run: EvaluateInputs, vectors: VectorSet) -> str | None:
 
 def _earlier(kind: Any, earlier: Manifest, name: str) -> Any:
     """What an earlier session's conditions say under a name; nothing where they do not."""
-    return from_json(kind, earlier.conditions.get(name, {}), name)
+    return from_json(kind, earlier.environment.get(name, {}), name)
 
 
 def _require_same_problems(

@@ -18,18 +18,11 @@ from pts.evaluation.summary import EvaluationSummary
 from pts.records import Completions
 from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
-from pts.runs.evaluation_run import EVALUATION, EvaluationConditions, EvaluationFound
+from pts.runs.evaluation_run import EVALUATION, EvaluationEnvironment, EvaluationResolved
 from pts.runs.files import replace_text
-from pts.runs.manifest import (
-    Manifest,
-    git_commit,
-    installed_versions,
-    list_problems,
-    other_versions,
-    read_manifest,
-    utc_now,
-)
-from pts.runs.shard import read_lines
+from pts.runs.journal import Journal
+from pts.runs.manifest import read_manifest
+from pts.runs.settle import settle_manifest
 from pts.stages.decode.decoder import make_decoder, warn_of_other_numbers
 from pts.stages.decode.strategies import second_model_found, second_model_settled, with_second_model
 from pts.stages.evaluate.answers import Answering, EvaluationProgress, Observe
@@ -78,7 +71,7 @@ def resume_note(run: EvaluateInputs) -> str:
     if read_manifest(path) is None:
         return "nothing had been written yet."
     again = "the same command without --fresh" if run.fresh else "the same command"
-    done = len(read_lines(path / EVALUATION.shard, Item))
+    done = len(Journal(path / EVALUATION.shard, Item).read())
     return f"{done} answers are kept in {path}; {again} continues."
 
 
@@ -101,7 +94,7 @@ def _evaluate(
         plan = replace(plan, left_out=_check(plan, session))
         _check_prompts(plan, session, observe)
     second_dtype, second_date = second_model_settled(plan.parts)
-    found = EvaluationFound(
+    resolved = EvaluationResolved(
         model_id=loaded.model_id,
         model_revision=loaded.revision,
         dtype=dtype_name(loaded),
@@ -115,7 +108,23 @@ def _evaluate(
         prompt_date=date or second_date,
         prompt_digest=digest,
     )
-    _settle_manifest(run, plan, directory, found, str(loaded.device))
+    environment = EvaluationEnvironment(
+        device=str(loaded.device),
+        batch_rows=run.batch_rows,
+        problems=len(plan.problem_set.problems),
+        seeds=run.seeds,
+        lines=tuple(line.name for line in plan.lines),
+        left_out=plan.left_out,
+        thresholds={name: to_json(fit) for name, fit in plan.fits.items()},
+    )
+    settle_manifest(
+        directory,
+        settings=plan.asked,
+        resolved=resolved,
+        environment=environment,
+        problems=list(plan.digests.values()),
+        fresh=run.fresh,
+    )
     total = plan.todo(plan.left_out) + len(answers_to_fit(run, plan.to_fit_on, plan.items, plan.fits))
     answering = Answering(run.seed, plan.grader, plan.grader_name, plan.items, directory, total, observe)
     with decoder.session([]) as session:
@@ -177,53 +186,13 @@ def _check_prompts(plan: EvaluationPlan, session: Session, observe: Observe | No
             observe(EvaluationProgress(number, len(problems), 0, None))
 
 
-def _settle_manifest(
-    run: EvaluateInputs,
-    plan: EvaluationPlan,
-    directory: RunDirectory,
-    evaluated: EvaluationFound,
-    device: str,
-) -> None:
-    """Write the manifest of a new run, or extend that of the run that is there if it fits."""
-    earlier = None if run.fresh else directory.manifest
-    found = to_json(evaluated)
-    lines = tuple(line.name for line in plan.lines)
-    count = len(plan.problem_set.problems)
-    fits = {name: to_json(fit) for name, fit in plan.fits.items()}
-    conditions = to_json(
-        EvaluationConditions(device, run.batch_rows, count, run.seeds, lines, plan.left_out, fits)
-    )
-    assert isinstance(found, dict)
-    assert isinstance(conditions, dict)
-    if earlier is not None:
-        directory.require_same_found(earlier.found, found)
-        changed = other_versions(earlier.versions)
-        if changed:
-            logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
-    elif directory.manifest is not None:
-        directory.clear()
-    listed = list_problems(list(plan.digests.values()))
-    directory.write_manifest(
-        Manifest(
-            kind=EVALUATION.name,
-            created=utc_now() if earlier is None else earlier.created,
-            asked=plan.asked,
-            found=found,
-            conditions=conditions,
-            problems=listed if earlier is None or listed.count > earlier.problems.count else earlier.problems,
-            versions=installed_versions(),
-            git_commit=git_commit(),
-        )
-    )
-
-
 def _note_thresholds(plan: EvaluationPlan, directory: RunDirectory) -> None:
     """Keep the fits in the manifest: what is answered from now on goes by them."""
     manifest = directory.manifest
     assert manifest is not None
     fits = {name: to_json(fit) for name, fit in plan.fits.items()}
-    if fits != manifest.conditions.get("thresholds"):
-        directory.write_manifest(replace(manifest, conditions={**manifest.conditions, "thresholds": fits}))
+    if fits != manifest.environment.get("thresholds"):
+        directory.write_manifest(replace(manifest, environment={**manifest.environment, "thresholds": fits}))
 
 
 def _answer_line(plan: EvaluationPlan, line: Line, session: Session, answering: Answering) -> None:
@@ -258,7 +227,7 @@ def _warn_of_cut(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirect
     if counted:
         worst = max(counted, key=lambda line: counted[line].cut_share or 0.0)
         manifest = directory.manifest
-        thinks = manifest is not None and manifest.found.get("think_end") is not None
+        thinks = manifest is not None and manifest.resolved.get("think_end") is not None
         warn_of_cut(
             f"{directory.path}, line {worst}",
             counted[worst],
@@ -297,7 +266,7 @@ def _summary(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory)
     every = {**items, **controls}
     paired = paired_lines(lines, ids, run.seeds, items, run.seed)
     return EvaluationSummary(
-        model_id=str(manifest.found["model_id"]),
+        model_id=str(manifest.resolved["model_id"]),
         dataset_id=_data_name(run, plan),
         grader=plan.grader_name,
         vectors=run.vectors,

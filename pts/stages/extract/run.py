@@ -13,16 +13,9 @@ from pts.errors import ConfigError, DataError, RunError
 from pts.records import Completions, Problem
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_text
-from pts.runs.manifest import (
-    Manifest,
-    git_commit,
-    installed_versions,
-    list_problems,
-    other_versions,
-    text_digest,
-    utc_now,
-)
-from pts.runs.search_run import SearchedRun, read_search
+from pts.runs.manifest import Manifest, list_problems, text_digest
+from pts.runs.search_run import SearchResults, read_search
+from pts.runs.settle import settle_manifest
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
 from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.extract.patterns import (
@@ -72,14 +65,14 @@ def run_extract(inputs: ExtractInputs, observe: Observe | None = None) -> Vector
         inputs = with_recorded_layers(inputs, directory.manifest)
         asked = extract_asked(inputs, searched, pairs)
         if directory.manifest is not None and not inputs.fresh:
-            directory.require_same("configuration", directory.manifest.asked, asked)
+            directory.require_same("configuration", directory.manifest.settings, asked)
             if (directory.path / JSON_NAME).exists():
                 logger.info("%s: the vector set is complete.", directory.path)
                 return load_vectors(directory.path)
         return _extract(inputs, searched, pairs, directory, asked, observe or (lambda *_told: None))
 
 
-def enough_pairs(searched: SearchedRun) -> list[Pair]:
+def enough_pairs(searched: SearchResults) -> list[Pair]:
     """The run's measured pairs. Raises DataError where they are too few to fit and judge, saying how many."""
     from pts.steering.pairs import measured_pairs
 
@@ -94,7 +87,7 @@ def enough_pairs(searched: SearchedRun) -> list[Pair]:
     return pairs
 
 
-def extract_asked(inputs: ExtractInputs, searched: SearchedRun, pairs: Sequence[Pair]) -> dict[str, object]:
+def extract_asked(inputs: ExtractInputs, searched: SearchResults, pairs: Sequence[Pair]) -> dict[str, object]:
     """What decides the result, the run and its pairs included, as the manifest holds it."""
     from pts.steering.lexicon import read_lexicon
 
@@ -102,14 +95,14 @@ def extract_asked(inputs: ExtractInputs, searched: SearchedRun, pairs: Sequence[
     return {
         **inputs.asked(),
         "lexicon": None if lexicon is None else text_digest([lexicon]),
-        "search": dict(searched.manifest.asked),
+        "search": dict(searched.manifest.settings),
         "pairs": text_digest(repr((pair.ids, pair.better, pair.worse)) for pair in pairs),
     }
 
 
 def _extract(
     inputs: ExtractInputs,
-    searched: SearchedRun,
+    searched: SearchResults,
     pairs: list[Pair],
     directory: RunDirectory,
     asked: Mapping[str, object],
@@ -117,6 +110,7 @@ def _extract(
 ) -> VectorSet | None:
     from pts.graders.undecided import undecided_by
     from pts.models.decoder_layers import decoder_layers
+    from pts.problems import problem_digest
     from pts.stages.search.reload import load_again, untouched_problems
 
     calibration, test = untouched_problems(searched, inputs.calibration_problems, inputs.test_problems)
@@ -129,7 +123,18 @@ def _extract(
         # First what a cleared directory could not explain.
         shutil.rmtree(directory.path / HARVEST_FOLDER, ignore_errors=True)
         directory.clear()
-    _write_manifest(inputs, directory, asked, searched, search, [*calibration, *test])
+    settle_manifest(
+        directory,
+        settings=asked,
+        resolved=searched.manifest.resolved,
+        environment={
+            "run": str(inputs.run),
+            "search_created": searched.manifest.created,
+            "device": str(search.loaded.device),
+            "batch_rows": inputs.batch_rows,
+        },
+        problems=[problem_digest(problem) for problem in (*calibration, *test)],
+    )
     harvested = _harvest(inputs, search, pairs, directory.path / HARVEST_FOLDER, observe)
     if inputs.until == "harvest":
         return None
@@ -152,12 +157,12 @@ def _extract(
 
 def _note_undecided(directory: RunDirectory, earlier: Manifest | None, undecided: int) -> None:
     """Keep in the manifest, and say, how many completions the grader could not decide in all sessions."""
-    before = 0 if earlier is None else earlier.conditions.get("undecided", 0)
+    before = 0 if earlier is None else earlier.environment.get("undecided", 0)
     total = undecided + (before if isinstance(before, int) else 0)
     manifest = directory.manifest
     assert manifest is not None
     if total:
-        directory.write_manifest(replace(manifest, conditions={**manifest.conditions, "undecided": total}))
+        directory.write_manifest(replace(manifest, environment={**manifest.environment, "undecided": total}))
         logger.warning(
             "%s: %d completions could not be compared with their reference answer; they count as wrong.",
             directory.path,
@@ -176,7 +181,7 @@ def _layers(inputs: ExtractInputs, count: int) -> tuple[int, ...]:
 
 
 def require_same_problems(directory: RunDirectory, earlier: Manifest, problems: Sequence[Problem]) -> None:
-    """Raise RunError where what is measured on is no longer what it was; say it where versions differ."""
+    """Raise RunError where what is measured on is no longer what it was."""
     from pts.problems import problem_digest
 
     # Earlier versions listed the ids alone.
@@ -186,34 +191,6 @@ def require_same_problems(directory: RunDirectory, earlier: Manifest, problems: 
             f"{directory.path} was measured on other problems: the data changed since. Restore it, or give "
             "another --output, or --fresh to start anew."
         )
-    changed = other_versions(earlier.versions)
-    if changed:
-        logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
-
-
-def _write_manifest(
-    inputs: ExtractInputs,
-    directory: RunDirectory,
-    asked: Mapping[str, object],
-    searched: SearchedRun,
-    search: Loaded,
-    problems: Sequence[Problem],
-) -> None:
-    from pts.problems import problem_digest
-
-    device = str(search.loaded.device)
-    directory.write_manifest(
-        Manifest(
-            kind=VECTORS.name,
-            created=utc_now(),
-            asked=asked,
-            found={**searched.manifest.found, "search_created": searched.manifest.created},
-            conditions={"run": str(inputs.run), "device": device, "batch_rows": inputs.batch_rows},
-            problems=list_problems(list(map(problem_digest, problems))),
-            versions=installed_versions(),
-            git_commit=git_commit(),
-        )
-    )
 
 
 def _harvest(
@@ -301,7 +278,7 @@ def _choose(
 
 def _assemble(
     inputs: ExtractInputs,
-    searched: SearchedRun,
+    searched: SearchResults,
     directory: RunDirectory,
     directions: Directions,
     held_out: Mapping[str, list[Pair]],
@@ -340,8 +317,8 @@ def _assemble(
     whole = directions.whole
     config = whole.model.config.get_text_config(decoder=True)
     model = SteeredModel(
-        searched.found.model_id,
-        searched.found.model_revision,
+        searched.resolved.model_id,
+        searched.resolved.model_revision,
         int(config.hidden_size),
         int(config.num_hidden_layers),
         inputs.layers_path,
@@ -358,18 +335,18 @@ def _assemble(
 
 
 def _provenance(
-    inputs: ExtractInputs, searched: SearchedRun, directory: RunDirectory, calibrated: Calibrated
+    inputs: ExtractInputs, searched: SearchResults, directory: RunDirectory, calibrated: Calibrated
 ) -> dict[str, object]:
     manifest = directory.manifest
     assert manifest is not None
     summary = searched.summary()
     return {
         "created": manifest.created,
-        "dataset": searched.found.dataset_id,
+        "dataset": searched.resolved.dataset_id,
         "problems_searched": summary.searched,
         "pivotal_tokens": summary.findings,
-        "search": dict(searched.manifest.asked),
-        "found": dict(searched.manifest.found),
+        "search": dict(searched.manifest.settings),
+        "found": dict(searched.manifest.resolved),
         "seed": inputs.seed,
         "calibration_problems": inputs.calibration_problems,
         "calibration_by_way": {
@@ -384,7 +361,7 @@ def _provenance(
 def _write(
     inputs: ExtractInputs,
     folder: Path,
-    searched: SearchedRun,
+    searched: SearchResults,
     model: object,
     pairs: Sequence[Pair],
     division: Division,
@@ -395,7 +372,7 @@ def _write(
     from pts.steering.records import write_records_parquet
     from pts.steering.vector_files import CARD_NAME, RECORDS_NAME, save_vectors
 
-    records = set_records(inputs, searched.found.problem_schema, model, pairs, division, vectors)
+    records = set_records(inputs, searched.resolved.problem_schema, model, pairs, division, vectors)
     write_records_parquet(folder / RECORDS_NAME, records)
     replace_text(folder / CARD_NAME, vector_set_card(vectors, folder.resolve().name, None, len(records)))
     save_vectors(vectors, folder)

@@ -13,7 +13,7 @@ from pts.records import Problem
 from pts.runs.files import make_directories, write_failure
 from pts.runs.lock import sole_writer
 from pts.runs.manifest import git_commit, installed_versions, text_digest, utc_now
-from pts.runs.search_run import SearchedRun, read_search
+from pts.runs.search_run import SearchResults, read_search
 from pts.stages.fit_router.fitted_on import QUESTIONS, question_digests
 from pts.stages.fit_router.inputs import FitRouterInputs
 
@@ -76,10 +76,10 @@ def run_fit_router(inputs: FitRouterInputs, observe: Observe | None = None) -> F
 
 def _with_recorded_layers(inputs: FitRouterInputs, directory: Path) -> FitRouterInputs:
     """The inputs with the `layers_path` of a fit that they go on with, where they name none."""
-    from pts.calibration.arms import journal_asked
+    from pts.calibration.arms import arms_journal
 
-    before = {} if inputs.fresh else journal_asked(directory / JOURNAL_NAME)
-    recorded = before.get("layers_path")
+    before = None if inputs.fresh else arms_journal(directory / JOURNAL_NAME).header()
+    recorded = None if before is None else before.get("layers_path")
     if inputs.layers_path is not None or not isinstance(recorded, str):
         return inputs
     return replace(inputs, layers_path=recorded)
@@ -87,7 +87,7 @@ def _with_recorded_layers(inputs: FitRouterInputs, directory: Path) -> FitRouter
 
 def _fit(
     inputs: FitRouterInputs,
-    searched: SearchedRun,
+    searched: SearchResults,
     search: Loaded,
     vectors: VectorSet | None,
     problems: Sequence[Problem],
@@ -164,13 +164,13 @@ def _fit(
 
 
 def router_asked(
-    inputs: FitRouterInputs, searched: SearchedRun, vectors: VectorSet | None
+    inputs: FitRouterInputs, searched: SearchResults, vectors: VectorSet | None
 ) -> dict[str, object]:
     """What decides the measurements, but for the model's revision: as the journal's first line holds it."""
     from pts.steering.vector_files import vectors_digest
 
     digest = None if vectors is None else vectors_digest(vectors)
-    return {**inputs.asked(), "search": dict(searched.manifest.asked), "vectors": digest}
+    return {**inputs.asked(), "search": dict(searched.manifest.settings), "vectors": digest}
 
 
 def _states(

@@ -10,7 +10,7 @@ from pts.errors import ConfigError
 from pts.evaluation.measured import Example, Measured
 from pts.records import Problem, RolloutRequest
 from pts.runs.codec import ShapeError, from_json
-from pts.runs.search_run import SearchFound
+from pts.runs.search_run import SearchResolved
 from pts.seeds import derive_seed
 from pts.stages.shared.inputs import require_positive
 from pts.stats import bootstrap_mean_interval
@@ -152,7 +152,7 @@ def _example(
     return None
 
 
-def _origin(vectors: VectorSet, run: MeasureInputs) -> tuple[Mapping[str, object], SearchFound, Recorded]:
+def _origin(vectors: VectorSet, run: MeasureInputs) -> tuple[Mapping[str, object], SearchResolved, Recorded]:
     """The configuration of the set's search, what it found, and what it recorded. Raises ConfigError."""
     from pts.stages.shared.recorded import recorded_in
 
@@ -161,9 +161,9 @@ def _origin(vectors: VectorSet, run: MeasureInputs) -> tuple[Mapping[str, object
         raise ConfigError(
             f"{run.vectors} does not say what search it is from: it cannot be measured by itself."
         )
-    fields = {name: found[name] for name in SearchFound.__slots__ if name in found}
+    fields = {name: found[name] for name in SearchResolved.__slots__ if name in found}
     try:
-        return asked, from_json(SearchFound, fields), recorded_in(fields, run.vectors)
+        return asked, from_json(SearchResolved, fields), recorded_in(fields, run.vectors)
     except ShapeError as error:
         raise ConfigError(f"{run.vectors} does not say what search it is from ({error}).") from error
 

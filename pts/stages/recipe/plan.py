@@ -11,7 +11,7 @@ from pts.errors import RunError
 from pts.runs.directory import open_run
 from pts.runs.evaluation_run import DIGESTS, EVALUATION
 from pts.runs.manifest import Manifest, differences, read_manifest
-from pts.runs.search_run import SEARCH, SearchedRun, read_search
+from pts.runs.search_run import SEARCH, SearchResults, read_search
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
 from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.fit_router.inputs import FitRouterInputs
@@ -126,24 +126,24 @@ def standing_of(inputs: SearchInputs | ExtractInputs | FitRouterInputs) -> Stand
     return _extract_standing(inputs, path, manifest)
 
 
-def _search_standing(run: SearchInputs, searched: SearchedRun) -> Standing:
+def _search_standing(run: SearchInputs, searched: SearchResults) -> Standing:
     from pts.stages.search.given_traces import read_traces
 
     summary = searched.summary()
     there = f"{summary.done} of {summary.problems} problems done, {summary.tokens_generated:,} tokens generated"
     there += ", all that max_tokens allowed" if summary.status == "spent" else ""
     asked = {**run.asked(), "traces_from": read_traces(run.traces_from)[1]}
-    changes = tuple(differences(searched.manifest.asked, asked))
+    changes = tuple(differences(searched.manifest.settings, asked))
     if changes:
         return Standing("changed", there, changes)
     return Standing("complete" if _is_finished(run, searched) else "begun", there)
 
 
-def _is_finished(run: SearchInputs, searched: SearchedRun) -> bool:
+def _is_finished(run: SearchInputs, searched: SearchResults) -> bool:
     """Whether the run covers the problems asked for, and each is done or cut by the same spending limit."""
     if not (searched.path / SEARCH.derived[-1]).exists():
         return False
-    limit, count = searched.conditions.limit, searched.manifest.problems.count
+    limit, count = searched.environment.limit, searched.manifest.problems.count
     every = limit is None and run.dataset != "demo"
     covers = every or (limit is None if run.problems is None else max(count, limit or 0) >= run.problems)
     if not covers:
@@ -161,11 +161,11 @@ def _extract_standing(inputs: ExtractInputs, path: Path, manifest: Manifest) -> 
     searched = read_search(inputs.run)
     pairs = enough_pairs(searched)
     # A search that was made again and came to the same pairs leaves the vectors what they are.
-    found = {key: value for key, value in manifest.found.items() if key != "search_created"}
+    found = {key: value for key, value in manifest.resolved.items() if key != "search_created"}
     changes = [
-        *differences(manifest.asked, extract_asked(inputs, searched, pairs)),
+        *differences(manifest.settings, extract_asked(inputs, searched, pairs)),
         # What an earlier version did not record is unknown, and no difference.
-        *differences(found, {key: now for key, now in searched.manifest.found.items() if key in found}),
+        *differences(found, {key: now for key, now in searched.manifest.resolved.items() if key in found}),
     ]
     there = _made(path)
     if changes:
@@ -326,7 +326,7 @@ def _plan_eval(stage: Stage, run: EvaluateInputs, fresh: bool) -> Step:
     if anew:
         return Step(stage, f"eval: deletes {path} and starts anew.", deletes=True)
     # What vectors and router are is settled when the stage runs: the stage before may make them now.
-    known = {key: value for key, value in manifest.asked.items() if key not in DIGESTS}
+    known = {key: value for key, value in manifest.settings.items() if key not in DIGESTS}
     changes = differences(known, with_recorded_layers(run, manifest).asked())
     if changes:
         raise RunError(

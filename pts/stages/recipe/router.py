@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,14 +107,11 @@ def _place(source: ProblemSource) -> tuple[str, str | None, str | None]:
     return name, source.config, source.split
 
 
-def _first_line(journal: Path) -> Mapping[str, object]:
-    """What a journal's first line says is measured. Raises RunError where it says nothing."""
-    with journal.open(encoding="utf-8") as lines:
-        first = lines.readline()
-    try:
-        known = json.loads(first)
-    except ValueError:
-        known = None
-    if not isinstance(known, dict):
-        raise RunError(f"{journal} does not say what is measured; give --fresh to delete it and measure anew.")
+def _first_line(path: Path) -> Mapping[str, object]:
+    """What a journal's header says is measured. Raises RunError where it says nothing."""
+    from pts.calibration.arms import arms_journal
+
+    known = arms_journal(path).header()
+    if known is None:
+        raise RunError(f"{path} does not say what is measured; give --fresh to delete it and measure anew.")
     return known

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast, get_args
 from pts.errors import ConfigError, DataError, ModelError, RunError
 from pts.records import Completions, Problem, ProblemResult, Sampling
 from pts.runs.codec import ShapeError, from_json
-from pts.runs.search_run import SearchedRun, SearchFound
+from pts.runs.search_run import SearchResolved, SearchResults
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.shared.cut_completions import warn_of_cut
 from pts.stages.shared.recorded import (
@@ -45,9 +45,9 @@ class Loaded:
         warn_of_cut(what, counted, self.sampling.budget, thinks=self.thinks, remedy=remedy, runs_on=runs_on)
 
 
-def searched_inputs(searched: SearchedRun) -> SearchInputs:
+def searched_inputs(searched: SearchResults) -> SearchInputs:
     """The inputs of the search, from its manifest. Raises RunError where they cannot be read."""
-    return inputs_from(searched.manifest.asked, str(searched.path / "manifest.json"))
+    return inputs_from(searched.manifest.settings, str(searched.path / "manifest.json"))
 
 
 def inputs_from(manifest_asked: Mapping[str, object], where: str) -> SearchInputs:
@@ -65,7 +65,7 @@ def inputs_from(manifest_asked: Mapping[str, object], where: str) -> SearchInput
         raise RunError(f"{where} cannot be read ({error}); search again.") from error
 
 
-def load_again(searched: SearchedRun, device: str, earlier: Manifest | None = None) -> Loaded:
+def load_again(searched: SearchResults, device: str, earlier: Manifest | None = None) -> Loaded:
     """The model and all that goes with it, as the search recorded it: dtype, prompts with their date, device.
 
     The device "auto" is that of `earlier`, a later stage's own run that goes on, where there is one. Raises
@@ -75,19 +75,19 @@ def load_again(searched: SearchedRun, device: str, earlier: Manifest | None = No
     own = None if earlier is None else recorded_by(earlier, str(searched.path)).device
     recorded = replace(recorded, device=own or recorded.device)
     done = next(iter(searched.results), None)
-    search = load_inputs(searched_inputs(searched), searched.found, device, recorded, done)
-    if searched.found.model_revision not in (None, search.loaded.revision):
+    search = load_inputs(searched_inputs(searched), searched.resolved, device, recorded, done)
+    if searched.resolved.model_revision not in (None, search.loaded.revision):
         raise ModelError(
             f"{search.inputs.model} is not the model of {searched.path} (revision "
             f"{search.loaded.revision}, then "
-            f"{searched.found.model_revision}): give the search's own, or search again."
+            f"{searched.resolved.model_revision}): give the search's own, or search again."
         )
     return search
 
 
 def load_inputs(
     given: SearchInputs,
-    found: SearchFound,
+    found: SearchResolved,
     device: str,
     recorded: Recorded,
     done: ProblemResult | None = None,
@@ -116,7 +116,7 @@ def load_inputs(
 
 
 def untouched_problems(
-    searched: SearchedRun,
+    searched: SearchResults,
     calibration: int,
     test: int,
     asked_by: str = "--calibration-problems, --test-problems",
@@ -131,7 +131,7 @@ def untouched_problems(
     from pts.graders import make_grader
 
     inputs = searched_inputs(searched)
-    grader = make_grader(searched.found.grader, pattern=inputs.grader_pattern)
+    grader = make_grader(searched.resolved.grader, pattern=inputs.grader_pattern)
     if inputs.dataset == "demo":
         chosen = _demo_problems(inputs, calibration, test)
     else:
@@ -142,7 +142,7 @@ def untouched_problems(
 
 
 def fitting_problems(
-    searched: SearchedRun, wanted: int, reserved: int, levels: tuple[int, ...] | None
+    searched: SearchResults, wanted: int, reserved: int, levels: tuple[int, ...] | None
 ) -> list[Problem]:
     """Problems to fit on that the search did not draw and no test is made on.
 
@@ -163,12 +163,12 @@ def fitting_problems(
 
 
 def _not_drawn(
-    searched: SearchedRun, inputs: SearchInputs, calibration: int, test: int, asked_by: str
+    searched: SearchResults, inputs: SearchInputs, calibration: int, test: int, asked_by: str
 ) -> tuple[list[Problem], list[Problem]]:
     """Problems of the search's data set that it did not draw. Raises DataError where they are too few."""
     drawn = searched.manifest.problems.count
     # Given traces may be of problems anywhere in the data; else the search drew the first ones.
-    anywhere = searched.manifest.asked.get("traces_from") is not None
+    anywhere = searched.manifest.settings.get("traces_from") is not None
     limit = None if anywhere else drawn + calibration + test
     while True:
         every = _problems_again(searched, inputs, limit)
@@ -205,7 +205,7 @@ def _split(
     return chosen, rest[:test]
 
 
-def _problems_again(searched: SearchedRun, inputs: SearchInputs, limit: int | None) -> Sequence[Problem]:
+def _problems_again(searched: SearchResults, inputs: SearchInputs, limit: int | None) -> Sequence[Problem]:
     """The first problems of the search's data set. Raises DataError where one changed since the search."""
     from pts.problems import load_problems, problem_digest
 

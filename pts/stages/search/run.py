@@ -14,17 +14,18 @@ from pts.records import Completions, Problem, ProblemResult, TokenIds
 from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_text
-from pts.runs.manifest import (
-    Manifest,
-    git_commit,
-    installed_versions,
-    list_problems,
-    other_versions,
-    utc_now,
-)
+from pts.runs.manifest import Manifest, list_problems
 from pts.runs.pivotal_tokens import pivotal_tokens, write_jsonl, write_parquet
-from pts.runs.search_run import SEARCH, SearchConditions, SearchedRun, SearchFound, SearchSummary, read_search
-from pts.runs.shard import Context, ShardLine, append_line, latest_results, mend_shard, read_shard
+from pts.runs.search_run import (
+    SEARCH,
+    SearchEnvironment,
+    SearchResolved,
+    SearchResults,
+    SearchSummary,
+    read_search,
+)
+from pts.runs.settle import settle_manifest
+from pts.runs.shard import Context, ShardLine, latest_results, results_journal
 from pts.stages.search.given_traces import encode_traces, read_traces
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.shared.cut_completions import FEWEST, warn_of_cut
@@ -91,7 +92,6 @@ class _Plan:
     traces: Mapping[str, Sequence[TokenIds | str]] | None
     asked: Mapping[str, object]
     spent: int
-    count: int
     first: ProblemResult | None
 
 
@@ -104,7 +104,7 @@ def _plan(run: SearchInputs, directory: RunDirectory) -> _Plan:
     asked = {**run.asked(), "traces_from": traces_digest}
     earlier = None if run.fresh else directory.manifest
     if earlier is not None:
-        directory.require_same("configuration", earlier.asked, asked)
+        directory.require_same("configuration", earlier.settings, asked)
     problem_set = _load_problems(run, traces)
     name = graded_by(run.grader, earlier, problem_set.grader)
     grader = make_grader(name, pattern=run.grader_pattern)
@@ -112,20 +112,18 @@ def _plan(run: SearchInputs, directory: RunDirectory) -> _Plan:
     digests = {problem.id: problem_digest(problem) for problem in problem_set.problems}
     lines: list[ShardLine] = []
     if earlier is None:
-        todo, done, spent, count = tuple(problem_set.problems), 0, 0, len(digests)
+        todo, done, spent = tuple(problem_set.problems), 0, 0
     else:
         _require_same_problems(directory, earlier, digests)
-        mend_shard(directory.shard)
-        lines = read_shard(directory.shard)
+        lines = results_journal(directory.shard).read()
         settled = {key for key, line in latest_results(lines).items() if line.settled(run.max_tokens)}
         todo = tuple(problem for problem in problem_set.problems if problem.id not in settled)
         spent = sum(line.result.tokens_generated for line in lines)
         done = len(problem_set.problems) - len(todo)
         if run.max_tokens is not None and spent >= run.max_tokens:
             todo = ()
-        count = max(len(digests), earlier.problems.count)
     first = lines[0].result if lines else None
-    return _Plan(problem_set, name, todo, done, digests, traces, asked, spent, count, first)
+    return _Plan(problem_set, name, todo, done, digests, traces, asked, spent, first)
 
 
 def _load_problems(run: SearchInputs, traces: Mapping[str, object] | None) -> ProblemSet:
@@ -150,7 +148,7 @@ def _require_same_problems(directory: RunDirectory, earlier: Manifest, digests: 
     same = len(listed) < earlier.problems.count or (
         list_problems(listed[: earlier.problems.count]) == earlier.problems
     )
-    done = latest_results(read_shard(directory.shard))
+    done = latest_results(results_journal(directory.shard).read())
     changed = [key for key, line in done.items() if key in digests and digests[key] != line.digest]
     if not same or changed:
         which = f"problem {changed[0]}" if changed else "the problems"
@@ -168,21 +166,28 @@ def _search(
     from pts.graders.undecided import undecided_by
     from pts.pivot_search import search_problems
 
-    policy, grader, found = _load(run, plan, directory)
+    policy, grader, resolved = _load(run, plan, directory)
     policy.encode(plan.todo[0])
-    logger.info("%s in %s on %s.", found.model_id, found.dtype, policy.loaded.device)
+    logger.info("%s in %s on %s.", resolved.model_id, resolved.dtype, policy.loaded.device)
     logger.info(
         "%s: read as %s, graded by %s; %d problems to search.",
-        found.dataset_id,
-        found.problem_schema,
-        found.grader,
+        resolved.dataset_id,
+        resolved.problem_schema,
+        resolved.grader,
         len(plan.todo),
     )
     given = None if plan.traces is None else encode_traces(plan.traces, policy)
-    conditions = SearchConditions(
+    environment = SearchEnvironment(
         str(policy.loaded.device), run.batch_rows, run.max_tokens, run.problems, held_in_by(grader)
     )
-    _settle_manifest(run, plan, directory, found, conditions)
+    settle_manifest(
+        directory,
+        settings=plan.asked,
+        resolved=resolved,
+        environment=environment,
+        problems=list(plan.digests.values()),
+        fresh=run.fresh,
+    )
     if plan.spent:
         _write_derived(directory)
     results = search_problems(
@@ -195,17 +200,18 @@ def _search(
         spent=plan.spent,
         observe=observe,
     )
+    journal = results_journal(directory.shard)
     drawn, warned, counted = Completions(), False, 0
     for result in results:
         undecided = undecided_by(grader)
         line = replace(_line(run, plan, policy, result), undecided=undecided - counted)
-        append_line(directory.shard, line)
+        journal.append(line)
         counted = undecided
         drawn = sum((result.completions or {}).values(), drawn)
         if not warned and drawn.drawn >= FEWEST:
-            warned = _warn_of_cut(run, directory, drawn, found.think_end)
+            warned = _warn_of_cut(run, directory, drawn, resolved.think_end)
     if not warned:
-        _warn_of_cut(run, directory, drawn, found.think_end)
+        _warn_of_cut(run, directory, drawn, resolved.think_end)
 
 
 def _warn_of_cut(run: SearchInputs, directory: RunDirectory, drawn: Completions, think_end: str | None) -> bool:
@@ -215,7 +221,7 @@ def _warn_of_cut(run: SearchInputs, directory: RunDirectory, drawn: Completions,
 
 def _load(
     run: SearchInputs, plan: _Plan, directory: RunDirectory
-) -> tuple[TransformersPolicy, Grader, SearchFound]:
+) -> tuple[TransformersPolicy, Grader, SearchResolved]:
     """The policy and the grader, and what they turned out to be. Raises PtsError."""
     from pts.graders import make_grader
     from pts.models.hardware import settle_threads
@@ -238,7 +244,7 @@ def _load(
         think_required=run.thinking is True,
     )
     policy = TransformersPolicy(loaded, run.sampling(), prompt_format, batch_rows=run.batch_rows)
-    found = SearchFound(
+    resolved = SearchResolved(
         model_id=loaded.model_id,
         model_revision=loaded.revision,
         dtype=dtype_name(loaded),
@@ -250,38 +256,7 @@ def _load(
         prompt_date=prompt_format.written_on,
         prompt_digest=digest,
     )
-    return policy, grader, found
-
-
-def _settle_manifest(
-    run: SearchInputs, plan: _Plan, directory: RunDirectory, found: SearchFound, settings: SearchConditions
-) -> None:
-    """Write the manifest of a new run, or extend that of the run that is there if it fits."""
-    earlier = None if run.fresh else directory.manifest
-    found_json = to_json(found)
-    assert isinstance(found_json, dict)
-    if earlier is not None:
-        directory.require_same_found(earlier.found, found_json)
-        changed = other_versions(earlier.versions)
-        if changed:
-            logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
-    elif directory.manifest is not None:
-        directory.clear()
-    conditions = to_json(settings)
-    assert isinstance(conditions, dict)
-    listed = list_problems(list(plan.digests.values()))
-    directory.write_manifest(
-        Manifest(
-            kind=SEARCH.name,
-            created=utc_now() if earlier is None else earlier.created,
-            asked=plan.asked,
-            found=found_json,
-            conditions=conditions,
-            problems=listed if earlier is None or listed.count >= plan.count else earlier.problems,
-            versions=installed_versions(),
-            git_commit=git_commit(),
-        )
-    )
+    return policy, grader, resolved
 
 
 def _line(run: SearchInputs, plan: _Plan, policy: TransformersPolicy, result: ProblemResult) -> ShardLine:
@@ -320,6 +295,6 @@ def _write_derived(directory: RunDirectory) -> SearchSummary:
     return summary
 
 
-def _is_current(searched: SearchedRun, summary: str) -> bool:
+def _is_current(searched: SearchResults, summary: str) -> bool:
     paths = [searched.path / name for name in SEARCH.derived]
     return all(path.exists() for path in paths) and paths[-1].read_text(encoding="utf-8") == summary

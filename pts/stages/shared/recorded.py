@@ -45,7 +45,7 @@ def recorded_by(manifest: Manifest | None, where: str) -> Recorded:
     """What a run's manifest says; nothing where there is no run yet."""
     if manifest is None:
         return Recorded(where)
-    return recorded_in(manifest.found, where, manifest.conditions.get("device"), manifest.created)
+    return recorded_in(manifest.resolved, where, manifest.environment.get("device"), manifest.created)
 
 
 def recorded_in(

@@ -19,7 +19,7 @@ def graded_by(given: str | None, earlier: Manifest | None, fitting: str) -> str:
     What fits is inferred from the answers that were read: with more of them it may be another. Raises
     GraderError where that is the grader of programs, which runs what the model writes: it is asked for by name.
     """
-    recorded = None if earlier is None else earlier.found.get("grader")
+    recorded = None if earlier is None else earlier.resolved.get("grader")
     if given is None and not isinstance(recorded, str) and fitting == "code":
         raise GraderError(
             "the answers of this data set are unit tests: give --grader code, which runs the programs that the "

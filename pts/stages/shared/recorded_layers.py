@@ -15,7 +15,7 @@ T = TypeVar("T", "ExtractInputs", "EvaluateInputs")
 
 def with_recorded_layers(inputs: T, earlier: Manifest | None) -> T:
     """The inputs with the `layers_path` that the run recorded, where they go on with one and name none."""
-    recorded = None if earlier is None or inputs.fresh else earlier.asked.get("layers_path")
+    recorded = None if earlier is None or inputs.fresh else earlier.settings.get("layers_path")
     if inputs.layers_path is not None or not isinstance(recorded, str):
         return inputs
     return replace(inputs, layers_path=recorded)

@@ -25,7 +25,7 @@ from pts.pivot_search.findings import Finding
 from pts.records import SCHEMA_VERSION, Alternative, TokenIds
 from pts.runs.codec import known_keys
 from pts.runs.record_files import write_jsonl_records, write_parquet_records
-from pts.runs.search_run import SearchedRun
+from pts.runs.search_run import SearchResults
 from pts.stats import difference_interval, difference_p_value, proportion_interval
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class _Side:
         return self.successes / self.n
 
 
-def preference_pairs(run: SearchedRun, decode: Callable[[TokenIds], str]) -> list[PreferencePair]:
+def preference_pairs(run: SearchResults, decode: Callable[[TokenIds], str]) -> list[PreferencePair]:
     """Every confirmed pair of the run, the strongest findings first, an alternative each.
 
     `decode` turns ids into text by the run's own tokenizer. A pair whose token is part of a character, or
@@ -153,7 +153,7 @@ def _side(alternative: Alternative) -> _Side:
 
 
 def _pair(
-    run: SearchedRun,
+    run: SearchResults,
     finding: Finding,
     decode: Callable[[TokenIds], str],
     sides: tuple[_Side, _Side],
@@ -188,9 +188,9 @@ def _pair(
         difference=chosen.value - rejected.value,
         difference_low=difference[0],
         difference_high=difference[1],
-        model_id=run.found.model_id,
+        model_id=run.resolved.model_id,
         query=result.query,
-        dataset_id=run.found.dataset_id,
+        dataset_id=run.resolved.dataset_id,
         dataset_item_id=result.problem_id,
         trace=candidate.trace,
         position=candidate.position,
@@ -204,10 +204,10 @@ def _added_text(before: str, through: str) -> str | None:
     return added if whole else None
 
 
-def _check_tokenizer(run: SearchedRun, finding: Finding, decode: Callable[[TokenIds], str]) -> None:
+def _check_tokenizer(run: SearchResults, finding: Finding, decode: Callable[[TokenIds], str]) -> None:
     """Raise ModelError unless the tokenizer gives the prompt the text that the run recorded of it."""
     if not run.context(finding).before.startswith(decode(finding.problem.prompt)):
         raise ModelError(
-            f"the tokenizer of {run.found.model_id} gives other text than in {run.path}: "
+            f"the tokenizer of {run.resolved.model_id} gives other text than in {run.path}: "
             "the model has changed since the search; use the revision that was searched."
         )

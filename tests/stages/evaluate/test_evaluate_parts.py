@@ -6,8 +6,8 @@ import pytest
 
 from pts.errors import PtsError, RunError
 from pts.evaluation.items import Item
+from pts.runs.journal import Journal
 from pts.runs.manifest import read_manifest
-from pts.runs.shard import read_lines
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.run import run_evaluation
 from pts.stages.recipe.read import read_recipe
@@ -16,7 +16,7 @@ BARE = EvaluateInputs(problems=3, levels=(2,), strategies=("full",), seeds=1, ba
 
 
 def items(run):
-    return list(read_lines(run.directory() / "items.jsonl", Item))
+    return list(Journal(run.directory() / "items.jsonl", Item).read())
 
 
 def of(run, line):
@@ -43,8 +43,8 @@ def test_every_line_has_the_parts_that_it_uses(tmp_path):
     assert all(item.route == "easy" and item.ledger.thinking <= 8 for item in of(run, "auto"))
     assert all(item.ledger.answer <= 5 for item in items(run))
     manifest = read_manifest(run.directory())
-    assert str(manifest.found["second_model"]).startswith("demo (sha256:")
-    assert manifest.asked["parts_digests"] == {}
+    assert str(manifest.resolved["second_model"]).startswith("demo (sha256:")
+    assert manifest.settings["parts_digests"] == {}
 
 
 def test_other_parts_are_other_settings(tmp_path):
@@ -70,7 +70,7 @@ def test_the_random_router_draws_among_the_routers_own_classes(tmp_path):
         output=tmp_path / "run",
     )
     run_evaluation(run)
-    assert set(read_manifest(run.directory()).asked["parts_digests"]) == {"router"}
+    assert set(read_manifest(run.directory()).settings["parts_digests"]) == {"router"}
     for line in ("auto", "auto + vectors"):
         control = line.replace("auto", "auto (random router)")
         shares = {item.route for item in of(run, line)}

@@ -14,8 +14,8 @@ from pts.evaluation.items import Item
 from pts.evaluation.lines import SWEEP, Line
 from pts.models.demo import demo_model_dir
 from pts.report.evaluation_cells import note
+from pts.runs.journal import Journal
 from pts.runs.lock import sole_writer
-from pts.runs.shard import read_lines
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.run import resume_note, run_evaluation
 from pts.steering import load_vectors, save_vectors
@@ -27,7 +27,7 @@ LIGHT = replace(SMALL, strategies=("full", "nothink"), baselines=False, sweep=SW
 
 
 def items(run):
-    return {item.key: item for item in read_lines(run.directory() / "items.jsonl", Item)}
+    return {item.key: item for item in Journal(run.directory() / "items.jsonl", Item).read()}
 
 
 def same(first, second):

@@ -8,7 +8,7 @@ import pytest
 from pts.errors import ConfigError, DataError
 from pts.evaluation.items import Item
 from pts.problems import load_problems
-from pts.runs.shard import read_lines
+from pts.runs.journal import Journal
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.run import resume_note, run_evaluation
 from pts.stages.evaluate.thresholds import threshold_problems
@@ -47,7 +47,7 @@ def test_a_threshold_is_fitted_once_and_holds_in_every_later_session(tmp_path):
     assert json.loads((run.output / "summary.json").read_text())["thresholds"][0]["problems"] == 5
     given = replace(run, fit_problems=None, exit_threshold=fit.threshold, output=tmp_path / "given")
     assert run_evaluation(given).thresholds == ()
-    same = [{item.key: item.answer for item in read_lines(at / "items.jsonl", Item)} for at in
+    same = [{item.key: item.answer for item in Journal(at / "items.jsonl", Item).read()} for at in
             (run.output, given.output)]  # fmt: skip
     assert same[1].items() <= same[0].items()
 
@@ -63,7 +63,7 @@ def test_a_fit_that_was_stopped_goes_on(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_evaluation(run, stop_later)
-    kept = len(read_lines(run.output / "items.jsonl", Item))
+    kept = len(Journal(run.output / "items.jsonl", Item).read())
     assert kept >= 7
     assert f"{kept} answers are kept" in resume_note(run)
     summary, took = watched(run)

@@ -118,8 +118,8 @@ def test_what_a_set_has(small, made):
     assert len({path.stat().st_mode for path in small.output.iterdir() if path.is_file()}) == 1
     manifest = json.loads((small.output / "manifest.json").read_text())
     assert (manifest["kind"], manifest["problems"]["count"]) == ("vectors", 16)
-    assert manifest["asked"]["strengths"] == [0.4]
-    assert manifest["found"]["model_id"] == "demo"
+    assert manifest["settings"]["strengths"] == [0.4]
+    assert manifest["resolved"]["model_id"] == "demo"
     described = json.loads((small.output / "vectors.json").read_text())
     counted = described["provenance"]["completions"]
     assert counted["effect"]["drawn"] == (1 + len(made.vectors) + 2) * 8 * 2

@@ -50,8 +50,8 @@ def test_what_a_run_writes(small, summary):
         assert record.prob_delta == pytest.approx(record.prob_after - record.prob_before)
     manifest = json.loads((small.output / "manifest.json").read_text())
     assert manifest["kind"] == "search"
-    assert manifest["asked"]["search"]["threshold"] == 0.4
-    assert manifest["found"]["model_revision"]
+    assert manifest["settings"]["search"]["threshold"] == 0.4
+    assert manifest["resolved"]["model_revision"]
     assert manifest["versions"]["torch"]
 
 
@@ -120,7 +120,7 @@ def test_fresh_starts_anew_and_keeps_what_is_not_the_runs(small, summary, tmp_pa
     run_search(run)
     (run.output / "notes.txt").write_text("mine")
     run_search(replace(run, seed=5, fresh=True))
-    assert json.loads((run.output / "manifest.json").read_text())["asked"]["search"]["seed"] == 5
+    assert json.loads((run.output / "manifest.json").read_text())["settings"]["search"]["seed"] == 5
     assert (run.output / "notes.txt").read_text() == "mine"
     assert [result.problem_id for result in read_search(run.output).results] == ["demo-train-5-0"]
 

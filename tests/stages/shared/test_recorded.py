@@ -17,7 +17,7 @@ from pts.models.options import ModelOptions
 from pts.problems import problem_digest
 from pts.records import Problem
 from pts.runs.directory import RunDirectory
-from pts.runs.manifest import Manifest, installed_versions, list_problems
+from pts.runs.manifest import Manifest, list_problems
 from pts.runs.search_run import read_search
 from pts.runs.vector_run import VECTORS
 from pts.stages.decode.answer_file import answer_file, recorded_answers
@@ -120,18 +120,18 @@ def test_a_search_goes_on_with_the_day_on_which_it_began(run, model, clock):
     written = texts(model, [result.prompt for result in searched.results])
     assert len(written) == 3
     assert all("Today is 01 Mar 2026" in text for text in written)
-    assert searched.found.prompt_date == "2026-03-01T12:00:00"
+    assert searched.resolved.prompt_date == "2026-03-01T12:00:00"
     again = load_again(searched, "auto")
     assert again.prompt_format.written_on == "2026-03-01T12:00:00"
     run_search(SearchInputs(**run, problems=1, fresh=True))
-    assert read_search(run["output"]).found.prompt_date == "2026-03-02T12:00:00"
+    assert read_search(run["output"]).resolved.prompt_date == "2026-03-02T12:00:00"
 
 
 def test_a_run_that_recorded_no_day_has_that_of_its_beginning_if_its_prompts_have_it(run, model, clock):
     run_search(SearchInputs(**run, problems=1))
     manifest = json.loads((run["output"] / "manifest.json").read_text())
     for name in ("prompt_date", "prompt_digest", "attention"):
-        del manifest["found"][name]
+        del manifest["resolved"][name]
     created = Day.moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     (run["output"] / "manifest.json").write_text(json.dumps({**manifest, "created": created}))
     next_day(clock)
@@ -146,7 +146,7 @@ def test_a_run_that_recorded_no_day_has_that_of_its_beginning_if_its_prompts_hav
 
 def test_a_changed_template_or_tokenizer_is_said(run, clock):
     run_search(SearchInputs(**run, problems=1))
-    edit(run["output"], found={"prompt_digest": "0" * 16})
+    edit(run["output"], resolved={"prompt_digest": "0" * 16})
     with pytest.raises(RunError, match="made with other prompts"):
         run_search(SearchInputs(**run, problems=2))
     with pytest.raises(RunError, match="made with other prompts"):
@@ -190,9 +190,9 @@ def test_a_file_of_answers_goes_on_with_its_day(model, tmp_path, clock):
 def test_a_larger_run_keeps_the_grader_that_it_recorded(run, tmp_path):
     write(tmp_path / "data.jsonl", ["5", "6", "x"])
     run_search(SearchInputs(**run, problems=2))
-    recorded = read_search(run["output"]).found.grader
+    recorded = read_search(run["output"]).resolved.grader
     run_search(SearchInputs(**run, problems=3))
-    assert read_search(run["output"]).found.grader == recorded
+    assert read_search(run["output"]).resolved.grader == recorded
     evaluated = {**run, "output": tmp_path / "eval", "strategies": ("full",), "baselines": False, "seeds": 1}
     first = run_evaluation(EvaluateInputs(**evaluated, problems=2))
     assert run_evaluation(EvaluateInputs(**evaluated, problems=3)).grader == first.grader == recorded
@@ -214,7 +214,7 @@ def test_auto_is_what_was_recorded_on_another_machine(run, monkeypatch):
     monkeypatch.setattr(hardware, "_SMALL", 0)
     monkeypatch.setattr(hardware, "cpu_computes_bfloat16", lambda: True)
     run_search(SearchInputs(**run, problems=2))
-    assert read_search(run["output"]).found.dtype == "float32"
+    assert read_search(run["output"]).resolved.dtype == "float32"
     assert load_again(read_search(run["output"]), "auto").loaded.dtype == torch.float32
     with pytest.raises(RunError, match='dtype "auto" → "bfloat16"'):
         run_search(SearchInputs(**run, problems=2, dtype="bfloat16"))
@@ -222,7 +222,7 @@ def test_auto_is_what_was_recorded_on_another_machine(run, monkeypatch):
 
 def test_what_the_model_computes_with_is_compared_by_the_stages_that_follow(run):
     run_search(SearchInputs(**run, problems=1))
-    edit(run["output"], found={"attention": "flash"})
+    edit(run["output"], resolved={"attention": "flash"})
     with pytest.raises(RunError, match="attention flash → sdpa"):
         load_again(read_search(run["output"]), "auto")
     with pytest.raises(RunError, match="attention"):
@@ -231,7 +231,7 @@ def test_what_the_model_computes_with_is_compared_by_the_stages_that_follow(run)
 
 def test_a_device_that_is_not_here_has_to_be_replaced_by_the_user(run, caplog):
     run_search(SearchInputs(**run, problems=1))
-    edit(run["output"], conditions={"device": "cuda:0"})
+    edit(run["output"], environment={"device": "cuda:0"})
     if torch.cuda.is_available():
         pytest.skip("the device is here")
     with pytest.raises(RunError, match="made on cuda, which is not here: give --device cpu"):
@@ -242,21 +242,18 @@ def test_a_device_that_is_not_here_has_to_be_replaced_by_the_user(run, caplog):
     assert "begun on cuda and goes on on cpu" in caplog.text
 
 
-def test_an_extraction_does_not_go_on_with_other_problems(tmp_path, caplog):
-    def manifest(listed, versions):
-        return Manifest("vectors", "2026-03-01", {}, {}, {}, list_problems(listed), versions)
+def test_an_extraction_does_not_go_on_with_other_problems(tmp_path):
+    def manifest(listed):
+        return Manifest("vectors", "2026-03-01", {}, {}, {}, list_problems(listed), {})
 
     problems = [Problem("1", "What is 2 + 5?", "7"), Problem("2", "What is 2 + 6?", "8")]
     directory = RunDirectory(tmp_path, VECTORS, None)
     digests, ids = [problem_digest(problem) for problem in problems], ["1", "2"]
-    require_same_problems(directory, manifest(digests, installed_versions()), problems)
-    require_same_problems(directory, manifest(ids, {}), problems)  # As earlier versions listed them.
-    assert caplog.text == ""
-    require_same_problems(directory, manifest(digests, {"torch": "1.0"}), problems)
-    assert 'other versions: torch "1.0"' in caplog.text
+    require_same_problems(directory, manifest(digests), problems)
+    require_same_problems(directory, manifest(ids), problems)  # As earlier versions listed them.
     changed = [problems[0], Problem("2", "What is 2 + 6?", "9")]
     with pytest.raises(RunError, match="measured on other problems"):
-        require_same_problems(directory, manifest(digests, {}), changed)
+        require_same_problems(directory, manifest(digests), changed)
 
 
 def test_a_fit_of_a_router_does_not_go_on_with_other_problems(tmp_path):

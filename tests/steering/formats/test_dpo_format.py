@@ -15,7 +15,7 @@ from pts.models.tokenizer import load_decoder
 from pts.records import Alternative, Candidate, ProblemResult, SearchedTrace
 from pts.runs.codec import from_json, known_keys
 from pts.runs.manifest import Manifest, ProblemList
-from pts.runs.search_run import SearchedRun, read_search
+from pts.runs.search_run import SearchResults, read_search
 from pts.runs.shard import Context, ShardLine
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.run import run_search
@@ -72,7 +72,7 @@ def searched(candidates, fdr=0.05):
     manifest = Manifest(
         "search", "2026-01-01T00:00:00Z", {"search": {"fdr": fdr}}, found, {}, ProblemList(1, ""), {}
     )
-    return SearchedRun(Path("run"), manifest, (ShardLine("", None, result, contexts),))
+    return SearchResults(Path("run"), manifest, (ShardLine("", None, result, contexts),))
 
 
 def test_a_pivot_that_helps_is_chosen_over_what_is_worse():
