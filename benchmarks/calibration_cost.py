@@ -38,7 +38,7 @@ from pts.stages.extract.run import LAYER_SHARES, enough_pairs
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import load_again
 from pts.stages.search.run import run_search
-from pts.steering.directions import METHODS, Material
+from pts.steering.directions import METHODS, FittingData
 from pts.steering.harvest import harvest
 from pts.steering.pairs import split_problems
 from pts.steering.vector_set import GateKind
@@ -134,8 +134,8 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     (folder / "harvest").mkdir()
     harvested = harvest(search.loaded.model, pairs, folder / "harvest")
     fitted, _ = split_problems(pairs, 0.25, options.seed)
-    material = Material(search.loaded.model, fitted, harvested, options.seed)
-    directions = Directions({PATTERN: material}, material)
+    data = FittingData(search.loaded.model, fitted, harvested, options.seed)
+    directions = Directions({PATTERN: data}, data)
     decoder = Decoder(search.loaded, search.sampling, search.prompt_format, search.grade)
     problems = demo_problems("calibrate", 32 if options.quick else options.problems, options.seed, LEVELS)
     evaluator = Evaluator(decoder, directions, problems, SAMPLES, options.seed)

@@ -42,7 +42,7 @@ from pts.stages.extract.patterns import Division, divide_pairs, make_directions
 from pts.stages.extract.run import LAYER_SHARES
 from pts.stages.search.reload import load_again
 from pts.stats import bootstrap_mean_interval
-from pts.steering.directions import Material, preference_shift
+from pts.steering.directions import FittingData, preference_shift
 from pts.steering.harvest import harvest
 from pts.steering.lexicon import label_pivot
 from pts.steering.pairs import Pair
@@ -104,7 +104,7 @@ def divided(
 
     A pattern is named by its division too; one that both have is there once.
     """
-    materials: dict[str, Material] = {}
+    by_pattern: dict[str, FittingData] = {}
     judged: dict[str, list[Pair]] = {}
     names: dict[Basis, list[str]] = {}
     divisions: list[Division] = []
@@ -114,10 +114,10 @@ def divided(
         directions, held = make_directions(inputs, model, pairs, harvested, division)
         divisions.append(division)
         names[basis] = []
-        for name, material in directions.materials.items():
-            same = [known for known, other in materials.items() if other.pairs == material.pairs]
+        for name, data in directions.by_pattern.items():
+            same = [known for known, other in by_pattern.items() if other.pairs == data.pairs]
             ours = name if name == "all" else same[0] if same else f"{basis}: {name}"
-            materials.setdefault(ours, material)
+            by_pattern.setdefault(ours, data)
             judged.setdefault(ours, list(held[name]))
             names[basis] += [] if name == "all" else [ours]
         for group in division.groups:
@@ -125,7 +125,7 @@ def divided(
             print(f"{basis}: {group.name}, {len(group.members)} pairs{f': no vector ({why})' if why else ''}")
     rand = agreement(*(np.unique(division.names, return_inverse=True)[1] for division in divisions))
     print(f"adjusted Rand index of the two divisions: {rand:.3f}", flush=True)
-    return Directions(materials, materials["all"]), judged, names, rand
+    return Directions(by_pattern, by_pattern["all"]), judged, names, rand
 
 
 def measure_demo(options: argparse.Namespace, folder: Path) -> dict[str, object]:
@@ -141,7 +141,7 @@ def measure_demo(options: argparse.Namespace, folder: Path) -> dict[str, object]
     test = demo_problems("test", options.test_problems, options.seed, LEVELS)
     strengths = (0.4,) if options.quick else (0.4, 0.8)
     gates: tuple[GateKind, ...] = ("tokens",) if options.quick else ("tokens", "probe")
-    settings = list(grid(list(directions.materials), [METHOD], tried, strengths, gates))
+    settings = list(grid(list(directions.by_pattern), [METHOD], tried, strengths, gates))
     controls = [f"{RANDOM}-{number}" for number in range(options.random)]
     settings += list(grid(["all"], controls, tried, strengths, gates))
     lanes = race(
@@ -162,7 +162,7 @@ def measure_demo(options: argparse.Namespace, folder: Path) -> dict[str, object]
         f"median {np.median(random):+.3f}"
     )
     print(f"{'pattern':34s}pairs  layer strength gate       effect        interval   rank   shift")
-    for name in directions.materials:
+    for name in directions.by_pattern:
         show(name, winners[name][0], gains[name], random, directions, judged[name], options.seed)
     return {"demo_rand": round(rand, 3), **compared(directions, names, winners, gains, random, options.seed)}
 
@@ -177,8 +177,8 @@ def show(
     seed: int,
 ) -> None:
     low, high = bootstrap_mean_interval(gain, 0.95, seed)
-    fitted = directions.materials[name]
-    judged = Material(fitted.model, held, fitted.harvest, fitted.seed)
+    fitted = directions.by_pattern[name]
+    judged = FittingData(fitted.model, held, fitted.harvest, fitted.seed)
     added = directions.direction(name, METHOD, setting.layer) * setting.strength * fitted.norm(setting.layer)
     shift = float(preference_shift(judged, setting.layer, added).mean())
     rank = 1 + sum(value >= gain.mean() for value in random)
@@ -207,7 +207,7 @@ def compared(
         names = patterns[basis]
         if not names:
             return {**result, f"{basis}_patterns": 0}
-        weights = [len(directions.materials[name].pairs) for name in names]
+        weights = [len(directions.by_pattern[name].pairs) for name in names]
         means[basis] = np.average([gains[name] for name in names], axis=0, weights=weights)
         best = max(names, key=lambda name: winners[name][1].success)
         bests[basis] = gains[best]

@@ -56,7 +56,7 @@ from pts.pivot_search import SearchConfig, search_problems
 from pts.policies.transformers import TransformersPolicy
 from pts.policies.transformers.memory import is_out_of_memory
 from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenIds
-from pts.steering.directions import Material
+from pts.steering.directions import FittingData
 from pts.steering.harvest import harvest
 from pts.steering.hooks import Intervention
 from pts.steering.pairs import Choice, Pair
@@ -218,9 +218,9 @@ def calibration(work: Work) -> None:
     model = work.loaded.model
     with tempfile.TemporaryDirectory() as folder:
         harvested = harvest(model, pairs, Path(folder), memory_bytes=work.granted)
-        whole = Material(model, pairs, harvested, memory_bytes=work.granted)
-        materials = {"all": whole} | {f"p{third}": whole.of(pairs[third::3]) for third in range(3)}
-        directions = Directions(materials, whole)
+        whole = FittingData(model, pairs, harvested, memory_bytes=work.granted)
+        by_pattern = {"all": whole} | {f"p{third}": whole.of(pairs[third::3]) for third in range(3)}
+        directions = Directions(by_pattern, whole)
         for pattern, method, gate in work.size.methods:
             directions.intervention(Setting(pattern, method, 1, 0.5, gate))
 

@@ -43,7 +43,7 @@ from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import Loaded, load_again
 from pts.stages.search.run import run_search
 from pts.stats import bootstrap_mean_interval
-from pts.steering.directions import METHODS, Material
+from pts.steering.directions import METHODS, FittingData
 from pts.steering.harvest import harvest
 from pts.steering.pairs import split_problems
 from pts.steering.vector_set import GateKind
@@ -55,9 +55,9 @@ MOST_CORRECTIONS = 8
 PATTERN = "all"
 
 
-def raw_direction(material: Material, layer: int) -> torch.Tensor:
+def raw_direction(data: FittingData, layer: int) -> torch.Tensor:
     """The mean activation at the pivots' contexts, at norm 1."""
-    return torch.nn.functional.normalize(material.activations(layer).before.mean(0), dim=0)
+    return torch.nn.functional.normalize(data.activations(layer).before.mean(0), dim=0)
 
 
 def searched_pairs(run: Path, problems: int):
@@ -205,9 +205,9 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     search = load_again(searched, "cpu")
     harvested = harvest(search.loaded.model, pairs, folder)
     fitted, _ = split_problems(pairs, 0.25, options.seed)
-    material = Material(search.loaded.model, fitted, harvested, options.seed)
+    data = FittingData(search.loaded.model, fitted, harvested, options.seed)
     methods = {name: METHODS[name] for name in ("preference", "gradient")} if options.quick else METHODS
-    directions = Directions({PATTERN: material}, material, {**methods, "raw": raw_direction})
+    directions = Directions({PATTERN: data}, data, {**methods, "raw": raw_direction})
     decoder = Decoder(search.loaded, search.sampling, search.prompt_format, search.grade)
     calibrate = demo_problems("calibrate", options.calibration_problems, options.seed, LEVELS)
     test = demo_problems("test", options.test_problems, options.seed, LEVELS)

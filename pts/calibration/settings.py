@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from pts.seeds import derive_seed
-from pts.steering.directions import METHODS, Material, Method
+from pts.steering.directions import METHODS, FittingData, Method
 from pts.steering.gates import GATES
 from pts.steering.hooks import Intervention
 from pts.steering.vector_set import Gate, GateKind, SteeringVector
@@ -45,8 +45,8 @@ class Directions:
     Gates are fitted to all pairs, whatever the pattern: they say where a choice is made, not which.
     """
 
-    materials: Mapping[str, Material]
-    whole: Material
+    by_pattern: Mapping[str, FittingData]
+    whole: FittingData
     methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
     _directions: dict[tuple[str, str, int], torch.Tensor] = field(default_factory=dict)
     _gates: dict[tuple[GateKind, int], Gate] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Directions:
             if method.startswith(RANDOM):
                 self._directions[key] = self._random(method, layer)
             else:
-                self._directions[key] = self.methods[method](self.materials[pattern], layer)
+                self._directions[key] = self.methods[method](self.by_pattern[pattern], layer)
         return self._directions[key]
 
     def gate(self, kind: GateKind, layer: int) -> Gate:

@@ -38,11 +38,11 @@ _CAP_REACHED_IN = 10
 
 
 @dataclass(slots=True)
-class Material:
-    """What directions are made of: the model, the pairs to fit on, and their places in the harvest.
+class FittingData:
+    """What a direction is fitted to: pairs, with the model and the harvest of their activations.
 
     `memory_bytes` is what reading the pairs may take (by default half of what is free). What is kept between
-    steps, keys and values and activations, is bounded for all materials that `of` made of one together.
+    steps, keys and values and activations, is bounded for all that `of` makes of one together.
     """
 
     model: Any
@@ -56,9 +56,9 @@ class Material:
     _kept: Kept | None = None
     _self: object = field(default_factory=object)
 
-    def of(self, pairs: list[Pair]) -> Material:
+    def of(self, pairs: list[Pair]) -> FittingData:
         """The same of other pairs, with which this shares its memory."""
-        return Material(
+        return FittingData(
             self.model,
             pairs,
             self.harvest,
@@ -129,28 +129,28 @@ class Material:
             return preference(decision_logits(self.model, batch, read), batch)
 
 
-Method: TypeAlias = Callable[[Material, int], torch.Tensor]
+Method: TypeAlias = Callable[[FittingData, int], torch.Tensor]
 
 
-def preference_direction(material: Material, layer: int) -> torch.Tensor:
+def preference_direction(data: FittingData, layer: int) -> torch.Tensor:
     """The vector that, added before the choice, raises log p(better) − log p(worse) over the model's own.
 
     A DPO loss at β = 1 whose only parameter is the vector (BiPO, Cao et al. 2024), Adam, pairs weighted by
     their gap in value, the norm clipped to `NORM_CAP` of the residual stream's.
     """
-    cap = NORM_CAP * material.norm(layer)
-    width = int(material.model.config.get_text_config(decoder=True).hidden_size)
-    vector = torch.zeros(width, device=material.model.device, requires_grad=True)
+    cap = NORM_CAP * data.norm(layer)
+    width = int(data.model.config.get_text_config(decoder=True).hidden_size)
+    vector = torch.zeros(width, device=data.model.device, requires_grad=True)
     optimiser = torch.optim.Adam([vector], lr=cap / (_CAP_REACHED_IN * width**0.5))
-    steps = material.steps()
+    steps = data.steps()
     with torch.no_grad():
-        before = [[material.preference(batch) for batch in step] for step in steps]
+        before = [[data.preference(batch) for batch in step] for step in steps]
     for number in range(STEPS):
         step = steps[number % len(steps)]
         weight = torch.stack([batch.weights.sum() for batch in step]).sum()
         optimiser.zero_grad()
         for batch, unsteered in zip(step, before[number % len(steps)], strict=True):
-            losses = -logsigmoid(material.preference(batch, layer, vector) - unsteered)
+            losses = -logsigmoid(data.preference(batch, layer, vector) - unsteered)
             loss = (losses * batch.weights).sum() / weight
             loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -159,21 +159,21 @@ def preference_direction(material: Material, layer: int) -> torch.Tensor:
     return _unit(vector.detach().cpu(), "preference", layer)
 
 
-def gradient_direction(material: Material, layer: int) -> torch.Tensor:
+def gradient_direction(data: FittingData, layer: int) -> torch.Tensor:
     """The mean gradient of log p(better) − log p(worse) by the residual stream before the choice."""
-    width = int(material.model.config.get_text_config(decoder=True).hidden_size)
-    vector = torch.zeros(width, device=material.model.device, requires_grad=True)
-    for batch in _all(material):
-        total = (material.preference(batch, layer, vector) * batch.weights).sum()
+    width = int(data.model.config.get_text_config(decoder=True).hidden_size)
+    vector = torch.zeros(width, device=data.model.device, requires_grad=True)
+    for batch in _all(data):
+        total = (data.preference(batch, layer, vector) * batch.weights).sum()
         total.backward()  # type: ignore[no-untyped-call]
     assert vector.grad is not None
     return _unit(vector.grad.cpu(), "gradient", layer)
 
 
-def decision_direction(material: Material, layer: int) -> torch.Tensor:
+def decision_direction(data: FittingData, layer: int) -> torch.Tensor:
     """Mean activation before the choice where the better token was taken, minus where the worse one was."""
-    before = material.activations(layer).before
-    taken = torch.tensor([pair.taken_better for pair in material.pairs])
+    before = data.activations(layer).before
+    taken = torch.tensor([pair.taken_better for pair in data.pairs])
     if taken.all() or not taken.any():
         raise DataError(
             "the decision direction needs pivots of both kinds: some that helped and some that harmed."
@@ -181,36 +181,36 @@ def decision_direction(material: Material, layer: int) -> torch.Tensor:
     return _unit(before[taken].mean(0) - before[~taken].mean(0), "decision", layer)
 
 
-def contrast_direction(material: Material, layer: int) -> torch.Tensor:
+def contrast_direction(data: FittingData, layer: int) -> torch.Tensor:
     """Mean activation after the better token minus after the worse (CAA, Rimsky et al. 2024)."""
-    return _unit(_contrasts(material, layer).mean(0), "contrast", layer)
+    return _unit(_contrasts(data, layer).mean(0), "contrast", layer)
 
 
-def pca_direction(material: Material, layer: int) -> torch.Tensor:
+def pca_direction(data: FittingData, layer: int) -> torch.Tensor:
     """First right singular vector of the contrasts, uncentred, turned towards their mean."""
-    contrasts = _contrasts(material, layer)
+    contrasts = _contrasts(data, layer)
     first = torch.linalg.svd(contrasts, full_matrices=False).Vh[0]
     return _unit(first * torch.sign(first @ contrasts.mean(0)), "pca", layer)
 
 
-def logistic_direction(material: Material, layer: int) -> torch.Tensor:
+def logistic_direction(data: FittingData, layer: int) -> torch.Tensor:
     """Weights of a logistic probe that tells activations after better tokens from those after worse ones."""
     from sklearn.linear_model import LogisticRegression
 
-    here = material.activations(layer)
-    features = torch.cat([here.better, here.worse]).numpy() / material.norm(layer)
+    here = data.activations(layer)
+    features = torch.cat([here.better, here.worse]).numpy() / data.norm(layer)
     labels = np.repeat([1, 0], len(here.better))
     probe = LogisticRegression(C=1.0, max_iter=1000).fit(features, labels)
     return _unit(torch.from_numpy(probe.coef_[0]).float(), "logistic", layer)
 
 
-def ridge_direction(material: Material, layer: int) -> torch.Tensor:
+def ridge_direction(data: FittingData, layer: int) -> torch.Tensor:
     """Weights of a ridge regression from the activation after a token to the value measured there."""
     from sklearn.linear_model import Ridge
 
-    here = material.activations(layer)
-    features = torch.cat([here.better, here.worse]).numpy() / material.norm(layer)
-    values = [pair.better.value for pair in material.pairs] + [pair.worse.value for pair in material.pairs]
+    here = data.activations(layer)
+    features = torch.cat([here.better, here.worse]).numpy() / data.norm(layer)
+    values = [pair.better.value for pair in data.pairs] + [pair.worse.value for pair in data.pairs]
     probe = Ridge(alpha=1.0).fit(features, values)
     return _unit(torch.from_numpy(probe.coef_).float(), "ridge", layer)
 
@@ -227,23 +227,23 @@ METHODS: Mapping[str, Method] = {
 
 
 @torch.no_grad()
-def preference_shift(material: Material, layer: int, vector: torch.Tensor) -> torch.Tensor:
+def preference_shift(data: FittingData, layer: int, vector: torch.Tensor) -> torch.Tensor:
     """What adding `vector` [hidden] before the choice does to log p(better) − log p(worse): nats [pairs]."""
-    shifts = torch.zeros(len(material.pairs))
-    placed = vector.to(material.model.device)
-    for batch in _all(material):
-        before, after = material.preference(batch), material.preference(batch, layer, placed)
+    shifts = torch.zeros(len(data.pairs))
+    placed = vector.to(data.model.device)
+    for batch in _all(data):
+        before, after = data.preference(batch), data.preference(batch, layer, placed)
         shifts[batch.choices] = (after - before).cpu()
     return shifts
 
 
-def _contrasts(material: Material, layer: int) -> torch.Tensor:
-    here = material.activations(layer)
+def _contrasts(data: FittingData, layer: int) -> torch.Tensor:
+    here = data.activations(layer)
     return here.better - here.worse
 
 
-def _all(material: Material) -> Iterator[PrefixBatch]:
-    return (batch for step in material.steps() for batch in step)
+def _all(data: FittingData) -> Iterator[PrefixBatch]:
+    return (batch for step in data.steps() for batch in step)
 
 
 def _nbytes(read: KeyValues) -> int:

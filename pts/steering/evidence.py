@@ -8,14 +8,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pts.steering.directions import METHODS, Material, preference_shift
+from pts.steering.directions import METHODS, FittingData, preference_shift
 from pts.steering.lens import LogitLens
 from pts.steering.pairs import split_problems
 from pts.steering.vector_set import Gate
 
 
 def direction_evidence(
-    fitted: Material, held_out: Material, method: str, layer: int, direction: torch.Tensor, strength: float
+    fitted: FittingData,
+    held_out: FittingData,
+    method: str,
+    layer: int,
+    direction: torch.Tensor,
+    strength: float,
 ) -> Mapping[str, int | float | None]:
     """Numbers of a direction [hidden] fitted on one part of the pairs, judged on the other.
 
@@ -38,7 +43,7 @@ def direction_evidence(
     }
 
 
-def gate_evidence(held_out: Material, gate: Gate, layer: int) -> Mapping[str, int | float | None]:
+def gate_evidence(held_out: FittingData, gate: Gate, layer: int) -> Mapping[str, int | float | None]:
     """How well a probe tells held-out decision positions from ordinary ones.
 
     `gate_auc` is against all ordinary positions, `gate_auc_uncertain` against those whose lens is more
@@ -60,7 +65,7 @@ def gate_evidence(held_out: Material, gate: Gate, layer: int) -> Mapping[str, in
     }
 
 
-def _halves_cosine(fitted: Material, method: str, layer: int) -> float | None:
+def _halves_cosine(fitted: FittingData, method: str, layer: int) -> float | None:
     if method not in METHODS:
         return None
     halves = split_problems(fitted.pairs, 0.5, fitted.seed)

@@ -10,7 +10,7 @@ import pts
 from pts.errors import ConfigError, DataError
 from pts.models.decoder_layers import decoder_layers
 from pts.models.load import LoadedModel
-from pts.steering.directions import METHODS, Material
+from pts.steering.directions import METHODS, FittingData
 from pts.steering.evidence import direction_evidence
 from pts.steering.gates import GATES
 from pts.steering.harvest import harvest
@@ -51,12 +51,12 @@ def fit_pairs(
     with TemporaryDirectory(prefix="pts-") as folder:
         harvested = harvest(loaded.model, pairs, Path(folder), seed=seed, layers_path=layers_path)
         fitted, judged = _split(pairs, seed)
-        material = Material(loaded.model, fitted, harvested, seed, layers_path)
-        direction = METHODS[method](material, at)
+        data = FittingData(loaded.model, fitted, harvested, seed, layers_path)
+        direction = METHODS[method](data, at)
         evidence: Mapping[str, int | float | None] = {"pairs": len(fitted)}
         if judged:
-            evidence = direction_evidence(material, material.of(judged), method, at, direction, strength)
-        opened = GATES[gate](material, at)
+            evidence = direction_evidence(data, data.of(judged), method, at, direction, strength)
+        opened = GATES[gate](data, at)
         norms = tuple(harvested.residual_norms[place] for place in range(blocks))
     config = loaded.model.config.get_text_config(decoder=True)
     return VectorSet(

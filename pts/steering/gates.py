@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from pts.steering.directions import Material
+from pts.steering.directions import FittingData
 from pts.steering.lens import LogitLens
 from pts.steering.vector_set import Gate, GateKind
 
@@ -18,22 +18,22 @@ KEPT_PIVOTS = 0.8
 LEAST_ENRICHED = 2.0
 """How much more often a token must stand before a pivot than elsewhere to be in the token set."""
 
-Fit: TypeAlias = Callable[[Material, int], Gate]
+Fit: TypeAlias = Callable[[FittingData, int], Gate]
 
 
-def always_gate(_material: Material, _layer: int) -> Gate:
+def always_gate(_material: FittingData, _layer: int) -> Gate:
     """Open at every decode position."""
     return Gate()
 
 
-def probe_gate(material: Material, layer: int) -> Gate:
+def probe_gate(data: FittingData, layer: int) -> Gate:
     """A logistic probe of the residual stream that tells decision positions of pivots from ordinary ones.
 
     Fitted with both classes weighted alike; open where it finds a pivot likelier than not.
     """
     from sklearn.linear_model import LogisticRegression
 
-    here, norm = material.activations(layer), material.norm(layer)
+    here, norm = data.activations(layer), data.norm(layer)
     features = torch.cat([here.before, here.ordinary]).numpy() / norm
     labels = np.repeat([1, 0], [len(here.before), len(here.ordinary)])
     probe = LogisticRegression(C=1.0, max_iter=2000, class_weight="balanced").fit(features, labels)
@@ -41,19 +41,19 @@ def probe_gate(material: Material, layer: int) -> Gate:
     return Gate("probe", threshold=-float(probe.intercept_[0]), weight=weight)
 
 
-def entropy_gate(material: Material, layer: int) -> Gate:
+def entropy_gate(data: FittingData, layer: int) -> Gate:
     """Open where the layer's logit lens has at least the entropy that most pivots' decision positions have."""
-    lens = LogitLens(material.model, material.layers_path)
-    entropies = lens.entropy(_as_model(material, material.activations(layer).before))
+    lens = LogitLens(data.model, data.layers_path)
+    entropies = lens.entropy(_as_model(data, data.activations(layer).before))
     return Gate("entropy", threshold=float(torch.quantile(entropies.float().cpu(), 1 - KEPT_PIVOTS)))
 
 
-def token_gate(material: Material, layer: int) -> Gate:
+def token_gate(data: FittingData, layer: int) -> Gate:
     """Open after a fixed set of tokens: those that stand before pivots far more often than elsewhere.
 
     The most enriched first, until `KEPT_PIVOTS` of the pivots are covered.
     """
-    here = material.activations(layer)
+    here = data.activations(layer)
     before, elsewhere = Counter(here.before_token.tolist()), Counter(here.ordinary_token.tolist())
     total, others = len(here.before_token), max(1, len(here.ordinary_token))
     rates = {
@@ -76,5 +76,5 @@ GATES: Mapping[GateKind, Fit] = {
 }
 
 
-def _as_model(material: Material, hidden: torch.Tensor) -> torch.Tensor:
-    return hidden.to(material.model.device, material.model.dtype)
+def _as_model(data: FittingData, hidden: torch.Tensor) -> torch.Tensor:
+    return hidden.to(data.model.device, data.model.dtype)

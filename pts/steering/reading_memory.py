@@ -16,7 +16,7 @@ from pts.policies.transformers.memory import available_bytes
 _FREE_SHARE = 0.5
 """Share of the free memory that may be taken by default."""
 _KEPT_BYTES = 1 << 30
-"""Most that is kept between steps, of all materials together; beyond, it is read again."""
+"""Most that is kept between steps, of all fitting data together; beyond, it is read again."""
 _LOGITS_COPIES = 5
 """Float32 tensors of a batch's logits that are alive at once in a step with gradients."""
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pts.errors import DataError
-from pts.steering.directions import METHODS, NORM_CAP, Material, preference_shift
+from pts.steering.directions import METHODS, NORM_CAP, FittingData, preference_shift
 from pts.steering.evidence import direction_evidence, gate_evidence
 from pts.steering.gates import GATES
 from pts.steering.harvest import harvest
@@ -40,31 +40,31 @@ def pairs(count=180):
 
 
 @pytest.fixture(scope="module")
-def materials(tmp_path_factory):
+def split(tmp_path_factory):
     model = tiny_model("qwen3").model
     every = pairs()
     harvested = harvest(model, every, tmp_path_factory.mktemp("harvest"))
     fitted, held_out = split_problems(every, 0.3, 0)
-    return Material(model, fitted, harvested), Material(model, held_out, harvested)
+    return FittingData(model, fitted, harvested), FittingData(model, held_out, harvested)
 
 
-def test_the_split_is_by_problem(materials):
-    fitted, held_out = ({pair.problem_id for pair in material.pairs} for material in materials)
+def test_the_split_is_by_problem(split):
+    fitted, held_out = ({pair.problem_id for pair in data.pairs} for data in split)
     assert not fitted & held_out
     assert len(fitted) + len(held_out) == 60
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_gives_a_unit_vector_and_leaves_no_hook(method, materials):
-    direction = METHODS[method](materials[0], LAYER)
+def test_every_method_gives_a_unit_vector_and_leaves_no_hook(method, split):
+    direction = METHODS[method](split[0], LAYER)
     assert direction.shape == (32,)
     assert float(direction.norm()) == pytest.approx(1.0, abs=1e-5)
-    assert not any(m._forward_hooks for m in materials[0].model.modules())
+    assert not any(m._forward_hooks for m in split[0].model.modules())
 
 
 @pytest.mark.parametrize("method", ["preference", "gradient"])
-def test_fitted_methods_raise_the_better_token_on_held_out_pairs(method, materials):
-    fitted, held_out = materials
+def test_fitted_methods_raise_the_better_token_on_held_out_pairs(method, split):
+    fitted, held_out = split
     direction = METHODS[method](fitted, LAYER)
     size = NORM_CAP * fitted.norm(LAYER)
     shifts = preference_shift(held_out, LAYER, direction * size)
@@ -74,9 +74,9 @@ def test_fitted_methods_raise_the_better_token_on_held_out_pairs(method, materia
     assert preference_shift(held_out, LAYER, -direction * size).mean() < 0
 
 
-def test_the_gradient_is_that_of_the_shift(materials):
+def test_the_gradient_is_that_of_the_shift(split):
     """A small step along it shifts by its norm: checked against finite differences of the whole model."""
-    fitted, _ = materials
+    fitted, _ = split
     direction = METHODS["gradient"](fitted, LAYER)
     small = 1e-2
     along = preference_shift(fitted, LAYER, direction * small).mean()
@@ -86,8 +86,8 @@ def test_the_gradient_is_that_of_the_shift(materials):
     assert all(preference_shift(fitted, LAYER, other * small).mean() < along for other in others)
 
 
-def test_simple_methods_are_their_formulas(materials):
-    fitted, _ = materials
+def test_simple_methods_are_their_formulas(split):
+    fitted, _ = split
     here = fitted.activations(LAYER)
     taken = torch.tensor([pair.taken_better for pair in fitted.pairs])
     expected = {
@@ -104,16 +104,14 @@ def test_simple_methods_are_their_formulas(materials):
     assert float(first @ contrasts.mean(0)) > 0
 
 
-def test_decision_needs_both_kinds(materials):
-    one_kind = Material(
-        materials[0].model, [p for p in materials[0].pairs if p.taken_better], materials[0].harvest
-    )
+def test_decision_needs_both_kinds(split):
+    one_kind = FittingData(split[0].model, [p for p in split[0].pairs if p.taken_better], split[0].harvest)
     with pytest.raises(DataError, match="both kinds"):
         METHODS["decision"](one_kind, LAYER)
 
 
-def test_gates_find_the_positions_they_were_fitted_to(materials):
-    fitted, held_out = materials
+def test_gates_find_the_positions_they_were_fitted_to(split):
+    fitted, held_out = split
     here = held_out.activations(LAYER)
     probe = GATES["probe"](fitted, LAYER)
     assert ((here.before @ probe.weight) > probe.threshold).float().mean() > 0.75
@@ -124,8 +122,8 @@ def test_gates_find_the_positions_they_were_fitted_to(materials):
     assert GATES["always"](fitted, LAYER).kind == "always"
 
 
-def test_evidence_travels_in_numbers(materials):
-    fitted, held_out = materials
+def test_evidence_travels_in_numbers(split):
+    fitted, held_out = split
     direction = METHODS["preference"](fitted, LAYER)
     evidence = direction_evidence(fitted, held_out, "preference", LAYER, direction, 0.4)
     assert evidence["pairs"] == len(fitted.pairs)

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pts.steering import directions
-from pts.steering.directions import METHODS, Material, preference_shift
+from pts.steering.directions import METHODS, FittingData, preference_shift
 from pts.steering.harvest import Activations, harvest
 from pts.steering.lens import LogitLens
 from pts.steering.pairs import Choice, Pair
@@ -69,25 +69,28 @@ def _by_pair(found, slot):
 def test_a_direction_in_little_memory_is_the_same(method, model, pairs, harvested, monkeypatch):
     # Few: Adam goes by signs, and a rounded gradient near zero has either.
     monkeypatch.setattr(directions, "STEPS", 8)
-    large, small = Material(model, pairs, harvested), Material(model, pairs, harvested, memory_bytes=SMALL)
+    large, small = (
+        FittingData(model, pairs, harvested),
+        FittingData(model, pairs, harvested, memory_bytes=SMALL),
+    )
     assert [len(step) for step in large.steps()] == [1]
     assert len(small.steps()[0]) > 4
-    wanted, got = (METHODS[method](material, 0) for material in (large, small))
+    wanted, got = (METHODS[method](data, 0) for data in (large, small))
     assert float(wanted @ got) > 0.99999
-    shifts = [preference_shift(material, 0, wanted) for material in (large, small)]
+    shifts = [preference_shift(data, 0, wanted) for data in (large, small)]
     torch.testing.assert_close(*shifts, rtol=1e-3, atol=1e-4)
 
 
-def test_what_is_kept_of_all_materials_together_is_bounded(model, pairs, harvested):
-    whole = Material(model, pairs, harvested, memory_bytes=10 * SMALL)
+def test_what_is_kept_of_all_fitting_data_together_is_bounded(model, pairs, harvested):
+    whole = FittingData(model, pairs, harvested, memory_bytes=10 * SMALL)
     others = [whole.of(pairs[third::3]) for third in range(3)]
     for _ in range(2):
-        for material in (whole, *others):
-            material.activations(0)
-            for step in material.steps():
+        for data in (whole, *others):
+            data.activations(0)
+            for step in data.steps():
                 for batch in step:
-                    material.read(batch)
-            assert material.kept is whole.kept
+                    data.read(batch)
+            assert data.kept is whole.kept
             assert 0 < whole.kept.nbytes <= whole.memory.kept
     batch = others[2].steps()[0][0]
     assert others[2].read(batch) is others[2].read(batch)
@@ -136,9 +139,9 @@ def test_no_tensor_is_larger_than_its_part_at_a_large_vocabulary(tmp_path):
     part = ReadingMemory.of(model, granted).part
     with Largest(model) as largest:
         found = harvest(model, some, tmp_path, memory_bytes=granted)
-        material = Material(model, some, found, memory_bytes=granted)
-        METHODS["gradient"](material, 0)
-        preference_shift(material, 0, torch.ones(32))
+        data = FittingData(model, some, found, memory_bytes=granted)
+        METHODS["gradient"](data, 0)
+        preference_shift(data, 0, torch.ones(32))
     assert largest.bytes <= part
     # A batch of all of them would be larger in its logits alone, of which a step holds several.
     assert ReadingMemory.of(model, granted).batch_rows < 12

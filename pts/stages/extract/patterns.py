@@ -97,13 +97,13 @@ def make_directions(
 ) -> tuple[Directions, dict[str, list[Pair]]]:
     """What directions of each pattern are made of, and the pairs of each that are held out."""
     from pts.calibration.settings import Directions
-    from pts.steering.directions import Material
+    from pts.steering.directions import FittingData
 
     names = [group.name for group in division.groups if group.name not in division.without]
-    whole = Material(model, division.fitted, harvested, inputs.seed, inputs.layers_path)
-    materials = {name: whole.of(division.of(name, division.fitted, pairs)) for name in names}
+    whole = FittingData(model, division.fitted, harvested, inputs.seed, inputs.layers_path)
+    by_pattern = {name: whole.of(division.of(name, division.fitted, pairs)) for name in names}
     judged = {name: division.of(name, division.held_out, pairs) for name in names}
-    return Directions({ALL: whole} | materials, whole), {ALL: division.held_out} | judged
+    return Directions({ALL: whole} | by_pattern, whole), {ALL: division.held_out} | judged
 
 
 def pattern_source(inputs: ExtractInputs, division: Division) -> PatternSource:

@@ -244,7 +244,7 @@ def _choose(
         cast(tuple[GateKind, ...], inputs.gates),
         inputs.controls(),
     )
-    patterns = list(directions.materials)
+    patterns = list(directions.by_pattern)
     to_do = calibration_size(len(patterns), choices, len(calibration)) * inputs.samples
     on_calibration = Evaluator(
         decoder,
@@ -291,7 +291,7 @@ def _assemble(
     vectors = {}
     for pattern, (setting, outcomes) in calibrated.chosen.items():
         sign = 1.0 if setting.strength > 0 else -1.0
-        fitted = directions.materials[pattern]
+        fitted = directions.by_pattern[pattern]
         judged = fitted.of(held_out[pattern])
         by_layer = {
             layer: sign * directions.direction(pattern, setting.method, layer) for layer in calibrated.layers
