@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pts.decoding.limits import Budget
+from pts.decoding.limits import ThinkingBudget
 from pts.decoding.session import Question, Session
 from pts.decoding.strategies import Plain
 from pts.errors import RunError
@@ -71,7 +71,7 @@ class ArmMeasurement:
             )
         self._known = dict(_outcomes(each, self.samples) for each in self._journal.read())
 
-    def __call__(self, session: Session, arm: str, budget: Budget, variant: int) -> Outcomes:
+    def __call__(self, session: Session, arm: str, budget: ThinkingBudget, variant: int) -> Outcomes:
         """The arm's outcomes on all problems, steered by a variant of the session (0: the model as it is)."""
         outcomes = [
             self._chunk(session, arm, budget, variant, first) for first in range(0, len(self.problems), CHUNK)
@@ -81,7 +81,7 @@ class ArmMeasurement:
             joined = joined.joined(more)
         return joined
 
-    def _chunk(self, session: Session, arm: str, budget: Budget, variant: int, first: int) -> Outcomes:
+    def _chunk(self, session: Session, arm: str, budget: ThinkingBudget, variant: int, first: int) -> Outcomes:
         key = (variant > 0, arm, first)
         if key not in self._known:
             outcomes = self._measure(session, Plain(arm, budget), variant, first)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
 
-from pts.decoding.limits import Budget
+from pts.decoding.limits import ThinkingBudget
 from pts.decoding.routers.fitted import Arm, ArmQuality, Probe
-from pts.decoding.routers.protocol import Budgets
+from pts.decoding.routers.protocol import ClassBudgets
 from pts.errors import DataError
 from pts.evaluation.outcomes import Outcomes
 
@@ -68,7 +68,7 @@ class _ArmFit:
     tokens_line: tuple[Floats, float]
     quality: ArmQuality
 
-    def arm(self, name: str, budget: Budget) -> Arm:
+    def arm(self, name: str, budget: ThinkingBudget) -> Arm:
         """The arm as a router holds it."""
         (success, success_bias), (tokens, tokens_bias) = self.success_line, self.tokens_line
         return Arm(
@@ -84,7 +84,7 @@ class _ArmFit:
 
 def fit_probe(
     measured: Measurements,
-    budgets: Budgets,
+    budgets: ClassBudgets,
     total: int,
     price: float | None = None,
     patterns: Mapping[str, float] | None = None,

@@ -3,7 +3,7 @@
 from pts.decoding.answers import Answer, Ledger
 from pts.decoding.autothink import autothink_answer, autothink_decode
 from pts.decoding.context_match import Contexts, pivot_contexts
-from pts.decoding.limits import Budget, Limits
+from pts.decoding.limits import ThinkingBudget, TokenLimits
 from pts.decoding.processor import BudgetProcessor
 from pts.decoding.registry import STRATEGIES, make_strategy
 from pts.decoding.session import Question, Session
@@ -12,14 +12,14 @@ from pts.decoding.steered_decoder import SteeredDecoder
 __all__ = [
     "STRATEGIES",
     "Answer",
-    "Budget",
     "BudgetProcessor",
     "Contexts",
     "Ledger",
-    "Limits",
     "Question",
     "Session",
     "SteeredDecoder",
+    "ThinkingBudget",
+    "TokenLimits",
     "autothink_answer",
     "autothink_decode",
     "make_strategy",

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import chain
 
 from pts.decoding.answers import Answer
-from pts.decoding.limits import Budget
-from pts.decoding.parts import Parts
+from pts.decoding.limits import ThinkingBudget
 from pts.decoding.routers.length import LengthRouter
-from pts.decoding.routers.protocol import AUTO_BUDGETS, Budgets, Route, Router
+from pts.decoding.routers.protocol import AUTO_BUDGETS, ClassBudgets, Route, Router
 from pts.decoding.session import Ask, Question, Session
 from pts.decoding.strategies import OneReader, require_thinking
+from pts.decoding.strategy_options import StrategyOptions
 from pts.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Auto(OneReader):
 
     name: str
     router: Router
-    budgets: Budgets
+    budgets: ClassBudgets
 
     def __post_init__(self) -> None:
         missing = [name for name in self.router.budgets if name not in self.budgets]
@@ -81,18 +81,18 @@ class Auto(OneReader):
             )
 
 
-def make_auto(name: str, _number: int, parts: Parts) -> Auto:
+def make_auto(name: str, _number: int, options: StrategyOptions) -> Auto:
     """`auto` by the router that was chosen; where there is none by prompt length, which it says in the log.
 
-    Of the parts' own budget the limits on answer and thought switches hold in every class that has none.
+    Of the options' own budget the limits on answer and thought switches hold in every class that has none.
     """
-    router = length_router(parts.budgets) if parts.router is None else parts.router
-    budgets = router.budgets if parts.budgets is None else parts.budgets
-    common = Budget(answer=parts.budget.answer, switches=parts.budget.switches)
+    router = length_router(options.budgets) if options.router is None else options.router
+    budgets = router.budgets if options.budgets is None else options.budgets
+    common = ThinkingBudget(answer=options.budget.answer, switches=options.budget.switches)
     return Auto(name, router, {name: budget.within(common) for name, budget in budgets.items()})
 
 
-def length_router(budgets: Budgets | None = None) -> LengthRouter:
+def length_router(budgets: ClassBudgets | None = None) -> LengthRouter:
     """The router by prompt length, for want of a fitted one, which it says in the log."""
     router = LengthRouter(budgets=AUTO_BUDGETS if budgets is None else budgets)
     logger.warning(

@@ -37,9 +37,9 @@ from typing import Any
 from pts.data_files import FileRow, Row, text_fault
 from pts.decoding.answers import Answer
 from pts.decoding.autothink_config import AutoThinkConfig, autothink_config
-from pts.decoding.budget import ThinkBudget
+from pts.decoding.budget import BudgetGuide
 from pts.decoding.context_match import Contexts, Trail
-from pts.decoding.limits import Limits
+from pts.decoding.limits import TokenLimits
 from pts.decoding.routers.adaptive import AdaptiveRouter
 from pts.decoding.routers.protocol import Route
 from pts.decoding.session import Ask, Draft, Question, Session
@@ -148,7 +148,7 @@ def _answer(
         question = Question("", _query(messages), seed)
         route = _route(session, config, question, prompt)
         least, most = config.tokens(route.name == HIGH)
-        limits = Limits(most + len(think.end), least, None, total, config.max_thoughts - 1)
+        limits = TokenLimits(most + len(think.end), least, None, total, config.max_thoughts - 1)
         contexts = _contexts(tokenizer, found) if found else None
         draft, dropped = _complete(session, prompt, limits, contexts, seed)
         return session.answer(
@@ -163,7 +163,7 @@ def _answer(
 
 
 def _complete(
-    session: Session, prompt: TokenIds, limits: Limits, contexts: Contexts | None, seed: int
+    session: Session, prompt: TokenIds, limits: TokenLimits, contexts: Contexts | None, seed: int
 ) -> tuple[Draft, int]:
     """The completion, and how many tokens of it were dropped on the way.
 
@@ -171,15 +171,15 @@ def _complete(
     """
     variant = 0 if contexts is None else 1
 
-    def budget(prefix: TokenIds) -> ThinkBudget:
+    def budget(prefix: TokenIds) -> BudgetGuide:
         trail = None if contexts is None else Trail(contexts, prompt)
         ends = session.policy.end_token_ids
-        made = ThinkBudget(limits, session.think, opened=True, end_token_ids=ends, seed=seed, trail=trail)
+        made = BudgetGuide(limits, session.think, opened=True, end_token_ids=ends, seed=seed, trail=trail)
         for token in prefix:
             made.advance(token)
         return made
 
-    def completed(prefix: TokenIds, so_far: ThinkBudget) -> Draft:
+    def completed(prefix: TokenIds, so_far: BudgetGuide) -> Draft:
         (draft,) = session.complete([Ask(0, prompt, limits, seed, variant, prefix, so_far)])
         return draft
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pts.decoding.answers import Answer
 from pts.decoding.confidence import mean_log_prob, require_draws
-from pts.decoding.limits import Budget
+from pts.decoding.limits import ThinkingBudget
 from pts.decoding.session import Ask, Draft, Question, Session, branch_seed
 from pts.decoding.strategies import OneReader, require_thinking
 from pts.decoding.votes import answer_key
@@ -27,7 +27,7 @@ class BestOf(OneReader):
 
     name: str
     n: int
-    budget: Budget = Budget()  # noqa: RUF009 (frozen)
+    budget: ThinkingBudget = ThinkingBudget()  # noqa: RUF009 (frozen)
 
     def check(self, session: Session) -> None:
         """Raise ConfigError for a greedy sampler, whose completions are all the same, or an unfit budget."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeAlias
 
 from pts.decoding.context_match import Trail
-from pts.decoding.limits import Limits
+from pts.decoding.limits import TokenLimits
 from pts.decoding.think_format import ThinkFormat
 from pts.errors import ConfigError
 from pts.records import TokenIds
@@ -21,7 +21,7 @@ Phase: TypeAlias = Literal["idle", "counting", "forcing", "done"]
 StopReason: TypeAlias = Literal["answer limit", "total limit", "pause"]
 
 
-class ThinkBudget:
+class BudgetGuide:
     """Keeps one completion within its limits (a `pts.policies.guide.Guide`).
 
     `thinking` and `answer` count its tokens so far, `switches` its turns of thought; `stopped` says which limit
@@ -32,7 +32,7 @@ class ThinkBudget:
 
     def __init__(
         self,
-        limits: Limits,
+        limits: TokenLimits,
         think: ThinkFormat | None = None,
         *,
         opened: bool = False,
@@ -132,21 +132,21 @@ class ThinkBudget:
             self.listen(token)
         return self.stopped is not None
 
-    def fork(self) -> ThinkBudget:
+    def fork(self) -> BudgetGuide:
         """A copy that goes its own way."""
         other = copy.copy(self)
         other._injected, other._queue, other._tail = list(self._injected), list(self._queue), list(self._tail)
         other._trail = None if self._trail is None else self._trail.fork()
         return other
 
-    def continued(self, limits: Limits) -> ThinkBudget:
+    def continued(self, limits: TokenLimits) -> BudgetGuide:
         """The same completion at the same token under other limits, no longer stopped."""
         other = self.fork()
         other.limits, other.stopped, other._resumed = limits, None, self.total
         other._hold()
         return other
 
-    def end_thinking(self, opening: TokenIds = ()) -> ThinkBudget:
+    def end_thinking(self, opening: TokenIds = ()) -> BudgetGuide:
         """The same completion with its thinking closed by force from here on, where it is open.
 
         The answer then begins with `opening`, put in too.
@@ -158,7 +158,7 @@ class ThinkBudget:
             other._queue += opening
         return other
 
-    def before_turn(self) -> tuple[ThinkBudget, int]:
+    def before_turn(self) -> tuple[BudgetGuide, int]:
         """The same completion before the word by which its thought has just turned, and that word's tokens.
 
         As it is, and 0, where it ends otherwise.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pts.decoding.answers import Answer
 from pts.decoding.confidence import geometric_mean
-from pts.decoding.limits import Amount, Budget, Limits, tokens_of
+from pts.decoding.limits import Amount, ThinkingBudget, TokenLimits, tokens_of
 from pts.decoding.session import Ask, Draft, Question, Session
 from pts.decoding.strategies import OneReader, require_no_stop, require_think_format, require_thinking
 from pts.errors import ConfigError
@@ -55,7 +55,7 @@ class EarlyExit(OneReader):
     step: Amount = STEP
     trial_tokens: int = TRIAL_TOKENS
     opening: str = OPENING
-    budget: Budget = Budget()  # noqa: RUF009 (frozen)
+    budget: ThinkingBudget = ThinkingBudget()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
@@ -109,7 +109,7 @@ class EarlyExit(OneReader):
             thoughts = [thought for thought in thoughts if not thought.over]
 
     def _trials(
-        self, session: Session, thoughts: Sequence[_Thought], pausing: Limits, final: Limits
+        self, session: Session, thoughts: Sequence[_Thought], pausing: TokenLimits, final: TokenLimits
     ) -> Iterator[tuple[int, Answer]]:
         """Try an answer for each thought; yield those that are whole, and have the others' next ask ready."""
         asks: dict[int, _Thought] = {}
@@ -141,7 +141,7 @@ class EarlyExit(OneReader):
             else:
                 thought.ask = _onward(thought, draft, final)
 
-    def _trial(self, session: Session, thought: _Thought, final: Limits) -> Ask | None:
+    def _trial(self, session: Session, thought: _Thought, final: TokenLimits) -> Ask | None:
         """The trial answer to ask for; None where the total leaves no room for it."""
         draft = _draft(thought)
         assert session.think is not None
@@ -167,7 +167,7 @@ class EarlyExit(OneReader):
             heard=False,
         )
 
-    def _answer(self, session: Session, thought: _Thought, final: Limits) -> Answer:
+    def _answer(self, session: Session, thought: _Thought, final: TokenLimits) -> Answer:
         draft = _draft(thought)
         session.tell(thought.index, draft.completion[thought.told :])
         return session.answer(
@@ -197,7 +197,7 @@ def _draft(thought: _Thought) -> Draft:
     return thought.draft
 
 
-def _onward(thought: _Thought, draft: Draft, limits: Limits) -> Ask:
+def _onward(thought: _Thought, draft: Draft, limits: TokenLimits) -> Ask:
     """Go on from a draft under other limits."""
     return Ask(
         thought.index,

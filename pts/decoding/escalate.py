@@ -9,7 +9,7 @@ from typing import get_args
 
 from pts.decoding.answers import Answer
 from pts.decoding.confidence import Over, confidence_of
-from pts.decoding.limits import Budget
+from pts.decoding.limits import ThinkingBudget
 from pts.decoding.session import Ask, Draft, Question, Session
 from pts.decoding.strategies import Reader, require_thinking
 from pts.decoding.think_format import ThinkFormat, find_think_format
@@ -50,7 +50,7 @@ class Escalate:
     second: Callable[[], Session] | None
     threshold: float = THRESHOLD
     over: Over = "completion"
-    budget: Budget = Budget()  # noqa: RUF009 (frozen)
+    budget: ThinkingBudget = ThinkingBudget()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:

@@ -1,4 +1,4 @@
-"""Budgets of a completion: how long it may think, answer and be in all."""
+"""Thinking budgets: how long a completion may think, answer and be in all."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Amount: TypeAlias = int | float
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of one completion, in tokens; None is no limit.
+class TokenLimits:
+    """The limits of one completion, in tokens; None is no limit.
 
     `thinking` counts everything from the start sequence (or the prompt that opened it) to the end sequence,
     both included; 0 is no thinking at all. Before `least_thinking` tokens an end of thinking is replaced by a
@@ -37,8 +37,8 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """Limits as a user gives them: absolute, or as shares of the total. Fields are those of `Limits`."""
+class ThinkingBudget:
+    """Limits as a user gives them: in tokens, or as shares of the total. Fields are those of `TokenLimits`."""
 
     thinking: Amount | None = None
     least_thinking: Amount = 0
@@ -55,18 +55,18 @@ class Budget:
                     f"the limit {name} is {value:g} of the total; give a share from 0 to 1, or whole tokens."
                 )
 
-    def within(self, other: Budget) -> Budget:
+    def within(self, other: ThinkingBudget) -> ThinkingBudget:
         """This budget, with the other's limits where it has none; without thinking those on it say nothing."""
         if self.thinking == 0:
-            other = Budget(answer=other.answer)
-        return Budget(
+            other = ThinkingBudget(answer=other.answer)
+        return ThinkingBudget(
             other.thinking if self.thinking is None else self.thinking,
             self.least_thinking or other.least_thinking,
             other.answer if self.answer is None else self.answer,
             other.switches if self.switches is None else self.switches,
         )
 
-    def limits(self, total: int, end_length: int) -> Limits:
+    def limits(self, total: int, end_length: int) -> TokenLimits:
         """The limits in tokens of a completion of `total` tokens, whose end of thinking takes `end_length`.
 
         Raises ConfigError for a limit on thinking that the end sequence alone would pass (0 is no thinking),
@@ -82,7 +82,7 @@ class Budget:
             raise ConfigError(f"at least {least} tokens of thinking are more than the total of {total}.")
         if thinking is not None and least > thinking:
             raise ConfigError(f"at least {least} tokens of thinking are more than the limit of {thinking}.")
-        return Limits(thinking, least, tokens_of(self.answer, total), total, self.switches)
+        return TokenLimits(thinking, least, tokens_of(self.answer, total), total, self.switches)
 
 
 def tokens_of(amount: Amount | None, total: int) -> int | None:

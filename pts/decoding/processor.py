@@ -1,4 +1,4 @@
-"""Think budgets under transformers' own `generate`: the machine of `ThinkBudget` for every row of a batch."""
+"""Think budgets under transformers' own `generate`: the machine of `BudgetGuide` for every row of a batch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from transformers import LogitsProcessor
 
-from pts.decoding.budget import ThinkBudget
-from pts.decoding.limits import Limits
+from pts.decoding.budget import BudgetGuide
+from pts.decoding.limits import TokenLimits
 from pts.decoding.think_format import ThinkFormat
 from pts.errors import ConfigError
 from pts.seeds import derive_seed
@@ -24,7 +24,7 @@ class BudgetProcessor(LogitsProcessor):
     tokens are fine. generate's own temperature and truncation come after this, so a forced token stays one.
     Beam search and a draft model rewrite what was written: they are refused, and so is a second call.
 
-        budget = BudgetProcessor(Limits(thinking=32), think, end_token_ids=model.end_token_ids)
+        budget = BudgetProcessor(TokenLimits(thinking=32), think, end_token_ids=model.end_token_ids)
         written = model.generate(**inputs, logits_processor=[budget])
         spent = budget.finish(written)
 
@@ -33,7 +33,7 @@ class BudgetProcessor(LogitsProcessor):
 
     def __init__(
         self,
-        limits: Limits,
+        limits: TokenLimits,
         think: ThinkFormat | None = None,
         *,
         end_token_ids: Iterable[int],
@@ -48,8 +48,8 @@ class BudgetProcessor(LogitsProcessor):
         if not self._ends and (limits.answer is not None or limits.total is not None):
             raise ConfigError("a limit on the answer or the total needs an end token to force: give one.")
         # What the limits and the format may be is said before the first token, not after a prompt was read.
-        ThinkBudget(limits, think, end_token_ids=self._ends)
-        self.budgets: list[ThinkBudget] = []
+        BudgetGuide(limits, think, end_token_ids=self._ends)
+        self.budgets: list[BudgetGuide] = []
         self._seen: torch.Tensor | None = None
         self._ended: list[bool] = []
         self._cut: list[bool] = []
@@ -76,7 +76,7 @@ class BudgetProcessor(LogitsProcessor):
                 changed[row, self._ends[0]] = 0.0
         return changed  # type: ignore[return-value]
 
-    def finish(self, sequences: torch.Tensor) -> list[ThinkBudget]:
+    def finish(self, sequences: torch.Tensor) -> list[BudgetGuide]:
         """The rows' budgets at the end of what generate returned [rows, tokens], which it does not show itself.
 
         An end token that was forced after a limit is in none of their counts but `injected`.
@@ -102,7 +102,7 @@ class BudgetProcessor(LogitsProcessor):
         for row, prompt in enumerate(ids.tolist()):
             opened = self._think is not None and self._think.is_open(tuple(prompt))
             self.budgets.append(
-                ThinkBudget(
+                BudgetGuide(
                     self._limits,
                     self._think,
                     opened=opened,

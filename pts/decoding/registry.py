@@ -12,58 +12,58 @@ from pts.decoding.best_of import BestOf
 from pts.decoding.early_exit import EarlyExit
 from pts.decoding.escalate import Escalate
 from pts.decoding.instructions import DRAFT, Instructed, concise
-from pts.decoding.limits import Budget
-from pts.decoding.parts import Parts
+from pts.decoding.limits import ThinkingBudget
 from pts.decoding.reject import Reject
 from pts.decoding.strategies import Plain, Strategy
+from pts.decoding.strategy_options import StrategyOptions
 from pts.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One strategy of the list: `make` builds it from its name, its argument and the parts that it may use.
+    """One strategy of the list: `make` builds it from its name, its argument and the options.
 
     `argument` is what stands for the number in the list, such as N; None where there is none. `uses` are the
-    parts that say something to it: fields of `Parts`, and those of `Budget` that it does not set itself.
+    options that it reads: fields of `StrategyOptions` and of `ThinkingBudget`, but those that it sets itself.
     """
 
     argument: str | None
     summary: str
     source: str
-    make: Callable[[str, int, Parts], Strategy]
+    make: Callable[[str, int, StrategyOptions], Strategy]
     uses: frozenset[str] = frozenset()
 
 
 _LIMITS = frozenset({"thinking", "least_thinking", "answer", "switches"})
 
 
-def _plain(budget: Callable[[int], Budget]) -> Callable[[str, int, Parts], Strategy]:
-    return lambda name, number, parts: Plain(name, budget(number).within(parts.budget))
+def _plain(budget: Callable[[int], ThinkingBudget]) -> Callable[[str, int, StrategyOptions], Strategy]:
+    return lambda name, number, options: Plain(name, budget(number).within(options.budget))
 
 
-def _early_exit(name: str, _: int, parts: Parts) -> Strategy:
+def _early_exit(name: str, _: int, options: StrategyOptions) -> Strategy:
     chosen = _given(
-        threshold=parts.exit_threshold,
-        step=parts.exit_step,
-        trial_tokens=parts.trial_tokens,
-        opening=parts.trial_opening,
+        threshold=options.exit_threshold,
+        step=options.exit_step,
+        trial_tokens=options.trial_tokens,
+        opening=options.trial_opening,
     )
-    return EarlyExit(name, **chosen, budget=parts.budget)
+    return EarlyExit(name, **chosen, budget=options.budget)
 
 
-def _reject(name: str, number: int, parts: Parts) -> Strategy:
-    chosen = _given(scorer=parts.scorer, step=parts.reject_step, share=parts.reject_share)
-    return Reject(name, number, **chosen, budget=parts.budget)
+def _reject(name: str, number: int, options: StrategyOptions) -> Strategy:
+    chosen = _given(scorer=options.scorer, step=options.reject_step, share=options.reject_share)
+    return Reject(name, number, **chosen, budget=options.budget)
 
 
-def _escalate(name: str, _: int, parts: Parts) -> Strategy:
-    chosen = _given(threshold=parts.escalate_threshold, over=parts.escalate_over)
-    return Escalate(name, parts.second, **chosen, budget=parts.budget)
+def _escalate(name: str, _: int, options: StrategyOptions) -> Strategy:
+    chosen = _given(threshold=options.escalate_threshold, over=options.escalate_over)
+    return Escalate(name, options.second, **chosen, budget=options.budget)
 
 
 def _given(**chosen: Any) -> dict[str, Any]:
-    """The parts that were chosen."""
-    return {name: part for name, part in chosen.items() if part is not None}
+    """The options that were chosen."""
+    return {name: option for name, option in chosen.items() if option is not None}
 
 
 STRATEGIES: Mapping[str, Entry] = {
@@ -71,28 +71,28 @@ STRATEGIES: Mapping[str, Entry] = {
         None,
         "think and answer freely, within the total limit",
         "the model as it is",
-        _plain(lambda _: Budget()),
+        _plain(lambda _: ThinkingBudget()),
         _LIMITS,
     ),
     "nothink": Entry(
         None,
         "answer at once: thinking is closed before it begins",
         "Ma et al., NoThinking, 2025",
-        _plain(lambda _: Budget(thinking=0)),
+        _plain(lambda _: ThinkingBudget(thinking=0)),
         frozenset({"answer"}),
     ),
     "budget": Entry(
         "N",
         "at most N tokens of thinking, then its end is forced",
         "Muennighoff et al., s1, 2025",
-        _plain(lambda number: Budget(thinking=number)),
+        _plain(lambda number: ThinkingBudget(thinking=number)),
         _LIMITS - {"thinking"},
     ),
     "min": Entry(
         "N",
         "at least N tokens of thinking: an end before that becomes a continuation",
         "Muennighoff et al., s1, 2025",
-        _plain(lambda number: Budget(least_thinking=number)),
+        _plain(lambda number: ThinkingBudget(least_thinking=number)),
         _LIMITS - {"least_thinking"},
     ),
     "auto": Entry(
@@ -106,14 +106,14 @@ STRATEGIES: Mapping[str, Entry] = {
         None,
         "ask for reasoning in terse notes (for models that follow instructions)",
         "Xu et al., Chain of Draft, 2025",
-        lambda name, _number, parts: Instructed(name, parts.budget, DRAFT),
+        lambda name, _number, options: Instructed(name, options.budget, DRAFT),
         _LIMITS,
     ),
     "concise": Entry(
         "N",
         "ask for at most N words in all (for models that follow instructions)",
         "Nayab et al., Concise Thoughts, 2024",
-        lambda name, number, parts: Instructed(name, parts.budget, concise(number)),
+        lambda name, number, options: Instructed(name, options.budget, concise(number)),
         _LIMITS,
     ),
     "early-exit": Entry(
@@ -127,7 +127,7 @@ STRATEGIES: Mapping[str, Entry] = {
         "N",
         "N completions, and the answer that most of them give",
         "Wang et al., self-consistency, 2022",
-        lambda name, number, parts: BestOf(name, number, parts.budget),
+        lambda name, number, options: BestOf(name, number, options.budget),
         _LIMITS,
     ),
     "reject": Entry(
@@ -147,15 +147,15 @@ STRATEGIES: Mapping[str, Entry] = {
 }
 
 
-def make_strategy(spec: str, parts: Parts) -> Strategy:
+def make_strategy(spec: str, options: StrategyOptions) -> Strategy:
     """The strategy that a text such as `budget:64` names. Raises ConfigError as `check_strategy` does."""
     number = check_strategy(spec)
-    return STRATEGIES[spec.partition(":")[0]].make(spec, number, parts)
+    return STRATEGIES[spec.partition(":")[0]].make(spec, number, options)
 
 
-def uses(spec: str, part: str) -> bool:
-    """Whether a strategy such as `budget:64` has a use for a part, named as in `Entry.uses`."""
-    return part in STRATEGIES[spec.partition(":")[0]].uses
+def uses(spec: str, option: str) -> bool:
+    """Whether a strategy such as `budget:64` has a use for an option, named as in `Entry.uses`."""
+    return option in STRATEGIES[spec.partition(":")[0]].uses
 
 
 def check_strategy(spec: str) -> int:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from pts.decoding.answers import Answer
 from pts.decoding.confidence import mean_log_prob, require_draws
-from pts.decoding.limits import Amount, Budget, Limits, tokens_of
+from pts.decoding.limits import Amount, ThinkingBudget, TokenLimits, tokens_of
 from pts.decoding.session import Ask, Draft, Prompt, Question, Session, branch_seed
 from pts.decoding.strategies import OneReader, require_thinking
 from pts.errors import ConfigError
@@ -94,7 +94,7 @@ class Reject(OneReader):
     scorer: Scorer = likelihood
     step: Amount = STEP
     share: float = SHARE
-    budget: Budget = Budget()  # noqa: RUF009 (frozen)
+    budget: ThinkingBudget = ThinkingBudget()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         if self.step <= 0 or (isinstance(self.step, float) and self.step > 1):
@@ -123,7 +123,7 @@ class Reject(OneReader):
                     yield race.index, self._answer(session, race, limits)
             races = [race for race in races if not race.over]
 
-    def _race(self, session: Session, index: int, question: Question, limits: Limits) -> _Race:
+    def _race(self, session: Session, index: int, question: Question, limits: TokenLimits) -> _Race:
         prompt = session.encode(question.prompt)
         asks = [
             Ask(index, prompt, limits, branch_seed(question.seed, k), question.variant, heard=False)
@@ -148,7 +148,7 @@ class Reject(OneReader):
             branch.over = whole or draft.ended or draft.stop == "answer limit"
             branch.ask = replace(branch.ask, prefix=draft.completion, budget=draft.budget)
 
-    def _limits(self, session: Session, branch: _Branch) -> Limits:
+    def _limits(self, session: Session, branch: _Branch) -> TokenLimits:
         """The branch's limits for one step more."""
         total = session.sampling.budget
         step = max(1, tokens_of(self.step, total) or 0)
@@ -173,7 +173,7 @@ class Reject(OneReader):
         race.rejected += sum(len(branch.completion) for branch in race.branches if branch not in kept)
         race.branches = kept
 
-    def _answer(self, session: Session, race: _Race, limits: Limits) -> Answer:
+    def _answer(self, session: Session, race: _Race, limits: TokenLimits) -> Answer:
         (branch,) = race.branches
         assert branch.draft is not None
         session.tell(race.index, branch.completion)

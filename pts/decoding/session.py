@@ -10,9 +10,9 @@ from itertools import count
 from typing import Any, TypeAlias, cast
 
 from pts.decoding.answers import ENDED, Answer, FinishReason, Ledger
-from pts.decoding.budget import ThinkBudget
+from pts.decoding.budget import BudgetGuide
 from pts.decoding.context_match import Contexts, Trail
-from pts.decoding.limits import Budget, Limits
+from pts.decoding.limits import ThinkingBudget, TokenLimits
 from pts.decoding.think_format import ThinkFormat
 from pts.errors import ConfigError
 from pts.graders.run_on import FINAL_CHANNEL
@@ -52,11 +52,11 @@ class Ask:
 
     question: int
     prompt: TokenIds
-    limits: Limits
+    limits: TokenLimits
     seed: int
     variant: int = 0
     prefix: TokenIds = ()
-    budget: ThinkBudget | None = None
+    budget: BudgetGuide | None = None
     heard: bool = True
 
 
@@ -71,7 +71,7 @@ class Draft:
     ask: Ask
     completion: TokenIds
     probs: tuple[float, ...]
-    budget: ThinkBudget
+    budget: BudgetGuide
     stop: FinishReason | str
 
     @property
@@ -129,7 +129,7 @@ class Session:
         self.policy.check_length(len(ids))
         return ids
 
-    def limits(self, budget: Budget) -> Limits:
+    def limits(self, budget: ThinkingBudget) -> TokenLimits:
         """A budget in tokens of this session. Raises ConfigError for one that cannot be kept."""
         end = 0 if self.think is None else len(self.think.end)
         return budget.limits(self.sampling.budget, end)
@@ -158,7 +158,7 @@ class Session:
         for finished in self.policy.finished(map(request, asks), own_probs=probs):
             rollout = finished.rollout
             ask = by_key.pop(rollout.request.key)
-            budget = cast(ThinkBudget, finished.guide) if finished.guide else self._guide(ask)
+            budget = cast(BudgetGuide, finished.guide) if finished.guide else self._guide(ask)
             stop: FinishReason | str = budget.stopped or "total limit"
             if rollout.finish == "end":
                 stop = "end" if rollout.completion[-1] in self.policy.end_token_ids else "stop text"
@@ -188,7 +188,7 @@ class Session:
                 self.listen(question, token)
 
     def answer(
-        self, question: Question, draft: Draft, strategy: str, limits: Limits | None = None, **more: Any
+        self, question: Question, draft: Draft, strategy: str, limits: TokenLimits | None = None, **more: Any
     ) -> Answer:
         """A draft as the answer to a question; `more` are further fields of the answer and its ledger.
 
@@ -221,10 +221,10 @@ class Session:
         said = answer.rpartition(FINAL_CHANNEL)[2].strip()
         return Answer(question.id, strategy, completion, text, thinking, said, ledger, **named)
 
-    def _guide(self, ask: Ask) -> ThinkBudget:
+    def _guide(self, ask: Ask) -> BudgetGuide:
         budget = ask.budget
         if budget is None:
-            budget = ThinkBudget(
+            budget = BudgetGuide(
                 ask.limits,
                 self.think,
                 opened=self.think is not None and self.think.is_open(ask.prompt),

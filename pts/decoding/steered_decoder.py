@@ -10,13 +10,13 @@ from typing import Literal, TypeAlias
 from pts.decoding.answers import Answer
 from pts.decoding.auto import Auto
 from pts.decoding.context_match import Contexts
-from pts.decoding.parts import Parts
 from pts.decoding.registry import make_strategy
 from pts.decoding.routers.files import find_router
 from pts.decoding.routers.probe import ProbeRouter
 from pts.decoding.routers.protocol import Router
 from pts.decoding.session import Listener, Prompt, Question, Session
 from pts.decoding.strategies import Plain, Strategy
+from pts.decoding.strategy_options import StrategyOptions
 from pts.decoding.think_format import ThinkFormat, find_think_format
 from pts.errors import ConfigError
 from pts.models.load import LoadedModel
@@ -39,7 +39,7 @@ class SteeredDecoder:
     """Answers prompts by a strategy, steered by a vector set where one is given.
 
     `patterns` is what is on where a call does not say otherwise (by default the set's first pattern at 1.0).
-    `parts` are what strategies may use; a router that is stored with the set is one of them by default.
+    `options` are what strategies may use; a router that is stored with the set is one of them by default.
     `where` the set's gates are open it steers, or `always`, or after each of `contexts` (gates open).
     `batch_rows` bounds the rows of a batch, `memory_bytes` what its caches take. No hook is on the model
     between calls. Raises VectorError where the
@@ -63,7 +63,7 @@ class SteeredDecoder:
         where: Where = "gate",
         contexts: Contexts | None = None,
         think: ThinkFormat | None = None,
-        parts: Parts = Parts(),  # noqa: B008 (frozen)
+        options: StrategyOptions = StrategyOptions(),  # noqa: B008 (frozen)
         batch_rows: int | None = None,
         memory_bytes: int | None = None,
         layers_path: str | None = None,
@@ -73,22 +73,24 @@ class SteeredDecoder:
             require_fits(vectors, model, same_shape=same_shape)
         elif patterns:
             raise ConfigError(f"patterns ({', '.join(patterns)}) are a vector set's: give one.")
-        if parts.router is None and vectors is not None and vectors.directory is not None:
+        if options.router is None and vectors is not None and vectors.directory is not None:
             fitted = find_router(vectors.directory)
-            parts = (
-                parts if fitted is None else replace(parts, router=ProbeRouter(fitted, same_shape=same_shape))
+            options = (
+                options
+                if fitted is None
+                else replace(options, router=ProbeRouter(fitted, same_shape=same_shape))
             )
         if (where == "context") != (contexts is not None):
             raise ConfigError("contexts and where='context' go together: give both or neither.")
         self.model = model
         self.vectors = vectors
-        self.parts = parts
-        self.strategy = make_strategy(strategy, parts) if isinstance(strategy, str) else strategy
+        self.options = options
+        self.strategy = make_strategy(strategy, options) if isinstance(strategy, str) else strategy
         self.think = find_think_format(model.tokenizer, prompt_format) if think is None else think
         self._sampling = sampling
         self._prompt_format = prompt_format
         self._batch_rows, self._memory_bytes = batch_rows, memory_bytes
-        self._layers_path = layers_path or _recorded_layers(vectors, parts.router)
+        self._layers_path = layers_path or _recorded_layers(vectors, options.router)
         self._gated, self._contexts = where == "gate", contexts
         self._steering: Variant = ()
         if vectors is not None:

@@ -1,4 +1,4 @@
-"""Strategies: how a model's tokens are spent on a question. Each is a small preset over the same parts."""
+"""Strategies: how a model's tokens are spent on a question. Each is a small preset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 from pts.decoding.answers import Answer
-from pts.decoding.limits import Budget
+from pts.decoding.limits import ThinkingBudget
 from pts.decoding.session import Ask, Question, Session
 from pts.errors import ConfigError
 from pts.models.prompt import PromptFormat
@@ -51,7 +51,7 @@ class Plain:
     """One completion under one budget; `suffix` is an instruction put after the question."""
 
     name: str
-    budget: Budget = Budget()  # noqa: RUF009 (frozen)
+    budget: ThinkingBudget = ThinkingBudget()  # noqa: RUF009 (frozen)
     suffix: str | None = None
 
     def check(self, session: Session) -> None:
@@ -76,7 +76,7 @@ class Plain:
             yield index, session.answer(questions[index], draft, self.name)
 
 
-def require_thinking(name: str, session: Session, budget: Budget) -> None:
+def require_thinking(name: str, session: Session, budget: ThinkingBudget) -> None:
     """Raise ConfigError where a budget needs think tags and the model has none, or cannot be extended.
 
     A budget of thinking that the total leaves no room for is told of in the log: the total alone holds.

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from pts.decoding.parts import Parts
 from pts.decoding.routers.chance import RandomRouter
 from pts.decoding.routers.protocol import AUTO_BUDGETS
+from pts.decoding.strategy_options import StrategyOptions
 from pts.evaluation.items import Item
 
 
@@ -18,7 +18,7 @@ def shares_of(items: Iterable[Item]) -> dict[str, float]:
     return {route: counts[route] / counts.total() for route in sorted(counts)}
 
 
-def with_random_router(parts: Parts, shares: Mapping[str, float], seed: int) -> Parts:
-    """The parts with a router that draws each question's class by `shares`, with the same classes' budgets."""
-    budgets = parts.budgets or (AUTO_BUDGETS if parts.router is None else parts.router.budgets)
-    return replace(parts, router=RandomRouter(shares, seed, budgets))
+def with_random_router(options: StrategyOptions, shares: Mapping[str, float], seed: int) -> StrategyOptions:
+    """The options with a router that draws each question's class by `shares`, with the classes' own budgets."""
+    budgets = options.budgets or (AUTO_BUDGETS if options.router is None else options.router.budgets)
+    return replace(options, router=RandomRouter(shares, seed, budgets))

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from pts.graders.code_program import program_of
 from pts.graders.code_tests import CodeTests
-from pts.sandbox.isolation import LANDLOCK, SECCOMP, Limits
+from pts.sandbox.isolation import LANDLOCK, SECCOMP, SandboxLimits
 from pts.sandbox.run import Suite, Verdict, isolation, run_tests, run_with_input
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class CodeGrader:
     nothing can.
     """
 
-    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, limits: SandboxLimits = SandboxLimits()) -> None:  # noqa: B008 (frozen)
         self.limits = limits
         self.isolation = isolation()
         missing = [name for name in (SECCOMP, LANDLOCK) if name not in self.isolation]
@@ -53,7 +53,7 @@ class CodeGrader:
 
 
 @lru_cache(maxsize=65_536)
-def _verdict(program: str, tests: CodeTests, limits: Limits) -> Verdict:
+def _verdict(program: str, tests: CodeTests, limits: SandboxLimits) -> Verdict:
     if tests.tests:
         verdict = run_tests(program, Suite(tests.tests, tests.setup, tests.entry_point), limits)
         if not verdict.passed:

@@ -19,7 +19,7 @@ PROCESSES = "process limit"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SandboxLimits:
     """What a program may take: seconds, bytes of memory, bytes of a file, bytes of output."""
 
     seconds: float = 10.0
@@ -28,7 +28,7 @@ class Limits:
     output: int = 1024**2
 
 
-def hold_in(limits: Limits, folder: str, readable: Sequence[str], parent: int) -> tuple[str, ...]:
+def hold_in(limits: SandboxLimits, folder: str, readable: Sequence[str], parent: int) -> tuple[str, ...]:
     """Restrict this process for good, to files below `folder`, and reading of `readable`.
 
     Returns the names of what took hold; limits on time, file sizes and open files always do where there is a
@@ -58,7 +58,7 @@ def readable_paths() -> tuple[str, ...]:
     return tuple(sorted({os.path.realpath(path) for path in (*libraries, *system, *files)}))
 
 
-def _limit_resources(limits: Limits) -> bool:
+def _limit_resources(limits: SandboxLimits) -> bool:
     """Set the limits; whether that on memory took hold (macOS accepts none)."""
     import resource
 

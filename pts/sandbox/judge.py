@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pts.sandbox.assertions import Assertions, program_names
-from pts.sandbox.isolation import Limits, hold_in
+from pts.sandbox.isolation import SandboxLimits, hold_in
 from pts.sandbox.wire import TESTS, Peer, Remote, WireError
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     settings = json.loads(Path(sys.argv[1]).read_text(encoding="ascii"))
     sys.path.pop(0)  # the folder that pts was imported from
     os.chdir(settings["folder"])
-    hold_in(Limits(**settings["limits"]), settings["folder"], settings["readable"], settings["parent"])
+    hold_in(SandboxLimits(**settings["limits"]), settings["folder"], settings["readable"], settings["parent"])
     peer = Peer(os.fdopen(settings["reading"], "rb"), os.fdopen(settings["writing"], "wb"), trusted=False)
     try:
         run_tests(peer, settings["setup"], settings["tests"], settings["entry_point"])

@@ -9,7 +9,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from pts.sandbox.isolation import Limits, hold_in
+from pts.sandbox.isolation import SandboxLimits, hold_in
 from pts.sandbox.wire import Peer
 
 MODULE = "program"
@@ -22,7 +22,9 @@ def main() -> None:
     sys.path.pop(0)  # the folder that pts was imported from
     sys.argv = [MODULE]
     os.chdir(settings["folder"])
-    held = hold_in(Limits(**settings["limits"]), settings["folder"], settings["readable"], settings["parent"])
+    held = hold_in(
+        SandboxLimits(**settings["limits"]), settings["folder"], settings["readable"], settings["parent"]
+    )
     if settings["task"] == "probe":
         print(json.dumps(held))
     elif settings["task"] == "run":

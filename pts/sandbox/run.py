@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pts.errors import GraderError
-from pts.sandbox.isolation import Limits, readable_paths
+from pts.sandbox.isolation import SandboxLimits, readable_paths
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 # -I drops PYTHONPATH, so the child is told where pts is.
@@ -53,7 +53,7 @@ class Ran:
     reason: str = ""
 
 
-def run_tests(program: str, tests: Suite, limits: Limits = Limits()) -> Verdict:  # noqa: B008 (frozen)
+def run_tests(program: str, tests: Suite, limits: SandboxLimits = SandboxLimits()) -> Verdict:  # noqa: B008 (frozen)
     """Run the tests on a program. The program and its tests are separate processes.
 
     A program that does not end, or that takes more than the limits, fails. Raises GraderError where no sandbox
@@ -93,7 +93,7 @@ def run_tests(program: str, tests: Suite, limits: Limits = Limits()) -> Verdict:
         return Verdict(False, "the tests ended without a verdict")
 
 
-def run_with_input(program: str, given: str, limits: Limits = Limits()) -> Ran:  # noqa: B008 (frozen)
+def run_with_input(program: str, given: str, limits: SandboxLimits = SandboxLimits()) -> Ran:  # noqa: B008 (frozen)
     """Run a program as a script with `given` on its standard input. Raises GraderError as `run_tests` does."""
     settings: dict[str, object] = {"task": "run", "program": program}
     return _run_script(settings, given, limits)
@@ -112,7 +112,7 @@ def isolation() -> tuple[str, ...]:
             "The grader code runs programs under resource limits, which this system does not have; use Linux, "
             "macOS, or Linux under Windows (WSL)."
         ) from error
-    ran = _run_script({"task": "probe"}, "", Limits())
+    ran = _run_script({"task": "probe"}, "", SandboxLimits())
     try:
         return tuple(json.loads(ran.output))
     except ValueError as error:
@@ -122,7 +122,7 @@ def isolation() -> tuple[str, ...]:
         ) from error
 
 
-def _run_script(settings: Mapping[str, object], given: str, limits: Limits) -> Ran:
+def _run_script(settings: Mapping[str, object], given: str, limits: SandboxLimits) -> Ran:
     deadline = time.monotonic() + limits.seconds
     with ExitStack() as stack:
         scratch = stack.enter_context(_scratch())
@@ -148,7 +148,7 @@ def _ended(process: subprocess.Popen[bytes], deadline: float) -> str:
     return "" if code == 0 else f"exit code {code}"
 
 
-def _settings(scratch: Path, role: str, limits: Limits) -> dict[str, object]:
+def _settings(scratch: Path, role: str, limits: SandboxLimits) -> dict[str, object]:
     folder = scratch / role
     folder.mkdir()
     return {

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from pts.calibration.router_fit import Measurements, choose_price, fit_probe
-from pts.decoding.limits import Budget
+from pts.decoding.limits import ThinkingBudget
 from pts.errors import DataError
 from pts.evaluation.outcomes import Outcomes
 
-BUDGETS = {"none": Budget(thinking=0), "hard": Budget()}
+BUDGETS = {"none": ThinkingBudget(thinking=0), "hard": ThinkingBudget()}
 SAMPLES, HIDDEN, PLANTED = 4, 24, 2
 
 

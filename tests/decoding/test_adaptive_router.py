@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from pts.decoding import Budget, Question, SteeredDecoder
-from pts.decoding.parts import Parts
+from pts.decoding import Question, SteeredDecoder, ThinkingBudget
 from pts.decoding.routers import AdaptiveRouter
+from pts.decoding.strategy_options import StrategyOptions
 from pts.errors import ConfigError, ModelError
 from pts.models.load import load_model
 from pts.models.options import ModelOptions
 from pts.records import Sampling
-from pts.stages.decode.strategies import strategy_parts
+from pts.stages.decode.strategies import strategy_options
 from pts.stages.decode.strategy_inputs import StrategyInputs
 
-BUDGETS = {"LOW": Budget(thinking=0), "MIDDLE": Budget(thinking=24), "HIGH": Budget()}
+BUDGETS = {"LOW": ThinkingBudget(thinking=0), "MIDDLE": ThinkingBudget(thinking=24), "HIGH": ThinkingBudget()}
 
 
 def test_it_routes_by_the_labels_budgets(classifier):
@@ -24,7 +24,7 @@ def test_it_routes_by_the_labels_budgets(classifier):
         load_model(ModelOptions(spec="demo")),
         strategy="auto",
         sampling=Sampling(budget=96),
-        parts=Parts(router=router),
+        options=StrategyOptions(router=router),
     )
     answers = decoder.generate(["What is 3 + 4 ?", "What is 31 + 8 - 9 + 17 - 6 ?"])
     assert [answer.route for answer in answers] == ["LOW", "HIGH"]
@@ -51,14 +51,14 @@ def test_examples_of_another_class_are_added_later(classifier, tmp_path):
 
 def test_what_cannot_be_loaded_or_has_no_budget_is_said(classifier, tmp_path):
     with pytest.raises(ConfigError, match="has the label HIGH without a budget; budgets are given for LOW"):
-        AdaptiveRouter(classifier, {"LOW": Budget()}, device="cpu")
+        AdaptiveRouter(classifier, {"LOW": ThinkingBudget()}, device="cpu")
     with pytest.raises(ModelError, match=r"cannot be loaded.*FileNotFoundError"):
         AdaptiveRouter(tmp_path)
 
 
 def test_named_with_budgets_for_its_own_classes(classifier):
     inputs = StrategyInputs(router=f"adaptive-classifier:{classifier}", class_budget=("LOW=0", "HIGH=0.3-0.6"))
-    parts = strategy_parts(inputs, ("auto",), None)
-    assert parts.budgets == {"LOW": Budget(thinking=0), "HIGH": Budget(0.6, 0.3)}
+    options = strategy_options(inputs, ("auto",), None)
+    assert options.budgets == {"LOW": ThinkingBudget(thinking=0), "HIGH": ThinkingBudget(0.6, 0.3)}
     with pytest.raises(ConfigError, match=r"no class MIDDLE.* it has (LOW, HIGH|HIGH, LOW)"):
-        strategy_parts(replace(inputs, class_budget=("MIDDLE=9",)), ("auto",), None)
+        strategy_options(replace(inputs, class_budget=("MIDDLE=9",)), ("auto",), None)

@@ -5,9 +5,8 @@ import logging
 import pytest
 import torch
 
-from pts.decoding import Budget, Question, SteeredDecoder
+from pts.decoding import Question, SteeredDecoder, ThinkingBudget
 from pts.decoding.auto import Auto
-from pts.decoding.parts import Parts
 from pts.decoding.routers import (
     AUTO_BUDGETS,
     FittedRouter,
@@ -17,6 +16,7 @@ from pts.decoding.routers import (
     auto_budgets,
 )
 from pts.decoding.routers.fitted import Arm, ArmQuality, Probe
+from pts.decoding.strategy_options import StrategyOptions
 from pts.errors import ConfigError, ModelError
 from pts.models.load import load_model
 from pts.models.options import ModelOptions
@@ -24,7 +24,7 @@ from pts.records import Sampling
 from pts.steering.vector_set import SteeredModel
 
 PROMPTS = [f"What is {number} + 8 - 9 ?" for number in range(11, 23)] + ["What is 2 + 3 ?"]
-PLAIN = {"none": Budget(thinking=0), "easy": Budget(thinking=24), "hard": Budget()}
+PLAIN = {"none": ThinkingBudget(thinking=0), "easy": ThinkingBudget(thinking=24), "hard": ThinkingBudget()}
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def model():
 
 
 def decoder(model, router=None, budgets=None, strategy="auto"):
-    parts = Parts(router=router, budgets=budgets)
-    return SteeredDecoder(model, strategy=strategy, sampling=Sampling(budget=96), parts=parts)
+    options = StrategyOptions(router=router, budgets=budgets)
+    return SteeredDecoder(model, strategy=strategy, sampling=Sampling(budget=96), options=options)
 
 
 def fitted(model, weight=None, layer=2, price=0.0, revision=None):
@@ -44,8 +44,8 @@ def fitted(model, weight=None, layer=2, price=0.0, revision=None):
     quality = ArmQuality(0.5, 10.0, 0.25, 0.69, 0.69, None)
     zeros = torch.zeros(hidden)
     arms = (
-        Arm("none", Budget(thinking=0), zeros, 0.0, zeros, 7.0, quality),
-        Arm("hard", Budget(), weight, 0.0, zeros, 40.0, quality),
+        Arm("none", ThinkingBudget(thinking=0), zeros, 0.0, zeros, 7.0, quality),
+        Arm("hard", ThinkingBudget(), weight, 0.0, zeros, 40.0, quality),
     )
     known = SteeredModel("demo", revision or model.revision, hidden, 5)
     return FittedRouter(known, 96, Probe(layer, arms, price, {}))
@@ -125,11 +125,11 @@ def test_a_router_of_another_model_is_refused(model):
 
 def test_a_class_without_a_budget_is_refused(model):
     with pytest.raises(ConfigError, match="class easy has no budget; there are none, hard"):
-        Auto("auto", LengthRouter(), {"none": Budget(thinking=0), "hard": Budget()})
+        Auto("auto", LengthRouter(), {"none": ThinkingBudget(thinking=0), "hard": ThinkingBudget()})
 
 
 def test_budgets_given_replace_the_routers_own(model):
     made = decoder(model, RandomRouter({"hard": 1.0}), budgets=PLAIN)
     assert made.strategy.budgets == PLAIN
-    assert auto_budgets(hard=(0.5, 64), switches=2)["hard"] == Budget(64, 0.5, None, 2)
-    assert AUTO_BUDGETS["easy"] == Budget(0.4, 0.2)
+    assert auto_budgets(hard=(0.5, 64), switches=2)["hard"] == ThinkingBudget(64, 0.5, None, 2)
+    assert AUTO_BUDGETS["easy"] == ThinkingBudget(0.4, 0.2)

@@ -6,7 +6,7 @@ import torch
 
 from pts.decoding import SteeredDecoder
 from pts.decoding.context_match import Contexts, Trail, pivot_contexts
-from pts.decoding.session import Ask, Limits
+from pts.decoding.session import Ask, TokenLimits
 from pts.errors import ConfigError
 from pts.models.load import ModelOptions, load_model
 from pts.records import Sampling
@@ -108,7 +108,7 @@ def test_a_prefix_is_read_again_as_it_was_written(demo, vectors):
     contexts = pivot_contexts(load_records("demo"), demo.tokenizer, length=2)
     decoder = SteeredDecoder(demo, vectors, sampling=GREEDY, where="context", contexts=contexts)
     variant = interventions(vectors, {"all": 2.0}, gated=False)
-    limits = Limits(total=96)
+    limits = TokenLimits(total=96)
     with decoder.session([variant]) as session:
         prompt = session.encode(QUESTIONS[1])
         (whole,) = session.complete([Ask(0, prompt, limits, 0, variant=1)])

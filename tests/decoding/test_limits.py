@@ -1,17 +1,17 @@
-"""Budgets as users give them, in tokens."""
+"""Thinking budgets as users give them, in tokens."""
 
 import pytest
 
-from pts.decoding.limits import Budget, Limits
+from pts.decoding.limits import ThinkingBudget, TokenLimits
 from pts.errors import ConfigError
 
 
 def test_shares_are_of_the_total_and_whole_numbers_are_tokens():
-    budget = Budget(thinking=0.4, least_thinking=0.2, answer=12, switches=3)
-    assert budget.limits(96, 1) == Limits(thinking=38, least_thinking=19, answer=12, total=96, switches=3)
-    assert Budget(thinking=1.0).limits(96, 1).thinking == 96
-    assert Budget(thinking=1).limits(96, 1).thinking == 1
-    assert Budget().limits(96, 1) == Limits(total=96)
+    budget = ThinkingBudget(thinking=0.4, least_thinking=0.2, answer=12, switches=3)
+    assert budget.limits(96, 1) == TokenLimits(thinking=38, least_thinking=19, answer=12, total=96, switches=3)
+    assert ThinkingBudget(thinking=1.0).limits(96, 1).thinking == 96
+    assert ThinkingBudget(thinking=1).limits(96, 1).thinking == 1
+    assert ThinkingBudget().limits(96, 1) == TokenLimits(total=96)
 
 
 @pytest.mark.parametrize(
@@ -24,20 +24,25 @@ def test_shares_are_of_the_total_and_whole_numbers_are_tokens():
 )
 def test_an_amount_outside_its_range_is_refused(given, said):
     with pytest.raises(ConfigError, match=said):
-        Budget(**given)
+        ThinkingBudget(**given)
 
 
 def test_a_limit_must_hold_the_end_sequence_and_the_minimum():
     with pytest.raises(ConfigError, match="below the 3"):
-        Budget(thinking=2).limits(96, 3)
+        ThinkingBudget(thinking=2).limits(96, 3)
     with pytest.raises(ConfigError, match="below the 3"):
-        Budget(thinking=0.02).limits(96, 3)
-    assert Budget(thinking=0).limits(96, 3).thinking == 0
+        ThinkingBudget(thinking=0.02).limits(96, 3)
+    assert ThinkingBudget(thinking=0).limits(96, 3).thinking == 0
     with pytest.raises(ConfigError, match="more than the limit"):
-        Budget(thinking=10, least_thinking=11).limits(96, 3)
+        ThinkingBudget(thinking=10, least_thinking=11).limits(96, 3)
 
 
 def test_only_limits_on_thinking_need_a_model_that_thinks():
-    assert not Limits(answer=3, total=9).needs_thinking
-    for limits in (Limits(thinking=0), Limits(least_thinking=1), Limits(switches=0), Limits(pause=True)):
+    assert not TokenLimits(answer=3, total=9).needs_thinking
+    for limits in (
+        TokenLimits(thinking=0),
+        TokenLimits(least_thinking=1),
+        TokenLimits(switches=0),
+        TokenLimits(pause=True),
+    ):
         assert limits.needs_thinking

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from pts.decoding import Budget, SteeredDecoder, make_strategy
+from pts.decoding import SteeredDecoder, ThinkingBudget, make_strategy
 from pts.decoding.escalate import second_model
-from pts.decoding.parts import Parts
 from pts.decoding.registry import STRATEGIES, uses
 from pts.decoding.routers import RandomRouter
+from pts.decoding.strategy_options import StrategyOptions
 from pts.demo.problems import demo_problems
 from pts.errors import ConfigError
 from pts.records import Sampling
@@ -20,10 +20,12 @@ SPECS |= {"budget": "budget:70", "min": "min:5"}
 SOMETIMES = {"exit_threshold": 0.9999, "escalate_threshold": 0.9}
 
 
-def decoder_of(demo, spec, budget, **parts):
-    chosen = {"router": RandomRouter({"easy": 0.5, "hard": 0.5}), **SOMETIMES, **parts}
+def decoder_of(demo, spec, budget, **options):
+    chosen = {"router": RandomRouter({"easy": 0.5, "hard": 0.5}), **SOMETIMES, **options}
     second = second_model(demo, Sampling(temperature=0.3, budget=96))
-    return SteeredDecoder(demo, None, spec, sampling=SAMPLING, parts=Parts(budget, second=second, **chosen))
+    return SteeredDecoder(
+        demo, None, spec, sampling=SAMPLING, options=StrategyOptions(budget, second=second, **chosen)
+    )
 
 
 def strategies_with(limit):
@@ -38,21 +40,21 @@ def split_of(answer):
 
 @pytest.mark.parametrize("spec", strategies_with("thinking"))
 def test_the_most_thinking(demo, spec):
-    for answer in decoder_of(demo, spec, Budget(thinking=16)).generate(PROMPTS):
+    for answer in decoder_of(demo, spec, ThinkingBudget(thinking=16)).generate(PROMPTS):
         assert len(split_of(answer)[0]) <= 16
         assert answer.ledger.budget_kept
 
 
 @pytest.mark.parametrize("spec", strategies_with("least_thinking"))
 def test_the_least_thinking(demo, spec):
-    answers = decoder_of(demo, spec, Budget(least_thinking=50)).generate(PROMPTS)
+    answers = decoder_of(demo, spec, ThinkingBudget(least_thinking=50)).generate(PROMPTS)
     assert all(len(split_of(answer)[0]) >= 50 for answer in answers)
 
 
 @pytest.mark.parametrize("spec", strategies_with("answer"))
 def test_the_longest_answer(demo, spec):
     most = 5 if spec == "early-exit" else 3  # a trial begins with three tokens
-    answers = decoder_of(demo, spec, Budget(answer=most)).generate(PROMPTS)
+    answers = decoder_of(demo, spec, ThinkingBudget(answer=most)).generate(PROMPTS)
     assert max(split_of(answer)[1] for answer in answers) == most
     assert "answer limit" in {answer.ledger.finish for answer in answers}
     for answer in answers:
@@ -64,27 +66,29 @@ def test_the_longest_answer(demo, spec):
 def test_the_turns_of_a_thought(demo, spec):
     """A minimum that only turns can reach, where the strategy has none of its own: one turn, then the end."""
     least = 60 if uses(spec, "least_thinking") else 0
-    answers = decoder_of(demo, spec, Budget(least_thinking=least, switches=0)).generate(PROMPTS)
+    answers = decoder_of(demo, spec, ThinkingBudget(least_thinking=least, switches=0)).generate(PROMPTS)
     assert all(answer.thinking.split().count("Wait") <= 1 for answer in answers)
     assert any("Wait </think>" in answer.text for answer in answers)
 
 
 def test_a_limit_on_turns_of_0_is_a_limit():
-    assert Budget(switches=0).within(Budget(switches=3)).switches == 0
-    assert Budget(thinking=0).within(Budget(20, 10, 5, 2)) == Budget(thinking=0, answer=5)
-    assert Budget(least_thinking=4).within(Budget(20, 10, 5, 2)) == Budget(20, 4, 5, 2)
+    assert ThinkingBudget(switches=0).within(ThinkingBudget(switches=3)).switches == 0
+    assert ThinkingBudget(thinking=0).within(ThinkingBudget(20, 10, 5, 2)) == ThinkingBudget(
+        thinking=0, answer=5
+    )
+    assert ThinkingBudget(least_thinking=4).within(ThinkingBudget(20, 10, 5, 2)) == ThinkingBudget(20, 4, 5, 2)
 
 
 def test_each_class_of_auto_keeps_its_own_thinking(demo):
-    auto = decoder_of(demo, "auto", Budget(7, 3, 5, 2)).strategy
-    assert auto.budgets["easy"] == Budget(0.4, 0.2, 5, 2)
-    assert auto.budgets["none"] == Budget(thinking=0, answer=5)
+    auto = decoder_of(demo, "auto", ThinkingBudget(7, 3, 5, 2)).strategy
+    assert auto.budgets["easy"] == ThinkingBudget(0.4, 0.2, 5, 2)
+    assert auto.budgets["none"] == ThinkingBudget(thinking=0, answer=5)
 
 
 def test_no_trial_is_made_before_the_least_thinking(demo):
-    for answer in decoder_of(demo, "early-exit", Budget(least_thinking=40), exit_threshold=0.01).generate(
-        PROMPTS
-    ):
+    for answer in decoder_of(
+        demo, "early-exit", ThinkingBudget(least_thinking=40), exit_threshold=0.01
+    ).generate(PROMPTS):
         assert answer.route == "early"
         assert len(answer.thinking.split()) > 40
         assert answer.ledger.probe == 0
@@ -94,18 +98,20 @@ def test_no_trial_is_made_before_the_least_thinking(demo):
 def test_limits_that_contradict_each_other_or_the_end_are_refused(demo, spec):
     if uses(spec, "thinking"):
         with pytest.raises(ConfigError, match="more than the limit"):
-            decoder_of(demo, spec, Budget(thinking=10, least_thinking=20))
+            decoder_of(demo, spec, ThinkingBudget(thinking=10, least_thinking=20))
     with pytest.raises(ConfigError, match="cannot be below 0"):
-        decoder_of(demo, spec, Budget(least_thinking=-1))
+        decoder_of(demo, spec, ThinkingBudget(least_thinking=-1))
 
 
 def test_an_answer_too_short_for_a_trial_is_refused(demo):
     with pytest.raises(ConfigError, match="at most 3 tokens is no longer than the 3 that begin a trial"):
-        decoder_of(demo, "early-exit", Budget(answer=3))
+        decoder_of(demo, "early-exit", ThinkingBudget(answer=3))
 
 
 def test_the_second_model_keeps_the_limits_too(demo):
-    answers = decoder_of(demo, "escalate", Budget(thinking=12), escalate_threshold=1.0).generate(PROMPTS)
+    answers = decoder_of(demo, "escalate", ThinkingBudget(thinking=12), escalate_threshold=1.0).generate(
+        PROMPTS
+    )
     second = [answer for answer in answers if answer.route == "second"]
     assert second
     assert all(len(answer.thinking.split()) <= 12 for answer in second)
@@ -113,7 +119,7 @@ def test_the_second_model_keeps_the_limits_too(demo):
 
 @pytest.mark.parametrize("spec", SPECS.values())
 def test_what_is_written_once_can_be_read_along(demo, spec):
-    decoder = decoder_of(demo, spec, Budget())
+    decoder = decoder_of(demo, spec, ThinkingBudget())
     heard = [[] for _ in PROMPTS]
     answers = decoder.generate(PROMPTS, listen=lambda index, token: heard[index].append(token))
     several = spec.partition(":")[0] in ("early-exit", "best-of", "reject", "escalate")
@@ -124,9 +130,9 @@ def test_what_is_written_once_can_be_read_along(demo, spec):
 
 def test_every_part_is_used_by_some_strategy():
     used = frozenset().union(*(entry.uses for entry in STRATEGIES.values()))
-    own = set(Budget.__dataclass_fields__) | set(Parts.__dataclass_fields__) - {"budget"}
+    own = set(ThinkingBudget.__dataclass_fields__) | set(StrategyOptions.__dataclass_fields__) - {"budget"}
     assert used == own
-    assert make_strategy("full", Parts(Budget(answer=3))).budget == Budget(answer=3)
+    assert make_strategy("full", StrategyOptions(ThinkingBudget(answer=3))).budget == ThinkingBudget(answer=3)
 
 
 def test_a_thinking_budget_below_the_end_sequence_is_refused(demo):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pts.decoding import Budget
+from pts.decoding import ThinkingBudget
 from pts.decoding.routers import AUTO_BUDGETS, LengthRouter, ProbeRouter, RandomRouter
 from pts.decoding.routers.files import router_digest
 from pts.decoding.routers.named import named_router, stored_router, with_classes
@@ -18,9 +18,9 @@ def test_names_make_their_routers():
     assert named_router("length") == LengthRouter()
     assert named_router("length:4-64") == LengthRouter(4, 64)
     assert named_router("random").shares == pytest.approx({"none": 1 / 3, "easy": 1 / 3, "hard": 1 / 3})
-    drawn = named_router("random:none=0.25,far=0.75", budgets={"far": Budget(60)})
+    drawn = named_router("random:none=0.25,far=0.75", budgets={"far": ThinkingBudget(60)})
     assert drawn == RandomRouter({"none": 0.25, "far": 0.75}, budgets=drawn.budgets)
-    assert drawn.budgets == {"none": Budget(thinking=0), "far": Budget(60)}
+    assert drawn.budgets == {"none": ThinkingBudget(thinking=0), "far": ThinkingBudget(60)}
     probe = named_router("probe", SET, price=0.01, same_shape=True)
     assert isinstance(probe, ProbeRouter)
     assert (probe.price, probe.same_shape) == (0.01, True)
@@ -59,6 +59,9 @@ def test_the_price_of_a_token_is_of_fitted_routers():
 
 
 def test_some_classes_have_other_budgets():
-    assert with_classes(LengthRouter(), {"easy": Budget(9)}) == {**AUTO_BUDGETS, "easy": Budget(9)}
+    assert with_classes(LengthRouter(), {"easy": ThinkingBudget(9)}) == {
+        **AUTO_BUDGETS,
+        "easy": ThinkingBudget(9),
+    }
     with pytest.raises(ConfigError, match=r"length has no class LOW.* it has none, easy, hard"):
-        with_classes(LengthRouter(), {"LOW": Budget(9)})
+        with_classes(LengthRouter(), {"LOW": ThinkingBudget(9)})

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import TextIteratorStreamer
 
-from pts.decoding import Limits, SteeredDecoder
+from pts.decoding import SteeredDecoder, TokenLimits
 from pts.decoding.processor import BudgetProcessor
 from pts.decoding.session import Ask
 from pts.decoding.think_format import find_think_format
@@ -18,13 +18,13 @@ from pts.steering import interventions, load_vectors, steer
 
 QUESTIONS = ("What is 27 + 8 - 9 ?", "What is 4 + 6 + 5 + 2 - 7 ?", "What is 3 + 4 ?")
 LIMITS = {
-    "full": Limits(total=96),
-    "nothink": Limits(thinking=0, total=96),
-    "budget": Limits(thinking=9, total=96),
-    "minimum": Limits(least_thinking=70, total=96),
-    "switches": Limits(least_thinking=30, switches=0, total=96),
-    "answer": Limits(thinking=9, answer=2, total=96),
-    "total": Limits(total=11),
+    "full": TokenLimits(total=96),
+    "nothink": TokenLimits(thinking=0, total=96),
+    "budget": TokenLimits(thinking=9, total=96),
+    "minimum": TokenLimits(least_thinking=70, total=96),
+    "switches": TokenLimits(least_thinking=30, switches=0, total=96),
+    "answer": TokenLimits(thinking=9, answer=2, total=96),
+    "total": TokenLimits(total=11),
 }
 
 
@@ -138,7 +138,7 @@ def test_rows_of_different_variants_are_each_what_they_are_alone(demo, think, ve
 
 def test_several_sequences_of_a_prompt_keep_their_budgets(demo, think):
     torch.manual_seed(1)
-    processor = BudgetProcessor(Limits(thinking=12), think, end_token_ids=[3, 2])
+    processor = BudgetProcessor(TokenLimits(thinking=12), think, end_token_ids=[3, 2])
     written, completions = generated(
         demo,
         padded(demo, QUESTIONS[:2]),
@@ -164,9 +164,9 @@ def test_streaming_gives_the_same_text(demo, think, vectors):
     streamer = TextIteratorStreamer(demo.tokenizer, skip_prompt=True)
     with steer(demo.model, vectors):
         _, (expected,) = generated(
-            demo, inputs, BudgetProcessor(Limits(thinking=9), think, end_token_ids=demo.end_token_ids)
+            demo, inputs, BudgetProcessor(TokenLimits(thinking=9), think, end_token_ids=demo.end_token_ids)
         )
-        budget = BudgetProcessor(Limits(thinking=9), think, end_token_ids=demo.end_token_ids)
+        budget = BudgetProcessor(TokenLimits(thinking=9), think, end_token_ids=demo.end_token_ids)
         options = {**inputs, "logits_processor": [budget], "max_new_tokens": 100, "do_sample": False}
         thread = threading.Thread(target=demo.model.generate, kwargs={**options, "streamer": streamer})
         thread.start()
@@ -187,7 +187,7 @@ def test_no_hook_is_left_after_ctrl_c(demo, think, vectors):
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in demo.model.modules())
 
     before, plain = hooks(), generated(demo, padded(demo))[1]
-    interrupting = Interrupting(Limits(), think, end_token_ids=demo.end_token_ids)
+    interrupting = Interrupting(TokenLimits(), think, end_token_ids=demo.end_token_ids)
     with pytest.raises(KeyboardInterrupt), steer(demo.model, vectors, {"all": 3.0}):
         generated(demo, padded(demo), interrupting)
     assert interrupting.hooks > before
@@ -196,10 +196,10 @@ def test_no_hook_is_left_after_ctrl_c(demo, think, vectors):
 
 
 def test_what_rewrites_rows_is_refused(demo, think):
-    processor = BudgetProcessor(Limits(thinking=20), think, end_token_ids=demo.end_token_ids)
+    processor = BudgetProcessor(TokenLimits(thinking=20), think, end_token_ids=demo.end_token_ids)
     with pytest.raises(ConfigError, match=r"num_beams=1"):
         generated(demo, padded(demo), processor, num_beams=4)
-    processor = BudgetProcessor(Limits(thinking=20), think, end_token_ids=demo.end_token_ids)
+    processor = BudgetProcessor(TokenLimits(thinking=20), think, end_token_ids=demo.end_token_ids)
     generated(demo, padded(demo), processor)
     with pytest.raises(ConfigError, match="each call of generate"):
         generated(demo, padded(demo), processor)
@@ -208,9 +208,9 @@ def test_what_rewrites_rows_is_refused(demo, think):
 @pytest.mark.parametrize(
     ("limits", "ends", "message"),
     [
-        (Limits(thinking=9), (3,), "needs think tags"),
-        (Limits(total=9), (), "an end token to force"),
-        (Limits(pause=True), (3,), "generate cannot"),
+        (TokenLimits(thinking=9), (3,), "needs think tags"),
+        (TokenLimits(total=9), (), "an end token to force"),
+        (TokenLimits(pause=True), (3,), "generate cannot"),
     ],
 )
 def test_limits_that_cannot_be_kept_are_refused_at_once(limits, ends, message):
@@ -219,13 +219,13 @@ def test_limits_that_cannot_be_kept_are_refused_at_once(limits, ends, message):
 
 
 def test_seeds_are_one_for_all_or_one_a_row(demo, think):
-    processor = BudgetProcessor(Limits(thinking=9), think, end_token_ids=(3,), seed=[1, 2])
+    processor = BudgetProcessor(TokenLimits(thinking=9), think, end_token_ids=(3,), seed=[1, 2])
     with pytest.raises(ConfigError, match="for 2 rows; the batch has 3"):
         generated(demo, padded(demo), processor)
 
 
 def test_without_think_tags_the_total_is_kept(demo):
-    processor = BudgetProcessor(Limits(total=7), end_token_ids=demo.end_token_ids)
+    processor = BudgetProcessor(TokenLimits(total=7), end_token_ids=demo.end_token_ids)
     _, completions = generated(demo, padded(demo), processor)
     assert [len(completion) for completion in completions] == [8, 8, 8]
     assert processor.injected == [1, 1, 1]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pts.decoding import Budget, Question
+from pts.decoding import Question, ThinkingBudget
 from pts.decoding.routers import (
     AdaptiveRouter,
     FittedRouter,
@@ -31,8 +31,16 @@ def questions(count, seed=0):
 def fitted(steered=True):
     quality = ArmQuality(0.5, 10.0, 0.25, 0.69, 0.69, None)
     arms = (
-        Arm("none", Budget(thinking=0), torch.tensor([1.0, 0, 0, 0]), 0.5, torch.zeros(HIDDEN), 7.0, quality),
-        Arm("hard", Budget(), torch.zeros(HIDDEN), 0.25, torch.ones(HIDDEN), 40.0, quality),
+        Arm(
+            "none",
+            ThinkingBudget(thinking=0),
+            torch.tensor([1.0, 0, 0, 0]),
+            0.5,
+            torch.zeros(HIDDEN),
+            7.0,
+            quality,
+        ),
+        Arm("hard", ThinkingBudget(), torch.zeros(HIDDEN), 0.25, torch.ones(HIDDEN), 40.0, quality),
     )
     probe = Probe(1, arms, 0.005, {"success": 0.5})
     model = SteeredModel("demo", "sha256:1", HIDDEN, 3)
@@ -66,7 +74,7 @@ def test_length_takes_long_prompts_for_hard():
     ("make", "message"),
     [
         (lambda: LengthRouter(5, 4), "bounds are 5 and 4"),
-        (lambda: LengthRouter(budgets={"none": Budget()}), "class easy has no budget"),
+        (lambda: LengthRouter(budgets={"none": ThinkingBudget()}), "class easy has no budget"),
         (lambda: RandomRouter({"none": 0.5, "hard": 0.4}), "add up to 1"),
         (lambda: RandomRouter({"none": 1.5, "hard": -0.5}), "0 or more"),
         (lambda: RandomRouter({"medium": 1.0}), "class medium has no budget; there are none, easy, hard"),
@@ -81,7 +89,7 @@ def test_a_router_is_stored_whole(tmp_path):
     save_router(fitted(), tmp_path)
     loaded = load_router(tmp_path)
     assert loaded.model == fitted().model
-    assert loaded.budgets == {"none": Budget(thinking=0), "hard": Budget()}
+    assert loaded.budgets == {"none": ThinkingBudget(thinking=0), "hard": ThinkingBudget()}
     assert loaded.steered.patterns == {"all": 1.0}
     assert (loaded.unsteered.price, loaded.unsteered.layer, loaded.steered.layer) == (0.005, 1, 2)
     state = torch.tensor([1.0, 2.0, 3.0, 4.0])
@@ -150,5 +158,5 @@ def test_a_broken_router_is_not_written(tmp_path):
 
 def test_the_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "adaptive_classifier", None)
-    with pytest.raises(ConfigError, match=r"install pts\[routers\]"):
+    with pytest.raises(ConfigError, match=r"pip install adaptive-classifier"):
         AdaptiveRouter("adaptive-classifier/llm-router")

@@ -9,9 +9,9 @@ import torch
 from pts.decoding import SteeredDecoder, make_strategy
 from pts.decoding.confidence import geometric_mean, mean_log_prob
 from pts.decoding.escalate import second_model
-from pts.decoding.parts import Parts
 from pts.decoding.reject import Score
 from pts.decoding.session import Question, Session, branch_seed
+from pts.decoding.strategy_options import StrategyOptions
 from pts.decoding.votes import answer_key
 from pts.demo.problems import demo_problems
 from pts.errors import ConfigError
@@ -38,8 +38,10 @@ SPECS = (
 EXITS_SOMETIMES = 0.9999
 
 
-def decoder_of(demo, spec, sampling=SAMPLING, second=None, **parts):
-    return SteeredDecoder(demo, None, spec, sampling=sampling, parts=Parts(second=second, **parts))
+def decoder_of(demo, spec, sampling=SAMPLING, second=None, **options):
+    return SteeredDecoder(
+        demo, None, spec, sampling=sampling, options=StrategyOptions(second=second, **options)
+    )
 
 
 def answered(decoder, prompts=PROMPTS, *, variants=(), variant=0, seeds=None, heard=None):
@@ -67,8 +69,8 @@ def vector(demo):
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("variant", [0, 1], ids=["plain", "steered"])
 def test_the_ledger_holds_every_token_that_was_generated(demo, second, vector, spec, variant):
-    parts = {"exit_threshold": EXITS_SOMETIMES, "escalate_threshold": EXITS_SOMETIMES}
-    decoder = decoder_of(demo, spec, second=second, **parts)
+    options = {"exit_threshold": EXITS_SOMETIMES, "escalate_threshold": EXITS_SOMETIMES}
+    decoder = decoder_of(demo, spec, second=second, **options)
     before = second().policy.work.tokens_delivered
     variants = [[Intervention(1, vector)]] if variant else []
     heard = [[] for _ in PROMPTS]
@@ -273,12 +275,12 @@ def test_what_a_strategy_needs_is_asked_for_by_name(demo):
         decoder_of(demo, "escalate")
     with pytest.raises(ConfigError, match=r"'Boxed'.*cannot write"):
         decoder_of(demo, "early-exit", trial_opening="Boxed")
-    for parts in ({"exit_threshold": 0.0}, {"exit_step": 0}, {"exit_step": 1.5}, {"trial_tokens": 0}):
+    for options in ({"exit_threshold": 0.0}, {"exit_step": 0}, {"exit_step": 1.5}, {"trial_tokens": 0}):
         with pytest.raises(ConfigError):
-            decoder_of(demo, "early-exit", **parts)
-    for parts in ({"reject_step": 0}, {"reject_share": 1.0}, {"reject_share": 0.0}):
+            decoder_of(demo, "early-exit", **options)
+    for options in ({"reject_step": 0}, {"reject_share": 1.0}, {"reject_share": 0.0}):
         with pytest.raises(ConfigError):
-            decoder_of(demo, "reject:2", **parts)
+            decoder_of(demo, "reject:2", **options)
     with pytest.raises(ConfigError):
         decoder_of(demo, "escalate", escalate_threshold=1.5)
     with pytest.raises(ConfigError, match="'prompt'"):
@@ -290,7 +292,7 @@ def test_what_a_strategy_needs_is_asked_for_by_name(demo):
 )
 def test_a_strategy_that_is_misspelt_or_lacks_its_number(spec, said):
     with pytest.raises(ConfigError, match=said):
-        make_strategy(spec, Parts())
+        make_strategy(spec, StrategyOptions())
 
 
 def test_an_instruction_that_the_vocabulary_cannot_write_is_told_in_the_log(demo, caplog):
@@ -313,7 +315,7 @@ def test_models_that_do_not_think(demo):
     session = Session(TransformersPolicy(loaded, sampling, fmt), None)
     other = second_model(demo, SAMPLING)
     for spec in ("full", "best-of:3", "reject:3", "escalate", "concise:9"):
-        strategy = make_strategy(spec, Parts(second=other))
+        strategy = make_strategy(spec, StrategyOptions(second=other))
         strategy.check(session)
         before = session.policy.work.tokens_delivered + other().policy.work.tokens_delivered
         found = list(strategy.answers(session, [Question("a", "1 + 1 ?"), Question("b", "2 + 2 ?", seed=1)]))
@@ -321,4 +323,4 @@ def test_models_that_do_not_think(demo):
         assert sum(answer.ledger.total for _, answer in found) == after - before
         assert all(answer.thinking == "" for _, answer in found if answer.route != "second")
     with pytest.raises(ConfigError, match="early-exit needs a model that thinks"):
-        make_strategy("early-exit", Parts()).check(session)
+        make_strategy("early-exit", StrategyOptions()).check(session)

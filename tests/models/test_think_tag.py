@@ -4,8 +4,8 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from pts.decoding.budget import ThinkBudget
-from pts.decoding.limits import Limits
+from pts.decoding.budget import BudgetGuide
+from pts.decoding.limits import TokenLimits
 from pts.decoding.think_format import find_think_format
 from pts.errors import ModelError
 from pts.graders import make_grader
@@ -104,7 +104,7 @@ def test_budgets_see_a_tag_that_merges_with_what_follows():
     think = find_think_format(tokenizer, PromptFormat())
     prompt = encode_prompt(tokenizer, "What is 2 + 5?", PromptFormat())
     assert think.is_open(prompt)
-    budget = ThinkBudget(Limits(thinking=60), think, opened=True, end_token_ids=(0,))
+    budget = BudgetGuide(TokenLimits(thinking=60), think, opened=True, end_token_ids=(0,))
     written = ids(tokenizer, "2 + 5 = 7.\n</think>\n\nThe answer is 7.")
     for token in written:
         budget.advance(token)
@@ -116,7 +116,7 @@ def test_budgets_see_a_tag_that_merges_with_what_follows():
 def test_a_model_that_opens_thinking_itself_is_counted_from_its_tag_on():
     tokenizer = bpe("{# <think> </think> #}" + PLAIN)
     think = find_think_format(tokenizer, PromptFormat())
-    budget = ThinkBudget(Limits(thinking=60), think, end_token_ids=(0,))
+    budget = BudgetGuide(TokenLimits(thinking=60), think, end_token_ids=(0,))
     written = ids(tokenizer, "<think>\n2 + 5 = 7.\n</think>\n\nThe answer is 7.")
     for token in written:
         budget.advance(token)
@@ -159,7 +159,7 @@ def test_a_template_that_closes_the_thinking_itself_needs_nothing_for_none():
     assert think.empty == ()
     assert not think.is_open(encode_prompt(tokenizer, "?", PromptFormat()))
     assert think.is_open(encode_prompt(tokenizer, "?", PromptFormat(thinking=True)))
-    assert ThinkBudget(Limits(thinking=0), think).phase == "done"
+    assert BudgetGuide(TokenLimits(thinking=0), think).phase == "done"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_the_channels_of_gpt_oss():
     thinking, answer = think.split(written, think.is_open(encode_prompt(tokenizer, "?", PromptFormat())))
     assert tokenizer.decode(list(thinking)).endswith("It is 7.<|end|>")
     assert tokenizer.decode(list(answer)).startswith("<|start|>assistant<|channel|>final")
-    budget = ThinkBudget(Limits(thinking=99), think, end_token_ids=ids(tokenizer, "<|return|>"))
+    budget = BudgetGuide(TokenLimits(thinking=99), think, end_token_ids=ids(tokenizer, "<|return|>"))
     for token in written:
         budget.advance(token)
     assert budget.phase == "done"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pts.sandbox.isolation import LANDLOCK, SECCOMP, Limits
+from pts.sandbox.isolation import LANDLOCK, SECCOMP, SandboxLimits
 from pts.sandbox.run import Suite, isolation, run_tests, run_with_input
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="resource limits are needed")
 
-SHORT = Limits(seconds=2.0)
+SHORT = SandboxLimits(seconds=2.0)
 TEST = Suite(("assert f(1) == 2",))
 
 
@@ -147,18 +147,18 @@ def test_what_is_not_allowed_fails(attempt: str) -> None:
 @pytest.mark.parametrize(
     ("body", "limits"),
     [
-        ("while True:\n        pass", Limits(seconds=1.0)),
-        ("while True:\n        print('x' * 1000)", Limits(seconds=1.0)),
+        ("while True:\n        pass", SandboxLimits(seconds=1.0)),
+        ("while True:\n        print('x' * 1000)", SandboxLimits(seconds=1.0)),
         ("return bytes(10 ** 10)", SHORT),
         ("return ' ' * (64 * 1024 ** 2)", SHORT),
         ("return f(x)", SHORT),
-        ("n = 0\n    while True:\n        open(f'file{n}', 'w').write('x' * 1000000)\n        n += 1", Limits(seconds=20)),
+        ("n = 0\n    while True:\n        open(f'file{n}', 'w').write('x' * 1000000)\n        n += 1", SandboxLimits(seconds=20)),
         ("import threading, time\n    while True:\n        threading.Thread(target=time.sleep, args=(9,)).start()",
-         Limits(seconds=20, memory=256 * 1024**2)),
+         SandboxLimits(seconds=20, memory=256 * 1024**2)),
     ],
     ids=["endless", "endless output", "memory", "large value", "recursion", "disk", "threads"],
 )  # fmt: skip
-def test_a_program_that_takes_too_much_fails(body: str, limits: Limits) -> None:
+def test_a_program_that_takes_too_much_fails(body: str, limits: SandboxLimits) -> None:
     assert not run_tests(f"def f(x):\n    {body}", TEST, limits).passed
 
 
@@ -170,10 +170,10 @@ def test_a_fork_bomb_starts_nothing() -> None:
 
 
 def test_a_script_is_held_to_its_output_and_its_time() -> None:
-    limits = Limits(seconds=5.0, output=10_000)
+    limits = SandboxLimits(seconds=5.0, output=10_000)
     ran = run_with_input("while True: print('x' * 1000)", "", limits)
     assert (ran.reason, len(ran.output)) == ("too much output", 10_000)
-    assert run_with_input("while True: pass", "", Limits(seconds=0.5)).reason == "out of time"
+    assert run_with_input("while True: pass", "", SandboxLimits(seconds=0.5)).reason == "out of time"
 
 
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,8 +194,8 @@ def test_the_environment_of_the_parent_is_not_passed_on(monkeypatch: pytest.Monk
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel must end children with their parent")
 def test_a_program_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     script = (
-        "from pts.sandbox.run import run_with_input\nfrom pts.sandbox.isolation import Limits\n"
-        "run_with_input('import time\\nwhile True: time.sleep(1)', '', Limits(seconds=60))"
+        "from pts.sandbox.run import run_with_input\nfrom pts.sandbox.isolation import SandboxLimits\n"
+        "run_with_input('import time\\nwhile True: time.sleep(1)', '', SandboxLimits(seconds=60))"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "TMPDIR": str(tmp_path)})
     deadline = threading.Event()

@@ -6,12 +6,12 @@ from pts.decoding.routers.files import find_router, load_router, save_router
 from pts.decoding.routers.fitted import FittedRouter
 from pts.decoding.routers.length import LengthRouter
 from pts.decoding.routers.probe import ProbeRouter
-from pts.decoding.routers.protocol import AUTO_BUDGETS, Budgets, Route, Router, auto_budgets
+from pts.decoding.routers.protocol import AUTO_BUDGETS, ClassBudgets, Route, Router, auto_budgets
 
 __all__ = [
     "AUTO_BUDGETS",
     "AdaptiveRouter",
-    "Budgets",
+    "ClassBudgets",
     "FittedRouter",
     "LengthRouter",
     "ProbeRouter",

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pts.decoding.routers.protocol import AUTO_BUDGETS, EASY, HARD, Budgets, Route
+from pts.decoding.routers.protocol import AUTO_BUDGETS, EASY, HARD, ClassBudgets, Route
 from pts.decoding.session import Prompt, Question, Session
 from pts.errors import ConfigError, ModelError
 from pts.records import TokenIds
 
 logger = logging.getLogger(__name__)
 
-AUTOTHINK_LABELS: Budgets = {"HIGH": AUTO_BUDGETS[HARD], "LOW": AUTO_BUDGETS[EASY]}
+AUTOTHINK_LABELS: ClassBudgets = {"HIGH": AUTO_BUDGETS[HARD], "LOW": AUTO_BUDGETS[EASY]}
 """The two labels of adaptive-classifier/llm-router, which AutoThink takes for hard and easy."""
 
 
@@ -29,9 +29,9 @@ class AdaptiveRouter:
     name = "adaptive-classifier"
 
     def __init__(
-        self, source: str | Path, budgets: Budgets | None = None, *, device: str | None = None
+        self, source: str | Path, budgets: ClassBudgets | None = None, *, device: str | None = None
     ) -> None:
-        self.budgets: Budgets = AUTOTHINK_LABELS if budgets is None else budgets
+        self.budgets: ClassBudgets = AUTOTHINK_LABELS if budgets is None else budgets
         self.source = str(source)
         self._classifier = _load(self.source, device)
         self._require_budgets()

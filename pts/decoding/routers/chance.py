@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pts.decoding.routers.protocol import AUTO_BUDGETS, Budgets, Route
+from pts.decoding.routers.protocol import AUTO_BUDGETS, ClassBudgets, Route
 from pts.decoding.session import Question, Session
 from pts.errors import ConfigError
 from pts.records import TokenIds
@@ -23,7 +23,7 @@ class RandomRouter:
 
     shares: Mapping[str, float]
     seed: int = 0
-    budgets: Budgets = field(default_factory=lambda: AUTO_BUDGETS)
+    budgets: ClassBudgets = field(default_factory=lambda: AUTO_BUDGETS)
     name: str = "random"
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from pts.decoding.limits import Budget
+from pts.decoding.limits import ThinkingBudget
 from pts.decoding.routers.fitted import SCHEMA_VERSION, Arm, ArmQuality, FittedRouter, Probe, check_router
 from pts.errors import ConfigError
 from pts.runs.codec import ShapeError, from_json, to_json
@@ -29,7 +29,7 @@ class _ArmEntry:
     """An arm without its tensors."""
 
     name: str
-    budget: Budget
+    budget: ThinkingBudget
     success_bias: float
     tokens_bias: float
     quality: ArmQuality

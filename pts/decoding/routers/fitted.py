@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from pts.decoding.limits import Budget
-from pts.decoding.routers.protocol import Budgets
+from pts.decoding.limits import ThinkingBudget
+from pts.decoding.routers.protocol import ClassBudgets
 from pts.errors import ConfigError
 from pts.steering.vector_set import SteeredModel
 
@@ -40,7 +40,7 @@ class Arm:
     """
 
     name: str
-    budget: Budget
+    budget: ThinkingBudget
     success: torch.Tensor
     success_bias: float
     tokens: torch.Tensor
@@ -92,7 +92,7 @@ class FittedRouter:
         return {"unsteered": self.unsteered, **steered}
 
     @property
-    def budgets(self) -> Budgets:
+    def budgets(self) -> ClassBudgets:
         """The classes with their budgets."""
         return {arm.name: arm.budget for arm in self.unsteered.arms}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pts.decoding.routers.protocol import AUTO_BUDGETS, EASY, HARD, NONE, Budgets, Route
+from pts.decoding.routers.protocol import AUTO_BUDGETS, EASY, HARD, NONE, ClassBudgets, Route
 from pts.decoding.session import Question, Session
 from pts.errors import ConfigError
 from pts.records import TokenIds
@@ -21,7 +21,7 @@ class LengthRouter:
 
     short: int = 0
     long: int = 128
-    budgets: Budgets = field(default_factory=lambda: AUTO_BUDGETS)
+    budgets: ClassBudgets = field(default_factory=lambda: AUTO_BUDGETS)
     name: str = "length"
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from pts.decoding.routers.chance import RandomRouter
 from pts.decoding.routers.files import find_router, load_router
 from pts.decoding.routers.length import LengthRouter
 from pts.decoding.routers.probe import ProbeRouter
-from pts.decoding.routers.protocol import AUTO_BUDGETS, Budgets, Router
+from pts.decoding.routers.protocol import AUTO_BUDGETS, ClassBudgets, Router
 from pts.errors import ConfigError
 from pts.steering.vector_files import bundled_sets
 from pts.steering.vector_set import VectorError
@@ -34,7 +34,7 @@ def named_router(
     *,
     price: float | None = None,
     same_shape: bool = False,
-    budgets: Budgets | None = None,
+    budgets: ClassBudgets | None = None,
 ) -> Router:
     """The router that a text names; `stored` is the directory of the vector set, whose router `probe` is.
 
@@ -64,7 +64,7 @@ def named_router(
         raise ConfigError(f"there is no router {spec}: {error}") from error
 
 
-def with_classes(router: Router, budgets: Budgets) -> Budgets:
+def with_classes(router: Router, budgets: ClassBudgets) -> ClassBudgets:
     """The router's budgets, those of some classes replaced. Raises ConfigError for a class that it has not."""
     classes = router.labels if isinstance(router, AdaptiveRouter) else tuple(router.budgets)
     unknown = next((name for name in budgets if name not in classes), None)
@@ -89,7 +89,7 @@ def _length(argument: str | None, budgets: Mapping[str, object]) -> LengthRouter
     return LengthRouter(int(short), int(long))
 
 
-def _random(argument: str | None, budgets: Budgets) -> RandomRouter:
+def _random(argument: str | None, budgets: ClassBudgets) -> RandomRouter:
     if argument is None:
         return RandomRouter({name: 1 / len(AUTO_BUDGETS) for name in AUTO_BUDGETS})
     shares = {}
@@ -111,7 +111,7 @@ def _random(argument: str | None, budgets: Budgets) -> RandomRouter:
     return RandomRouter(shares, budgets={name: known[name] for name in shares})
 
 
-def _adaptive(argument: str | None, budgets: Budgets) -> AdaptiveRouter:
+def _adaptive(argument: str | None, budgets: ClassBudgets) -> AdaptiveRouter:
     if not argument:
         raise ConfigError(
             "the router adaptive-classifier needs the directory or hub id of a classifier: "
@@ -120,7 +120,7 @@ def _adaptive(argument: str | None, budgets: Budgets) -> AdaptiveRouter:
     return AdaptiveRouter(argument, {**AUTOTHINK_LABELS, **budgets})
 
 
-_WITHOUT_PRICE: Mapping[str, Callable[[str | None, Budgets], Router]] = {
+_WITHOUT_PRICE: Mapping[str, Callable[[str | None, ClassBudgets], Router]] = {
     "length": _length,
     "random": _random,
     "adaptive-classifier": _adaptive,

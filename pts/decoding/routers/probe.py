@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from pts.decoding.routers.fitted import FittedRouter, Probe
-from pts.decoding.routers.protocol import Budgets, Route
+from pts.decoding.routers.protocol import ClassBudgets, Route
 from pts.decoding.session import Question, Session
 from pts.errors import ConfigError, ModelError
 from pts.records import TokenIds
@@ -36,7 +36,7 @@ class ProbeRouter:
             raise ConfigError(f"the price of a token is {self.price}; it must be 0 or more.")
 
     @property
-    def budgets(self) -> Budgets:
+    def budgets(self) -> ClassBudgets:
         """The classes with the budgets that they were fitted with."""
         return self.fitted.budgets
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from pts.decoding.limits import Amount, Budget
+from pts.decoding.limits import Amount, ThinkingBudget
 from pts.decoding.session import Question, Session
 from pts.records import TokenIds
 
-Budgets: TypeAlias = Mapping[str, Budget]
+ClassBudgets: TypeAlias = Mapping[str, ThinkingBudget]
 """The classes of a router by name, each with the budget of its questions."""
 
 NONE, EASY, HARD = "none", "easy", "hard"
@@ -21,16 +21,16 @@ def auto_budgets(
     easy: tuple[Amount, Amount] = (0.2, 0.4),
     hard: tuple[Amount, Amount] = (0.7, 0.9),
     switches: int | None = None,
-) -> Budgets:
+) -> ClassBudgets:
     """The three classes' budgets: least and most thinking of the easy and the hard, and thought switches.
 
     The shares are AutoThink's (codelion, 2025): 20–40% of the total for an easy question, 70–90% for a hard
     one. Raises ConfigError for a value outside its range.
     """
     return {
-        NONE: Budget(thinking=0),
-        EASY: Budget(thinking=easy[1], least_thinking=easy[0], switches=switches),
-        HARD: Budget(thinking=hard[1], least_thinking=hard[0], switches=switches),
+        NONE: ThinkingBudget(thinking=0),
+        EASY: ThinkingBudget(thinking=easy[1], least_thinking=easy[0], switches=switches),
+        HARD: ThinkingBudget(thinking=hard[1], least_thinking=hard[0], switches=switches),
     }
 
 
@@ -65,7 +65,7 @@ class Router(Protocol):
         """What the router is called."""
 
     @property
-    def budgets(self) -> Budgets:
+    def budgets(self) -> ClassBudgets:
         """Its classes, each with its budget."""
 
     def check(self, session: Session) -> None:

@@ -231,25 +231,25 @@ def _require_text(text: str, what: str) -> None:
 
 
 def _settings(run: DecodeInputs, decoder: SteeredDecoder, source: Path) -> dict[str, object]:
-    """What decides the answers: inputs, model, vectors, parts, and the questions' bytes."""
+    """What decides the answers: inputs, model, vectors, options, and the questions' bytes."""
     from pts.models.prompt import prompt_digest
-    from pts.stages.decode.strategies import parts_digests, second_model_found, second_model_settled
+    from pts.stages.decode.strategies import options_digests, second_model_found, second_model_settled
     from pts.steering.vector_files import vectors_digest
 
     inputs = {name: value for name, value in asdict(run).items() if name not in _NO_MATTER}
     inputs = {name: value for name, value in inputs.items() if value or name not in _LATER}
-    second_dtype, second_date = second_model_settled(decoder.parts)
+    second_dtype, second_date = second_model_settled(decoder.options)
     model = {"model_id": decoder.model.model_id, "model_revision": decoder.model.revision}
     found = {
         "dtype": dtype_name(decoder.model),
         "attention": attention_name(decoder.model),
-        "second_model": second_model_found(decoder.parts),
+        "second_model": second_model_found(decoder.options),
         "second_dtype": second_dtype,
         "prompt_date": decoder.prompt_format.written_on or second_date,
         "prompt_digest": prompt_digest(decoder.model.tokenizer, decoder.prompt_format),
     }
     vectors = None if decoder.vectors is None else vectors_digest(decoder.vectors)
-    files = {"vectors_digest": vectors, "parts_digests": parts_digests(decoder.parts, run)}
+    files = {"vectors_digest": vectors, "parts_digests": options_digests(decoder.options, run)}
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
     settings = {**inputs, **model, **files, "questions": digest, "found": found}
     loaded: dict[str, object] = json.loads(json.dumps(settings))

@@ -13,8 +13,8 @@ from pts.stages.shared.recorded import Recorded, dtype_name, recorded_options, s
 
 if TYPE_CHECKING:
     from pts.decoding.context_match import Contexts
-    from pts.decoding.parts import Parts
     from pts.decoding.steered_decoder import SteeredDecoder, Where
+    from pts.decoding.strategy_options import StrategyOptions
     from pts.models.load import LoadedModel
     from pts.models.prompt import PromptFormat
     from pts.steering.vector_set import VectorSet
@@ -30,12 +30,12 @@ def open_decoder(
     Raises PtsError, in one line, for anything that does not fit.
     """
     from pts.models.load import load_model
-    from pts.stages.decode.strategies import strategy_parts, with_second_model
+    from pts.stages.decode.strategies import strategy_options, with_second_model
     from pts.steering.vector_files import load_vectors
 
     if vectors is None and run.vectors is not None:
         vectors = load_vectors(run.vectors, run.vectors_revision)
-    parts = strategy_parts(run, (run.strategy,), vectors, same_shape=run.same_shape)
+    options = strategy_options(run, (run.strategy,), vectors, same_shape=run.same_shape)
     if run.model is None:
         run = replace(run, model="demo" if vectors is None else vectors.model.id)
     recorded = recorded or Recorded("the file of answers")
@@ -44,8 +44,8 @@ def open_decoder(
     if vectors is not None:
         _warn_without_effect(vectors, run)
         warn_of_other_numbers(vectors, loaded)
-    parts = with_second_model(parts, run, prompt_format.written_on or recorded.prompt_date)
-    return make_decoder(run, loaded, vectors, run.strategy, parts, prompt_format)
+    options = with_second_model(options, run, prompt_format.written_on or recorded.prompt_date)
+    return make_decoder(run, loaded, vectors, run.strategy, options, prompt_format)
 
 
 def warn_of_other_numbers(vectors: VectorSet, loaded: LoadedModel) -> None:
@@ -66,7 +66,7 @@ def make_decoder(
     loaded: LoadedModel,
     vectors: VectorSet | None,
     strategy: str,
-    parts: Parts,
+    options: StrategyOptions,
     prompt_format: PromptFormat,
 ) -> SteeredDecoder:
     """The decoder that the inputs describe, of their model and vectors, with its settled format for prompts.
@@ -82,7 +82,7 @@ def make_decoder(
         loaded,
         vectors,
         strategy,
-        parts=parts,
+        options=options,
         sampling=run.sampling(),
         prompt_format=prompt_format,
         patterns=run.pattern,

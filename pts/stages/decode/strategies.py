@@ -1,4 +1,4 @@
-"""From what a user says of strategies to the parts that they are built from."""
+"""From the inputs of a stage to the options that strategies are built from."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from pts.decoding.auto import length_router
 from pts.decoding.escalate import second_model
-from pts.decoding.limits import Budget
-from pts.decoding.parts import Parts
+from pts.decoding.limits import ThinkingBudget
 from pts.decoding.registry import STRATEGIES, check_strategy, make_strategy, uses
 from pts.decoding.routers.adaptive import AdaptiveRouter
 from pts.decoding.routers.files import router_digest
 from pts.decoding.routers.length import LengthRouter
 from pts.decoding.routers.named import named_router, stored_router, with_classes
 from pts.decoding.routers.probe import ProbeRouter
-from pts.decoding.routers.protocol import Budgets, Router
+from pts.decoding.routers.protocol import ClassBudgets, Router
 from pts.decoding.scorer_file import named_scorer
+from pts.decoding.strategy_options import StrategyOptions
 from pts.decoding.think_format import find_think_format
 from pts.errors import ConfigError
 from pts.models.fingerprint import fingerprint
@@ -29,41 +29,43 @@ from pts.stages.decode.strategy_inputs import AmountText, StrategyInputs, amount
 from pts.steering.vector_set import VectorSet
 
 
-def strategy_parts(
+def strategy_options(
     inputs: StrategyInputs,
     asked: Sequence[str],
     vectors: VectorSet | None,
     *,
     others: Sequence[str] = (),
     same_shape: bool = False,
-) -> Parts:
-    """The parts for the strategies `asked` for and `others` beside them, but for a second model.
+) -> StrategyOptions:
+    """The options for the strategies `asked` for and `others` beside them, but for a second model.
 
     The router is the one named, else that stored with the vectors, else prompt length with a warning; it is
     there only where a strategy asks one. Raises PtsError in one line for a strategy that there is not, a value
-    outside its range, or a part that no strategy asked for has a use for.
+    outside its range, or an option that no strategy asked for has a use for.
     """
     for spec in (*asked, *others):
         check_strategy(spec)
     _require_used(inputs, asked)
     _require_words_used(inputs, asked)
-    parts = _plain_parts(inputs)
+    options = _plain_options(inputs)
     for spec in asked:
         if not uses(spec, "router"):
-            make_strategy(spec, parts)
+            make_strategy(spec, options)
     if any(uses(spec, "router") for spec in (*asked, *others)):
-        parts = _with_router(inputs, parts, vectors, same_shape)
-    return parts
+        options = _with_router(inputs, options, vectors, same_shape)
+    return options
 
 
-def with_second_model(parts: Parts, inputs: AnswerInputs, written_on: str | None = None) -> Parts:
-    """The parts with the second model loaded, where one is named.
+def with_second_model(
+    options: StrategyOptions, inputs: AnswerInputs, written_on: str | None = None
+) -> StrategyOptions:
+    """The options with the second model loaded, where one is named.
 
     It samples, and is asked, as the first is, on the same day where its chat template writes one; its think
     tags are its own. Raises PtsError.
     """
     if inputs.second_model is None:
-        return parts
+        return options
     loaded = load_model(
         replace(
             inputs.model_options(),
@@ -81,16 +83,16 @@ def with_second_model(parts: Parts, inputs: AnswerInputs, written_on: str | None
         switches=inputs.switches or None,
     )
     second = second_model(loaded, inputs.sampling(), prompt_format, think, inputs.batch_rows)
-    return replace(parts, second=second)
+    return replace(options, second=second)
 
 
-def class_budgets(texts: Sequence[str]) -> Budgets:
+def class_budgets(texts: Sequence[str]) -> ClassBudgets:
     """Budgets of a router's classes from texts such as `easy=0.2-0.4`: least and most thinking.
 
     `easy=64` is a most alone, `hard=0.7-` a least alone, `none=0` no thinking. Raises ConfigError for a text
     that is none of them, a class named twice, or an amount outside its range.
     """
-    found: dict[str, Budget] = {}
+    found: dict[str, ThinkingBudget] = {}
     for text in texts:
         name, equals, limits = text.partition("=")
         least, dash, most = limits.partition("-")
@@ -103,7 +105,7 @@ def class_budgets(texts: Sequence[str]) -> Budgets:
         if name in found:
             raise ConfigError(f"class-budget names the class {name} twice: once is enough.")
         what = f"class-budget {name}"
-        found[name] = Budget(_amount(what, most), _amount(what, least) or 0)
+        found[name] = ThinkingBudget(_amount(what, most), _amount(what, least) or 0)
     return found
 
 
@@ -112,7 +114,7 @@ def _amount(name: str, text: AmountText | None) -> int | float | None:
 
 
 def _require_used(inputs: StrategyInputs, asked: Sequence[str]) -> None:
-    """Raise ConfigError for a part that none of the strategies asked for has a use for."""
+    """Raise ConfigError for an option that none of the strategies asked for has a use for."""
     for option, part in inputs.given_parts().items():
         if not any(uses(spec, part) for spec in asked):
             of = ", ".join(name for name in STRATEGIES if uses(name, part))
@@ -136,14 +138,14 @@ def _require_words_used(inputs: StrategyInputs, asked: Sequence[str]) -> None:
             )
 
 
-def _plain_parts(inputs: StrategyInputs) -> Parts:
-    budget = Budget(
+def _plain_options(inputs: StrategyInputs) -> StrategyOptions:
+    budget = ThinkingBudget(
         amount("thinking-budget", inputs.thinking_budget),
         amount("min-thinking", inputs.min_thinking) or 0,
         amount("answer-budget", inputs.answer_budget),
         inputs.max_switches,
     )
-    return Parts(
+    return StrategyOptions(
         budget=budget,
         exit_threshold=inputs.exit_threshold,
         exit_step=amount("exit-step", inputs.exit_step),
@@ -157,7 +159,9 @@ def _plain_parts(inputs: StrategyInputs) -> Parts:
     )
 
 
-def _with_router(inputs: StrategyInputs, parts: Parts, vectors: VectorSet | None, same_shape: bool) -> Parts:
+def _with_router(
+    inputs: StrategyInputs, options: StrategyOptions, vectors: VectorSet | None, same_shape: bool
+) -> StrategyOptions:
     given, price = class_budgets(inputs.class_budget), inputs.token_price
     directory = None if vectors is None else vectors.directory
     if inputs.router is not None:
@@ -172,33 +176,33 @@ def _with_router(inputs: StrategyInputs, parts: Parts, vectors: VectorSet | None
     budgets = with_classes(router, given) if given else None
     if inputs.router is None and isinstance(router, LengthRouter):
         router = length_router()  # which says so, now that nothing is wrong
-    return replace(parts, router=router, budgets=budgets)
+    return replace(options, router=router, budgets=budgets)
 
 
-def parts_digests(parts: Parts, inputs: StrategyInputs) -> dict[str, str]:
-    """What the parts that come from files turned out to be, by their digests."""
+def options_digests(options: StrategyOptions, inputs: StrategyInputs) -> dict[str, str]:
+    """The digests of the options that come from files."""
     found: dict[str, str] = {}
-    if isinstance(parts.router, ProbeRouter):
-        found["router"] = router_digest(parts.router.fitted)
-    if isinstance(parts.router, AdaptiveRouter) and Path(parts.router.source).is_dir():
-        found["router"] = fingerprint(Path(parts.router.source))
+    if isinstance(options.router, ProbeRouter):
+        found["router"] = router_digest(options.router.fitted)
+    if isinstance(options.router, AdaptiveRouter) and Path(options.router.source).is_dir():
+        found["router"] = fingerprint(Path(options.router.source))
     if inputs.scorer is not None and inputs.scorer != "likelihood":
         source = Path(inputs.scorer.rpartition(":")[0])
         found["scorer"] = hashlib.sha256(source.read_bytes()).hexdigest()
     return found
 
 
-def second_model_found(parts: Parts) -> str | None:
+def second_model_found(options: StrategyOptions) -> str | None:
     """The second model's id and revision; None where there is none."""
-    if parts.second is None:
+    if options.second is None:
         return None
-    loaded = parts.second().policy.loaded
+    loaded = options.second().policy.loaded
     return f"{loaded.model_id} ({loaded.revision})"
 
 
-def second_model_settled(parts: Parts) -> tuple[str | None, str | None]:
+def second_model_settled(options: StrategyOptions) -> tuple[str | None, str | None]:
     """The second model's dtype, and the date of its prompts where its template writes one; None for neither."""
-    if parts.second is None:
+    if options.second is None:
         return None, None
-    policy = parts.second().policy
+    policy = options.second().policy
     return str(policy.loaded.dtype).removeprefix("torch."), policy.prompt_format.written_on

@@ -16,12 +16,12 @@ AmountText: TypeAlias = str | int | float
 
 @dataclass(frozen=True)
 class StrategyInputs:
-    """The parts of strategies as texts and numbers; None leaves a strategy its own default.
+    """The options of strategies as texts and numbers; None leaves a strategy its own default.
 
     Amounts are whole tokens (`64`) or a share of the total (`0.4`). `router` is named as `named_router` takes
     it; `class_budget` has budgets of its classes, NAME=MOST or NAME=LEAST-MOST of thinking. `second_model` is
     what `ModelOptions` takes for `spec`, and `scorer` what `named_scorer` takes. Each of them is explained in
-    `pts.decoding.parts.Parts`. Raises ConfigError for an amount that is none.
+    `pts.decoding.strategy_options.StrategyOptions`. Raises ConfigError for an amount that is none.
     """
 
     thinking_budget: AmountText | None = None
@@ -54,7 +54,7 @@ class StrategyInputs:
             raise ConfigError(f"{option} is of a second model: name it by --second-model.")
 
     def given_parts(self) -> dict[str, str]:
-        """The parts that were given, as strategies know them (`registry.Entry.uses`), by their option."""
+        """The options that were given, as strategies know them (`registry.Entry.uses`), by their option."""
         return {
             f"--{name.replace('_', '-')}": part
             for name, part in _PARTS.items()

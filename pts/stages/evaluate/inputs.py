@@ -19,7 +19,7 @@ class EvaluateInputs(ProblemInputs, AnswerInputs):
     """All inputs of an evaluation, under the names of the command line's options and a recipe's keys.
 
     `dataset` is a benchmark's name, a file or a hub id; `data` a file with a benchmark's schema to read in its
-    place. The parts of strategies hold in every line whose strategy uses them. `seeds` answers of every problem
+    place. Options of strategies hold in every line whose strategy uses them. `seeds` answers of every problem
     are drawn, by seeds from `seed` on. `sweep` are the fixed budgets of thinking that `baselines` add, as
     shares of `budget`, the total. Thresholds that are not given are fitted on `fit_problems` others, of
     `fit_split` where it is named. None for `problems`, `budget`, `suffix` and `grader` is the benchmark's own;

@@ -23,7 +23,7 @@ from pts.stages.fit_router.fitted_on import require_unseen
 from pts.stages.shared.recorded_grader import check_references, graded_by
 
 if TYPE_CHECKING:
-    from pts.decoding.parts import Parts
+    from pts.decoding.strategy_options import StrategyOptions
     from pts.graders import Grader
     from pts.problems import ProblemSet
     from pts.steering.vector_set import VectorSet
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 class EvaluationPlan:
     """The configuration, the problems, the lines of the table, the answers there are, the others' grader.
 
-    `parts` are what the strategies are built from; a second model joins them when the models are loaded.
+    `options` are what the strategies are built from; a second model joins them when the models are loaded.
     `items` is by key and grows; `left_out` are lines that the model cannot run, with the reasons. `fits` are
     thresholds that were fitted, on `to_fit_on`.
     """
 
     asked: Mapping[str, object]
     vectors: VectorSet | None
-    parts: Parts
+    options: StrategyOptions
     problem_set: ProblemSet
     grader_name: str
     grader: Grader
@@ -83,18 +83,18 @@ def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationP
     """Read and check the data, and compare with the run that is there. Raises PtsError."""
     from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
     from pts.graders import make_grader
-    from pts.stages.decode.strategies import parts_digests, strategy_parts
+    from pts.stages.decode.strategies import options_digests, strategy_options
     from pts.steering.vector_files import controls_digest, load_vectors, vectors_digest
 
     benchmark, budget = run.benchmark(), run.sampling().budget
     vectors = None if run.vectors is None else load_vectors(run.vectors, run.vectors_revision)
     controls = 0 if vectors is None or no_direction_test(run, vectors) else len(vectors.controls)
     lines = tuple(plan_lines(run.strategies, vectors is not None, run.baselines, budget, run.sweep, controls))
-    parts = strategy_parts(run, run.strategies, vectors, same_shape=run.same_shape)
+    options = strategy_options(run, run.strategies, vectors, same_shape=run.same_shape)
     asked = {
         **run.asked(),
         "vectors_digest": None if vectors is None else vectors_digest(vectors),
-        "parts_digests": parts_digests(parts, run),
+        "parts_digests": options_digests(options, run),
     }
     if controls and vectors is not None:
         asked["controls_digest"] = controls_digest(vectors)
@@ -105,7 +105,7 @@ def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationP
     if benchmark is not None:
         source = benchmark_source(benchmark, run.data, source)
     problem_set = benchmark_problems(benchmark, source)
-    require_unseen(parts.router, problem_set.problems)
+    require_unseen(options.router, problem_set.problems)
     fitting = problem_set.grader if benchmark is None else benchmark.grader
     name = graded_by(run.grader, earlier, fitting)
     grader = make_grader(name, pattern=run.grader_pattern)
@@ -124,7 +124,7 @@ def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationP
     return EvaluationPlan(
         asked,
         vectors,
-        parts,
+        options,
         problem_set,
         name,
         grader,

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pts.decoding.parts import Parts
+from pts.decoding.strategy_options import StrategyOptions
 from pts.decoding.registry import make_strategy
 from pts.errors import ConfigError, ModelError
 from pts.evaluation.items import Item
@@ -84,16 +84,16 @@ def _evaluate(
     recorded = recorded_by(None if run.fresh else directory.manifest, str(directory.path))
     loaded = load_model(recorded_options(run.model_options(), recorded))
     prompt_format, digest = settled_prompts(loaded, run.prompt_format(), recorded)
-    decoder = make_decoder(run, loaded, plan.vectors, "full", Parts(), prompt_format)
+    decoder = make_decoder(run, loaded, plan.vectors, "full", StrategyOptions(), prompt_format)
     if plan.vectors is not None:
         warn_of_other_numbers(plan.vectors, loaded)
     variants = _variants(run, plan.vectors)
     date = prompt_format.written_on
-    plan = replace(plan, parts=with_second_model(plan.parts, run, date or recorded.prompt_date))
+    plan = replace(plan, options=with_second_model(plan.options, run, date or recorded.prompt_date))
     with decoder.session([]) as session:
         plan = replace(plan, left_out=_check(plan, session))
         _check_prompts(plan, session, observe)
-    second_dtype, second_date = second_model_settled(plan.parts)
+    second_dtype, second_date = second_model_settled(plan.options)
     resolved = EvaluationResolved(
         model_id=loaded.model_id,
         model_revision=loaded.revision,
@@ -102,7 +102,7 @@ def _evaluate(
         dataset_id=plan.problem_set.name,
         problem_schema=plan.problem_set.schema,
         grader=plan.grader_name,
-        second_model=second_model_found(plan.parts),
+        second_model=second_model_found(plan.options),
         second_dtype=second_dtype,
         attention=attention_name(loaded),
         prompt_date=date or second_date,
@@ -128,8 +128,8 @@ def _evaluate(
     total = plan.todo(plan.left_out) + len(answers_to_fit(run, plan.to_fit_on, plan.items, plan.fits))
     answering = Answering(run.seed, plan.grader, plan.grader_name, plan.items, directory, total, observe)
     with decoder.session([]) as session:
-        fits = fit_thresholds(run, plan.parts, session, plan.to_fit_on, plan.fits, answering)
-    plan = replace(plan, fits={**plan.fits, **fits}, parts=with_thresholds(plan.parts, fits))
+        fits = fit_thresholds(run, plan.options, session, plan.to_fit_on, plan.fits, answering)
+    plan = replace(plan, fits={**plan.fits, **fits}, options=with_thresholds(plan.options, fits))
     _note_thresholds(plan, directory)
     lines = plan.kept_lines(plan.left_out)
     # Apart, so that no hook is on the model but those of what is steered.
@@ -161,7 +161,7 @@ def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
     unfit: dict[str, str] = {}
     for strategy in dict.fromkeys(line.strategy for line in plan.lines):
         try:
-            make_strategy(strategy, plan.parts).check(session)
+            make_strategy(strategy, plan.options).check(session)
         except (ConfigError, ModelError) as error:
             if strategy in {line.strategy for line in plan.lines if line.asked}:
                 raise
@@ -176,7 +176,7 @@ def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
 
 def _check_prompts(plan: EvaluationPlan, session: Session, observe: Observe | None) -> None:
     """Raise PtsError for a problem that a line's strategy cannot read."""
-    strategies = [make_strategy(line.strategy, plan.parts) for line in plan.kept_lines(plan.left_out)]
+    strategies = [make_strategy(line.strategy, plan.options) for line in plan.kept_lines(plan.left_out)]
     readers = dict.fromkeys(reader for strategy in strategies for reader in strategy.readers(session))
     problems = (*plan.problem_set.problems, *plan.to_fit_on)
     for number, problem in enumerate(problems, start=1):
@@ -197,10 +197,10 @@ def _note_thresholds(plan: EvaluationPlan, directory: RunDirectory) -> None:
 
 def _answer_line(plan: EvaluationPlan, line: Line, session: Session, answering: Answering) -> None:
     """Answer what a line is missing."""
-    shares, parts = plan.router_shares(line), plan.parts
+    shares, options = plan.router_shares(line), plan.options
     if shares is not None:
-        parts = with_random_router(parts, shares, answering.seed)
-    strategy = make_strategy(line.strategy, parts)
+        options = with_random_router(options, shares, answering.seed)
+    strategy = make_strategy(line.strategy, options)
     variant = 0 if line.steering == "none" else 1
     answering.answer(line.name, strategy, plan.missing(line), session, variant, shares)
 

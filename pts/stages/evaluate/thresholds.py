@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from pts.decoding.parts import Parts
 from pts.decoding.registry import make_strategy
+from pts.decoding.strategy_options import StrategyOptions
 from pts.errors import ConfigError, DataError
 from pts.evaluation.items import Item, Key
 from pts.evaluation.thresholds import ThresholdFit, ThresholdPoint, cheapest_of_best
@@ -30,7 +30,7 @@ _FITTED: Mapping[str, tuple[str, tuple[float, ...]]] = {
     "early-exit": ("exit_threshold", (0.8, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0)),
     "escalate": ("escalate_threshold", (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)),
 }
-"""Strategies with a threshold: the part that it is, and those that are tried."""
+"""Strategies with a threshold: the option that it is, and those that are tried."""
 
 
 def to_fit(run: EvaluateInputs) -> list[str]:
@@ -100,7 +100,7 @@ def require_same_problems(run: EvaluateInputs, problems: Sequence[Problem], earl
 
 def fit_thresholds(
     run: EvaluateInputs,
-    parts: Parts,
+    options: StrategyOptions,
     session: Session,
     problems: Sequence[Problem],
     earlier: Fits,
@@ -116,16 +116,16 @@ def fit_thresholds(
                 line = _line(name, threshold)
                 wanted = [(problem, 0) for where, problem in missing if where == line]
                 tried: dict[str, Any] = {_FITTED[name][0]: threshold}
-                answering.answer(line, make_strategy(name, replace(parts, **tried)), wanted, session)
+                answering.answer(line, make_strategy(name, replace(options, **tried)), wanted, session)
             fit = _chosen(name, problems, answering.items)
         fits[name] = fit
     return fits
 
 
-def with_thresholds(parts: Parts, fits: Fits) -> Parts:
-    """The parts with the thresholds that were fitted."""
+def with_thresholds(options: StrategyOptions, fits: Fits) -> StrategyOptions:
+    """The options with the thresholds that were fitted."""
     chosen: dict[str, Any] = {_FITTED[name][0]: fit.threshold for name, fit in fits.items()}
-    return replace(parts, **chosen)
+    return replace(options, **chosen)
 
 
 def _chosen(name: str, problems: Sequence[Problem], items: Mapping[Key, Item]) -> ThresholdFit:

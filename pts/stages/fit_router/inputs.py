@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pts.decoding.limits import Budget
-from pts.decoding.routers.protocol import EASY, HARD, NONE, Budgets
+from pts.decoding.limits import ThinkingBudget
+from pts.decoding.routers.protocol import EASY, HARD, NONE, ClassBudgets
 from pts.errors import ConfigError
 
 SHORT = 0.4
@@ -68,10 +68,14 @@ class FitRouterInputs:
             )
         return Path(self.vectors).expanduser()
 
-    def budgets(self) -> Budgets:
+    def budgets(self) -> ClassBudgets:
         """What is measured: no thinking, the short budget and the long one."""
         short = SHORT if self.short is None else self.short
-        return {NONE: Budget(thinking=0), EASY: Budget(thinking=short), HARD: Budget(thinking=self.long)}
+        return {
+            NONE: ThinkingBudget(thinking=0),
+            EASY: ThinkingBudget(thinking=short),
+            HARD: ThinkingBudget(thinking=self.long),
+        }
 
     def asked(self) -> dict[str, object]:
         """What decides the measurements and the fit, but for the model and the vectors."""

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 from pts.cli.commands import cli
-from pts.decoding import Budget, Question, SteeredDecoder
+from pts.decoding import Question, SteeredDecoder, ThinkingBudget
 from pts.decoding.routers import ProbeRouter, load_router
 from pts.errors import ConfigError, RunError
 from pts.models.load import load_model
@@ -82,7 +82,11 @@ def test_it_measures_every_budget_for_the_model_as_it_is_and_steered(made, spent
     for probe in (made.unsteered, made.steered):
         assert probe.layer == 3
         assert [arm.name for arm in probe.arms] == ["none", "easy", "hard"]
-        assert [arm.budget for arm in probe.arms] == [Budget(thinking=0), Budget(thinking=16), Budget()]
+        assert [arm.budget for arm in probe.arms] == [
+            ThinkingBudget(thinking=0),
+            ThinkingBudget(thinking=16),
+            ThinkingBudget(),
+        ]
         # One token closes the thinking; a number, a period and the end are the answer.
         assert probe.arms[0].quality.tokens < probe.arms[2].quality.tokens
         assert all(torch.isfinite(arm.success).all() for arm in probe.arms)

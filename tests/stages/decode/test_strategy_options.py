@@ -1,17 +1,17 @@
-"""From options to the parts of strategies: each arrives, and what does not belong is told in one line."""
+"""From inputs to the options of strategies: each arrives, and what does not belong is told in one line."""
 
 from dataclasses import fields, replace
 
 import pytest
 
-from pts.decoding import Budget
-from pts.decoding.parts import Parts
+from pts.decoding import ThinkingBudget
 from pts.decoding.registry import STRATEGIES
 from pts.decoding.reject import Score, Written, likelihood
 from pts.decoding.routers import AUTO_BUDGETS, LengthRouter, ProbeRouter
+from pts.decoding.strategy_options import StrategyOptions
 from pts.errors import ConfigError, PtsError
 from pts.stages.decode.decoder import DecodeInputs
-from pts.stages.decode.strategies import class_budgets, strategy_parts
+from pts.stages.decode.strategies import class_budgets, strategy_options
 from pts.stages.decode.strategy_inputs import StrategyInputs
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.steering import load_vectors
@@ -38,11 +38,15 @@ GIVEN = StrategyInputs(
 
 
 def test_every_part_arrives():
-    parts = strategy_parts(GIVEN, EVERY, None)
-    assert parts == Parts(
-        budget=Budget(0.5, 8, 12, 3),
+    options = strategy_options(GIVEN, EVERY, None)
+    assert options == StrategyOptions(
+        budget=ThinkingBudget(0.5, 8, 12, 3),
         router=LengthRouter(2, 40),
-        budgets={"none": Budget(thinking=0), "easy": Budget(0.25, 8), "hard": Budget(least_thinking=0.5)},
+        budgets={
+            "none": ThinkingBudget(thinking=0),
+            "easy": ThinkingBudget(0.25, 8),
+            "hard": ThinkingBudget(least_thinking=0.5),
+        },
         exit_threshold=0.8,
         exit_step=6,
         trial_tokens=9,
@@ -66,12 +70,12 @@ def test_decode_and_eval_take_them_by_the_same_names():
 
 def test_the_router_is_the_sets_own_or_length(caplog):
     vectors = load_vectors("demo")
-    own = strategy_parts(StrategyInputs(token_price=0.02), ("auto",), vectors)
+    own = strategy_options(StrategyInputs(token_price=0.02), ("auto",), vectors)
     assert isinstance(own.router, ProbeRouter)
     assert (own.router.price, own.budgets) == (0.02, None)
     assert caplog.text == ""
-    assert strategy_parts(StrategyInputs(), ("full",), vectors).router is None
-    assert strategy_parts(StrategyInputs(), ("auto",), None).router == LengthRouter(budgets=AUTO_BUDGETS)
+    assert strategy_options(StrategyInputs(), ("full",), vectors).router is None
+    assert strategy_options(StrategyInputs(), ("auto",), None).router == LengthRouter(budgets=AUTO_BUDGETS)
     assert "no fitted router" in caplog.text
 
 
@@ -106,13 +110,13 @@ def test_the_router_is_the_sets_own_or_length(caplog):
 )
 def test_what_does_not_belong_or_fit_is_one_line(given, asked, said):
     with pytest.raises(PtsError, match=said) as raised:
-        strategy_parts(StrategyInputs(**given), asked, None)
+        strategy_options(StrategyInputs(**given), asked, None)
     assert "\n" not in str(raised.value)
 
 
 def test_a_part_is_welcome_where_one_of_several_strategies_uses_it():
     assert (
-        strategy_parts(StrategyInputs(exit_threshold=0.5), ("full", "early-exit"), None).exit_threshold == 0.5
+        strategy_options(StrategyInputs(exit_threshold=0.5), ("full", "early-exit"), None).exit_threshold == 0.5
     )
 
 
@@ -122,17 +126,17 @@ def test_a_scorer_of_the_users_own(tmp_path):
         "def short(written):\n    return -len(written.completion)\n\nword = 'x'\n\ndef no(_): pass\n"
     )
     written = Written("?", "1 2", (1, 2), (0.5, 0.5), True)
-    scored = strategy_parts(StrategyInputs(scorer=f"{path}:short"), ("reject:2",), None).scorer
+    scored = strategy_options(StrategyInputs(scorer=f"{path}:short"), ("reject:2",), None).scorer
     assert scored(written) == Score(-2.0)
     with pytest.raises(ConfigError, match="no function word"):
-        strategy_parts(StrategyInputs(scorer=f"{path}:word"), ("reject:2",), None)
+        strategy_options(StrategyInputs(scorer=f"{path}:word"), ("reject:2",), None)
     with pytest.raises(ConfigError, match="gave None; it must give a number"):
-        strategy_parts(StrategyInputs(scorer=f"{path}:no"), ("reject:2",), None).scorer(written)
+        strategy_options(StrategyInputs(scorer=f"{path}:no"), ("reject:2",), None).scorer(written)
 
 
 def test_a_class_budget_is_least_and_most():
     assert class_budgets(("a=0.2-0.4", "b=64", "c=8-")) == {
-        "a": Budget(0.4, 0.2),
-        "b": Budget(64),
-        "c": Budget(least_thinking=8),
+        "a": ThinkingBudget(0.4, 0.2),
+        "b": ThinkingBudget(64),
+        "c": ThinkingBudget(least_thinking=8),
     }

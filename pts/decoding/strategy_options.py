@@ -1,4 +1,4 @@
-"""What strategies may be built from, besides the model that answers."""
+"""The options of strategies: what they may be built from, besides the model that answers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pts.decoding.limits import Amount, Budget
-from pts.decoding.routers.protocol import Budgets, Router
+from pts.decoding.limits import Amount, ThinkingBudget
+from pts.decoding.routers.protocol import ClassBudgets, Router
 
 if TYPE_CHECKING:
     from pts.decoding.confidence import Over
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """The parts that a user chose; None leaves a strategy its own default.
+class StrategyOptions:
+    """What a user chose; None leaves a strategy its own default.
 
     `budget` holds in every strategy where its own budget says nothing (of `auto` in each class, its answer and
     thought switches alone). `router` puts questions in classes, `budgets`
@@ -26,9 +26,9 @@ class Parts:
     model's session (`pts.decoding.escalate.second_model`), and the other `escalate_` ones of `escalate`.
     """
 
-    budget: Budget = Budget()  # noqa: RUF009 (frozen)
+    budget: ThinkingBudget = ThinkingBudget()  # noqa: RUF009 (frozen)
     router: Router | None = None
-    budgets: Budgets | None = None
+    budgets: ClassBudgets | None = None
     exit_threshold: float | None = None
     exit_step: Amount | None = None
     trial_tokens: int | None = None
