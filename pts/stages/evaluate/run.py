@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pts.decoding.strategy_options import StrategyOptions
 from pts.decoding.registry import make_strategy
+from pts.decoding.strategy_options import StrategyOptions
 from pts.errors import ConfigError, ModelError
 from pts.evaluation.items import Item
 from pts.evaluation.lines import Line, Steering, compared
