@@ -38,6 +38,11 @@ _COMMANDS = {
 }
 
 
+def summaries() -> dict[str, str]:
+    """What each command does, in a line, by its name."""
+    return {name: what for name, (_, _, what) in _COMMANDS.items()}
+
+
 class _LazyGroup(click.Group):
     """A group whose commands are known by name and a line of help until one is used."""
 
@@ -56,7 +61,7 @@ class _LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, what) for name, (_, _, what) in _COMMANDS.items()])
+            formatter.write_dl(list(summaries().items()))
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

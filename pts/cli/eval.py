@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, TextList, options_of
-from pts.cli.output import print_report
 from pts.cli.patterns import strengths
-from pts.cli.progress import evaluation_progress
 from pts.cli.shared_options import (
     LIMITS,
     MODEL,
@@ -26,6 +22,7 @@ from pts.cli.shared_options import (
     Options,
     without,
 )
+from pts.cli.stage_run import run_command_stage
 from pts.stages.evaluate.inputs import EvaluateInputs
 
 _DATA: Options = [
@@ -113,28 +110,4 @@ def eval_command(as_json: bool, quiet: bool, verbose: int, pattern: tuple[str, .
     The same command again continues a run that was cut; more problems, seeds or strategies extend it.
     """
     log_to_stderr(verbose, quiet)
-    evaluate(EvaluateInputs(pattern=strengths(pattern), **inputs), quiet, as_json)
-
-
-def evaluate(run: EvaluateInputs, quiet: bool, as_json: bool = False) -> None:
-    """Do the evaluation with progress on stderr and print its tables; an interrupt says how to go on."""
-    from pts.report.evaluation_tables import EVALUATION_COLUMNS, evaluation_report
-    from pts.runs.codec import to_json
-    from pts.stages.evaluate.run import resume_note, run_evaluation
-
-    try:
-        with evaluation_progress(quiet or as_json) as observe:
-            summary = run_evaluation(run, observe)
-    except Stopped as stopped:
-        stopped.note = resume_note(run)
-        raise
-    if as_json:
-        print(json.dumps({"run": str(run.directory()), **_object(to_json(summary))}, ensure_ascii=False))
-        return
-    print_report(evaluation_report(summary), EVALUATION_COLUMNS)
-    click.echo(f"Run directory: {run.directory()} (report.html has all of this)")
-
-
-def _object(value: Any) -> dict[str, Any]:
-    assert isinstance(value, dict)
-    return value
+    run_command_stage("eval", {"pattern": strengths(pattern), **inputs}, quiet, as_json)

@@ -7,13 +7,10 @@ from typing import Any
 
 import click
 
-from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, TextList, options_of
-from pts.cli.output import print_report
-from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT
-from pts.runs.manifest import MANIFEST_NAME
+from pts.cli.stage_run import run_command_stage
 from pts.stages.extract.inputs import GATES, METHODS, PATTERNS_BY, ExtractInputs
 
 _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
@@ -85,21 +82,5 @@ def extract_vectors_command(quiet: bool, verbose: int, **inputs: Any) -> None:
 
     The same command again goes on where it was stopped, and leaves a complete set as it is.
     """
-    from pts.report.vector_tables import VECTOR_COLUMNS, vector_report
-
     log_to_stderr(verbose, quiet)
-    print_report(vector_report(extract(ExtractInputs(**inputs), quiet)), VECTOR_COLUMNS)
-
-
-def extract(inputs: ExtractInputs, quiet: bool) -> Any:
-    """Do the extraction with progress on stderr; an interrupt says how to go on."""
-    from pts.stages.extract.run import run_extract
-
-    try:
-        with phase_progress(quiet) as observe:
-            return run_extract(inputs, observe)
-    except Stopped as stopped:
-        if (inputs.directory() / MANIFEST_NAME).exists():
-            again = "the same command without --fresh" if inputs.fresh else "the same command"
-            stopped.note = f"what was measured is kept in {inputs.directory()}; {again} continues."
-        raise
+    run_command_stage("extract-vectors", inputs, quiet)

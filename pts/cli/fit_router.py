@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, options_of
-from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT
+from pts.cli.stage_run import run_command_stage
 from pts.stages.fit_router.inputs import FitRouterInputs
-
-if TYPE_CHECKING:
-    from pts.decoding.routers.fitted import FittedRouter
 
 _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
     "Router": [
@@ -85,27 +80,5 @@ def fit_router_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) 
     The strategy auto uses the router that is stored with its vector set. The same command again goes on where
     it was stopped.
     """
-    from pts.decoding.routers.files import router_json
-    from pts.report.router_tables import router_report
-
     log_to_stderr(verbose, quiet)
-    asked = FitRouterInputs(**inputs)
-    router = fit_router(asked, quiet)
-    if as_json:
-        click.echo(json.dumps(router_json(router), ensure_ascii=False))
-    else:
-        click.echo(f"{router_report(router)}\nstored in {asked.directory()}")
-
-
-def fit_router(inputs: FitRouterInputs, quiet: bool) -> FittedRouter:
-    """Fit the router with progress on stderr; an interrupt says how to go on."""
-    from pts.stages.fit_router.run import JOURNAL_NAME, run_fit_router
-
-    try:
-        with phase_progress(quiet) as observe:
-            return run_fit_router(inputs, observe)
-    except Stopped as stopped:
-        if (inputs.directory() / JOURNAL_NAME).exists():
-            again = "the same command without --fresh" if inputs.fresh else "the same command"
-            stopped.note = f"what was measured is kept in {inputs.directory()}; {again} continues."
-        raise
+    run_command_stage("fit-router", inputs, quiet, as_json)

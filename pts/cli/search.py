@@ -7,12 +7,10 @@ from typing import Any
 
 import click
 
-from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, options_of
-from pts.cli.output import print_json, print_run
-from pts.cli.progress import search_progress
 from pts.cli.shared_options import MODEL, PROBLEMS, PROMPT, SAMPLER, Options
+from pts.cli.stage_run import run_command_stage
 from pts.stages.search.inputs import SearchInputs
 
 _OPTIONS: dict[str, Options] = {
@@ -68,25 +66,4 @@ def search_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> N
     The same command again continues a run that was cut, and leaves a complete one as it is.
     """
     log_to_stderr(verbose, quiet)
-    run = SearchInputs(**inputs)
-    search(run, quiet=quiet or as_json)
-    if as_json:
-        print_json(run.directory())
-    else:
-        print_run(run.directory())
-
-
-def search(run: SearchInputs, quiet: bool) -> None:
-    """Do the search with progress on stderr; an interrupt says how to go on."""
-    from pts.problems.benchmarks import said_of_name
-    from pts.stages.search.run import resume_note, run_search
-
-    said = said_of_name(run.source())
-    if said is not None and not quiet:
-        click.echo(f"pts: {said}", err=True)
-    try:
-        with search_progress(run, quiet) as observe:
-            run_search(run, observe)
-    except Stopped as stopped:
-        stopped.note = resume_note(run)
-        raise
+    run_command_stage("search", inputs, quiet, as_json)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pts.cli.output import print_json, print_run
+from pts.cli.output import print_report
 
 
 @click.command("show")
@@ -18,7 +18,7 @@ from pts.cli.output import print_json, print_run
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: summary and pivotal_tokens.")
 def show_command(run: Path, top: int | None, problem: str | None, as_json: bool) -> None:
     """Show the pivotal tokens of a run in their context, finished or not."""
-    if as_json:
-        print_json(run, top, problem)
-    else:
-        print_run(run, top or 10, problem)
+    from pts.runs.search_run import read_search
+    from pts.stages.search.report import search_report
+
+    print_report(search_report(read_search(run), top, problem), as_json)

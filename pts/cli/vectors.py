@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pts.cli.patterns import strengths
 from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT, PROBLEMS, Options, without
 from pts.stages.measure.run import MeasureInputs
+from pts.stages.stage import Report
 
 _DATA: Options = [
     (
@@ -55,10 +55,7 @@ def show(vectors: str, revision: str | None, as_json: bool) -> None:
     from pts.steering.vector_files import load_vectors, vectors_json
 
     loaded = load_vectors(vectors, revision)
-    if as_json:
-        click.echo(json.dumps(vectors_json(loaded), ensure_ascii=False))
-    else:
-        print_report(vector_report(loaded), VECTOR_COLUMNS)
+    print_report(Report(vector_report(loaded), VECTOR_COLUMNS, data=lambda: vectors_json(loaded)), as_json)
 
 
 @vectors_command.command("measure", cls=GroupedCommand)
@@ -75,7 +72,7 @@ def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any)
     factors = strengths(patterns)
     with phase_progress(quiet) as observe:
         measured = measure_set(MeasureInputs(vectors, factors, **inputs), observe)
-    print_report(measured_report(measured))
+    print_report(Report(measured_report(measured)))
 
 
 @vectors_command.command("compare")

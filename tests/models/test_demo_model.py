@@ -13,7 +13,8 @@ from pts.graders.demo import DemoGrader
 from pts.models.demo import demo_model_dir
 from pts.models.demo.tokenizer import build_tokenizer, prompt_words
 from pts.models.demo.train import Architecture, Schedule, new_model, train
-from pts.stages.demo_model.run import DemoModelInputs, train_demo_model
+from pts.stages.demo_model.inputs import DemoModelInputs
+from pts.stages.demo_model.run import train_demo_model
 
 TOY = Architecture(hidden_size=32, layers=1, heads=2, kv_heads=1, head_dim=16, mlp_size=64)
 SHORT = Schedule(

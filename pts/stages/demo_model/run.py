@@ -6,7 +6,7 @@ import copy
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from pts.demo.writer import WritingRates
 from pts.errors import ConfigError, RunError
 from pts.models.demo.tokenizer import build_tokenizer
 from pts.models.demo.train import Architecture, Schedule, new_model, train
+from pts.stages.demo_model.inputs import DemoModelInputs
 
 log = logging.getLogger(__name__)
 
@@ -24,36 +25,6 @@ _READABLE = 0o644
 """A package's files are for everyone to read; save_pretrained keeps the weights to their owner."""
 
 PartT = TypeVar("PartT", Architecture, Schedule)
-
-
-@dataclass(frozen=True, slots=True)
-class DemoModelInputs:
-    """All that decides the demo model; the keys of its recipe.
-
-    The sizes are those of `Architecture`, the schedule's fields those of `Schedule`, and `rates` maps fields of
-    `WritingRates`. `threads` is part of the recipe because sums over threads differ in their last bits.
-    """
-
-    output: str
-    seed: int
-    threads: int
-    hidden_size: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    mlp_size: int
-    steps: int
-    tokens_per_step: int
-    learning_rate: float
-    weight_decay: float
-    warmup_steps: int
-    decay_phase: float
-    drill_phase: float
-    drill_first: float
-    drill_later: float
-    answers: float
-    rates: Mapping[str, float]
 
 
 def train_demo_model(config: DemoModelInputs) -> Path:

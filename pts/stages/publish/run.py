@@ -1,72 +1,29 @@
-"""The stage `publish`: shows what a vector set or a search run is to be on the Hub; pushes it when told."""
+"""Shows what a vector set or a search run is to be on the Hub; pushes it when told."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pts.errors import ConfigError
 from pts.publishing.contents import Contents, read_contents
 from pts.publishing.hub import Published, publish
-from pts.publishing.target import RepoType, Target
+from pts.stages.publish.inputs import PublishInputs
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-PLACEHOLDER = "OWNER/NAME"
-"""Stands for the repository on a card that is shown before one is chosen."""
 
-
-@dataclass(frozen=True, slots=True)
-class PublishInputs:
-    """All inputs of a publication, under the keys of a recipe; those of `pts push-to-hub` mean the same.
-
-    Nothing is sent unless `push` is true, and until then `repo_id` may be missing. `token_from_env` names the
-    environment variable with the token, None for the user's own. Raises ConfigError for what cannot be.
-    """
-
-    path: Path
-    push: bool = False
-    repo_id: str | None = None
-    repo_type: RepoType = "dataset"
-    private: bool = False
-    revision: str | None = None
-    create_pr: bool = False
-    tag: str | None = None
-    license: str | None = None
-    token_from_env: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.push and self.repo_id is None:
-            raise ConfigError(
-                f"publish is to push, but has no repo_id; give --set publish.repo_id={PLACEHOLDER}, or leave "
-                "push out."
-            )
-        self.target()
-
-    def target(self) -> Target:
-        """Where it goes; a placeholder where no repository is named. Raises ConfigError."""
-        return Target(
-            self.repo_id or PLACEHOLDER,
-            self.repo_type,
-            self.private,
-            self.revision,
-            self.create_pr,
-            self.tag,
-            self.license,
-        )
-
-
-def run_publish(inputs: PublishInputs) -> Contents | Published:
+def run_publish(inputs: PublishInputs, *, bars: bool = False) -> Contents | Published:
     """Push, and return what that left; where `push` is off, what would be pushed, read and checked.
 
-    Raises PtsError. Without `push` there is neither token nor network.
+    `bars` lets the Hub's client show its own progress. Without `push` neither a token nor the network
+    is needed. Raises PtsError.
     """
     contents = read_contents(inputs.path, inputs.target())
     if not inputs.push:
         return contents
+    _quiet_client(bars)
     return publish(contents, inputs.target(), hub_api(inputs.token_from_env))
 
 
@@ -85,3 +42,13 @@ def hub_api(variable: str | None) -> HfApi:
     if not token:
         raise ConfigError(f"the environment variable {variable} holds no token; set it, or name another.")
     return HfApi(token=token)
+
+
+def _quiet_client(bars: bool) -> None:
+    """Keep the Hub's client to itself, but for its progress bars where a person watches."""
+    from huggingface_hub import logging
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    if not bars:
+        disable_progress_bars()

@@ -6,8 +6,9 @@ import pytest
 
 from pts.errors import ConfigError
 from pts.stages.extract.inputs import ExtractInputs
-from pts.stages.publish.run import PublishInputs
-from pts.stages.recipe.read import bundled_recipes, read_recipe, select_stages
+from pts.stages.publish.inputs import PublishInputs
+from pts.stages.recipe.bounds import select_stages
+from pts.stages.recipe.read import bundled_recipes, read_recipe
 
 WHOLE = """
 stages:

@@ -8,8 +8,9 @@ from click.testing import CliRunner
 
 from pts.cli.commands import cli
 from pts.errors import ConfigError, RunError
+from pts.stages.recipe.bounds import select_stages
 from pts.stages.recipe.plan import plan_stages, renewed
-from pts.stages.recipe.read import read_recipe, select_stages
+from pts.stages.recipe.read import read_recipe
 
 WHOLE = """
 stages:
@@ -124,8 +125,8 @@ def test_a_recipe_fits_a_router_and_evaluates_it(here):
     # Other problems: measured again, where the stage is run.
     before, chosen = select_stages(read_recipe("small.yaml", ["fit-router.problems=14"]), "fit-router", None)
     plan = plan_stages(before, chosen, fresh=False)
-    assert "(problems 12 → 14); it is deleted and made again" in plan[0].said
-    assert (plan[0].deletes, renewed(plan[0].stage).inputs.fresh) == (True, True)
+    assert "(problems 12 → 14); it is deleted and made again" in plan[0].plan.text
+    assert (plan[0].plan.deletes, renewed(plan[0].step).inputs.fresh) == (True, True)
     with pytest.raises(RunError, match="fit-router comes before --from and is not complete up to fit-router"):
         plan_stages([*before, chosen[0]], chosen[1:], fresh=False)
 

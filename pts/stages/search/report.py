@@ -1,0 +1,26 @@
+"""A search run for its reader: findings in context and the run in numbers, or both as JSON."""
+
+from __future__ import annotations
+
+from pts.report.terminal import run_report
+from pts.runs.codec import to_json
+from pts.runs.pivotal_tokens import pivotal_tokens
+from pts.runs.search_run import SearchResults
+from pts.stages.stage import Report
+
+SHOWN = 10
+"""Findings that a terminal shows where no number is given."""
+
+
+def search_report(run: SearchResults, top: int | None = None, problem: str | None = None) -> Report:
+    """The findings with the largest |Δ|, of one problem where it is given, and the summary of the whole run.
+
+    `top` is their maximum number, None for 10 in a terminal and all as JSON, which has `summary` and
+    `pivotal_tokens`, the run's own records. Raises DataError for a problem that the run does not hold.
+    """
+
+    def data() -> dict[str, object]:
+        records = [to_json(record) for record in pivotal_tokens(run, run.findings_of(problem)[:top])]
+        return {"run": str(run.path), "summary": to_json(run.summary()), "pivotal_tokens": records}
+
+    return Report(run_report(run, top or SHOWN, problem), data=data)

@@ -1,0 +1,117 @@
+"""The stage `search`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pts.errors import RunError
+from pts.stages.search.inputs import SearchInputs
+from pts.stages.stage import Context, Observer, Plan, Report, Stage, Status
+
+if TYPE_CHECKING:
+    from pts.runs.search_run import SearchResults, SearchSummary
+
+
+def _status(inputs: SearchInputs) -> Status:
+    """How the run directory compares with the inputs. Raises PtsError for one that cannot be read."""
+    from pts.runs.manifest import differences, read_manifest
+    from pts.runs.search_run import read_search
+    from pts.stages.search.given_traces import read_traces
+
+    path = inputs.directory()
+    if read_manifest(path) is None:
+        return Status("new")
+    searched = read_search(path)
+    summary = searched.summary()
+    limited = ", all that max_tokens allowed" if summary.status == "spent" else ""
+    tokens = f"{summary.tokens_generated:,} tokens generated{limited}"
+    content = f"{summary.done} of {summary.problems} problems done, {tokens}"
+    requested = {**inputs.asked(), "traces_from": read_traces(inputs.traces_from)[1]}
+    changes = tuple(differences(searched.manifest.settings, requested))
+    if changes:
+        return Status("changed", content, changes)
+    return Status("complete" if _is_finished(inputs, searched) else "begun", content)
+
+
+def _is_finished(inputs: SearchInputs, searched: SearchResults) -> bool:
+    """Whether the run covers the problems requested, and each is done or cut by the same spending limit."""
+    from pts.runs.search_run import SEARCH
+
+    if not (searched.path / SEARCH.derived[-1]).exists():
+        return False
+    limit, count = searched.environment.limit, searched.manifest.problems.count
+    every = limit is None and inputs.dataset != "demo"
+    covers = every or (limit is None if inputs.problems is None else max(count, limit or 0) >= inputs.problems)
+    if not covers:
+        return False
+    if inputs.max_tokens is not None and searched.tokens_spent >= inputs.max_tokens:
+        return True
+    settled = sum(line.settled(inputs.max_tokens) for line in searched.latest.values())
+    return settled >= count
+
+
+def _plan(inputs: SearchInputs, _context: Context) -> Plan:
+    """What a search will do. Raises RunError for a paid search with other settings, which nothing replaces."""
+    from pts.runs.directory import open_run
+    from pts.runs.search_run import SEARCH
+
+    path, status = inputs.directory(), _status(inputs)
+    with open_run(path, SEARCH):
+        pass  # now and not after hours, where the directory cannot be had
+    if status.state == "new":
+        return Plan(f"search: writes {path}.")
+    if inputs.fresh:
+        return Plan(f"search: deletes {path} ({status.content}) and starts anew.", deletes=True)
+    if status.state == "changed":
+        raise RunError(
+            f"{path} holds a search with other settings ({'; '.join(status.changes)}): {status.content}. "
+            "Give --set search.output=... to keep it, or --fresh to delete it and search again."
+        )
+    if status.state == "complete":
+        return Plan(f"search: {path} is complete ({status.content}) and left as it is.", idle=True)
+    return Plan(f"search: goes on with {path} ({status.content}).")
+
+
+def _run(inputs: SearchInputs, observe: Observer | None) -> SearchSummary:
+    from pts.stages.search.run import run_search
+
+    return run_search(inputs, observe)
+
+
+def _report(inputs: SearchInputs, _summary: SearchSummary) -> Report:
+    from pts.runs.search_run import read_search
+    from pts.stages.search.report import search_report
+
+    return search_report(read_search(inputs.directory()))
+
+
+def _notice(inputs: SearchInputs) -> str | None:
+    """What a data set's name stands for, where that is not plain."""
+    from pts.problems.benchmarks import said_of_name
+
+    return said_of_name(inputs.source())
+
+
+def _resume_note(inputs: SearchInputs) -> str | None:
+    from pts.stages.search.run import resume_note
+
+    return resume_note(inputs)
+
+
+def _directory(inputs: SearchInputs) -> Path:
+    return inputs.directory()
+
+
+STAGE: Stage[SearchInputs, SearchSummary] = Stage(
+    name="search",
+    summary="Find the pivotal tokens of a model on a set of problems.",
+    inputs=SearchInputs,
+    plan=_plan,
+    run=_run,
+    report=_report,
+    directory=_directory,
+    status=_status,
+    notice=_notice,
+    resume_note=_resume_note,
+)
