@@ -58,10 +58,10 @@ def decode(
     """
     from pts.stages.decode.decoder import open_decoder
     from pts.stages.decode.inputs import DecodeInputs
-    from pts.steering.vector_files import load_vectors
+    from pts.steering.vector_files import load_vectors, source_of
 
     found = load_vectors(vectors) if isinstance(vectors, str | Path) else vectors
-    named = None if found is None else str(found.directory or "the vectors given")
+    named = None if found is None else source_of(found) or "the vectors given"
     fixed = {**model_inputs(model), "strategy": strategy, "vectors": named}
     inputs = stage_inputs(DecodeInputs, "pts.decode", settings, fixed)
     several: Sequence[Any] = [questions] if isinstance(questions, str) else questions

@@ -101,11 +101,14 @@ def evaluate(
 
 def _source(vectors: VectorSet | str | Path | None) -> str | None:
     """Where the vectors are. Raises ConfigError for a set that is in memory alone."""
+    from pts.steering.vector_files import source_of
+
     if isinstance(vectors, VectorSet):
-        if vectors.directory is None:
+        source = source_of(vectors)
+        if source is None:
             raise ConfigError(
                 "these vectors are in no directory, and an evaluation that continues must find them again: "
                 "write them by pts.save_vectors(vectors, directory), and give the directory."
             )
-        return str(vectors.directory)
+        return source
     return None if vectors is None else str(vectors)

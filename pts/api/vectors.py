@@ -39,14 +39,15 @@ def extract_vectors(
     from pts.api.progress import phases_shown
     from pts.stages.extract.inputs import ExtractInputs
     from pts.stages.extract.run import run_extract
+    from pts.steering.vector_files import load_vectors
 
     path, searched = (run.path, run.model) if isinstance(run, Run) else (Path(run), None)
     fixed = {"run": path, "output": output, "until": "calibrate"}
     inputs = stage_inputs(ExtractInputs, "pts.extract_vectors", settings, fixed)
     with holding(model or searched), phases_shown(progress) as observe:
-        vectors = run_extract(inputs, observe)
-    assert vectors is not None
-    return vectors
+        run_extract(inputs, observe)
+    # Read again from where it was written, which later calls and sessions go by.
+    return load_vectors(inputs.directory())
 
 
 def fit_vector(

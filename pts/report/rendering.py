@@ -12,7 +12,7 @@ _PRE = "<pre style='white-space:pre;overflow-x:auto;line-height:1.3;font-family:
 
 def as_text(shown: RenderableType, columns: int = COLUMNS) -> str:
     """Plain text of at most so many columns, without colour."""
-    console = Console(file=StringIO(), width=columns, color_system=None, force_terminal=False)
+    console = Console(file=StringIO(), width=columns, color_system=None, force_jupyter=False)
     console.print(shown)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text.rstrip("\n")

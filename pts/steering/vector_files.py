@@ -175,6 +175,14 @@ def bundled_sets() -> list[str]:
     return sorted(path.parent.name for path in _bundled().glob(f"*/{JSON_NAME}"))
 
 
+def source_of(vectors: VectorSet) -> str | None:
+    """What `load_vectors` takes for a set that it loaded: a bundled one's name, or its directory; else None."""
+    directory = vectors.directory
+    if directory is None:
+        return None
+    return directory.name if directory == _bundled() / directory.name else str(directory)
+
+
 def _bundled() -> Path:
     package = Path(str(files("pts")))
     installed = package / "_bundled" / "vectors"
