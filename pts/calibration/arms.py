@@ -104,12 +104,12 @@ class ArmMeasurement:
         session.begin()
         for index, answer in strategy.answers(session, questions):
             place = index // self.samples
-            ended = answer.ledger.ended
+            ended = answer.usage.ended
             success = ended and self.grade(answer.text, problems[place].answer)
-            sums[:, place] += (success, answer.ledger.total, not ended)
+            sums[:, place] += (success, answer.usage.total, not ended)
             self.answered += 1
             if self.observe is not None:
-                self.observe(answer.ledger.total)
+                self.observe(answer.usage.total)
         return Outcomes(self.samples, *sums)
 
 

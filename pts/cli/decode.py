@@ -164,7 +164,7 @@ def _show(decoder: SteeredDecoder, seed: int, prompt: str, compare: bool, quiet:
         return
     for title, answer in zip(titles, answers, strict=True):
         click.echo(f"pts: {f'{title}, ' if compare else ''}{ledger_line(answer)}", err=True)
-    _tell_of_cut(all(answer.ledger.ended for answer in answers), runs_on)
+    _tell_of_cut(all(answer.usage.ended for answer in answers), runs_on)
 
 
 def _tell_of_cut(whole: bool, runs_on: bool) -> None:

@@ -111,7 +111,7 @@ def _dpo(source: str, output: Path, pattern: str | None) -> _Written:
     if pattern is not None:
         raise ConfigError("--pattern chooses a vector; preference pairs come from a run and have none.")
     run = read_search(Path(source).expanduser())
-    pairs = preference_pairs(run, _decoder(run))
+    pairs = preference_pairs(run, _detokenizer(run))
     write = write_pairs_parquet if output.suffix == ".parquet" else write_pairs_jsonl
     write(output, pairs)
     return _Written(
@@ -130,17 +130,17 @@ def _pattern(vectors: VectorSet, source: str, asked: str | None) -> str:
     return vectors.vector(name).pattern
 
 
-def _decoder(run: SearchResults) -> Callable[[tuple[int, ...]], str]:
-    """The tokenizer of the run's model. Raises ModelError, RunError."""
+def _detokenizer(run: SearchResults) -> Callable[[tuple[int, ...]], str]:
+    """The detokenizer of the run's model. Raises ModelError, RunError."""
     from pts.models.options import ModelOptions
-    from pts.models.tokenizer import load_decoder
+    from pts.models.tokenizer import load_detokenizer
 
     spec, revision = run.manifest.settings.get("model"), run.manifest.settings.get("revision")
     if not isinstance(spec, str) or not isinstance(revision, str | None):
         raise RunError(
             f"{run.path / 'manifest.json'} does not name the model; search again with another --output."
         )
-    return load_decoder(ModelOptions(spec, revision))
+    return load_detokenizer(ModelOptions(spec, revision))
 
 
 def _check_output(form: str, output: Path) -> None:

@@ -80,15 +80,15 @@ def side_by_side(decode: Decode, titles: Sequence[str]) -> Iterator[Listener]:
 
 def ledger_line(answer: Answer) -> str:
     """What an answer took, in one line."""
-    ledger = answer.ledger
-    parts = [f"{ledger.thinking} thinking + {ledger.answer} answer tokens"]
-    if ledger.injected:
-        parts.append(f"{ledger.injected} of them put in")
+    usage = answer.usage
+    parts = [f"{usage.thinking} thinking + {usage.answer} answer tokens"]
+    if usage.injected:
+        parts.append(f"{usage.injected} of them put in")
     for name in ("probe", "rejected", "scorer", "router", "second_model"):
-        spent = getattr(ledger, name)
+        spent = getattr(usage, name)
         if spent:
             parts.append(f"{spent} {name.replace('_', ' ')}")
-    parts += [f"{ledger.prompt} prompt", ledger.finish, f"{ledger.seconds:.1f} s"]
+    parts += [f"{usage.prompt} prompt", usage.finish, f"{usage.seconds:.1f} s"]
     if answer.route is not None:
         parts.insert(0, f"route {answer.route}")
     return f"{answer.strategy}: {', '.join(parts)}"

@@ -1,6 +1,6 @@
-"""Decoding: think budgets, strategies, routers and the steered decoder, with a ledger of all that it took."""
+"""Decoding: thinking budgets, strategies, routers and the steered decoder, with the token usage of answers."""
 
-from pts.decoding.answers import Answer, Ledger
+from pts.decoding.answers import Answer, TokenUsage
 from pts.decoding.autothink import autothink_answer, autothink_decode
 from pts.decoding.context_match import Contexts, pivot_contexts
 from pts.decoding.limits import ThinkingBudget, TokenLimits
@@ -14,12 +14,12 @@ __all__ = [
     "Answer",
     "BudgetProcessor",
     "Contexts",
-    "Ledger",
     "Question",
     "Session",
     "SteeredDecoder",
     "ThinkingBudget",
     "TokenLimits",
+    "TokenUsage",
     "autothink_answer",
     "autothink_decode",
     "make_strategy",

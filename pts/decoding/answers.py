@@ -1,4 +1,4 @@
-"""What a strategy gives back: an answer, and a ledger of everything that it took."""
+"""What a strategy gives back: an answer, and the tokens and seconds that it cost."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ENDED = ("end", "stop text")
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
-    """Everything that one answer took, in tokens and seconds.
+class TokenUsage:
+    """What one answer cost, in tokens and seconds.
 
     `thinking` and `answer` are the tokens of the completion that is returned, of which `injected` were put in.
     The others are generated tokens of which nothing is left in it: `probe` (trial answers), `rejected`
@@ -50,7 +50,7 @@ class Ledger:
         return sum(spent) + self.second_model
 
     def to_json(self) -> dict[str, object]:
-        """The ledger with its total, for machines."""
+        """All of it with the total, for machines."""
         return {**asdict(self), "total": self.total}
 
 
@@ -68,7 +68,7 @@ class Answer:
     text: str
     thinking: str
     answer: str
-    ledger: Ledger
+    usage: TokenUsage
     route: str | None = None
     confidence: float | None = None
 
@@ -85,5 +85,6 @@ class Answer:
             "thinking": self.thinking,
             "route": self.route,
             "confidence": self.confidence,
-            "ledger": self.ledger.to_json(),
+            # The key that readers of `pts decode --json` know.
+            "ledger": self.usage.to_json(),
         }

@@ -27,7 +27,7 @@ class Auto(OneReader):
     """AutoThink's idea (codelion, 2025): each question gets the budget of the class that a router puts it in.
 
     `budgets` replace the router's own. The answer's `route` is the class, its `confidence` what the router
-    gives to that; the router's tokens and seconds are in the ledger. Raises ConfigError where one of the
+    gives to that; the router's tokens and seconds are in the usage. Raises ConfigError where one of the
     router's classes has no budget.
     """
 

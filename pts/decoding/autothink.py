@@ -110,7 +110,7 @@ def autothink_answer(
     seed: int = 0,
     max_new_tokens: int | None = None,
 ) -> Answer:
-    """The same reply with its label as the route, how sure of that the classifier is, and a ledger.
+    """The same reply with its label as the route, how sure of that the classifier is, and its token usage.
 
     `request_config` has AutoThink's keys (`pts.decoding.autothink_config.AutoThinkConfig`); `steering_dataset`
     is a file of vector records, a vector set of ours, which holds such records too, or either on the Hub.

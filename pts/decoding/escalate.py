@@ -108,16 +108,16 @@ class Escalate:
             index = draft.ask.question
             first = unsure[index]
             own = second.answer(questions[index], draft, self.name, route="second", confidence=first.confidence)
-            ledger = replace(
-                own.ledger,
-                prompt=own.ledger.prompt + len(first.draft.ask.prompt),
+            usage = replace(
+                own.usage,
+                prompt=own.usage.prompt + len(first.draft.ask.prompt),
                 thinking=0,
                 answer=0,
                 rejected=len(first.draft.completion),
                 second_model=len(draft.completion),
                 seconds=session.seconds,
             )
-            yield index, replace(own, ledger=ledger)
+            yield index, replace(own, usage=usage)
 
 
 def second_model(

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import count
 from typing import Any, TypeAlias, cast
 
-from pts.decoding.answers import ENDED, Answer, FinishReason, Ledger
+from pts.decoding.answers import ENDED, Answer, FinishReason, TokenUsage
 from pts.decoding.budget import BudgetGuide
 from pts.decoding.context_match import Contexts, Trail
 from pts.decoding.limits import ThinkingBudget, TokenLimits
@@ -190,7 +190,7 @@ class Session:
     def answer(
         self, question: Question, draft: Draft, strategy: str, limits: TokenLimits | None = None, **more: Any
     ) -> Answer:
-        """A draft as the answer to a question; `more` are further fields of the answer and its ledger.
+        """A draft as the answer to a question; `more` are further fields of the answer and its usage.
 
         The budget was kept where thinking, answer and total are within the limits (by default the draft's).
         """
@@ -208,7 +208,7 @@ class Session:
                 (budget.total, asked.total),
             )
         )
-        ledger = Ledger(
+        usage = TokenUsage(
             prompt=len(draft.ask.prompt),
             thinking=budget.thinking,
             answer=budget.answer,
@@ -219,7 +219,7 @@ class Session:
             **more,
         )
         said = answer.rpartition(FINAL_CHANNEL)[2].strip()
-        return Answer(question.id, strategy, completion, text, thinking, said, ledger, **named)
+        return Answer(question.id, strategy, completion, text, thinking, said, usage, **named)
 
     def _guide(self, ask: Ask) -> BudgetGuide:
         budget = ask.budget

@@ -48,7 +48,7 @@ class SteeredDecoder:
 
         decoder = SteeredDecoder(load_model(ModelOptions(spec="demo")), load_vectors("demo"), "budget:32")
         for answer in decoder.generate(["What is 27 + 8 - 9 ?"]):
-            print(answer.answer, answer.ledger.total)
+            print(answer.answer, answer.usage.total)
     """
 
     def __init__(

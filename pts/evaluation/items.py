@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pts.decoding.answers import Ledger
+from pts.decoding.answers import TokenUsage
 
 Key: TypeAlias = tuple[str, str, int]
 """An item's line, problem and seed."""
@@ -19,7 +19,7 @@ class Item:
     `success` is the grader's word on an answer that ended; `readable` says whether the text after the thinking
     holds anything that the grader could read. `digest` begins the problem's own. `router_shares` are those that
     a random router was given. `undecided` is true where the grader could not compare the answer with its
-    reference: it counts as wrong.
+    reference: it counts as wrong. `ledger` is its token usage, under the key that the files of runs have.
     """
 
     line: str
@@ -30,7 +30,7 @@ class Item:
     readable: bool
     answer: str
     reference: str
-    ledger: Ledger
+    ledger: TokenUsage
     route: str | None = None
     confidence: float | None = None
     router_shares: Mapping[str, float] | None = None

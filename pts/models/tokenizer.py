@@ -23,7 +23,7 @@ def load_tokenizer(options: ModelOptions) -> Any:
         return AutoTokenizer.from_pretrained(source.name, **source.named)
 
 
-def load_decoder(options: ModelOptions) -> Callable[[TokenIds], str]:
+def load_detokenizer(options: ModelOptions) -> Callable[[TokenIds], str]:
     """From token ids to their text, special tokens included. Raises ModelError, as `load_tokenizer` does."""
     tokenizer = load_tokenizer(options)
 

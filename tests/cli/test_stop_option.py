@@ -77,8 +77,8 @@ def test_votes_and_trials_read_up_to_it(demo, spec, stop):
             answer.text.rstrip(),
             answer.text.replace("> ", ">"),
         )
-        assert answer.ledger.finish in ("end", "stop text", "total limit")
-    assert "stop text" in {answer.ledger.finish for answer in answers}
+        assert answer.usage.finish in ("end", "stop text", "total limit")
+    assert "stop text" in {answer.usage.finish for answer in answers}
 
 
 @pytest.mark.parametrize(("spec", "stop"), [("early-exit", "answer is"), ("nothink", "</think>")])

@@ -28,10 +28,10 @@ def test_it_routes_by_the_labels_budgets(classifier):
     )
     answers = decoder.generate(["What is 3 + 4 ?", "What is 31 + 8 - 9 + 17 - 6 ?"])
     assert [answer.route for answer in answers] == ["LOW", "HIGH"]
-    assert answers[0].ledger.thinking == 1
+    assert answers[0].usage.thinking == 1
     for answer in answers:
         assert answer.confidence > 0.5
-        assert answer.ledger.router_seconds > 0
+        assert answer.usage.router_seconds > 0
 
 
 def test_examples_of_another_class_are_added_later(classifier, tmp_path):

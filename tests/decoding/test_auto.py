@@ -1,4 +1,4 @@
-"""The strategy auto: each question gets its class's budget, and the router is in the ledger."""
+"""The strategy auto: each question gets its class's budget, and the router is in the token usage."""
 
 import logging
 
@@ -56,11 +56,11 @@ def test_each_question_gets_the_budget_of_its_class(model):
     answers = decoder(model, router).generate(PROMPTS)
     assert {answer.route for answer in answers} == {"none", "easy", "hard"}
     for answer in answers:
-        assert answer.ledger.budget_kept
+        assert answer.usage.budget_kept
         if answer.route == "none":
-            assert answer.ledger.thinking == 1
+            assert answer.usage.thinking == 1
         if answer.route == "easy":
-            assert answer.ledger.thinking <= 24
+            assert answer.usage.thinking <= 24
 
 
 @pytest.mark.parametrize("route", ["none", "hard"])
@@ -90,8 +90,8 @@ def test_the_router_is_in_the_ledger_and_the_answer(model):
     for answer in answers:
         assert answer.route == "none"  # as likely right, and cheaper
         assert answer.confidence == pytest.approx(0.5)
-        assert answer.ledger.router == 0
-        assert 0 < answer.ledger.router_seconds < answer.ledger.seconds
+        assert answer.usage.router == 0
+        assert 0 < answer.usage.router_seconds < answer.usage.seconds
         assert answer.to_json()["route"] == "none"
 
 

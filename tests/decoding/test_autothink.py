@@ -93,13 +93,13 @@ def answered(demo, query, **config):
 def test_the_classifiers_label_decides_the_limits(demo, classifier):
     easy = answered(demo, "What is 3 + 4 ?", classifier_model=str(classifier))
     assert easy.route == "LOW"
-    assert easy.ledger.thinking > 3 + 1
+    assert easy.usage.thinking > 3 + 1
     hard = answered(demo, "What is 31 + 8 - 9 + 17 - 6 ?", classifier_model=str(classifier))
     assert hard.route == "HIGH"
-    assert hard.ledger.thinking == 3 + 1  # the end tag is counted
+    assert hard.usage.thinking == 3 + 1  # the end tag is counted
     for answer in (easy, hard):
         assert 0.5 < answer.confidence <= 1
-        assert 0 < answer.ledger.router_seconds < answer.ledger.seconds
+        assert 0 < answer.usage.router_seconds < answer.usage.seconds
 
 
 def test_the_last_message_of_the_user_is_classified(demo, classifier):
@@ -152,12 +152,12 @@ def test_a_missing_package_is_said(demo, monkeypatch):
 
 def test_the_ledger_counts_what_the_reply_took(demo):
     answer = answered(demo, "What is 27 + 8 - 9 ?")
-    assert answer.ledger.total == len(answer.completion)
-    assert (answer.route, answer.confidence, answer.ledger.router_seconds) == ("LOW", 1.0, 0.0)
+    assert answer.usage.total == len(answer.completion)
+    assert (answer.route, answer.confidence, answer.usage.router_seconds) == ("LOW", 1.0, 0.0)
     tags = {"start_think_token": "system", "end_think_token": "user"}
     reopened = answered(demo, "What is 27 + 8 - 9 ?", **tags, low_complexity_max_tokens=100)
-    assert reopened.ledger.rejected == 1  # the end token, in whose place the thinking ends
-    assert reopened.ledger.total == len(reopened.completion) + 1
+    assert reopened.usage.rejected == 1  # the end token, in whose place the thinking ends
+    assert reopened.usage.total == len(reopened.completion) + 1
 
 
 def test_turns_of_thought_are_limited(demo):

@@ -34,7 +34,7 @@ def strategies_with(limit):
 
 def split_of(answer):
     """Words of the thinking and of the answer with its end token: the demo model's tokens."""
-    ended = answer.ledger.finish == "end"
+    ended = answer.usage.finish == "end"
     return answer.thinking.split(), len(answer.answer.split()) + ended
 
 
@@ -42,7 +42,7 @@ def split_of(answer):
 def test_the_most_thinking(demo, spec):
     for answer in decoder_of(demo, spec, ThinkingBudget(thinking=16)).generate(PROMPTS):
         assert len(split_of(answer)[0]) <= 16
-        assert answer.ledger.budget_kept
+        assert answer.usage.budget_kept
 
 
 @pytest.mark.parametrize("spec", strategies_with("least_thinking"))
@@ -56,9 +56,9 @@ def test_the_longest_answer(demo, spec):
     most = 5 if spec == "early-exit" else 3  # a trial begins with three tokens
     answers = decoder_of(demo, spec, ThinkingBudget(answer=most)).generate(PROMPTS)
     assert max(split_of(answer)[1] for answer in answers) == most
-    assert "answer limit" in {answer.ledger.finish for answer in answers}
+    assert "answer limit" in {answer.usage.finish for answer in answers}
     for answer in answers:
-        assert answer.ledger.budget_kept
+        assert answer.usage.budget_kept
         assert len(answer.completion) == len(split_of(answer)[0]) + split_of(answer)[1]
 
 
@@ -91,7 +91,7 @@ def test_no_trial_is_made_before_the_least_thinking(demo):
     ).generate(PROMPTS):
         assert answer.route == "early"
         assert len(answer.thinking.split()) > 40
-        assert answer.ledger.probe == 0
+        assert answer.usage.probe == 0
 
 
 @pytest.mark.parametrize("spec", strategies_with("least_thinking"))

@@ -1,4 +1,4 @@
-"""Every strategy on the demo model: what it answers, and a ledger of all that was generated."""
+"""Every strategy on the demo model: what it answers, and its token usage."""
 
 import math
 from dataclasses import replace
@@ -76,15 +76,15 @@ def test_the_ledger_holds_every_token_that_was_generated(demo, second, vector, s
     heard = [[] for _ in PROMPTS]
     answers, delivered = answered(decoder, variants=variants, variant=variant, heard=heard)
     delivered += second().policy.work.tokens_delivered - before
-    assert sum(answer.ledger.total for answer in answers) == delivered
+    assert sum(answer.usage.total for answer in answers) == delivered
     for answer, tokens in zip(answers, heard, strict=True):
         if answer.route == "second":
-            assert answer.ledger.second_model == len(answer.completion)
+            assert answer.usage.second_model == len(answer.completion)
         else:
-            assert answer.ledger.thinking + answer.ledger.answer == len(answer.completion)
+            assert answer.usage.thinking + answer.usage.answer == len(answer.completion)
             assert tuple(tokens) == answer.completion
         assert answer.strategy == spec
-        assert answer.ledger.injected <= len(answer.completion) <= SAMPLING.budget
+        assert answer.usage.injected <= len(answer.completion) <= SAMPLING.budget
 
 
 @pytest.mark.parametrize("spec", ["early-exit", "best-of:3", "reject:5", "escalate"])
@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_answers_whatever_the_batch(demo, second, s
     few = SteeredDecoder(demo, None, decoder.strategy, sampling=SAMPLING, batch_rows=2)
     for other in (alone, answered(few)[0]):
         assert [answer.completion for answer in together] == [answer.completion for answer in other]
-        assert [answer.ledger.total for answer in together] == [answer.ledger.total for answer in other]
+        assert [answer.usage.total for answer in together] == [answer.usage.total for answer in other]
 
 
 def test_early_exit_goes_on_from_the_trial_that_passes(demo):
@@ -103,8 +103,8 @@ def test_early_exit_goes_on_from_the_trial_that_passes(demo):
     end, opening = "</think>", "The answer is"
     for answer in eager:
         assert answer.route == "early"
-        assert answer.ledger.probe == 0
-        assert answer.ledger.injected == 4
+        assert answer.usage.probe == 0
+        assert answer.usage.injected == 4
         assert f"{end} {opening}" in answer.text
         assert answer.confidence > 0.01
     cautious, _ = answered(
@@ -112,17 +112,17 @@ def test_early_exit_goes_on_from_the_trial_that_passes(demo):
     )
     assert {answer.route for answer in cautious} >= {"full"}
     for answer in cautious:
-        assert answer.route != "full" or (answer.ledger.rejected == answer.ledger.injected == 0)
-    assert any(answer.ledger.probe > 0 for answer in cautious)
+        assert answer.route != "full" or (answer.usage.rejected == answer.usage.injected == 0)
+    assert any(answer.usage.probe > 0 for answer in cautious)
 
 
 def test_early_exit_makes_no_trial_that_the_total_cannot_hold(demo):
     answers, delivered = answered(
         decoder_of(demo, "early-exit", sampling=Sampling(budget=20), exit_step=4, exit_threshold=0.01)
     )
-    assert all(len(answer.completion) <= 20 and answer.ledger.budget_kept for answer in answers)
-    assert all(answer.ledger.probe == 0 for answer in answers)
-    assert sum(answer.ledger.total for answer in answers) == delivered
+    assert all(len(answer.completion) <= 20 and answer.usage.budget_kept for answer in answers)
+    assert all(answer.usage.probe == 0 for answer in answers)
+    assert sum(answer.usage.total for answer in answers) == delivered
 
 
 def own_likelihood(demo, prompt, completion):
@@ -159,8 +159,8 @@ def test_best_of_counts_the_votes_and_returns_the_likeliest(demo):
         same = [branch[index].completion for branch, key in zip(drafts, keys, strict=True)
                 if key == answer_key(answer.answer)]  # fmt: skip
         assert answer.completion == max(same, key=likely.get)
-        spent = sum(branch[index].ledger.total for branch in drafts)
-        assert answer.ledger.rejected == spent - len(answer.completion)
+        spent = sum(branch[index].usage.total for branch in drafts)
+        assert answer.usage.rejected == spent - len(answer.completion)
     assert {answer.confidence for answer in answers} != {1.0}, "the problems are too easy to test a vote"
 
 
@@ -203,10 +203,10 @@ def test_reject_returns_what_the_scorer_prefers_and_counts_what_it_took(demo):
     assert len(seen) == 6 * len(PROMPTS)
     assert all(len(written.probs) == len(written.completion) for written in seen)
     for answer in answers:
-        assert answer.ledger.scorer == 42
+        assert answer.usage.scorer == 42
         mine = [written for written in seen if written.question == PROMPTS[int(answer.question)]]
         assert len(answer.completion) == min(len(written.completion) for written in mine if written.ended)
-    assert sum(answer.ledger.total - answer.ledger.scorer for answer in answers) == delivered
+    assert sum(answer.usage.total - answer.usage.scorer for answer in answers) == delivered
 
 
 def test_reject_drops_a_share_in_each_round(demo):
@@ -226,7 +226,7 @@ def test_an_early_exit_that_never_comes_is_the_completion_of_full(demo):
     tried, _ = answered(decoder_of(demo, "early-exit", exit_threshold=1.0))
     for one, other in zip(plain, tried, strict=True):
         assert (other.route, other.completion) == ("full", one.completion)
-    assert any(answer.ledger.probe for answer in tried)
+    assert any(answer.usage.probe for answer in tried)
 
 
 def test_a_score_that_is_no_number_is_refused(demo):
@@ -238,14 +238,14 @@ def test_a_score_that_is_no_number_is_refused(demo):
 def test_escalate_asks_the_second_model_only_where_the_first_is_unsure(demo, second):
     sure, _ = answered(decoder_of(demo, "escalate", second=second, escalate_threshold=0.0))
     assert {answer.route for answer in sure} == {"first"}
-    assert all(answer.ledger.second_model == 0 for answer in sure)
+    assert all(answer.usage.second_model == 0 for answer in sure)
     plain, _ = answered(decoder_of(demo, "full"))
     unsure, _ = answered(decoder_of(demo, "escalate", second=second, escalate_threshold=1.0))
     for answer, first in zip(unsure, plain, strict=True):
         if answer.confidence < 1:
             assert answer.route == "second"
-            assert answer.ledger.rejected == first.ledger.total
-            assert answer.ledger.prompt == 2 * first.ledger.prompt
+            assert answer.usage.rejected == first.usage.total
+            assert answer.usage.prompt == 2 * first.usage.prompt
     answer_alone, _ = answered(decoder_of(demo, "escalate", second=second, escalate_over="answer"))
     assert all(
         alone.confidence >= whole.confidence for alone, whole in zip(answer_alone, unsure, strict=True)
@@ -320,7 +320,7 @@ def test_models_that_do_not_think(demo):
         before = session.policy.work.tokens_delivered + other().policy.work.tokens_delivered
         found = list(strategy.answers(session, [Question("a", "1 + 1 ?"), Question("b", "2 + 2 ?", seed=1)]))
         after = session.policy.work.tokens_delivered + other().policy.work.tokens_delivered
-        assert sum(answer.ledger.total for _, answer in found) == after - before
+        assert sum(answer.usage.total for _, answer in found) == after - before
         assert all(answer.thinking == "" for _, answer in found if answer.route != "second")
     with pytest.raises(ConfigError, match="early-exit needs a model that thinks"):
         make_strategy("early-exit", StrategyOptions()).check(session)

@@ -122,7 +122,7 @@ def answer_file(
             done[line.number] = entry = {"line": line.number, **answer.to_json(), "id": line.id}
             journal.append(entry)
             if observe is not None:
-                observe(1, answer.ledger.total)
+                observe(1, answer.usage.total)
     ordered = [done[line.number] for line in fitting]
     _warn_of_cut(run, decoder, target, ordered)
     replace_text(target, "".join(json_line(entry) + "\n" for entry in ordered))

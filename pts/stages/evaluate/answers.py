@@ -109,7 +109,7 @@ class Answering:
         from pts.graders.readable import is_readable
         from pts.graders.undecided import undecided_by
 
-        ended = answer.ledger.ended
+        ended = answer.usage.ended
         undecided = undecided_by(self.grader)
         success = ended and self.grader(answer.answer, problem.answer)
         return Item(
@@ -121,7 +121,7 @@ class Answering:
             readable=is_readable(self.grader_name, answer.answer),
             answer=answer.answer,
             reference=problem.answer,
-            ledger=answer.ledger,
+            ledger=answer.usage,
             route=answer.route,
             confidence=answer.confidence,
             router_shares=shares,

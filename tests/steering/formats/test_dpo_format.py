@@ -11,7 +11,7 @@ import pytest
 
 from pts.errors import DataError, ModelError
 from pts.models.options import ModelOptions
-from pts.models.tokenizer import load_decoder
+from pts.models.tokenizer import load_detokenizer
 from pts.records import Alternative, Candidate, ProblemResult, SearchedTrace
 from pts.runs.codec import from_json, known_keys
 from pts.runs.manifest import Manifest, ProblemList
@@ -182,7 +182,7 @@ def test_the_texts_of_a_real_search_are_its_tokens(demo_run):
     from pts.models.demo import demo_model_dir
 
     tokenizer = AutoTokenizer.from_pretrained(demo_model_dir())
-    pairs = preference_pairs(demo_run, load_decoder(ModelOptions()))
+    pairs = preference_pairs(demo_run, load_detokenizer(ModelOptions()))
     assert pairs
     for pair in pairs:
         assert pair.prompt.startswith("<|im_start|> user")
@@ -206,7 +206,7 @@ def dpo_training(demo_run, tmp_path, monkeypatch):
     from pts.models.demo import demo_model_dir
 
     file = tmp_path / "pairs.jsonl"
-    write_pairs_jsonl(file, preference_pairs(demo_run, load_decoder(ModelOptions())))
+    write_pairs_jsonl(file, preference_pairs(demo_run, load_detokenizer(ModelOptions())))
     data = load_dataset("json", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
     settings = trl.DPOConfig(
         output_dir=str(tmp_path / "out"),
