@@ -11,7 +11,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from pts.decoding.limits import ThinkingBudget
-from pts.decoding.routers.fitted import Arm, ArmQuality, Probe
+from pts.decoding.routers.fitted import ClassQuality, Probe, RouterClass
 from pts.decoding.routers.protocol import ClassBudgets
 from pts.errors import DataError
 from pts.evaluation.outcomes import Outcomes
@@ -33,12 +33,12 @@ SAVING = 1 / 6
 _LARGE_PRODUCT = 4_000_000
 """Entries of a layer's states from which on linear algebra shares its work among threads."""
 _SMOOTHING = 0.05
-"""Successes and failures added to every problem's: an arm that always succeeds can be fitted too."""
+"""Successes and failures added to every problem's: a class that always succeeds can be fitted too."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measurements:
-    """The residual stream at the prompts' ends [problems, layers, hidden], and each arm's outcomes on them.
+    """The residual stream at the prompts' ends [problems, layers, hidden], and each class's outcomes on them.
 
     `layers` names those of `states`; problems with one entry in `groups` [problems] are held out together.
     """
@@ -59,19 +59,19 @@ class _Fitted:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _ArmFit:
-    """Held-out predictions of an arm's success and tokens [problems], and the weight and bias of each."""
+class _ClassFit:
+    """Held-out predictions of a class's success and tokens [problems], and the weight and bias of each."""
 
     success: Floats
     tokens: Floats
     success_line: tuple[Floats, float]
     tokens_line: tuple[Floats, float]
-    quality: ArmQuality
+    quality: ClassQuality
 
-    def arm(self, name: str, budget: ThinkingBudget) -> Arm:
-        """The arm as a router holds it."""
+    def as_class(self, name: str, budget: ThinkingBudget) -> RouterClass:
+        """The class as a router holds it."""
         (success, success_bias), (tokens, tokens_bias) = self.success_line, self.tokens_line
-        return Arm(
+        return RouterClass(
             name,
             budget,
             torch.from_numpy(success).float(),
@@ -93,20 +93,20 @@ def fit_probe(
 ) -> Probe:
     """The probe of one steering: layer and penalties by held-out loss, calibrated on the held-out predictions.
 
-    `price` is None for the fitted one (`choose_price`), by `reference`, or by the dearest arm where that is
+    `price` is None for the fitted one (`choose_price`), by `reference`, or by the dearest class where that is
     None. Raises DataError for too few problems to hold any out.
     """
     folds = _folds(measured.groups, seed)
     outcomes = list(measured.outcomes.values())
     with threadpool_limits(limits=_threads(measured)):
         by_layer = [
-            [_best_logistic(_widened(measured, at), arm, folds) for arm in outcomes]
+            [_best_logistic(_widened(measured, at), each, folds) for each in outcomes]
             for at in range(len(measured.layers))
         ]
     at = int(np.argmin([sum(fitted.loss for fitted in fits) for fits in by_layer]))
     states = _widened(measured, at)
     fits = [
-        _fit_arm(states, arm, logistic, folds) for arm, logistic in zip(outcomes, by_layer[at], strict=True)
+        _fit_class(states, each, logistic, folds) for each, logistic in zip(outcomes, by_layer[at], strict=True)
     ]
     success = np.stack([fit.success for fit in fits], axis=1)
     tokens = np.clip(np.stack([fit.tokens for fit in fits], axis=1), 1, total)
@@ -115,10 +115,10 @@ def fit_probe(
     chosen = choose_price(success, tokens, outcomes, reference) if price is None else price
     routed = _routed(success, tokens, chosen)
     brought, spent = _brought(routed, outcomes)
-    shares = {f"share_{name}": float((routed == arm).mean()) for arm, name in enumerate(measured.outcomes)}
+    shares = {f"share_{name}": float((routed == at).mean()) for at, name in enumerate(measured.outcomes)}
     return Probe(
         measured.layers[at],
-        tuple(fit.arm(name, budgets[name]) for name, fit in zip(measured.outcomes, fits, strict=True)),
+        tuple(fit.as_class(name, budgets[name]) for name, fit in zip(measured.outcomes, fits, strict=True)),
         chosen,
         {"success": brought, "tokens": spent, **shares},
         patterns or {},
@@ -140,8 +140,8 @@ def _widened(measured: Measurements, at: int) -> Floats:
 
 
 def dearest(outcomes: Iterable[Outcomes]) -> Outcomes:
-    """The arm that takes the most tokens."""
-    return max(outcomes, key=lambda arm: arm.tokens_each)
+    """The class that takes the most tokens."""
+    return max(outcomes, key=lambda each: each.tokens_each)
 
 
 def choose_price(success: Floats, tokens: Floats, outcomes: Sequence[Outcomes], reference: Outcomes) -> float:
@@ -149,7 +149,7 @@ def choose_price(success: Floats, tokens: Floats, outcomes: Sequence[Outcomes], 
 
     Of the prices that bring at least the success of `reference`: the lowest that saves `SAVING` of its tokens,
     or the one that takes the fewest; 0 where none does. `success` and `tokens` are held-out predictions
-    [problems, arms] of the arms with `outcomes`.
+    [problems, classes] of the classes with `outcomes`.
     """
     kept = []
     for price in PRICES:
@@ -162,14 +162,14 @@ def choose_price(success: Floats, tokens: Floats, outcomes: Sequence[Outcomes], 
     return min(kept, key=lambda entry: entry[1])[0] if kept else 0.0
 
 
-def _fit_arm(states: Floats, outcomes: Outcomes, logistic: _Fitted, folds: Folds) -> _ArmFit:
-    """One arm at the chosen layer: its success calibrated on held-out predictions, and its tokens."""
+def _fit_class(states: Floats, outcomes: Outcomes, logistic: _Fitted, folds: Folds) -> _ClassFit:
+    """One class at the chosen layer: its success calibrated on held-out predictions, and its tokens."""
     slope, shift = _platt(logistic.held_out, outcomes)
     spent = outcomes.tokens / outcomes.samples
     ridge = _best_ridge(states, spent, folds)
     weight, bias = _logistic(states, outcomes, logistic.penalty)
     success = _sigmoid(slope * logistic.held_out + shift)
-    return _ArmFit(
+    return _ClassFit(
         success,
         ridge.held_out,
         (slope * weight, slope * bias + shift),
@@ -179,15 +179,15 @@ def _fit_arm(states: Floats, outcomes: Outcomes, logistic: _Fitted, folds: Folds
 
 
 def _routed(success: Floats, tokens: Floats, price: float) -> Ints:
-    """The arm of each problem [problems]."""
+    """The class of each problem [problems]."""
     return np.asarray((success - price * tokens).argmax(axis=1), dtype=np.int64)
 
 
 def _brought(routed: Ints, outcomes: Sequence[Outcomes]) -> tuple[float, float]:
     """Mean success and tokens of problems routed so, as they were measured."""
     rows = np.arange(len(routed))
-    rates = np.stack([arm.rates for arm in outcomes], axis=1)[rows, routed]
-    tokens = np.stack([arm.tokens / arm.samples for arm in outcomes], axis=1)[rows, routed]
+    rates = np.stack([each.rates for each in outcomes], axis=1)[rows, routed]
+    tokens = np.stack([each.tokens / each.samples for each in outcomes], axis=1)[rows, routed]
     return float(rates.mean()), float(tokens.mean())
 
 
@@ -265,14 +265,14 @@ def _platt(logits: Floats, outcomes: Outcomes) -> tuple[float, float]:
     return slope, float(regression.intercept_[0])
 
 
-def _quality(outcomes: Outcomes, predicted: Floats) -> ArmQuality:
+def _quality(outcomes: Outcomes, predicted: Floats) -> ClassQuality:
     from sklearn.metrics import roc_auc_score
 
     rates, weights = outcomes.rates, np.concatenate([outcomes.rates, 1 - outcomes.rates])
     labels = np.repeat([1, 0], len(rates))
     mixed = 0 < outcomes.success < 1
     scores = np.concatenate([predicted, predicted])
-    return ArmQuality(
+    return ClassQuality(
         success=outcomes.success,
         tokens=outcomes.tokens_each,
         brier=float((weights * (labels - scores) ** 2).sum() / len(rates)),

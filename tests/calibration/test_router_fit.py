@@ -37,7 +37,7 @@ def test_it_reads_the_planted_layer_and_predicts_what_was_planted():
     measured, without = planted()
     probe = fit_probe(measured, BUDGETS, 96)
     assert probe.layer == 9
-    none, hard = probe.arms
+    none, hard = probe.classes
     assert none.quality.auc > 0.9
     assert none.quality.log_loss < 0.6 * none.quality.base_log_loss
     assert hard.quality.log_loss == pytest.approx(hard.quality.base_log_loss, abs=0.02)
@@ -80,8 +80,8 @@ def test_a_stream_that_knows_nothing_predicts_the_mean():
         {"none": outcomes(rng, np.full(300, 0.3), 5.0), "hard": outcomes(rng, np.full(300, 0.7), 40.0)},
     )
     probe = fit_probe(measured, BUDGETS, 96)
-    for arm in probe.arms:
-        assert arm.quality.log_loss == pytest.approx(arm.quality.base_log_loss, abs=0.02)
+    for each in probe.classes:
+        assert each.quality.log_loss == pytest.approx(each.quality.base_log_loss, abs=0.02)
     assert probe.routed["share_hard"] > 0.9
 
 
@@ -94,7 +94,7 @@ def test_an_arm_that_always_succeeds_can_be_fitted():
         {"none": outcomes(rng, np.ones(60), 5.0), "hard": outcomes(rng, np.zeros(60), 40.0)},
     )
     probe = fit_probe(measured, BUDGETS, 96)
-    assert [arm.quality.auc for arm in probe.arms] == [None, None]
+    assert [each.quality.auc for each in probe.classes] == [None, None]
     assert probe.routed["share_none"] == 1.0
 
 
@@ -105,7 +105,7 @@ def test_problems_that_are_alike_are_held_out_together():
     rates = np.repeat(rng.choice([0.05, 0.95], size=40), 10)
     measured = Measurements(states, (0,), np.repeat(np.arange(40), 10), {"none": outcomes(rng, rates, 5.0)})
     probe = fit_probe(measured, {"none": BUDGETS["none"]}, 96)
-    assert probe.arms[0].quality.auc < 0.75
+    assert probe.classes[0].quality.auc < 0.75
 
 
 def test_the_price_is_the_lowest_that_saves_enough_without_a_loss():

@@ -15,7 +15,7 @@ from pts.decoding.routers import (
     RandomRouter,
     auto_budgets,
 )
-from pts.decoding.routers.fitted import Arm, ArmQuality, Probe
+from pts.decoding.routers.fitted import ClassQuality, Probe, RouterClass
 from pts.decoding.strategy_options import StrategyOptions
 from pts.errors import ConfigError, ModelError
 from pts.models.load import load_model
@@ -38,17 +38,17 @@ def decoder(model, router=None, budgets=None, strategy="auto"):
 
 
 def fitted(model, weight=None, layer=2, price=0.0, revision=None):
-    """A router of two arms: it thinks where weight · h is above 0."""
+    """A router of two classes: it thinks where weight · h is above 0."""
     hidden = model.model.config.hidden_size
     weight = torch.zeros(hidden) if weight is None else weight
-    quality = ArmQuality(0.5, 10.0, 0.25, 0.69, 0.69, None)
+    quality = ClassQuality(0.5, 10.0, 0.25, 0.69, 0.69, None)
     zeros = torch.zeros(hidden)
-    arms = (
-        Arm("none", ThinkingBudget(thinking=0), zeros, 0.0, zeros, 7.0, quality),
-        Arm("hard", ThinkingBudget(), weight, 0.0, zeros, 40.0, quality),
+    classes = (
+        RouterClass("none", ThinkingBudget(thinking=0), zeros, 0.0, zeros, 7.0, quality),
+        RouterClass("hard", ThinkingBudget(), weight, 0.0, zeros, 40.0, quality),
     )
     known = SteeredModel("demo", revision or model.revision, hidden, 5)
-    return FittedRouter(known, 96, Probe(layer, arms, price, {}))
+    return FittedRouter(known, 96, Probe(layer, classes, price, {}))
 
 
 def test_each_question_gets_the_budget_of_its_class(model):

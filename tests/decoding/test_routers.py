@@ -17,7 +17,7 @@ from pts.decoding.routers import (
     load_router,
     save_router,
 )
-from pts.decoding.routers.fitted import Arm, ArmQuality, Probe
+from pts.decoding.routers.fitted import ClassQuality, Probe, RouterClass
 from pts.errors import ConfigError
 from pts.steering.vector_set import SteeredModel, VectorError
 
@@ -29,9 +29,9 @@ def questions(count, seed=0):
 
 
 def fitted(steered=True):
-    quality = ArmQuality(0.5, 10.0, 0.25, 0.69, 0.69, None)
-    arms = (
-        Arm(
+    quality = ClassQuality(0.5, 10.0, 0.25, 0.69, 0.69, None)
+    classes = (
+        RouterClass(
             "none",
             ThinkingBudget(thinking=0),
             torch.tensor([1.0, 0, 0, 0]),
@@ -40,11 +40,13 @@ def fitted(steered=True):
             7.0,
             quality,
         ),
-        Arm("hard", ThinkingBudget(), torch.zeros(HIDDEN), 0.25, torch.ones(HIDDEN), 40.0, quality),
+        RouterClass("hard", ThinkingBudget(), torch.zeros(HIDDEN), 0.25, torch.ones(HIDDEN), 40.0, quality),
     )
-    probe = Probe(1, arms, 0.005, {"success": 0.5})
+    probe = Probe(1, classes, 0.005, {"success": 0.5})
     model = SteeredModel("demo", "sha256:1", HIDDEN, 3)
-    return FittedRouter(model, 96, probe, Probe(2, arms, 0.01, {}, {"all": 1.0}) if steered else None, {"a": 1})
+    return FittedRouter(
+        model, 96, probe, Probe(2, classes, 0.01, {}, {"all": 1.0}) if steered else None, {"a": 1}
+    )
 
 
 def test_random_draws_each_class_with_its_share_whatever_the_batch():
@@ -150,7 +152,7 @@ def test_tensors_that_are_cut_short_or_not_finite_are_refused(tmp_path):
 
 def test_a_broken_router_is_not_written(tmp_path):
     broken = fitted()
-    object.__setattr__(broken.unsteered.arms[0], "success_bias", float("nan"))
+    object.__setattr__(broken.unsteered.classes[0], "success_bias", float("nan"))
     with pytest.raises(ConfigError, match="not finite"):
         save_router(broken, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pts.decoding.limits import ThinkingBudget
-from pts.decoding.routers.fitted import SCHEMA_VERSION, Arm, ArmQuality, FittedRouter, Probe, check_router
+from pts.decoding.routers.fitted import (
+    SCHEMA_VERSION,
+    ClassQuality,
+    FittedRouter,
+    Probe,
+    RouterClass,
+    check_router,
+)
 from pts.errors import ConfigError
 from pts.runs.codec import ShapeError, from_json, to_json
 from pts.runs.files import replace_text, write_failure
@@ -25,14 +32,14 @@ JSON_NAME, TENSORS_NAME = ROUTER_NAMES
 
 
 @dataclass(frozen=True, slots=True)
-class _ArmEntry:
-    """An arm without its tensors."""
+class _ClassEntry:
+    """A class without its tensors."""
 
     name: str
     budget: ThinkingBudget
     success_bias: float
     tokens_bias: float
-    quality: ArmQuality
+    quality: ClassQuality
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,7 @@ class _ProbeEntry:
     """A probe without its tensors."""
 
     layer: int
-    arms: tuple[_ArmEntry, ...]
+    arms: tuple[_ClassEntry, ...]  # as the file calls its classes
     price: float
     routed: Mapping[str, float]
     patterns: Mapping[str, float]
@@ -71,10 +78,10 @@ def save_router(router: FittedRouter, directory: Path) -> None:
     write_tensors(
         directory / TENSORS_NAME,
         {
-            _tensor_name(name, arm.name, what): weight.detach().float().cpu().contiguous().clone()
+            _tensor_name(name, each.name, what): weight.detach().float().cpu().contiguous().clone()
             for name, probe in router.probes.items()
-            for arm in probe.arms
-            for what, weight in (("success", arm.success), ("tokens", arm.tokens))
+            for each in probe.classes
+            for what, weight in (("success", each.success), ("tokens", each.tokens))
         },
     )
     text = json.dumps(router_json(router), ensure_ascii=False, indent=2, allow_nan=False)
@@ -102,9 +109,9 @@ def router_digest(router: FittedRouter) -> str:
     """SHA-256, in hex, of all that decides what a router does."""
     told = {name: value for name, value in router_json(router).items() if name != "provenance"}
     weights = (
-        json.dumps([name, arm.name, arm.success.tolist(), arm.tokens.tolist()])
+        json.dumps([name, each.name, each.success.tolist(), each.tokens.tolist()])
         for name, probe in router.probes.items()
-        for arm in probe.arms
+        for each in probe.classes
     )
     return text_digest([json.dumps(told, sort_keys=True), *weights])
 
@@ -136,9 +143,9 @@ def find_router(source: str | Path, revision: str | None = None) -> FittedRouter
         ) from error
     entries = {"unsteered": entry.unsteered, **({} if entry.steered is None else {"steered": entry.steered})}
     expected = {
-        _tensor_name(name, arm.name, what)
+        _tensor_name(name, each.name, what)
         for name, probe in entries.items()
-        for arm in probe.arms
+        for each in probe.arms
         for what in ("success", "tokens")
     }
     if expected != set(tensors):
@@ -172,27 +179,28 @@ def _read_entry(path: Path) -> _RouterEntry:
 
 
 def _entry(probe: Probe) -> _ProbeEntry:
-    arms = tuple(
-        _ArmEntry(arm.name, arm.budget, arm.success_bias, arm.tokens_bias, arm.quality) for arm in probe.arms
+    classes = tuple(
+        _ClassEntry(each.name, each.budget, each.success_bias, each.tokens_bias, each.quality)
+        for each in probe.classes
     )
-    return _ProbeEntry(probe.layer, arms, probe.price, probe.routed, probe.patterns)
+    return _ProbeEntry(probe.layer, classes, probe.price, probe.routed, probe.patterns)
 
 
 def _probe(name: str, entry: _ProbeEntry, tensors: Mapping[str, torch.Tensor]) -> Probe:
-    arms = tuple(
-        Arm(
-            arm.name,
-            arm.budget,
-            tensors[_tensor_name(name, arm.name, "success")],
-            arm.success_bias,
-            tensors[_tensor_name(name, arm.name, "tokens")],
-            arm.tokens_bias,
-            arm.quality,
+    classes = tuple(
+        RouterClass(
+            each.name,
+            each.budget,
+            tensors[_tensor_name(name, each.name, "success")],
+            each.success_bias,
+            tensors[_tensor_name(name, each.name, "tokens")],
+            each.tokens_bias,
+            each.quality,
         )
-        for arm in entry.arms
+        for each in entry.arms
     )
-    return Probe(entry.layer, arms, entry.price, entry.routed, entry.patterns)
+    return Probe(entry.layer, classes, entry.price, entry.routed, entry.patterns)
 
 
-def _tensor_name(probe: str, arm: str, what: str) -> str:
-    return f"{probe}/{arm}/{what}"
+def _tensor_name(probe: str, name: str, what: str) -> str:
+    return f"{probe}/{name}/{what}"

@@ -16,11 +16,11 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class ArmQuality:
-    """How an arm did on the problems of the fit, and how well it is predicted on those held out.
+class ClassQuality:
+    """How a class did on the problems of the fit, and how well it is predicted on those held out.
 
     `success` and `tokens` are means; `brier`, `log_loss` (nats) and `auc` are of held-out predictions of single
-    completions, `base_log_loss` is that of the arm's mean success. `auc` is None where all went one way.
+    completions, `base_log_loss` is that of the each's mean success. `auc` is None where all went one way.
     """
 
     success: float
@@ -32,7 +32,7 @@ class ArmQuality:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Arm:
+class RouterClass:
     """A class with its budget, and two affine functions of the residual stream h at a prompt's end.
 
     P(success) = sigmoid(success · h + success_bias); expected tokens = tokens · h + tokens_bias. Both weights
@@ -45,29 +45,29 @@ class Arm:
     success_bias: float
     tokens: torch.Tensor
     tokens_bias: float
-    quality: ArmQuality
+    quality: ClassQuality
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probe:
-    """The arms of one steering, read at the output of decoder block `layer` (from 0).
+    """The classes of one steering, read at the output of decoder block `layer` (from 0).
 
-    The arm with the largest P(success) − `price` × expected tokens is chosen. `routed` is what that brought on
-    held-out problems: success, tokens, and each arm's share. `patterns` is what was on while the arms were
-    measured; empty for the model as it is.
+    The class with the largest P(success) − `price` × expected tokens is chosen. `routed` is what that gave on
+    held-out problems: success, tokens, and each class's share. `patterns` are those that steered while the
+    classes were measured; empty for the unsteered model.
     """
 
     layer: int
-    arms: tuple[Arm, ...]
+    classes: tuple[RouterClass, ...]
     price: float
     routed: Mapping[str, float]
     patterns: Mapping[str, float] = field(default_factory=dict)
 
     def predict(self, state: torch.Tensor, total: int) -> tuple[list[float], list[float]]:
-        """Each arm's success and tokens (from 1 to `total`), from the residual stream [hidden]."""
+        """Each class's success and tokens (from 1 to `total`), from the residual stream [hidden]."""
         h = state.double()
-        success = [torch.sigmoid(h @ arm.success.double() + arm.success_bias).item() for arm in self.arms]
-        tokens = [(h @ arm.tokens.double() + arm.tokens_bias).item() for arm in self.arms]
+        success = [torch.sigmoid(h @ each.success.double() + each.success_bias).item() for each in self.classes]
+        tokens = [(h @ each.tokens.double() + each.tokens_bias).item() for each in self.classes]
         return success, [min(max(1.0, value), float(total)) for value in tokens]
 
 
@@ -75,7 +75,7 @@ class Probe:
 class FittedRouter:
     """The probes of one model: as it is, and steered where they were fitted for that too.
 
-    `total` is the total budget of the completions that the arms were measured with.
+    `total` is the total budget of the completions that the classes were measured with.
     """
 
     model: SteeredModel
@@ -94,7 +94,7 @@ class FittedRouter:
     @property
     def budgets(self) -> ClassBudgets:
         """The classes with their budgets."""
-        return {arm.name: arm.budget for arm in self.unsteered.arms}
+        return {each.name: each.budget for each in self.unsteered.classes}
 
 
 def check_router(router: FittedRouter, where: str) -> None:
@@ -106,18 +106,18 @@ def check_router(router: FittedRouter, where: str) -> None:
                 f"{where}: the {name} router reads layer {probe.layer} of a model with {layers} layers; fit it "
                 "anew."
             )
-        if {arm.name: arm.budget for arm in probe.arms} != dict(router.budgets) or not probe.arms:
+        if {each.name: each.budget for each in probe.classes} != dict(router.budgets) or not probe.classes:
             raise ConfigError(f"{where}: the {name} router has other classes or budgets; fit it anew.")
-        for arm in probe.arms:
-            for weight in (arm.success, arm.tokens):
+        for each in probe.classes:
+            for weight in (each.success, each.tokens):
                 if tuple(weight.shape) != (hidden,):
                     raise ConfigError(
-                        f"{where}: the {name} router's arm {arm.name} has shape {list(weight.shape)}, not "
+                        f"{where}: the {name} router's class {each.name} has shape {list(weight.shape)}, not "
                         f"[{hidden}]; fit it anew."
                     )
-            numbers = torch.tensor([arm.success_bias, arm.tokens_bias, probe.price])
-            if not all(torch.isfinite(values).all() for values in (arm.success, arm.tokens, numbers)):
+            numbers = torch.tensor([each.success_bias, each.tokens_bias, probe.price])
+            if not all(torch.isfinite(values).all() for values in (each.success, each.tokens, numbers)):
                 raise ConfigError(
-                    f"{where}: the {name} router's arm {arm.name} holds values that are not finite; fit it "
+                    f"{where}: the {name} router's class {each.name} holds values that are not finite; fit it "
                     "anew."
                 )

@@ -78,6 +78,6 @@ class ProbeRouter:
         success, tokens = probe.predict(state, session.sampling.budget)
         price = probe.price if self.price is None else self.price
         worth = [gain - price * cost for gain, cost in zip(success, tokens, strict=True)]
-        names = [arm.name for arm in probe.arms]
+        names = [each.name for each in probe.classes]
         best = names[worth.index(max(worth))]
         return Route(best, dict(zip(names, success, strict=True)), time.perf_counter() - started)

@@ -18,7 +18,7 @@ from pts.stages.fit_router.fitted_on import QUESTIONS, question_digests
 from pts.stages.fit_router.inputs import FitRouterInputs
 
 if TYPE_CHECKING:
-    from pts.calibration.arms import ArmMeasurement
+    from pts.calibration.budget_measurement import BudgetMeasurement
     from pts.calibration.router_fit import States
     from pts.decoding.routers.fitted import FittedRouter, Probe
     from pts.decoding.session import Session
@@ -76,9 +76,9 @@ def run_fit_router(inputs: FitRouterInputs, observe: Observe | None = None) -> F
 
 def _with_recorded_layers(inputs: FitRouterInputs, directory: Path) -> FitRouterInputs:
     """The inputs with the `layers_path` of a fit that they go on with, where they name none."""
-    from pts.calibration.arms import arms_journal
+    from pts.calibration.budget_measurement import budgets_journal
 
-    before = None if inputs.fresh else arms_journal(directory / JOURNAL_NAME).header()
+    before = None if inputs.fresh else budgets_journal(directory / JOURNAL_NAME).header()
     recorded = None if before is None else before.get("layers_path")
     if inputs.layers_path is not None or not isinstance(recorded, str):
         return inputs
@@ -94,7 +94,7 @@ def _fit(
     directory: Path,
     observe: Observe,
 ) -> FittedRouter:
-    from pts.calibration.arms import ArmMeasurement
+    from pts.calibration.budget_measurement import BudgetMeasurement
     from pts.calibration.router_fit import dearest
     from pts.decoding.routers.files import save_router
     from pts.decoding.routers.fitted import FittedRouter
@@ -117,7 +117,7 @@ def _fit(
         "problem_list": text_digest(map(problem_digest, problems)),
     }
     total = len(problems) * inputs.samples * len(inputs.budgets()) * (1 if vectors is None else 2)
-    measure = ArmMeasurement(
+    measure = BudgetMeasurement(
         problems,
         search.grade,
         inputs.samples,
@@ -190,7 +190,7 @@ class _Fit:
     """What the probes of a router share: the problems' states [problems, layers, hidden], the measurement."""
 
     inputs: FitRouterInputs
-    measure: ArmMeasurement
+    measure: BudgetMeasurement
     layers: tuple[int, ...]
     states: States
     total: int

@@ -56,9 +56,9 @@ def _content(path: Path) -> str:
 
 def _measured(path: Path) -> Mapping[str, object]:
     """What a journal's header says is measured. Raises RunError where it says nothing."""
-    from pts.calibration.arms import arms_journal
+    from pts.calibration.budget_measurement import budgets_journal
 
-    known = arms_journal(path).header()
+    known = budgets_journal(path).header()
     if known is None:
         raise RunError(f"{path} does not say what is measured; give --fresh to delete it and measure anew.")
     return known

@@ -81,22 +81,22 @@ def test_it_measures_every_budget_for_the_model_as_it_is_and_steered(made, spent
     assert made.total == 96
     for probe in (made.unsteered, made.steered):
         assert probe.layer == 3
-        assert [arm.name for arm in probe.arms] == ["none", "easy", "hard"]
-        assert [arm.budget for arm in probe.arms] == [
+        assert [each.name for each in probe.classes] == ["none", "easy", "hard"]
+        assert [each.budget for each in probe.classes] == [
             ThinkingBudget(thinking=0),
             ThinkingBudget(thinking=16),
             ThinkingBudget(),
         ]
         # One token closes the thinking; a number, a period and the end are the answer.
-        assert probe.arms[0].quality.tokens < probe.arms[2].quality.tokens
-        assert all(torch.isfinite(arm.success).all() for arm in probe.arms)
+        assert probe.classes[0].quality.tokens < probe.classes[2].quality.tokens
+        assert all(torch.isfinite(each.success).all() for each in probe.classes)
     assert made.unsteered.patterns == {}
     assert list(made.steered.patterns) == ["all"]
 
 
 def test_it_is_stored_with_the_set_which_takes_it_along(made, small, vectors):
     stored = load_router(vectors)
-    assert stored.unsteered.arms[0].success.tolist() == made.unsteered.arms[0].success.tolist()
+    assert stored.unsteered.classes[0].success.tolist() == made.unsteered.classes[0].success.tolist()
     assert load_vectors(vectors).vectors
     contents = read_contents(vectors, Target("me/set"))
     assert {"router.json", "router.safetensors"} <= set(contents.files)
@@ -124,7 +124,7 @@ def test_again_it_measures_nothing(made, small):
     spent = Spent()
     again = run_fit_router(small, spent)
     assert spent.tokens == 0
-    assert again.unsteered.arms[1].success.tolist() == made.unsteered.arms[1].success.tolist()
+    assert again.unsteered.classes[1].success.tolist() == made.unsteered.classes[1].success.tolist()
 
 
 def test_stopped_it_goes_on_and_ends_the_same(made, small, spent, tmp_path):
@@ -137,7 +137,7 @@ def test_stopped_it_goes_on_and_ends_the_same(made, small, spent, tmp_path):
     rest = Spent()
     finished = run_fit_router(inputs, rest)
     assert 0 < rest.tokens < spent.tokens
-    for ours, theirs in zip(finished.steered.arms, made.steered.arms, strict=True):
+    for ours, theirs in zip(finished.steered.classes, made.steered.classes, strict=True):
         assert ours.quality == theirs.quality
         assert ours.success.tolist() == theirs.success.tolist()
 

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils
 
-from pts.calibration.arms import ArmMeasurement
+from pts.calibration.budget_measurement import BudgetMeasurement
 from pts.errors import GraderError, RunError
 from pts.models import hardware
 from pts.models.options import ModelOptions
@@ -261,7 +261,7 @@ def test_a_fit_of_a_router_does_not_go_on_with_other_problems(tmp_path):
     problems = [Problem("1", "What is 2 + 5?", "7")]
 
     def measurement(asked):
-        return ArmMeasurement(problems, lambda *_: True, 1, 0, tmp_path / "router.jsonl", asked)
+        return BudgetMeasurement(problems, lambda *_: True, 1, 0, tmp_path / "router.jsonl", asked)
 
     measurement({"model_revision": "a"})
     measurement(asked)  # An earlier version did not record the problems.

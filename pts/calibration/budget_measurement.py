@@ -23,12 +23,12 @@ CHUNK = 128
 """Problems of one stream of requests: what a kill may lose."""
 
 Key = tuple[bool, str, int]
-"""Whether steered, the arm, and the first problem of a chunk."""
+"""Whether steered, the budget's name, and the first problem of a chunk."""
 
 
 @dataclass(frozen=True, slots=True)
-class ArmOutcomes:
-    """An arm's outcomes on a chunk of problems, as the journal keeps them: sums for each problem."""
+class BudgetOutcomes:
+    """A budget's outcomes on a chunk of problems: sums for each. `arm` is the key that journals have."""
 
     steered: bool
     arm: str
@@ -39,8 +39,8 @@ class ArmOutcomes:
 
 
 @dataclass(slots=True)
-class ArmMeasurement:
-    """Measures arms, each a budget, on problems; every arm with the same seeds.
+class BudgetMeasurement:
+    """Measures budgets on problems, each with the same seeds.
 
     `journal` begins with a line of `asked`, which says what is measured; what else stands in it is not measured
     again. `observe` hears of tokens as they come, `answered` counts completions, those of the journal too.
@@ -55,11 +55,11 @@ class ArmMeasurement:
     asked: Mapping[str, object]
     observe: Callable[[int], None] | None = None
     answered: int = 0
-    _journal: Journal[ArmOutcomes] = field(init=False)
+    _journal: Journal[BudgetOutcomes] = field(init=False)
     _known: dict[Key, Outcomes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._journal = arms_journal(self.journal)
+        self._journal = budgets_journal(self.journal)
         if not self.journal.exists():
             self._journal.begin(dict(sorted(self.asked.items())))
             return
@@ -71,20 +71,20 @@ class ArmMeasurement:
             )
         self._known = dict(_outcomes(each, self.samples) for each in self._journal.read())
 
-    def __call__(self, session: Session, arm: str, budget: ThinkingBudget, variant: int) -> Outcomes:
-        """The arm's outcomes on all problems, steered by a variant of the session (0: the model as it is)."""
+    def __call__(self, session: Session, name: str, budget: ThinkingBudget, variant: int) -> Outcomes:
+        """A budget's outcomes on all problems, steered by a variant of the session (0: the model as it is)."""
         outcomes = [
-            self._chunk(session, arm, budget, variant, first) for first in range(0, len(self.problems), CHUNK)
+            self._chunk(session, name, budget, variant, first) for first in range(0, len(self.problems), CHUNK)
         ]
         joined = outcomes[0]
         for more in outcomes[1:]:
             joined = joined.joined(more)
         return joined
 
-    def _chunk(self, session: Session, arm: str, budget: ThinkingBudget, variant: int, first: int) -> Outcomes:
-        key = (variant > 0, arm, first)
+    def _chunk(self, session: Session, name: str, budget: ThinkingBudget, variant: int, first: int) -> Outcomes:
+        key = (variant > 0, name, first)
         if key not in self._known:
-            outcomes = self._measure(session, Plain(arm, budget), variant, first)
+            outcomes = self._measure(session, Plain(name, budget), variant, first)
             self._journal.append(_measurement(key, outcomes))
             self._known[key] = outcomes
         else:
@@ -113,20 +113,20 @@ class ArmMeasurement:
         return Outcomes(self.samples, *sums)
 
 
-def _measurement(key: Key, outcomes: Outcomes) -> ArmOutcomes:
+def _measurement(key: Key, outcomes: Outcomes) -> BudgetOutcomes:
     sums = (tuple(each.tolist()) for each in (outcomes.successes, outcomes.tokens, outcomes.cut))
-    return ArmOutcomes(*key, *sums)
+    return BudgetOutcomes(*key, *sums)
 
 
-def _outcomes(measured: ArmOutcomes, samples: int) -> tuple[Key, Outcomes]:
+def _outcomes(measured: BudgetOutcomes, samples: int) -> tuple[Key, Outcomes]:
     sums = (measured.successes, measured.tokens, measured.cut)
     outcomes = Outcomes(samples, *(np.asarray(each, dtype=np.int64) for each in sums))
     return (measured.steered, measured.arm, measured.first), outcomes
 
 
-def arms_journal(path: Path) -> Journal[ArmOutcomes]:
-    """The journal of measured arms, whose header says what is measured."""
-    return Journal(path, ArmOutcomes, headed=True, remedy="delete the file to measure anew")
+def budgets_journal(path: Path) -> Journal[BudgetOutcomes]:
+    """The journal of measured budgets, whose header says what is measured."""
+    return Journal(path, BudgetOutcomes, headed=True, remedy="delete the file to measure anew")
 
 
 def _changed(before: Mapping[str, object] | None, asked: Mapping[str, object]) -> str:
