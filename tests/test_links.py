@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import pts
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
@@ -39,3 +41,10 @@ def test_relative_links(document):
 
 def test_every_page_is_in_the_documents():
     assert len([path for path in DOCUMENTS if path.parent.name == "docs"]) >= 6
+
+
+def test_the_page_of_public_names_has_them_all():
+    listed = re.findall(
+        r"^::: pts\.(\w+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(listed) == sorted(pts.__all__)

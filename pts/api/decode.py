@@ -54,7 +54,7 @@ def decode(
     Raises PtsError, in one line, for what does not fit.
 
         answer = pts.decode(model, "What is 27 + 8 - 9 ?", strategy="auto", vectors="demo")
-        print(answer, answer.ledger.total)
+        print(answer, answer.usage.total)
     """
     from pts.stages.decode.decoder import open_decoder
     from pts.stages.decode.inputs import DecodeInputs
