@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pts.evaluation.items import Item
-from pts.evaluation.lines import Line
+from pts.evaluation.systems import System
 from pts.ranks import SIGNIFICANCE, controls_needed, rank_among, rank_p_value
 
 Items = Mapping[tuple[str, str, int], Item]
@@ -24,10 +24,10 @@ STRATEGY = "full"
 
 @dataclass(frozen=True, slots=True)
 class DirectionTest:
-    """The rank of the steered line `line` among the same strategy steered by each control.
+    """The rank of a steered system among the same strategy steered by each control; `line` is its name.
 
     All are measured alike: the first seed's answers to the same problems, by one strategy. `success` is the
-    line's on those, `controls` and `control_tokens` (mean tokens of an answer) are the random directions'.
+    system's on those, `controls` and `control_tokens` (mean tokens of an answer) are the random directions'.
     `rank` counts ties against the vectors; `p_value` is rank / (controls + 1), times the number of `methods`
     that the vector is the best of. `needed` is the number of controls below which no rank proves anything.
     Where there is no answer, `reason` says why, and all else is empty.
@@ -55,23 +55,23 @@ class DirectionTest:
 
 
 def direction_test(
-    lines: Sequence[Line], problems: Sequence[str], items: Items, methods: int, reason: str | None
+    systems: Sequence[System], problems: Sequence[str], items: Items, methods: int, reason: str | None
 ) -> DirectionTest | None:
-    """The test of an evaluation's lines; None where `full` is not run with vectors.
+    """The test of an evaluation's systems; None where `full` is not run with vectors.
 
     `reason` says why the controls cannot answer; None where they can.
     """
-    steered = Line(STRATEGY, "vectors").name
-    if steered not in {line.name for line in lines}:
+    steered = System(STRATEGY, "vectors").name
+    if steered not in {system.name for system in systems}:
         return None
     if reason is not None:
         return DirectionTest(steered, reason=reason)
 
-    def mean(line: str, value: str) -> float:
-        found = [items[line, key, 0] for key in problems]
+    def mean(system: str, value: str) -> float:
+        found = [items[system, key, 0] for key in problems]
         return float(np.mean([item.success if value == "success" else item.ledger.total for item in found]))
 
-    controls = [line.name for line in lines if line.control is not None]
+    controls = [system.name for system in systems if system.control is not None]
     success = mean(steered, "success")
     reached = tuple(mean(name, "success") for name in controls)
     return DirectionTest(

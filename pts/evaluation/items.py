@@ -9,12 +9,12 @@ from typing import TypeAlias
 from pts.decoding.answers import TokenUsage
 
 Key: TypeAlias = tuple[str, str, int]
-"""An item's line, problem and seed."""
+"""An item's system, problem and seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One answer: to a problem, by a line of the table, with the `seed`-th of the common seeds (from 0).
+    """One answer: to a problem, by the system `line`, with the `seed`-th of the common seeds (from 0).
 
     `success` is the grader's word on an answer that ended; `readable` says whether the text after the thinking
     holds anything that the grader could read. `digest` begins the problem's own. `router_shares` are those that
@@ -38,7 +38,7 @@ class Item:
 
     @property
     def key(self) -> Key:
-        """What tells it from every other: line, problem, seed."""
+        """What tells it from every other: system, problem, seed."""
         return self.line, self.problem, self.seed
 
     @property

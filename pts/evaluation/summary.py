@@ -1,4 +1,4 @@
-"""An evaluation in numbers: every line of its table, the comparisons between them, and the frontiers."""
+"""An evaluation in numbers: every system of its table, the comparisons between them, and the frontiers."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 from pts.evaluation.direction import DirectionTest
 from pts.evaluation.estimates import LEVEL, Estimate, Floats
 from pts.evaluation.items import Item
-from pts.evaluation.lines import Line, Steering
-from pts.evaluation.paired_lines import PairedLines
+from pts.evaluation.paired_systems import PairedSystems
+from pts.evaluation.systems import Steering, System
 from pts.evaluation.thresholds import ThresholdFit
 from pts.stats import holm
 
 Items = Mapping[tuple[str, str, int], Item]
-"""Items by line, problem and seed."""
+"""Items by system, problem and seed."""
 
 
 @dataclass(frozen=True, slots=True)
-class LineSummary:
-    """One line of the table. Rates are of all its answers, with intervals over problems.
+class SystemSummary:
+    """A system's success and tokens. Rates are of all its answers, with intervals over problems.
 
     `tokens` is the mean of all tokens spent on an answer after its prompt, `thinking` of those of thinking.
     `cut` is the share that a limit ended, `unreadable` the share that ended with nothing to grade, `kept` the
-    share whose limits were kept. `tokens_ratio` is to unsteered `full`, where that is a line. `routes` are
+    share whose limits were kept. `tokens_ratio` is to unsteered `full`, where that is a system. `routes` are
     the shares of what a strategy decided.
     """
 
@@ -53,12 +53,13 @@ class LineSummary:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How much more success `line` has than `against` (a line, or "frontier"): one ablation, one question.
+    """How much more success a system has than `against` (another, or "frontier"): one ablation, one question.
 
     `kind` is what is asked: steering, routing, budget (against the frontier at equal tokens) or full.
     `corrected` is Holm's p-value over all comparisons of the evaluation. `p_bounded` and `corrected_bounded`
-    say that a p-value is the smallest that so many resamples can give: the true one is at most that.
-    All is nan where nothing can be claimed: a line that costs less than the frontier's cheapest point.
+    say that a p-value is the smallest that so many resamples can give: the true one is at most that. `line` is
+    the system's name, under the key that files have.
+    All is nan where nothing can be claimed: a system that costs less than the frontier's cheapest point.
     """
 
     kind: str
@@ -77,7 +78,8 @@ class Comparison:
 class EvaluationSummary:
     """All that the report shows; `chance` is the success of guessing, None for free answers.
 
-    `frontiers` have corners (tokens, success) of the fixed budgets, unsteered ("none") and steered ("vectors").
+    `lines` are the systems, under the key that files have. `frontiers` have corners (tokens, success) of the
+    fixed budgets, unsteered ("none") and steered ("vectors").
     `left_out` are baselines that the model cannot run, with the reasons. `thresholds` were fitted on other
     problems. `direction` is the vectors' rank among random directions; None where that was not asked.
     `undecided` answers could not be compared with their reference, and count as wrong.
@@ -94,7 +96,7 @@ class EvaluationSummary:
     chance: float | None
     items: int
     tokens_generated: int
-    lines: tuple[LineSummary, ...]
+    lines: tuple[SystemSummary, ...]
     comparisons: tuple[Comparison, ...]
     frontiers: Mapping[str, tuple[tuple[float, float], ...]]
     left_out: Mapping[str, str]
@@ -103,40 +105,44 @@ class EvaluationSummary:
     undecided: int = 0
 
 
-def paired_lines(
-    lines: Sequence[Line], problems: Sequence[str], seeds: int, items: Items, seed: int
-) -> PairedLines:
+def paired_systems(
+    systems: Sequence[System], problems: Sequence[str], seeds: int, items: Items, seed: int
+) -> PairedSystems:
     """The items as arrays. Raises KeyError where one is missing."""
 
     def array(value: Mapping[tuple[str, str, int], float]) -> Floats:
-        rows = [[[value[line.name, key, k] for k in range(seeds)] for key in problems] for line in lines]
+        rows = [[[value[system.name, key, k] for k in range(seeds)] for key in problems] for system in systems]
         return np.array(rows, np.float64)
 
     success = array({key: float(item.success) for key, item in items.items()})
     tokens = array({key: float(item.ledger.total) for key, item in items.items()})
-    return PairedLines(success, tokens, LEVEL, seed)
+    return PairedSystems(success, tokens, LEVEL, seed)
 
 
-def summarise_lines(lines: Sequence[Line], paired: PairedLines, items: Sequence[Item]) -> list[LineSummary]:
-    """A row of the table for each line, from its items."""
-    by_line: dict[str, list[Item]] = {line.name: [] for line in lines}
+def summarise_systems(
+    systems: Sequence[System], paired: PairedSystems, items: Sequence[Item]
+) -> list[SystemSummary]:
+    """A row of the table for each system, from its items."""
+    by_system: dict[str, list[Item]] = {system.name: [] for system in systems}
     for item in items:
-        by_line.setdefault(item.line, []).append(item)
-    full = next((at for at, line in enumerate(lines) if line.name == "full"), None)
-    return [_line_summary(line, at, full, paired, by_line[line.name]) for at, line in enumerate(lines)]
+        by_system.setdefault(item.line, []).append(item)
+    full = next((at for at, system in enumerate(systems) if system.name == "full"), None)
+    return [
+        _system_summary(system, at, full, paired, by_system[system.name]) for at, system in enumerate(systems)
+    ]
 
 
-def _line_summary(
-    line: Line, at: int, full: int | None, paired: PairedLines, items: Sequence[Item]
-) -> LineSummary:
+def _system_summary(
+    system: System, at: int, full: int | None, paired: PairedSystems, items: Sequence[Item]
+) -> SystemSummary:
     success, tokens = paired.mean_success(at), paired.mean_tokens(at)
     routes = Counter(item.route for item in items if item.route is not None)
-    row = LineSummary(
-        line.name,
-        line.strategy,
-        line.steering,
-        line.asked,
-        line.is_fixed,
+    row = SystemSummary(
+        system.name,
+        system.strategy,
+        system.steering,
+        system.asked,
+        system.is_fixed,
         *success[:3],
         *tokens[:3],
         thinking=_mean([item.ledger.thinking for item in items]),
@@ -151,34 +157,34 @@ def _line_summary(
     return replace(row, tokens_ratio=ratio.value, tokens_ratio_low=ratio.low, tokens_ratio_high=ratio.high)
 
 
-def compare_lines(lines: Sequence[Line], paired: PairedLines) -> list[Comparison]:
+def compare_systems(systems: Sequence[System], paired: PairedSystems) -> list[Comparison]:
     """Every ablation of what the user named, each on its own, with p-values corrected over all of them.
 
     Steering: a strategy with vectors against the same without. Routing: a router against a random one of the
     same rates. Budget: what is no fixed budget against the frontier of those that
     are steered alike. Full: against the model as it is, where nothing above does.
     """
-    places = {line.name: at for at, line in enumerate(lines)}
+    places = {system.name: at for at, system in enumerate(systems)}
     found: dict[tuple[str, str], tuple[str, Estimate]] = {}
 
-    def against(kind: str, line: Line, other: Line) -> None:
-        pair = line.name, other.name
-        if other.name in places and other.name != line.name and pair not in found:
-            found[pair] = kind, paired.difference(places[line.name], places[other.name])
+    def against(kind: str, system: System, other: System) -> None:
+        pair = system.name, other.name
+        if other.name in places and other.name != system.name and pair not in found:
+            found[pair] = kind, paired.difference(places[system.name], places[other.name])
 
-    asked = [line for line in lines if line.asked]
-    for line in asked:
-        if line.steering == "vectors":
-            against("steering", line, replace(line, steering="none"))
-    for line in asked:
-        against("routing", line, replace(line, routing="random"))
-    for line in asked:
-        sweep = sweep_of(lines, line.steering)
-        if not line.is_fixed and sweep:
-            frontier = f"frontier ({'unsteered' if line.steering == 'none' else 'steered'})"
-            found[line.name, frontier] = "budget", paired.frontier_gain(places[line.name], sweep)
-    for line in asked:
-        against("full", line, Line("full"))
+    asked = [system for system in systems if system.asked]
+    for system in asked:
+        if system.steering == "vectors":
+            against("steering", system, replace(system, steering="none"))
+    for system in asked:
+        against("routing", system, replace(system, routing="random"))
+    for system in asked:
+        sweep = sweep_of(systems, system.steering)
+        if not system.is_fixed and sweep:
+            frontier = f"frontier ({'unsteered' if system.steering == 'none' else 'steered'})"
+            found[system.name, frontier] = "budget", paired.frontier_gain(places[system.name], sweep)
+    for system in asked:
+        against("full", system, System("full"))
     p_values = [estimate.p_value for _, estimate in found.values()]
     bounded = [paired.is_floor(estimate.p_value, kind == "budget") for kind, estimate in found.values()]
     adjusted = holm(p_values).tolist()
@@ -192,15 +198,17 @@ def compare_lines(lines: Sequence[Line], paired: PairedLines) -> list[Comparison
     ]
 
 
-def sweep_of(lines: Sequence[Line], steering: Steering) -> list[int]:
+def sweep_of(systems: Sequence[System], steering: Steering) -> list[int]:
     """The places of the fixed budgets that are steered alike."""
-    return [at for at, line in enumerate(lines) if line.is_fixed and line.steering == steering]
+    return [at for at, system in enumerate(systems) if system.is_fixed and system.steering == steering]
 
 
-def frontiers_of(lines: Sequence[Line], paired: PairedLines) -> dict[str, tuple[tuple[float, float], ...]]:
+def frontiers_of(
+    systems: Sequence[System], paired: PairedSystems
+) -> dict[str, tuple[tuple[float, float], ...]]:
     """Corners of the frontiers of the fixed budgets, by steering."""
     kinds: tuple[Steering, ...] = ("none", "vectors")
-    sweeps = {kind: sweep_of(lines, kind) for kind in kinds}
+    sweeps = {kind: sweep_of(systems, kind) for kind in kinds}
     return {kind: tuple(paired.frontier(sweep)) for kind, sweep in sweeps.items() if len(sweep) > 1}
 
 

@@ -6,10 +6,20 @@ import math
 from collections.abc import Sequence
 
 from pts.evaluation.direction import DirectionTest
-from pts.evaluation.summary import Comparison, EvaluationSummary, LineSummary
+from pts.evaluation.summary import Comparison, EvaluationSummary, SystemSummary
 
-LINE_HEADINGS = ("strategy", "success", "interval", "tokens", "interval", "of full", "cut", "no answer", "kept")
-COMPARISON_HEADINGS = ("question", "line", "against", "difference", "interval", "p", "corrected p")
+SYSTEM_HEADINGS = (
+    "strategy",
+    "success",
+    "interval",
+    "tokens",
+    "interval",
+    "of full",
+    "cut",
+    "no answer",
+    "kept",
+)
+COMPARISON_HEADINGS = ("question", "system", "against", "difference", "interval", "p", "corrected p")
 QUESTIONS = {
     "steering": "do the vectors help?",
     "routing": "does the router help?",
@@ -20,24 +30,26 @@ DIRECTION = "is it their direction?"
 _NONE = "–"
 
 
-def ordered_lines(summary: EvaluationSummary) -> list[LineSummary]:
+def ordered_systems(summary: EvaluationSummary) -> list[SystemSummary]:
     """What was asked for first, then the baselines; each group by its steering, the cheapest first."""
     steerings = ("none", "vectors", "random direction")
-    return sorted(summary.lines, key=lambda line: (not line.asked, steerings.index(line.steering), line.tokens))
+    return sorted(
+        summary.lines, key=lambda system: (not system.asked, steerings.index(system.steering), system.tokens)
+    )
 
 
-def line_cells(line: LineSummary) -> tuple[str, ...]:
-    """One line's cells, under `LINE_HEADINGS`."""
+def system_cells(system: SystemSummary) -> tuple[str, ...]:
+    """One system's cells, under `SYSTEM_HEADINGS`."""
     return (
-        line.name,
-        f"{line.success:.3f}",
-        f"{line.success_low:.3f} to {line.success_high:.3f}",
-        f"{line.tokens:,.1f}",
-        f"{line.tokens_low:,.1f} to {line.tokens_high:,.1f}",
-        _NONE if line.tokens_ratio is None else f"{line.tokens_ratio:.0%}",
-        f"{line.cut:.1%}",
-        f"{line.unreadable:.1%}",
-        f"{line.kept:.0%}",
+        system.name,
+        f"{system.success:.3f}",
+        f"{system.success_low:.3f} to {system.success_high:.3f}",
+        f"{system.tokens:,.1f}",
+        f"{system.tokens_low:,.1f} to {system.tokens_high:,.1f}",
+        _NONE if system.tokens_ratio is None else f"{system.tokens_ratio:.0%}",
+        f"{system.cut:.1%}",
+        f"{system.unreadable:.1%}",
+        f"{system.kept:.0%}",
     )
 
 
@@ -80,7 +92,7 @@ def _direction_cells(test: DirectionTest) -> tuple[str, ...]:
 
 
 def verdict(comparison: Comparison) -> int:
-    """1 where the line is better after correction and its interval is above zero, −1 worse, 0 neither."""
+    """1 where the system is better after correction and its interval is above zero, −1 worse, 0 neither."""
     if math.isnan(comparison.difference) or comparison.corrected > 0.05:
         return 0
     return 1 if comparison.low > 0 else -1 if comparison.high < 0 else 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, TypeAlias
 
-from pts.evaluation.summary import EvaluationSummary, LineSummary
+from pts.evaluation.summary import EvaluationSummary, SystemSummary
 
 COLOURS = {"none": "#2864a8", "vectors": "#c0392b", "random direction": "#8a8f98"}
 _NAMES = {"none": "unsteered", "vectors": "steered"}
@@ -43,7 +43,7 @@ def draw(summary: EvaluationSummary, form: str) -> bytes | None:
 
 def _points(axes: Any, summary: EvaluationSummary) -> None:
     """Points with their intervals, the frontiers, and the level of guessing."""
-    most = max(line.tokens_high for line in summary.lines)
+    most = max(system.tokens_high for system in summary.lines)
     for steering, corners in summary.frontiers.items():
         tokens, success = [corner[0] for corner in corners], [corner[1] for corner in corners]
         axes.plot(
@@ -55,21 +55,21 @@ def _points(axes: Any, summary: EvaluationSummary) -> None:
             label=f"frontier of fixed budgets, {_NAMES[steering]}",
         )
     labelled = set()
-    for line in summary.lines:
-        name = f"{_NAMES[line.steering]}{', fixed budget' if line.fixed else ''}"
+    for system in summary.lines:
+        name = f"{_NAMES[system.steering]}{', fixed budget' if system.fixed else ''}"
         axes.errorbar(
-            [line.tokens],
-            [line.success],
-            [[line.success - line.success_low], [line.success_high - line.success]],
-            [[line.tokens - line.tokens_low], [line.tokens_high - line.tokens]],
-            fmt="o" if line.fixed else "D",
-            ms=5 if line.fixed else 7,
-            mfc="white" if line.fixed else COLOURS[line.steering],
-            color=COLOURS[line.steering],
-            ecolor=(COLOURS[line.steering], 0.35),
+            [system.tokens],
+            [system.success],
+            [[system.success - system.success_low], [system.success_high - system.success]],
+            [[system.tokens - system.tokens_low], [system.tokens_high - system.tokens]],
+            fmt="o" if system.fixed else "D",
+            ms=5 if system.fixed else 7,
+            mfc="white" if system.fixed else COLOURS[system.steering],
+            color=COLOURS[system.steering],
+            ecolor=(COLOURS[system.steering], 0.35),
             lw=1,
             label=None if name in labelled else name,
-            zorder=3 if line.asked else 2,
+            zorder=3 if system.asked else 2,
         )
         labelled.add(name)
     if summary.direction is not None and summary.direction.controls:
@@ -86,8 +86,8 @@ def _points(axes: Any, summary: EvaluationSummary) -> None:
     axes.set_xlabel("tokens of an answer, all that were generated (mean, 95% interval)")
     axes.set_ylabel("success (95% interval)")
     axes.set_xlim(left=0)
-    low = min(line.success_low for line in summary.lines)
-    high = max(line.success_high for line in summary.lines)
+    low = min(system.success_low for system in summary.lines)
+    high = max(system.success_high for system in summary.lines)
     axes.set_ylim(max(-0.02, low - 0.06), min(1.05, high + 0.06))
     axes.set_title(
         f"{summary.model_id} on {summary.dataset_id}: {summary.problems} problems × {summary.seeds} "
@@ -102,12 +102,14 @@ def _points(axes: Any, summary: EvaluationSummary) -> None:
 def _labels(figure: Any, axes: Any, summary: EvaluationSummary) -> None:
     """Each point's name beside it, where it covers no other name, point or interval, if there is room."""
     renderer = figure.canvas.get_renderer()
-    points = {line.name: axes.transData.transform((line.tokens, line.success)) for line in summary.lines}
-    taken = [box for line in summary.lines for box in _marks(axes, line)]
+    points = {
+        system.name: axes.transData.transform((system.tokens, system.success)) for system in summary.lines
+    }
+    taken = [box for system in summary.lines for box in _marks(axes, system)]
     frame = axes.get_window_extent(renderer)
-    for line in sorted(summary.lines, key=lambda line: (not line.asked, line.fixed, line.tokens)):
-        x, y = points[line.name]
-        text = axes.annotate(short_label(line), (x, y), xycoords="figure pixels", **_font(line))
+    for system in sorted(summary.lines, key=lambda system: (not system.asked, system.fixed, system.tokens)):
+        x, y = points[system.name]
+        text = axes.annotate(short_label(system), (x, y), xycoords="figure pixels", **_font(system))
         extent = text.get_window_extent(renderer)
         text.remove()
         costs = {
@@ -116,27 +118,27 @@ def _labels(figure: Any, axes: Any, summary: EvaluationSummary) -> None:
         }
         best = min(costs, key=lambda place: costs[place])
         taken.append(best)
-        _write(axes, line, (x, y), best)
+        _write(axes, system, (x, y), best)
 
 
-def short_label(line: LineSummary) -> str:
+def short_label(system: SystemSummary) -> str:
     """A point's name without its steering, which the colour says."""
-    return line.name.partition(" + ")[0]
+    return system.name.partition(" + ")[0]
 
 
-def _font(line: LineSummary) -> dict[str, Any]:
-    return {"fontsize": 8 if line.asked else 7, "color": COLOURS[line.steering], "zorder": 4}
+def _font(system: SystemSummary) -> dict[str, Any]:
+    return {"fontsize": 8 if system.asked else 7, "color": COLOURS[system.steering], "zorder": 4}
 
 
-def _marks(axes: Any, line: LineSummary) -> list[Box]:
-    """What is drawn of a line: its point and the two bars of its intervals."""
-    x, y = axes.transData.transform((line.tokens, line.success))
-    left, bottom = axes.transData.transform((line.tokens_low, line.success_low))
-    right, top = axes.transData.transform((line.tokens_high, line.success_high))
+def _marks(axes: Any, system: SystemSummary) -> list[Box]:
+    """What is drawn of a system: its point and the two bars of its intervals."""
+    x, y = axes.transData.transform((system.tokens, system.success))
+    left, bottom = axes.transData.transform((system.tokens_low, system.success_low))
+    right, top = axes.transData.transform((system.tokens_high, system.success_high))
     return [(x - 5, y - 5, x + 5, y + 5), (left, y, right, y + 1), (x, bottom, x + 1, top)]
 
 
-def _write(axes: Any, line: LineSummary, point: tuple[float, float], box: Box) -> None:
+def _write(axes: Any, system: SystemSummary, point: tuple[float, float], box: Box) -> None:
     """A name in its box, edged with white, and a thin line to its point where that is not next to it."""
     from matplotlib.patheffects import withStroke
 
@@ -144,9 +146,9 @@ def _write(axes: Any, line: LineSummary, point: tuple[float, float], box: Box) -
     middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
     nearest = (min(max(point[0], box[0]), box[2]), min(max(point[1], box[1]), box[3]))
     far = abs(nearest[0] - point[0]) + abs(nearest[1] - point[1]) > 18
-    arrow = {"arrowstyle": "-", "lw": 0.5, "color": COLOURS[line.steering], "alpha": 0.7}
+    arrow = {"arrowstyle": "-", "lw": 0.5, "color": COLOURS[system.steering], "alpha": 0.7}
     axes.annotate(
-        short_label(line),
+        short_label(system),
         inverse.transform(point),
         inverse.transform(middle),
         textcoords="data",
@@ -154,7 +156,7 @@ def _write(axes: Any, line: LineSummary, point: tuple[float, float], box: Box) -
         va="center",
         path_effects=[withStroke(linewidth=2.5, foreground="white")],
         arrowprops=arrow if far else None,
-        **_font(line),
+        **_font(system),
     )
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from pts.evaluation.summary import EvaluationSummary
 from pts.report.evaluation_cells import (
     COMPARISON_HEADINGS,
-    LINE_HEADINGS,
+    SYSTEM_HEADINGS,
     comparison_rows,
     head_lines,
-    line_cells,
     note,
-    ordered_lines,
+    ordered_systems,
+    system_cells,
 )
 from pts.report.evaluation_figure import draw
 from pts.runs.files import replace_file, replace_text
@@ -52,16 +52,18 @@ def page(summary: EvaluationSummary) -> str:
     """The report as one HTML page, the figure in it as SVG."""
     drawn = draw(summary, "svg")
     figure = f"<p>{html.escape(NO_FIGURE)}</p>" if drawn is None else _inline(drawn.decode())
-    lines = [("" if line.asked else "baseline", line_cells(line)) for line in ordered_lines(summary)]
+    systems = [
+        ("" if system.asked else "baseline", system_cells(system)) for system in ordered_systems(summary)
+    ]
     compared = [(_CLASSES[verdict], cells) for verdict, cells in comparison_rows(summary)]
     title = f"{summary.model_id} on {summary.dataset_id}"
-    said = "".join(f"<p>{html.escape(line)}</p>" for line in head_lines(summary))
+    said = "".join(f"<p>{html.escape(system)}</p>" for system in head_lines(summary))
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>\n<body>"
         f"<h1>{html.escape(title)}</h1>{said}\n"
         f"<h2>Success against tokens</h2>\n{figure}\n"
-        f"<h2>Lines</h2>\n{_table(LINE_HEADINGS, lines, 1)}\n"
+        f"<h2>Systems</h2>\n{_table(SYSTEM_HEADINGS, systems, 1)}\n"
         f"<h2>Comparisons of success</h2>\n{_table(COMPARISON_HEADINGS, compared, 3)}\n"
         f"<p>{html.escape(note(summary))}</p></body></html>\n"
     )

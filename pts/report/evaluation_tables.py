@@ -1,4 +1,4 @@
-"""An evaluation in the terminal: its lines, and the comparisons between them."""
+"""An evaluation in the terminal: its systems, and the comparisons between them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from rich.text import Text
 from pts.evaluation.summary import EvaluationSummary
 from pts.report.evaluation_cells import (
     COMPARISON_HEADINGS,
-    LINE_HEADINGS,
+    SYSTEM_HEADINGS,
     comparison_rows,
     head_lines,
-    line_cells,
     note,
-    ordered_lines,
+    ordered_systems,
+    system_cells,
 )
 
 EVALUATION_COLUMNS = 140
@@ -23,14 +23,14 @@ _STYLES = {1: "green", 0: "", -1: "red"}
 
 
 def evaluation_report(summary: EvaluationSummary) -> RenderableType:
-    """What was measured, the lines (baselines dimmed) and the comparisons (in colour where clear)."""
-    lines = Table(title="Lines", title_justify="left", box=None, pad_edge=False)
-    for at, heading in enumerate(LINE_HEADINGS):
-        lines.add_column(heading, justify="left" if at == 0 else "right", no_wrap=True)
-    for line in ordered_lines(summary):
-        lines.add_row(*line_cells(line), style="" if line.asked else "dim")
+    """What was measured, the systems (baselines dimmed) and the comparisons (in colour where clear)."""
+    systems = Table(title="Systems", title_justify="left", box=None, pad_edge=False)
+    for at, heading in enumerate(SYSTEM_HEADINGS):
+        systems.add_column(heading, justify="left" if at == 0 else "right", no_wrap=True)
+    for system in ordered_systems(summary):
+        systems.add_row(*system_cells(system), style="" if system.asked else "dim")
     parts: list[RenderableType] = [Text(said) for said in head_lines(summary)]
-    parts += [Text(), lines]
+    parts += [Text(), systems]
     if summary.comparisons or summary.direction is not None:
         comparisons = Table(title="Comparisons of success", title_justify="left", box=None, pad_edge=False)
         for at, heading in enumerate(COMPARISON_HEADINGS):

@@ -5,16 +5,16 @@ import pytest
 from scipy.stats import binomtest
 
 from pts.evaluation.estimates import bootstrap_p, mcnemar_p, sign_flip_p
-from pts.evaluation.paired_lines import PairedLines
+from pts.evaluation.paired_systems import PairedSystems
 
 
 def mean_estimate(values, **more):
-    return PairedLines(values[None], values[None], **more).mean_success(0)
+    return PairedSystems(values[None], values[None], **more).mean_success(0)
 
 
 def difference(first, second, **more):
     both = np.stack([first, second])
-    return PairedLines(both, both, **more).difference(0, 1)
+    return PairedSystems(both, both, **more).difference(0, 1)
 
 
 def draws(rng, rates, seeds):
@@ -93,7 +93,7 @@ def test_a_ratio_is_paired():
     rng = np.random.default_rng(3)
     tokens = rng.lognormal(4, 1, (100, 2))
     both = np.stack([0.8 * tokens, tokens])
-    estimate = PairedLines(both, both).tokens_ratio(0, 1)
+    estimate = PairedSystems(both, both).tokens_ratio(0, 1)
     assert estimate[:3] == pytest.approx((0.8, 0.8, 0.8))
 
 
@@ -103,7 +103,7 @@ def test_bootstrap_p():
 
 
 def test_other_shapes_are_refused():
-    with pytest.raises(ValueError, match="lines, problems, seeds"):
-        PairedLines(np.ones((2, 3, 2)), np.ones((2, 3, 1)))
-    with pytest.raises(ValueError, match="lines, problems, seeds"):
-        PairedLines(np.ones((2, 0, 2)), np.ones((2, 0, 2)))
+    with pytest.raises(ValueError, match="systems, problems, seeds"):
+        PairedSystems(np.ones((2, 3, 2)), np.ones((2, 3, 1)))
+    with pytest.raises(ValueError, match="systems, problems, seeds"):
+        PairedSystems(np.ones((2, 0, 2)), np.ones((2, 0, 2)))

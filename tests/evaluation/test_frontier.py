@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pts.evaluation.frontier import frontier_at, frontier_corners
-from pts.evaluation.paired_lines import frontier_gain
+from pts.evaluation.paired_systems import frontier_gain
 
 TOKENS = np.array([10.0, 20.0, 40.0, 30.0, 60.0])
 SUCCESS = np.array([0.2, 0.6, 0.7, 0.55, 0.65])
@@ -27,7 +27,7 @@ def test_a_point_below_the_chord_is_no_corner():
 
 
 def outcomes(rng, difficulty, slopes, seeds):
-    """Success and tokens [lines, problems, seeds] of lines that solve a problem with slope − difficulty."""
+    """Success and tokens [systems, problems, seeds] of lines that solve a problem with slope − difficulty."""
     success, tokens = [], []
     for shift, mean_tokens in slopes:
         rates = 1 / (1 + np.exp(3 * (difficulty - shift)))
@@ -47,7 +47,7 @@ def test_a_known_gain_of_toy_arrays():
     success[1] = 1
     success[2, :30] = 1
     tokens = np.stack([np.full((40, 1), 10.0), np.full((40, 1), 30.0), np.full((40, 1), 20.0)])
-    estimate = frontier_gain(success, tokens, sweep=[0, 1], line=2)
+    estimate = frontier_gain(success, tokens, sweep=[0, 1], system=2)
     assert estimate.value == pytest.approx(0.25)
     assert estimate.low == pytest.approx(0.25 - 0.134, abs=0.026)
     assert estimate.p_value < 0.01
@@ -56,13 +56,13 @@ def test_a_known_gain_of_toy_arrays():
 def test_a_line_cheaper_than_every_budget_has_no_claim():
     success = np.ones((2, 10, 1))
     tokens = np.stack([np.full((10, 1), 10.0), np.full((10, 1), 9.0)])
-    assert all(np.isnan(part) for part in frontier_gain(success, tokens, sweep=[0], line=1))
+    assert all(np.isnan(part) for part in frontier_gain(success, tokens, sweep=[0], system=1))
 
 
 def test_a_point_of_the_sweep_gains_nothing():
     rng = np.random.default_rng(4)
     success, tokens = outcomes(rng, rng.normal(size=60), [(-1, 10), (0, 20), (0.5, 40)], 2)
-    assert frontier_gain(success, tokens, sweep=[0, 1, 2], line=1).value <= 0
+    assert frontier_gain(success, tokens, sweep=[0, 1, 2], system=1).value <= 0
 
 
 @pytest.mark.parametrize(("shift", "cost"), [(0.75, 30.0), (0.4, 20.0)])
@@ -75,7 +75,7 @@ def test_intervals_cover_the_true_gain(shift, cost):
     covered, too_high, clear = 0, 0, 0
     for trial in range(200):
         success, tokens = outcomes(rng, rng.normal(size=120), [*sweep, (shift, cost)], 3)
-        estimate = frontier_gain(success, tokens, sweep=[0, 1, 2], line=3, seed=trial, resamples=500)
+        estimate = frontier_gain(success, tokens, sweep=[0, 1, 2], system=3, seed=trial, resamples=500)
         covered += estimate.low <= expected <= estimate.high
         too_high += expected < estimate.low
         clear += estimate.low > 0
@@ -90,7 +90,7 @@ def test_no_gain_is_found_where_there_is_none():
     found = 0
     for trial in range(200):
         success, tokens = outcomes(rng, rng.normal(size=80), [*sweep, (0.0, 20.0)], 2)
-        found += frontier_gain(success, tokens, sweep=[0, 1, 2], line=3, seed=trial, resamples=500).low > 0
+        found += frontier_gain(success, tokens, sweep=[0, 1, 2], system=3, seed=trial, resamples=500).low > 0
     # 2.5% were it exact.
     assert found / 200 <= 0.05
 
@@ -100,19 +100,19 @@ def test_a_frontier_that_is_not_resampled_would_claim_too_much():
     rng = np.random.default_rng(7)
     difficulty = rng.normal(size=40)
     success, tokens = outcomes(rng, difficulty, [(-1.0, 10.0), (0.3, 40.0), (0.3, 25.0)], 1)
-    estimate = frontier_gain(success, tokens, sweep=[0, 1], line=2)
+    estimate = frontier_gain(success, tokens, sweep=[0, 1], system=2)
     assert estimate.low < estimate.value < estimate.high
     assert estimate.high - estimate.low > 0.1
 
 
 def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="sweep"):
-        frontier_gain(np.ones((2, 3, 1)), np.ones((2, 3, 1)), sweep=[], line=0)
-    with pytest.raises(ValueError, match="lines, problems, seeds"):
-        frontier_gain(np.ones((2, 3)), np.ones((2, 3)), sweep=[0], line=1)
+        frontier_gain(np.ones((2, 3, 1)), np.ones((2, 3, 1)), sweep=[], system=0)
+    with pytest.raises(ValueError, match="systems, problems, seeds"):
+        frontier_gain(np.ones((2, 3)), np.ones((2, 3)), sweep=[0], system=1)
 
 
 def test_few_problems_give_no_smaller_p_value_than_they_can_show():
     success = np.array([[1.0] * 5, [0.0] * 5])[..., None]
     tokens = np.full((2, 5, 1), 10.0)
-    assert frontier_gain(success, tokens, sweep=[0], line=1).p_value == 2.0**-4
+    assert frontier_gain(success, tokens, sweep=[0], system=1).p_value == 2.0**-4

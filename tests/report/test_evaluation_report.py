@@ -12,14 +12,14 @@ import pytest
 from rich.console import Console
 
 from pts.evaluation.direction import DirectionTest
-from pts.evaluation.lines import plan_lines
-from pts.evaluation.paired_lines import PairedLines
+from pts.evaluation.paired_systems import PairedSystems
 from pts.evaluation.summary import (
     EvaluationSummary,
-    LineSummary,
-    compare_lines,
+    SystemSummary,
+    compare_systems,
     frontiers_of,
 )
+from pts.evaluation.systems import plan_systems
 from pts.report.evaluation_cells import comparison_rows, note
 from pts.report.evaluation_figure import _labels, _points, draw
 from pts.report.evaluation_page import NO_FIGURE, page, write_report
@@ -28,15 +28,15 @@ from pts.report.evaluation_tables import EVALUATION_COLUMNS, evaluation_report
 
 def summary_of(strategies, **more):
     rng = np.random.default_rng(0)
-    lines = plan_lines(strategies, True, True, 96)
+    lines = plan_systems(strategies, True, True, 96)
     rates = np.linspace(0.2, 0.8, len(lines))
     success = (rng.random((len(lines), 60, 2)) < rates[:, None, None]).astype(float)
     tokens = rng.uniform(10, 20, success.shape) * (1 + rates[:, None, None])
-    paired = PairedLines(success, tokens, resamples=500)
+    paired = PairedSystems(success, tokens, resamples=500)
     rows = []
     for at, line in enumerate(lines):
         rows.append(
-            LineSummary(
+            SystemSummary(
                 line.name,
                 line.strategy,
                 line.steering,
@@ -63,7 +63,7 @@ def summary_of(strategies, **more):
         "items": 1,
         "tokens_generated": 1,
         "lines": tuple(rows),
-        "comparisons": tuple(compare_lines(lines, paired)),
+        "comparisons": tuple(compare_systems(lines, paired)),
         "frontiers": frontiers_of(lines, paired),
         "left_out": {},
         "direction": DirectionTest("full + vectors", 0.7, (0.5,) * 19, (30.0,) * 19, 1, 0.05),
@@ -240,17 +240,17 @@ def test_a_rank_that_passes_is_marked_and_one_of_too_few_is_not():
 
 def test_a_p_value_that_no_resample_could_lower_is_a_bound():
     """Every problem better: 500 flips give 1/501 at the least, which Holm multiplies."""
-    lines = plan_lines(["full", "nothink"], True, False, 96)
+    lines = plan_systems(["full", "nothink"], True, False, 96)
     success = np.zeros((len(lines), 60, 2))
     success[1:] = 1.0
-    paired = PairedLines(success, success + 1, resamples=500)
+    paired = PairedSystems(success, success + 1, resamples=500)
     base = summary_of(["full"])
-    summary = replace(base, comparisons=tuple(compare_lines(lines, paired)), direction=None)
+    summary = replace(base, comparisons=tuple(compare_systems(lines, paired)), direction=None)
     cells = {cells[1:3]: cells for _, cells in comparison_rows(summary)}
     count = len(cells)
     assert cells["full + vectors", "full"][5:] == ("≤ 0.002", f"≤ {np.ceil(count / 501 * 1e4) / 1e4:.2g}")
     # Where nothing differs, the p-value is 1, and no bound.
     assert cells["nothink + vectors", "nothink"][5:] == ("1.000", "1.000")
     # McNemar's exact test has no floor.
-    exact = PairedLines(success[..., :1], success[..., :1] + 1, resamples=500)
-    assert not any(comparison.p_bounded for comparison in compare_lines(lines, exact))
+    exact = PairedSystems(success[..., :1], success[..., :1] + 1, resamples=500)
+    assert not any(comparison.p_bounded for comparison in compare_systems(lines, exact))

@@ -30,9 +30,9 @@ DIGEST_LENGTH = 16
 
 @dataclass(frozen=True, slots=True)
 class EvaluationProgress:
-    """Answers done and to be done, this session's tokens, and the line that is under way.
+    """Answers done and to be done, this session's tokens, and the system that is under way.
 
-    Before the first line `line` is None, and it is prompts that are read.
+    Before the first system `line` is None, and it is prompts that are read.
     """
 
     done: int
@@ -63,14 +63,14 @@ class Answering:
 
     def answer(
         self,
-        line: str,
+        system: str,
         strategy: Strategy,
         wanted: Sequence[tuple[Problem, int]],
         session: Session,
         variant: int = 0,
         shares: Mapping[str, float] | None = None,
     ) -> None:
-        """Answer each problem with its seed (from 0), under a line's name, in chunks.
+        """Answer each problem with its seed (from 0), under a system's name, in chunks.
 
         `variant` is the session's steering of all answers, `shares` those of a random router.
         """
@@ -82,7 +82,7 @@ class Answering:
                 Question(
                     problem.id,
                     problem.query,
-                    # The same for every line: they are paired.
+                    # The same for every system: they are paired.
                     seed=derive_seed(self.seed + k, "evaluate", problem.id),
                     variant=variant,
                 )
@@ -91,19 +91,19 @@ class Answering:
             session.begin()
             with _kept(self.directory) as keep:
                 for index, answer in strategy.answers(session, questions):
-                    item = self._item(line, *chunk[index], answer, shares)
+                    item = self._item(system, *chunk[index], answer, shares)
                     self.items[item.key] = item
                     keep(item)
-                    self._tell(line, item.ledger.total)
+                    self._tell(system, item.ledger.total)
 
-    def _tell(self, line: str, tokens: int) -> None:
+    def _tell(self, system: str, tokens: int) -> None:
         self.done += 1
         self.tokens += tokens
         if self.observe is not None:
-            self.observe(EvaluationProgress(self.done, self.total, self.tokens, line))
+            self.observe(EvaluationProgress(self.done, self.total, self.tokens, system))
 
     def _item(
-        self, line: str, problem: Problem, k: int, answer: Answer, shares: Mapping[str, float] | None
+        self, system: str, problem: Problem, k: int, answer: Answer, shares: Mapping[str, float] | None
     ) -> Item:
         """An answer, graded: one that a limit cut has failed."""
         from pts.graders.readable import is_readable
@@ -113,7 +113,7 @@ class Answering:
         undecided = undecided_by(self.grader)
         success = ended and self.grader(answer.answer, problem.answer)
         return Item(
-            line=line,
+            line=system,
             problem=problem.id,
             seed=k,
             digest=item_digest(problem),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pts.errors import ConfigError
 from pts.evaluation.benchmarks import DEFAULT_BUDGET, Benchmark, find_benchmark
-from pts.evaluation.lines import SWEEP
+from pts.evaluation.systems import SWEEP
 from pts.models.prompt import PromptFormat
 from pts.problems import ProblemSource
 from pts.stages.decode.inputs import AnswerInputs
@@ -19,7 +19,7 @@ class EvaluateInputs(ProblemInputs, AnswerInputs):
     """All inputs of an evaluation, under the names of the command line's options and a recipe's keys.
 
     `dataset` is a benchmark's name, a file or a hub id; `data` a file with a benchmark's schema to read in its
-    place. Options of strategies hold in every line whose strategy uses them. `seeds` answers of every problem
+    place. Options of strategies hold in every system whose strategy uses them. `seeds` answers of a problem
     are drawn, by seeds from `seed` on. `sweep` are the fixed budgets of thinking that `baselines` add, as
     shares of `budget`, the total. Thresholds that are not given are fitted on `fit_problems` others, of
     `fit_split` where it is named. None for `problems`, `budget`, `suffix` and `grader` is the benchmark's own;

@@ -1,4 +1,4 @@
-"""What an evaluation has to do: its problems, the lines of its table, and the answers still missing."""
+"""What an evaluation has to do: its problems, the systems of its table, and the answers still missing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pts.errors import RunError
 from pts.evaluation.items import Item, Key
-from pts.evaluation.lines import Line, plan_lines
 from pts.evaluation.random_routing import shares_of
+from pts.evaluation.systems import System, plan_systems
 from pts.evaluation.thresholds import ThresholdFit
 from pts.records import Problem
 from pts.runs.codec import from_json
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationPlan:
-    """The configuration, the problems, the lines of the table, the answers there are, the others' grader.
+    """The configuration, the problems, the systems of the table, the answers there are, the others' grader.
 
     `options` are what the strategies are built from; a second model joins them when the models are loaded.
-    `items` is by key and grows; `left_out` are lines that the model cannot run, with the reasons. `fits` are
+    `items` is by key and grows; `left_out` are systems that the model cannot run, with the reasons. `fits` are
     thresholds that were fitted, on `to_fit_on`.
     """
 
@@ -44,7 +44,7 @@ class EvaluationPlan:
     problem_set: ProblemSet
     grader_name: str
     grader: Grader
-    lines: tuple[Line, ...]
+    systems: tuple[System, ...]
     seeds: int
     digests: Mapping[str, str]
     items: dict[Key, Item]
@@ -52,29 +52,29 @@ class EvaluationPlan:
     to_fit_on: Sequence[Problem]
     fits: Mapping[str, ThresholdFit]
 
-    def kept_lines(self, left_out: Mapping[str, str]) -> list[Line]:
-        """The lines that the model can run."""
-        return [line for line in self.lines if line.name not in left_out]
+    def kept_systems(self, left_out: Mapping[str, str]) -> list[System]:
+        """The systems that the model can run."""
+        return [system for system in self.systems if system.name not in left_out]
 
     def todo(self, left_out: Mapping[str, str]) -> int:
         """How many answers are missing."""
-        return sum(len(self.missing(line)) for line in self.kept_lines(left_out))
+        return sum(len(self.missing(system)) for system in self.kept_systems(left_out))
 
-    def missing(self, line: Line) -> list[tuple[Problem, int]]:
-        """The problems and seeds that a line has no answer to; answers at other router shares do not count."""
-        shares = self.router_shares(line)
+    def missing(self, system: System) -> list[tuple[Problem, int]]:
+        """The problems and seeds that a system has no answer to; not those at other router shares."""
+        shares = self.router_shares(system)
         return [
             (problem, k)
             for problem in self.problem_set.problems
-            for k in range(1 if line.control is not None else self.seeds)
-            if (item := self.items.get((line.name, problem.id, k))) is None or item.router_shares != shares
+            for k in range(1 if system.control is not None else self.seeds)
+            if (item := self.items.get((system.name, problem.id, k))) is None or item.router_shares != shares
         ]
 
-    def router_shares(self, line: Line) -> Mapping[str, float] | None:
-        """What a random router is given: the shares of the line's own router on the same questions."""
-        if line.routing == "own":
+    def router_shares(self, system: System) -> Mapping[str, float] | None:
+        """What a random router is given: the shares of the system's own router on the same questions."""
+        if system.routing == "own":
             return None
-        own = Line(line.strategy, line.steering).name
+        own = System(system.strategy, system.steering).name
         keys = [(own, problem.id, k) for problem in self.problem_set.problems for k in range(self.seeds)]
         return shares_of(self.items[key] for key in keys if key in self.items)
 
@@ -89,7 +89,9 @@ def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationP
     benchmark, budget = run.benchmark(), run.sampling().budget
     vectors = None if run.vectors is None else load_vectors(run.vectors, run.vectors_revision)
     controls = 0 if vectors is None or no_direction_test(run, vectors) else len(vectors.controls)
-    lines = tuple(plan_lines(run.strategies, vectors is not None, run.baselines, budget, run.sweep, controls))
+    systems = tuple(
+        plan_systems(run.strategies, vectors is not None, run.baselines, budget, run.sweep, controls)
+    )
     options = strategy_options(run, run.strategies, vectors, same_shape=run.same_shape)
     asked = {
         **run.asked(),
@@ -128,7 +130,7 @@ def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationP
         problem_set,
         name,
         grader,
-        lines,
+        systems,
         run.seeds,
         digests,
         items,

@@ -12,9 +12,9 @@ from pts.decoding.registry import make_strategy
 from pts.decoding.strategy_options import StrategyOptions
 from pts.errors import ConfigError, ModelError
 from pts.evaluation.items import Item
-from pts.evaluation.lines import Line, Steering, compared
 from pts.evaluation.random_routing import with_random_router
 from pts.evaluation.summary import EvaluationSummary
+from pts.evaluation.systems import Steering, System, compared
 from pts.records import Completions
 from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
@@ -113,7 +113,7 @@ def _evaluate(
         batch_rows=run.batch_rows,
         problems=len(plan.problem_set.problems),
         seeds=run.seeds,
-        lines=tuple(line.name for line in plan.lines),
+        lines=tuple(system.name for system in plan.systems),
         left_out=plan.left_out,
         thresholds={name: to_json(fit) for name, fit in plan.fits.items()},
     )
@@ -131,16 +131,16 @@ def _evaluate(
         fits = fit_thresholds(run, plan.options, session, plan.to_fit_on, plan.fits, answering)
     plan = replace(plan, fits={**plan.fits, **fits}, options=with_thresholds(plan.options, fits))
     _note_thresholds(plan, directory)
-    lines = plan.kept_lines(plan.left_out)
+    systems = plan.kept_systems(plan.left_out)
     # Apart, so that no hook is on the model but those of what is steered.
-    groups: dict[tuple[Steering, int | None], list[Line]] = {}
-    for line in lines:
-        groups.setdefault((line.steering, line.control), []).append(line)
+    groups: dict[tuple[Steering, int | None], list[System]] = {}
+    for system in systems:
+        groups.setdefault((system.steering, system.control), []).append(system)
     for (steering, control), group in groups.items():
         variant = None if steering == "none" else variants[0 if control is None else 1 + control]
         with decoder.session([] if variant is None else [variant]) as session:
-            for line in group:
-                _answer_line(plan, line, session, answering)
+            for system in group:
+                _answer_system(plan, system, session, answering)
     return plan
 
 
@@ -157,16 +157,16 @@ def _variants(run: EvaluateInputs, vectors: VectorSet | None) -> list[Variant]:
 
 
 def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
-    """The lines that do not fit the model, with the reasons. Raises ConfigError for one that was asked for."""
+    """The systems that do not fit the model, with the reasons. Raises ConfigError for one that was named."""
     unfit: dict[str, str] = {}
-    for strategy in dict.fromkeys(line.strategy for line in plan.lines):
+    for strategy in dict.fromkeys(system.strategy for system in plan.systems):
         try:
             make_strategy(strategy, plan.options).check(session)
         except (ConfigError, ModelError) as error:
-            if strategy in {line.strategy for line in plan.lines if line.asked}:
+            if strategy in {system.strategy for system in plan.systems if system.asked}:
                 raise
             unfit[strategy] = str(error)
-    left_out = {line.name: unfit[line.strategy] for line in plan.lines if line.strategy in unfit}
+    left_out = {system.name: unfit[system.strategy] for system in plan.systems if system.strategy in unfit}
     if left_out:
         logger.warning(
             "baselines left out: %s: %s", ", ".join(left_out), next(iter(left_out.values())).rstrip(".")
@@ -175,8 +175,8 @@ def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
 
 
 def _check_prompts(plan: EvaluationPlan, session: Session, observe: Observe | None) -> None:
-    """Raise PtsError for a problem that a line's strategy cannot read."""
-    strategies = [make_strategy(line.strategy, plan.options) for line in plan.kept_lines(plan.left_out)]
+    """Raise PtsError for a problem that a system's strategy cannot read."""
+    strategies = [make_strategy(system.strategy, plan.options) for system in plan.kept_systems(plan.left_out)]
     readers = dict.fromkeys(reader for strategy in strategies for reader in strategy.readers(session))
     problems = (*plan.problem_set.problems, *plan.to_fit_on)
     for number, problem in enumerate(problems, start=1):
@@ -195,14 +195,14 @@ def _note_thresholds(plan: EvaluationPlan, directory: RunDirectory) -> None:
         directory.write_manifest(replace(manifest, environment={**manifest.environment, "thresholds": fits}))
 
 
-def _answer_line(plan: EvaluationPlan, line: Line, session: Session, answering: Answering) -> None:
-    """Answer what a line is missing."""
-    shares, options = plan.router_shares(line), plan.options
+def _answer_system(plan: EvaluationPlan, system: System, session: Session, answering: Answering) -> None:
+    """Answer what a system is missing."""
+    shares, options = plan.router_shares(system), plan.options
     if shares is not None:
         options = with_random_router(options, shares, answering.seed)
-    strategy = make_strategy(line.strategy, options)
-    variant = 0 if line.steering == "none" else 1
-    answering.answer(line.name, strategy, plan.missing(line), session, variant, shares)
+    strategy = make_strategy(system.strategy, options)
+    variant = 0 if system.steering == "none" else 1
+    answering.answer(system.name, strategy, plan.missing(system), session, variant, shares)
 
 
 def _write_derived(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
@@ -220,16 +220,16 @@ def _write_derived(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDire
 
 
 def _warn_of_cut(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> None:
-    """Say it where a limit cut too many answers of a line: of the worst one, those of a fit included."""
+    """Say it where a limit cut too many answers of a system: of the worst one, those of a fit included."""
     counted: dict[str, Completions] = {}
     for item in plan.items.values():
         counted[item.line] = counted.get(item.line, Completions()) + Completions(1, not item.ended)
     if counted:
-        worst = max(counted, key=lambda line: counted[line].cut_share or 0.0)
+        worst = max(counted, key=lambda system: counted[system].cut_share or 0.0)
         manifest = directory.manifest
         thinks = manifest is not None and manifest.resolved.get("think_end") is not None
         warn_of_cut(
-            f"{directory.path}, line {worst}",
+            f"{directory.path}, system {worst}",
             counted[worst],
             run.sampling().budget,
             thinks=thinks and run.thinking is not False,
@@ -247,24 +247,24 @@ def _summary(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory)
     from pts.evaluation.benchmarks import chance_level
     from pts.evaluation.direction import direction_test
     from pts.evaluation.estimates import LEVEL
-    from pts.evaluation.summary import compare_lines, frontiers_of, paired_lines, summarise_lines
+    from pts.evaluation.summary import compare_systems, frontiers_of, paired_systems, summarise_systems
 
     manifest = directory.manifest
     assert manifest is not None
-    kept = plan.kept_lines(plan.left_out)
-    lines = compared(kept)
+    kept = plan.kept_systems(plan.left_out)
+    systems = compared(kept)
     problems = plan.problem_set.problems
     ids = [problem.id for problem in problems]
-    keys = [(line.name, key, k) for line in lines for key in ids for k in range(run.seeds)]
+    keys = [(system.name, key, k) for system in systems for key in ids for k in range(run.seeds)]
     items = {key: plan.items[key] for key in keys}
     controls = {
-        (line.name, key, 0): plan.items[line.name, key, 0]
-        for line in kept
+        (system.name, key, 0): plan.items[system.name, key, 0]
+        for system in kept
         for key in ids
-        if line.control is not None
+        if system.control is not None
     }
     every = {**items, **controls}
-    paired = paired_lines(lines, ids, run.seeds, items, run.seed)
+    paired = paired_systems(systems, ids, run.seeds, items, run.seed)
     return EvaluationSummary(
         model_id=str(manifest.resolved["model_id"]),
         dataset_id=_data_name(run, plan),
@@ -277,9 +277,9 @@ def _summary(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory)
         chance=chance_level(problems, plan.grader_name),
         items=len(every),
         tokens_generated=sum(item.ledger.total for item in every.values()),
-        lines=tuple(summarise_lines(lines, paired, list(items.values()))),
-        comparisons=tuple(compare_lines(lines, paired)),
-        frontiers=frontiers_of(lines, paired),
+        lines=tuple(summarise_systems(systems, paired, list(items.values()))),
+        comparisons=tuple(compare_systems(systems, paired)),
+        frontiers=frontiers_of(systems, paired),
         left_out=dict(plan.left_out),
         thresholds=tuple(plan.fits[name] for name in to_fit(run)),
         direction=direction_test(kept, ids, every, *_direction(run, plan)) if run.baselines else None,

@@ -46,19 +46,21 @@ def to_fit(run: EvaluateInputs) -> list[str]:
     return found
 
 
-def is_fit(line: str) -> bool:
-    """Whether an item's line is one of a fit, and none of the table's."""
-    return line.endswith(_FIT)
+def is_fit(system: str) -> bool:
+    """Whether an item's system is one of a fit, and none of the table's."""
+    return system.endswith(_FIT)
 
 
 def answers_to_fit(
     run: EvaluateInputs, problems: Sequence[Problem], items: Mapping[Key, Item], fits: Fits
 ) -> list[tuple[str, Problem]]:
-    """What the fit of thresholds that are not in `fits` still has to ask: a line, and a problem."""
-    lines = [
+    """What the fit of thresholds that are not in `fits` still has to ask: a system, and a problem."""
+    systems = [
         _line(name, threshold) for name in to_fit(run) if name not in fits for threshold in _FITTED[name][1]
     ]
-    return [(line, problem) for line in lines for problem in problems if not _answered(items, line, problem)]
+    return [
+        (system, problem) for system in systems for problem in problems if not _answered(items, system, problem)
+    ]
 
 
 def threshold_problems(run: EvaluateInputs, asked: ProblemSet) -> list[Problem]:
@@ -113,10 +115,10 @@ def fit_thresholds(
         fit = earlier.get(name)
         if fit is None:
             for threshold in _FITTED[name][1]:
-                line = _line(name, threshold)
-                wanted = [(problem, 0) for where, problem in missing if where == line]
+                system = _line(name, threshold)
+                wanted = [(problem, 0) for where, problem in missing if where == system]
                 tried: dict[str, Any] = {_FITTED[name][0]: threshold}
-                answering.answer(line, make_strategy(name, replace(options, **tried)), wanted, session)
+                answering.answer(system, make_strategy(name, replace(options, **tried)), wanted, session)
             fit = _chosen(name, problems, answering.items)
         fits[name] = fit
     return fits
@@ -144,8 +146,8 @@ def _line(name: str, threshold: float) -> str:
     return f"{name} at {threshold:g}{_FIT}"
 
 
-def _answered(items: Mapping[Key, Item], line: str, problem: Problem) -> bool:
-    item = items.get((line, problem.id, 0))
+def _answered(items: Mapping[Key, Item], system: str, problem: Problem) -> bool:
+    item = items.get((system, problem.id, 0))
     return item is not None and item.digest == item_digest(problem)
 
 

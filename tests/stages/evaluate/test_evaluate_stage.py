@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 
 from pts.errors import ConfigError, DataError, PtsError, RunError
 from pts.evaluation.items import Item
-from pts.evaluation.lines import SWEEP, Line
+from pts.evaluation.systems import SWEEP, System
 from pts.models.demo import demo_model_dir
 from pts.report.evaluation_cells import note
 from pts.runs.journal import Journal
@@ -336,7 +336,7 @@ def test_vectors_of_another_model(thoughtless, tmp_path):
 
 def test_a_random_router_is_given_the_shares_of_the_routers_own(tmp_path):
     run = replace(SMALL, problems=6, strategies=("auto",), router="demo", sweep=(), output=tmp_path / "run")
-    random = Line("auto", routing="random").name
+    random = System("auto", routing="random").name
     earlier = None
     # At other shares, the answers of the random router are made again.
     for count in (6, 8):

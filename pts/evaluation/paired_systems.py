@@ -25,9 +25,9 @@ from pts.evaluation.frontier import frontier_corners, gains
 
 
 @dataclass(frozen=True, eq=False)
-class PairedLines:
-    """Success (0 or 1) and tokens of every line on the same problems with the same seeds, both
-    [lines, problems, seeds].
+class PairedSystems:
+    """Success (0 or 1) and tokens of every system on the same problems with the same seeds, both
+    [systems, problems, seeds].
 
     Estimates are means over problems of a problem's mean over its seeds; intervals are percentile bootstraps
     over problems at `level`, all from the same resamples. Raises ValueError for other shapes.
@@ -43,39 +43,39 @@ class PairedLines:
         for array in (self.success, self.tokens):
             if array.shape != self.success.shape or array.ndim != 3 or not array.size:
                 raise ValueError(
-                    "success and tokens must both be [lines, problems, seeds], not "
+                    "success and tokens must both be [systems, problems, seeds], not "
                     f"{self.success.shape} and {self.tokens.shape}"
                 )
 
     @cached_property
     def rates(self) -> Floats:
-        """Each line's success on each problem [lines, problems]."""
+        """Each system's success on each problem [systems, problems]."""
         means: Floats = self.success.mean(axis=2)
         return means
 
     @cached_property
     def costs(self) -> Floats:
-        """Each line's mean tokens on each problem [lines, problems]."""
+        """Each system's mean tokens on each problem [systems, problems]."""
         means: Floats = self.tokens.mean(axis=2)
         return means
 
-    def mean_success(self, line: int) -> Estimate:
-        """Success of a line; where all problems are alike, with the exact interval of so many problems."""
-        rates, draws = self.rates[line], self._draws[:, 0, line]
+    def mean_success(self, system: int) -> Estimate:
+        """Success of a system; where all problems are alike, with the exact interval of so many problems."""
+        rates, draws = self.rates[system], self._draws[:, 0, system]
         return Estimate(float(rates.mean()), *interval(rates, draws, (0.0, 1.0), self.level))
 
-    def mean_tokens(self, line: int) -> Estimate:
+    def mean_tokens(self, system: int) -> Estimate:
         """Mean tokens of an answer of a line."""
-        return Estimate(float(self.costs[line].mean()), *percentiles(self._draws[:, 1, line], self.level))
+        return Estimate(float(self.costs[system].mean()), *percentiles(self._draws[:, 1, system], self.level))
 
     def tokens_ratio(self, first: int, second: int) -> Estimate:
-        """Mean tokens of the first line over those of the second."""
+        """Mean tokens of the first system over those of the second."""
         draws = self._draws[:, 1, first] / self._draws[:, 1, second]
         value = float(self.costs[first].mean() / self.costs[second].mean())
         return Estimate(value, *percentiles(draws, self.level))
 
     def difference(self, first: int, second: int) -> Estimate:
-        """Success of the first line minus that of the second.
+        """Success of the first system minus that of the second.
 
         The p-value is McNemar's exact one for single runs, else that of a sign-flip test over problems: under
         the null the two names of a problem's rates could be swapped (the same test, for several seeds).
@@ -98,18 +98,18 @@ class PairedLines:
             return False
         return p_value <= floor * (1 + 1e-9)
 
-    def frontier_gain(self, line: int, sweep: Sequence[int]) -> Estimate:
-        """Success of one line minus the frontier of the lines `sweep` at the same mean tokens.
+    def frontier_gain(self, system: int, sweep: Sequence[int]) -> Estimate:
+        """Success of one system minus the frontier of the systems `sweep` at the same mean tokens.
 
         Each resample computes the frontier anew, so its own uncertainty is in the interval; the p-value is the
         bootstrap's, and no smaller than a sign-flip test over as many problems could give. The best of several
-        measured points looks better than it is, so the gain is, if anything, too small. A line that costs less
+        measured points looks better than it is, so the gain is, if anything, too small. One that costs less
         than the cheapest point has no gain that can be claimed: all is nan then; a resample in which it does is
         held against the cheapest point. Raises ValueError for no sweep.
         """
         if not len(sweep):
-            raise ValueError("a frontier needs at least one line in its sweep")
-        chosen = [*sweep, line]
+            raise ValueError("a frontier needs at least one system in its sweep")
+        chosen = [*sweep, system]
         value = float(gains(self.rates[chosen].mean(axis=1), self.costs[chosen].mean(axis=1)))
         if np.isnan(value):
             return Estimate(np.nan, np.nan, np.nan)
@@ -119,13 +119,13 @@ class PairedLines:
         return Estimate(value, *percentiles(drawn, self.level), p_value)
 
     def frontier(self, sweep: Sequence[int]) -> list[tuple[float, float]]:
-        """The corners (mean tokens, success) of the frontier of the lines `sweep`, cheapest first."""
+        """The corners (mean tokens, success) of the frontier of the systems `sweep`, cheapest first."""
         points = list(sweep)
         return frontier_corners(self.costs[points].mean(axis=1), self.rates[points].mean(axis=1))
 
     @cached_property
     def _draws(self) -> Floats:
-        """Resampled means of success and tokens [resamples, 2, lines]."""
+        """Resampled means of success and tokens [resamples, 2, systems]."""
         both = np.concatenate([self.rates, self.costs])
         return resampled_means(both, self.resamples, self.seed).reshape(self.resamples, 2, len(self.rates))
 
@@ -135,11 +135,13 @@ def frontier_gain(
     tokens: npt.ArrayLike,
     *,
     sweep: Sequence[int],
-    line: int,
+    system: int,
     level: float = LEVEL,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Estimate:
-    """`PairedLines.frontier_gain` of arrays: (gain, low, high, p-value)."""
-    lines = PairedLines(np.asarray(success, np.float64), np.asarray(tokens, np.float64), level, seed, resamples)
-    return lines.frontier_gain(line, sweep)
+    """`PairedSystems.frontier_gain` of arrays: (gain, low, high, p-value)."""
+    systems = PairedSystems(
+        np.asarray(success, np.float64), np.asarray(tokens, np.float64), level, seed, resamples
+    )
+    return systems.frontier_gain(system, sweep)

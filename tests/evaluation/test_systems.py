@@ -3,11 +3,11 @@
 import pytest
 
 from pts.errors import ConfigError
-from pts.evaluation.lines import Line, compared, plan_lines
+from pts.evaluation.systems import System, compared, plan_systems
 
 
 def names(*arguments, **more):
-    return [line.name for line in plan_lines(*arguments, **more)]
+    return [system.name for system in plan_systems(*arguments, **more)]
 
 
 def test_nothing_is_added_where_nothing_is_wanted():
@@ -29,23 +29,25 @@ def test_baselines_make_a_frontier_and_controls():
 
 
 def test_a_sets_random_directions_join_full_alone():
-    lines = plan_lines(["auto"], True, True, 96, controls=3)
-    controls = [line for line in lines if line.control is not None]
-    assert [line.name for line in controls] == [f"full + random direction {number}" for number in (1, 2, 3)]
-    assert not any(line.asked for line in controls)
-    assert [line.name for line in lines if line.control is None] == names(["auto"], True, True, 96)
-    assert compared(lines) == [line for line in lines if line.control is None]
+    systems = plan_systems(["auto"], True, True, 96, controls=3)
+    controls = [system for system in systems if system.control is not None]
+    assert [system.name for system in controls] == [f"full + random direction {number}" for number in (1, 2, 3)]
+    assert not any(system.asked for system in controls)
+    assert [system.name for system in systems if system.control is None] == names(["auto"], True, True, 96)
+    assert compared(systems) == [system for system in systems if system.control is None]
     assert names(["full"], True, False, 96, controls=3) == ["full", "full + vectors"]
     assert names(["full"], False, True, 96, controls=3) == names(["full"], False, True, 96)
 
 
 def test_what_was_asked_for_is_told_from_what_was_added():
-    asked = {line.name for line in plan_lines(["auto", "full"], True, True, 96) if line.asked}
+    asked = {system.name for system in plan_systems(["auto", "full"], True, True, 96) if system.asked}
     assert asked == {"auto", "auto + vectors", "full", "full + vectors"}
 
 
 def test_fixed_budgets():
-    assert [Line(name).is_fixed for name in ("full", "nothink", "budget:9", "min:9", "auto", "best-of:4")] == [
+    assert [
+        System(name).is_fixed for name in ("full", "nothink", "budget:9", "min:9", "auto", "best-of:4")
+    ] == [
         True,
         True,
         True,
@@ -61,4 +63,4 @@ def test_fixed_budgets():
 )
 def test_what_cannot_be(strategies, sweep, said):
     with pytest.raises(ConfigError, match=said):
-        plan_lines(strategies, False, True, 96, sweep)
+        plan_systems(strategies, False, True, 96, sweep)

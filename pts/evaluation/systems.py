@@ -1,4 +1,4 @@
-"""The lines of an evaluation's table: each strategy, unsteered and steered, and the baselines beside them."""
+"""The systems that an evaluation compares: each strategy, unsteered and steered, and the baselines."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ SWEEP = (0.125, 0.25, 0.375, 0.5, 0.75)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One way to answer. `routing` is random where a router of the same rates replaces the strategy's own.
+class System:
+    """A strategy, steered or not: what an evaluation compares.
 
-    `asked` says whether the user named its strategy; otherwise it is there to compare with. `control` is the
-    number, from 0, of the set's calibrated random direction that steers it, None for every other line.
+    `routing` is random where a router of the same rates replaces the strategy's own. `asked` says whether the
+    user named its strategy; otherwise it is there to compare with. `control` is the number, from 0, of the
+    set's calibrated random direction that steers it, None for every other system.
     """
 
     strategy: str
@@ -49,19 +50,19 @@ class Line:
         return self.kind in ("full", "nothink", "budget")
 
 
-def plan_lines(
+def plan_systems(
     strategies: Sequence[str],
     steered: bool,
     baselines: bool,
     total: int,
     sweep: Iterable[float] = SWEEP,
     controls: int = 0,
-) -> list[Line]:
-    """The lines for the strategies named, each unsteered and, where there are vectors, steered.
+) -> list[System]:
+    """The systems for the strategies named, each unsteered and, where there are vectors, steered.
 
     With `baselines` full, nothink and a sweep of fixed budgets (`sweep` holds shares of `total`) join them, a
     random router beside every router, and beside the vectors `full` with each of the set's `controls`, which
-    answer with the first seed alone. Routed lines come before their random routers. Raises ConfigError for no
+    answer with the first seed alone. Routed systems come before their random routers. Raises ConfigError for no
     strategy, for one named twice, or for a share outside (0, 1].
     """
     if not strategies:
@@ -77,15 +78,19 @@ def plan_lines(
     added = ["full", "nothink", *(f"budget:{budget}" for budget in budgets)] if baselines else []
     names = [*strategies, *(name for name in added if name not in strategies)]
     kinds: tuple[Steering, ...] = ("none", "vectors") if steered else ("none",)
-    lines = [Line(name, kind, asked=name in strategies) for name in names for kind in kinds]
+    systems = [System(name, kind, asked=name in strategies) for name in names for kind in kinds]
     if not baselines:
-        return lines
-    lines += [Line(line.strategy, line.steering, "random", False) for line in lines if line.kind in ROUTED]
+        return systems
+    systems += [
+        System(system.strategy, system.steering, "random", False) for system in systems if system.kind in ROUTED
+    ]
     if steered:
-        lines += [Line("full", "random direction", asked=False, control=number) for number in range(controls)]
-    return lines
+        systems += [
+            System("full", "random direction", asked=False, control=number) for number in range(controls)
+        ]
+    return systems
 
 
-def compared(lines: Iterable[Line]) -> list[Line]:
-    """The lines with answers of every seed: all but random directions, which have a test of their own."""
-    return [line for line in lines if line.control is None]
+def compared(systems: Iterable[System]) -> list[System]:
+    """The systems with answers of every seed: all but random directions, which have a test of their own."""
+    return [system for system in systems if system.control is None]
