@@ -48,3 +48,16 @@ def test_the_page_of_public_names_has_them_all():
         r"^::: pts\.(\w+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert sorted(listed) == sorted(pts.__all__)
+
+
+def test_the_files_that_the_architecture_names_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = {
+        path
+        for path in re.findall(r"`([\w/]+(?:\.py|/))`", text)
+        if "/" in path.rstrip("/") or path.endswith("/")
+    }
+    assert len(named) > 60
+    assert [
+        path for path in sorted(named) if not (ROOT / path).exists() and not (ROOT / "pts" / path).exists()
+    ] == []
