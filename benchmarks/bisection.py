@@ -13,7 +13,7 @@ import numpy as np
 
 from pts.pivot_search import Grade
 from pts.policies.protocol import Policy
-from pts.records import RolloutRequest, TokenIds
+from pts.records import RolloutRequest, Sampling, TokenIds
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Bisected:
 
 def bisect(
     policy: Policy,
+    sampling: Sampling,
     grade: Grade,
     answer: str,
     prompt: TokenIds,
@@ -35,7 +36,7 @@ def bisect(
     seed: int,
 ) -> Bisected:
     """Bisect one trace; the trace's own grade is taken as the value of its end, for nothing."""
-    distributions = policy.next_token_probs(prompt, trace)
+    distributions = policy.next_token_probs(prompt, trace, sampling)
     surprise = [-np.log(d.prob(t)) for d, t in zip(distributions, trace, strict=True)]
     values = {len(trace): float(grade(policy.decode(trace), answer))}
     tokens = 0
@@ -43,7 +44,9 @@ def bisect(
     def value(position: int) -> float:
         nonlocal tokens
         if position not in values:
-            request = RolloutRequest(prompt, trace[:position], n=samples, seed=seed * 100_003 + position)
+            request = RolloutRequest(
+                prompt, trace[:position], n=samples, seed=seed * 100_003 + position, sampling=sampling
+            )
             successes = 0
             for rollout in policy.rollouts([request]):
                 tokens += rollout.count * (len(rollout.completion) - position)

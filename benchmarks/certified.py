@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pts.pivot_search import Grade
 from pts.policies.transformers import TransformersPolicy
-from pts.records import Problem, RolloutRequest, TokenIds
+from pts.records import Problem, RolloutRequest, Sampling, TokenIds
 
 UNITS = 10**14
 """What the probability of the root is counted in."""
@@ -39,6 +39,7 @@ class Certified:
 
 def certify(
     policy: TransformersPolicy,
+    sampling: Sampling,
     grade: Grade,
     problem: Problem,
     trace: TokenIds,
@@ -49,7 +50,8 @@ def certify(
 ) -> Certified | None:
     """The trace's values, bounds at most 2 × `width` apart; None where it takes over `most_nodes` rows."""
     prompt = policy.encode(problem)
-    probs = np.array([d.prob(t) for d, t in zip(policy.next_token_probs(prompt, trace), trace, strict=True)])
+    along = policy.next_token_probs(prompt, trace, sampling)
+    probs = np.array([d.prob(t) for d, t in zip(along, trace, strict=True)])
     before = policy.work.rows_forwarded
     grades: dict[TokenIds, bool] = {}
     bounds = {}
@@ -61,7 +63,9 @@ def certify(
             left = most_nodes - (policy.work.rows_forwarded - before)
             if left <= 0:
                 return None
-            request = RolloutRequest(prompt, trace[:position], avoid=trace[position], n=UNITS)
+            request = RolloutRequest(
+                prompt, trace[:position], avoid=trace[position], n=UNITS, sampling=sampling
+            )
             low, high = _off_trace(policy, grade, problem.answer, request, int(least * UNITS), grades)
             least /= 4
         bounds[position] = (low, high)

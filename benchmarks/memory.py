@@ -152,9 +152,9 @@ class Work:
         """Random token ids, none of which ends a completion."""
         return tuple(self.rng.integers(ENDS, VOCABULARY, count).tolist())
 
-    def policy(self, sampling: Sampling, loaded: LoadedModel | None = None) -> TransformersPolicy:
+    def policy(self, loaded: LoadedModel | None = None) -> TransformersPolicy:
         """A policy with the bytes granted."""
-        policy = TransformersPolicy(loaded or self.loaded, sampling, memory_bytes=self.granted)
+        policy = TransformersPolicy(loaded or self.loaded, memory_bytes=self.granted)
         prompt = self.ids(PROMPT)
         policy.encode = lambda _problem: prompt  # type: ignore[method-assign]
         return policy
@@ -193,9 +193,10 @@ def search(work: Work) -> None:
     last = work.size.last / work.tokens
     config = SearchConfig(value_range=(0.0, 1.0), region=(1 - last, 1.0), max_tokens=work.size.search_tokens)
     for sampling, _ in work.size.samplers:
-        policy = work.policy(replace(sampling, budget=work.tokens))
+        policy = work.policy()
+        own = replace(config, sampling=replace(sampling, budget=work.tokens))
         problem = Problem("p", "q", "a")
-        for result in search_problems([problem], policy, _graded, config, given_traces={"p": [trace]}):
+        for result in search_problems([problem], policy, _graded, own, given_traces={"p": [trace]}):
             if result.tokens_screen < SCREENED:
                 raise SystemExit(f"the search did not reach its screen: {result.tokens_screen} tokens in it.")
 
@@ -237,9 +238,12 @@ def decoding(work: Work) -> None:
     """32 completions, begun near their end, drawn from the whole vocabulary."""
     begun = [work.ids(work.tokens - left) for left in work.size.left]
     prompt = work.ids(PROMPT)
-    requests = [RolloutRequest(prompt, begun[index % 2], n=2, seed=index) for index in range(16)]
     for _, sampling in work.size.samplers:
-        policy = work.policy(replace(sampling, budget=work.tokens), work.endless())
+        policy = work.policy(work.endless())
+        own = replace(sampling, budget=work.tokens)
+        requests = [
+            RolloutRequest(prompt, begun[index % 2], n=2, seed=index, sampling=own) for index in range(16)
+        ]
         done = sum(finished.rollout.count for finished in policy.finished(requests, own_probs=True))
         assert done == 32
 

@@ -56,10 +56,14 @@ def measure_rollouts(policy: TransformersPolicy, requests: list[RolloutRequest])
 
 
 def measure_generate(
-    policy: TransformersPolicy, prompt: TokenIds, prefixes: list[TokenIds], limit_s: float
+    policy: TransformersPolicy,
+    sampling: Sampling,
+    prompt: TokenIds,
+    prefixes: list[TokenIds],
+    limit_s: float,
 ) -> dict[str, float]:
     """The same by `generate`, five samples a prefix, until the prefixes or the time are used up."""
-    model, sampling = policy.loaded.model, policy.sampling
+    model = policy.loaded.model
     ends = sorted(policy.end_token_ids)
     tokens, started = 0, time.perf_counter()
     for prefix in prefixes:
@@ -105,21 +109,21 @@ def main() -> None:
     demo = args.model == "demo"
     policy = TransformersPolicy(
         loaded,
-        Sampling(budget=args.budget),
         PromptFormat(thinking=True if demo else None),
         batch_rows=args.batch_rows,
     )
+    sampling = Sampling(budget=args.budget)
     prompt = policy.encode(Problem("speed", args.query or QUERIES["demo" if demo else "other"], ""))
-    traces = policy.sample_traces(prompt, 8, args.seed)
+    traces = policy.sample_traces(prompt, 8, args.seed, sampling)
     trace = max(traces, key=lambda sampled: len(sampled.completion)).completion
     prefixes = [trace[:position] for position in spread(len(trace) - 1, args.positions)]
     requests = [
-        RolloutRequest(prompt, prefix, n=args.rollouts, seed=args.seed + 1 + index)
+        RolloutRequest(prompt, prefix, n=args.rollouts, seed=args.seed + 1 + index, sampling=sampling)
         for index, prefix in enumerate(prefixes)
     ]
     list(policy.rollouts(requests[:2]))
     rollouts = measure_rollouts(policy, requests)
-    generate = measure_generate(policy, prompt, prefixes, limit_s=10 if args.quick else 600)
+    generate = measure_generate(policy, sampling, prompt, prefixes, limit_s=10 if args.quick else 600)
     ratio = rollouts["tokens_per_s"] / generate["tokens_per_s"]
     for name, numbers in (("rollouts", rollouts), ("generate", generate)):
         print(name, *(f"{key}={value}" for key, value in numbers.items()))

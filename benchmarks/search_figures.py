@@ -37,11 +37,11 @@ SEED = 11
 def value_along_a_trace(axes: plt.Axes, cases: int) -> dict[str, float]:
     """Draw it for the case with the most pivots; how much of the truth the belief's band holds."""
     found, _ = certified_cases(cases, SEED)
-    problem, policy, grade, completion, effects = max(
-        found, key=lambda case: sum(abs(effect) >= 0.2 for effect in case[4])
+    problem, policy, sampling, grade, completion, effects = max(
+        found, key=lambda case: sum(abs(effect) >= 0.2 for effect in case[-1])
     )
     prompt = policy.encode(problem)
-    distributions = policy.next_token_probs(prompt, completion)
+    distributions = policy.next_token_probs(prompt, completion, sampling)
     probs = tuple(d.prob(t) for d, t in zip(distributions, completion, strict=True))
     success = grade(policy.decode(completion), problem.answer)
     trace_map = TraceMap.of(Trace(prompt, completion, probs, "end"), success)
@@ -57,8 +57,8 @@ def value_along_a_trace(axes: plt.Axes, cases: int) -> dict[str, float]:
             for r in policy.rollouts(requests)
         ]
 
-    pool = drawn([RolloutRequest(prompt, n=12, seed=SEED)])
-    screen = TraceScreen(trace_map, 0.2, (0.0, 1.0), seed=SEED, shared=0)
+    pool = drawn([RolloutRequest(prompt, n=12, seed=SEED, sampling=sampling)])
+    screen = TraceScreen(trace_map, 0.2, (0.0, 1.0), seed=SEED, shared=0, sampling=sampling)
     while requests := screen.next_look(pool):
         pool += drawn(requests)
     belief = believe(trace_map, *off_trace_counts(pool, trace_map), 0.2, np.random.default_rng(SEED))
@@ -79,7 +79,11 @@ def value_along_a_trace(axes: plt.Axes, cases: int) -> dict[str, float]:
     axes.step(positions, mean[which], where="post", color=BLUE, lw=1, label="screen: mean")
     axes.step(positions, truth, where="post", color="black", lw=1.6, label="certified")
     (result,) = search_problems(
-        [problem], policy, grade, SearchConfig(value_range=(0, 1)), given_traces={problem.id: [completion]}
+        [problem],
+        policy,
+        grade,
+        SearchConfig(value_range=(0, 1), sampling=sampling),
+        given_traces={problem.id: [completion]},
     )
     for number, candidate in enumerate(result.candidates):
         before, at = truth[candidate.position], candidate.position + 1

@@ -103,9 +103,11 @@ def main() -> None:
     tags = find_think_tags(loaded.tokenizer, None, None)
     grader = make_grader(problems.grader, think_end=None if tags is None else tags.end)
     prompt_format = PromptFormat(suffix=options.suffix)
-    drawing = TransformersPolicy(loaded, Sampling(budget=options.budget), prompt_format)
-    list(search_problems(problems.problems[:1], drawing, grader, SearchConfig(seed=9)))  # imports and warms up
-    config = SearchConfig(value_range=(0.0, 1.0)) if options.all else SearchConfig()
+    drawing = TransformersPolicy(loaded, prompt_format)
+    sampling = Sampling(budget=options.budget)
+    # Imports and warms up.
+    list(search_problems(problems.problems[:1], drawing, grader, SearchConfig(seed=9, sampling=sampling)))
+    config = SearchConfig(value_range=(0.0, 1.0) if options.all else (0.2, 0.8), sampling=sampling)
     clock = Clock()
     loaded.model.forward = clock.timed("the model's forward pass", loaded.model.forward)
     for owner, name, part in PARTS:

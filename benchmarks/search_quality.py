@@ -18,6 +18,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from bisection import bisect
@@ -27,7 +28,7 @@ from shapes import SHAPES, policy_in_range
 from pts.pivot_search import Grade, SearchConfig, effect_interval, search_problems, select_findings
 from pts.policies.protocol import Policy
 from pts.policies.tabular import TabularPolicy
-from pts.records import Problem, TokenIds
+from pts.records import Problem, Sampling, TokenIds
 
 OURS = "pts"
 METHODS = {OURS: 0, "bisection-10": 10, "bisection-50": 50, "bisection-200": 200}
@@ -35,8 +36,8 @@ METHODS = {OURS: 0, "bisection-10": 10, "bisection-50": 50, "bisection-200": 200
 LEVEL = 0.95
 """Of the intervals of all confirmed candidates; those of the reported are the search's own."""
 
-Case = tuple[Problem, Policy, Grade, TokenIds, tuple[float, ...]]
-"""A problem with its policy, its grader, the trace to search and the trace's exact effects."""
+Case = tuple[Problem, Policy, Sampling, Grade, TokenIds, tuple[float, ...]]
+"""A problem with its policy, its sampler, its grader, the trace to search and the trace's exact effects."""
 
 
 def search_cases(cases: Sequence[Case], method: str, seed: int) -> list[Searched]:
@@ -44,10 +45,18 @@ def search_cases(cases: Sequence[Case], method: str, seed: int) -> list[Searched
     if method == OURS:
         return search_as_run(cases, seed)
     searched = []
-    for index, (problem, policy, grade, trace, effects) in enumerate(cases):
+    for index, (problem, policy, sampling, grade, trace, effects) in enumerate(cases):
         prompt = policy.encode(problem)
         found = bisect(
-            policy, grade, problem.answer, prompt, trace, METHODS[method], THRESHOLD, 1000 * seed + index
+            policy,
+            sampling,
+            grade,
+            problem.answer,
+            prompt,
+            trace,
+            METHODS[method],
+            THRESHOLD,
+            1000 * seed + index,
         )
         reported = tuple(Estimate(position, delta) for position, delta in found.reported)
         searched.append(Searched(effects, reported, found.tokens))
@@ -59,8 +68,14 @@ def search_as_run(cases: Sequence[Case], seed: int) -> list[Searched]:
     # The range is the benchmark's own choice of cases, so the filter stops at its first look.
     config = SearchConfig(threshold=THRESHOLD, value_range=(0.0, 1.0), seed=seed)
     results = []
-    for problem, policy, grade, trace, _ in cases:
-        (result,) = search_problems([problem], policy, grade, config, given_traces={problem.id: [trace]})
+    for problem, policy, sampling, grade, trace, _ in cases:
+        (result,) = search_problems(
+            [problem],
+            policy,
+            grade,
+            replace(config, sampling=sampling),
+            given_traces={problem.id: [trace]},
+        )
         results.append(result)
     findings = select_findings(results, config.fdr)
     searched = []
@@ -87,7 +102,8 @@ def tabular_cases(shape: str, count: int, seed: int) -> list[Case]:
 def tabular_case(name: str, policy: TabularPolicy, trace: TokenIds) -> Case:
     """A trace of a tabular policy with its exact effects."""
     values = [policy.value(trace[:position]) for position in range(len(trace) + 1)]
-    return Problem(name, "q", "a"), policy, policy.grade, trace, tuple(np.diff(values).tolist())
+    effects = tuple(np.diff(values).tolist())
+    return Problem(name, "q", "a"), policy, Sampling(budget=policy.budget), policy.grade, trace, effects
 
 
 def tabular_task(task: tuple[str, str, int, int]) -> tuple[str, str, list[Searched]]:

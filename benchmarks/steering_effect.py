@@ -80,11 +80,16 @@ def lane(setting: Setting) -> Hashable:
 
 def forced_corrections(search: Loaded, problems: list[Problem], samples: int, seed: int) -> tuple[float, float]:
     """Success as it is and with "Wait" forced after every wrong step of the thought, on the same problems."""
-    policy = TransformersPolicy(search.loaded, search.sampling, search.prompt_format)
+    policy = TransformersPolicy(search.loaded, search.prompt_format)
     wait = policy.encode_completion("Wait")[0]
     plain = forced = 0
     requests = [
-        RolloutRequest(policy.encode(problem), n=samples, seed=derive_seed(seed, "headroom", problem.id))
+        RolloutRequest(
+            policy.encode(problem),
+            n=samples,
+            seed=derive_seed(seed, "headroom", problem.id),
+            sampling=search.sampling,
+        )
         for problem in problems
     ]
     owners = {request.prompt: problem for request, problem in zip(requests, problems, strict=True)}
@@ -109,6 +114,7 @@ def forced_corrections(search: Loaded, problems: list[Problem], samples: int, se
                     force=wait,
                     n=rollout.count,
                     seed=derive_seed(seed, "forced", depth, *rollout.completion[:end]),
+                    sampling=search.sampling,
                 )
             )
         requests = merged(again)

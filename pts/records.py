@@ -38,7 +38,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a policy samples: truncation in the order temperature, top-k, top-p, min-p, as transformers does.
+    """How completions are sampled: truncated by temperature, top-k, top-p and min-p, in transformers' order.
 
     `budget` limits a completion's total new tokens. `top_k=0`, `top_p=1.0` and `min_p=0.0` switch the
     truncation off; `temperature=0.0` is greedy. A completion ends with the token that completes one of the
@@ -70,6 +70,9 @@ class Sampling:
         for holds, name, value, wanted in checks:
             if not holds:
                 raise ConfigError(f"{name} is {value}; it must be {wanted}.")
+
+
+DEFAULT_SAMPLING = Sampling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class RolloutRequest:
     The first new token is `force` where that is given. With `avoid` it is drawn from the policy without that
     token, renormalised (not both); a sampler whose truncation leaves nothing else gives the likeliest other
     token.
+    `sampling` holds the sampler, the budget and the stop texts of these completions.
     `key` is the asker's own name for the request, by which its rollouts are matched. It is unique among the
     requests under way.
     Every draw comes from a stream of `seed` alone: a request has the same result whatever its key and whatever
@@ -134,6 +138,7 @@ class RolloutRequest:
     guide: Callable[[], Guide] | None = None
     resumed: bool = False
     key: str = ""
+    sampling: Sampling = DEFAULT_SAMPLING
 
 
 _Drawn = TypeVar("_Drawn")

@@ -101,7 +101,11 @@ def _kl(evaluator: Evaluator, setting: Setting) -> float:
     with decoder.steered([variant]) as policy:
         requests = [
             RolloutRequest(
-                policy.encode(problem), seed=derive_seed(evaluator.seed, "divergence", problem.id), variant=1
+                policy.encode(problem),
+                seed=derive_seed(evaluator.seed, "divergence", problem.id),
+                variant=1,
+                key=problem.id,
+                sampling=decoder.sampling,
             )
             for problem in evaluator.problems[:KL_PROBLEMS]
         ]

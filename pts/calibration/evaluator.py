@@ -99,6 +99,7 @@ class Evaluator:
         with self.decoder.steered(variants) as policy:
             measured = run_variants(
                 policy,
+                self.decoder.sampling,
                 self.problems[first:end],
                 self.decoder.grade,
                 list(numbers),

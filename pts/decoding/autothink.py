@@ -144,7 +144,7 @@ def _answer(
             variants = [[addition.intervention] for addition in found]
             steering = stack.enter_context(steer(model, variants, engine_driven=True))
         sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=total)
-        session = Session(TransformersPolicy(loaded, sampling, PromptFormat(), steering=steering), think)
+        session = Session(TransformersPolicy(loaded, PromptFormat(), steering=steering), sampling, think)
         question = Question("", _query(messages), seed)
         route = _route(session, config, question, prompt)
         least, most = config.tokens(route.name == HIGH)

@@ -131,8 +131,8 @@ def second_model(
 
     @cache
     def session() -> Session:
-        policy = TransformersPolicy(loaded, sampling, prompt_format, batch_rows=batch_rows)
+        policy = TransformersPolicy(loaded, prompt_format, batch_rows=batch_rows)
         found = find_think_format(loaded.tokenizer, prompt_format) if think is None else think
-        return Session(policy, found)
+        return Session(policy, sampling, found)
 
     return session

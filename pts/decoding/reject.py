@@ -159,7 +159,7 @@ class Reject(OneReader):
         if len(race.branches) == 1:
             return
         for branch in race.under_way:
-            text = session.policy.decode(branch.completion)
+            text = session.policy.decode(branch.completion, session.sampling.stop)
             written = Written(race.question.prompt, text, branch.completion, branch.probs, branch.over)
             score = self.scorer(written)
             if math.isnan(score.value):

@@ -18,7 +18,6 @@ from pts.errors import ConfigError
 from pts.graders.run_on import FINAL_CHANNEL
 from pts.models.prompt import PromptFormat, encode_messages, encode_prompt
 from pts.policies.transformers import TransformersPolicy
-from pts.policies.transformers.stop_texts import before_stop
 from pts.records import RolloutRequest, Sampling, TokenIds
 from pts.seeds import derive_seed
 
@@ -87,21 +86,19 @@ class Draft:
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """A policy with its prompt and think format. `listen` hears of the tokens of completions with a budget.
+    """A policy with a sampler and a think format.
+
+    `listen` hears of the tokens of completions with a budget.
 
     With `contexts`, questions are steered only where the tokens so far end with one of them.
     """
 
     policy: TransformersPolicy
+    sampling: Sampling
     think: ThinkFormat | None
     listen: Listener | None = None
     contexts: Contexts | None = None
     _started: float = field(default_factory=time.perf_counter)
-
-    @property
-    def sampling(self) -> Sampling:
-        """The sampler, with the total limit of every completion."""
-        return self.policy.sampling
 
     @property
     def seconds(self) -> float:
@@ -126,7 +123,7 @@ class Session:
             ids = encode_prompt(tokenizer, prompt, fmt)
         else:
             ids = encode_messages(tokenizer, prompt, fmt)
-        self.policy.check_length(len(ids))
+        self.policy.check_length(len(ids), self.sampling)
         return ids
 
     def limits(self, budget: ThinkingBudget) -> TokenLimits:
@@ -151,6 +148,7 @@ class Session:
                 guide=partial(self._guide, ask),
                 resumed=ask.budget is not None,
                 key=str(next(numbers)),
+                sampling=self.sampling,
             )
             by_key[made.key] = ask
             return made
@@ -173,9 +171,7 @@ class Session:
     def texts(self, draft: Draft) -> tuple[str, str, str]:
         """A draft's text, that of its thinking and that of its answer, each up to a stop text in it."""
         parts = (draft.completion, *self.split(draft))
-        text, thinking, answer = (
-            before_stop(self.policy.decode(ids), self.sampling.stop) if ids else "" for ids in parts
-        )
+        text, thinking, answer = (self.policy.decode(ids, self.sampling.stop) if ids else "" for ids in parts)
         if draft.stop == "stop text" and len(text) < len(thinking):
             # It begins in the thinking and ends behind it: neither of the two holds it.
             return text, text, ""

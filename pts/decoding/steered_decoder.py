@@ -103,14 +103,13 @@ class SteeredDecoder:
         """A session whose questions may name `variants`, from 1; the hooks are gone when it ends."""
         with steered_policy(
             self.model,
-            self._sampling,
             self._prompt_format,
             variants,
             batch_rows=self._batch_rows,
             memory_bytes=self._memory_bytes,
             layers_path=self._layers_path,
         ) as policy:
-            yield Session(policy, self.think, listen, self._contexts)
+            yield Session(policy, self._sampling, self.think, listen, self._contexts)
 
     @property
     def prompt_format(self) -> PromptFormat:

@@ -100,7 +100,7 @@ def require_thinking(name: str, session: Session, budget: ThinkingBudget) -> Non
     if limits.needs_thinking:
         require_think_format(name, session)
     if limits.thinking == 0 and session.think is not None:
-        require_no_stop(name, session, session.policy.decode(session.think.empty, whole=True))
+        require_no_stop(name, session, session.policy.decode(session.think.empty))
     if session.think is not None and limits.least_thinking and not session.think.continuations:
         raise ConfigError(f"strategy {name} needs a word to go on with: name one by --continuation.")
 

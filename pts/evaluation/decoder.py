@@ -35,7 +35,6 @@ class Decoder:
         """A policy whose requests may name `variants`, from 1 (0: not steered). No hook stays behind."""
         with steered_policy(
             self.loaded,
-            self.sampling,
             self.prompt_format,
             variants,
             batch_rows=self.batch_rows,

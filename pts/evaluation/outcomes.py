@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from pts.pivot_search.config import Grade
 from pts.policies.protocol import Policy
-from pts.records import Problem, RolloutRequest
+from pts.records import Problem, RolloutRequest, Sampling
 from pts.seeds import derive_seed
 
 Ints = npt.NDArray[np.int64]
@@ -64,6 +64,7 @@ class Outcomes:
 
 def run_variants(
     policy: Policy,
+    sampling: Sampling,
     problems: Sequence[Problem],
     grade: Grade,
     variants: Sequence[int],
@@ -83,6 +84,7 @@ def run_variants(
             seed=derive_seed(seed, "evaluate", problem.id),
             variant=variant,
             key=f"{variant}/{place}",
+            sampling=sampling,
         )
         for variant in variants
         for place, problem in enumerate(problems)
@@ -92,7 +94,7 @@ def run_variants(
     for rollout in policy.rollouts(requests):
         place = places[rollout.request.key]
         ended = rollout.finish == "end"
-        success = ended and grade(policy.decode(rollout.completion), problems[place].answer)
+        success = ended and grade(policy.decode(rollout.completion, sampling.stop), problems[place].answer)
         tokens = rollout.count * len(rollout.completion)
         sums[rollout.request.variant][:, place] += (
             rollout.count * success,

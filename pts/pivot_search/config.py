@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pts.errors import ConfigError
+from pts.records import DEFAULT_SAMPLING, Sampling
 
 Grade: TypeAlias = Callable[[str, str], bool]
 """(completion text, reference answer) → success."""
@@ -21,7 +22,7 @@ class SearchConfig:
     `threshold` is τ, the least |Δ| of a finding; `fdr` the share of the reported that may have |Δ| ≤ τ/2;
     `value_range` the prompt values that are worth searching; `traces` how many completions per problem;
     `region` restricts the search to a part of each trace, as (first, last) fractions of its length;
-    `max_tokens` limits the generated tokens of the whole run.
+    `max_tokens` limits the generated tokens of the whole run; `sampling` draws the traces and all rollouts.
     """
 
     threshold: float = 0.2
@@ -31,6 +32,7 @@ class SearchConfig:
     region: tuple[float, float] = (0.0, 1.0)
     max_tokens: int | None = None
     seed: int = 0
+    sampling: Sampling = DEFAULT_SAMPLING
 
     def __post_init__(self) -> None:
         low, high = self.value_range

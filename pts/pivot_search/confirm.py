@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pts.pivot_search.values import GradedRollout
-from pts.records import Alternative, Candidate, RolloutRequest, TokenDistribution, Trace
+from pts.records import (
+    DEFAULT_SAMPLING,
+    Alternative,
+    Candidate,
+    RolloutRequest,
+    Sampling,
+    TokenDistribution,
+    Trace,
+)
 from pts.seeds import derive_seed
 from pts.stats import difference_interval, difference_p_value
 
@@ -36,6 +44,7 @@ class Confirmation:
     looks_taken: int = 0
     stopped: bool = False
     key: str = "confirm"
+    sampling: Sampling = DEFAULT_SAMPLING
 
     @property
     def token_prob(self) -> float:
@@ -52,7 +61,11 @@ class Confirmation:
 
         def side(name: str, force: int | None, avoid: int | None) -> RolloutRequest:
             seed = derive_seed(self.seed, *names, name)
-            return RolloutRequest(self.trace.prompt, prefix, force, avoid, n, seed, key=f"{key}/{name}")
+            return RolloutRequest(
+                *(self.trace.prompt, prefix, force, avoid, n, seed),
+                key=f"{key}/{name}",
+                sampling=self.sampling,
+            )
 
         return [side("on", token, None), side("off", None, token)]
 

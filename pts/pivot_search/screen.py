@@ -9,7 +9,7 @@ import numpy as np
 
 from pts.pivot_search.posterior import Belief, believe
 from pts.pivot_search.values import Floats, GradedRollout, Ints, TraceMap, off_trace_counts
-from pts.records import RolloutRequest, TokenIds
+from pts.records import DEFAULT_SAMPLING, RolloutRequest, Sampling, TokenIds
 from pts.seeds import derive_seed
 
 DROP_PER_TOKEN = 0.0003
@@ -60,12 +60,14 @@ class TraceScreen:
         seed: int,
         shared: int,
         key: str = "screen",
+        sampling: Sampling = DEFAULT_SAMPLING,
     ) -> None:
         self.map = trace_map
         self.advanced: list[int] = []
         self._threshold = threshold
         self._seed = seed
         self._key = key
+        self._sampling = sampling
         self._rng = np.random.default_rng(seed)
         self._looks = 0
         length = len(trace_map.trace.completion)
@@ -121,6 +123,7 @@ class TraceScreen:
                 n=int(blocks[k]) * BLOCK,
                 seed=derive_seed(self._seed, self._looks, int(k)),
                 key=f"{self._key}/{self._looks}/{int(self.map.forks[k])}",
+                sampling=self._sampling,
             )
             for k in np.flatnonzero(blocks)
         ]

@@ -78,7 +78,8 @@ class ProblemSearch:
         if not in_range:
             return self._result("spent" if in_range is None else "out_of_range")
         traces = yield from self._traces()
-        distributions = [self._policy.next_token_probs(self._prompt, t.completion) for t in traces]
+        sampling = self._config.sampling
+        distributions = [self._policy.next_token_probs(self._prompt, t.completion, sampling) for t in traces]
         graded = [self._graded_trace(t, d) for t, d in zip(traces, distributions, strict=True)]
         screens = yield from self._screen(graded)
         confirmations = yield from self._confirm(graded, screens)
@@ -95,6 +96,14 @@ class ProblemSearch:
     def _key(self, *names: str | int) -> str:
         """The name of a request: the problem, the phase, and what tells it from the phase's others."""
         return "/".join(map(str, (self.problem.id, self.phase, *names)))
+
+    def _request(self, *names: str | int, prefix: TokenIds = (), n: int = 1, seed: int = 0) -> RolloutRequest:
+        """A request from the problem's prompt; `names` are what tells it from the phase's others."""
+        key, sampling = self._key(*names), self._config.sampling
+        return RolloutRequest(self._prompt, prefix, n=n, seed=seed, key=key, sampling=sampling)
+
+    def _text(self, completion: TokenIds) -> str:
+        return self._policy.decode(completion, self._config.sampling.stop)
 
     def _ask(self, requests: Requests) -> Generator[Requests, Answers, list[list[GradedRollout]]]:
         """Sends a look's requests, grades what comes back and books it to the phase."""
@@ -121,7 +130,7 @@ class ProblemSearch:
         key = blake2b(np.asarray(completion, dtype=np.int64).tobytes(), digest_size=16).digest()
         known = self._grades.get(key)
         if known is None:
-            known = self._grade(self._policy.decode(completion), self.problem.answer)
+            known = self._grade(self._text(completion), self.problem.answer)
             self._grades[key] = known
         return known
 
@@ -133,7 +142,7 @@ class ProblemSearch:
                 return None
             n = total - sum(r.count for r in self._pool)
             seed = derive_seed(self._seed, "range", look)
-            request = RolloutRequest(self._prompt, n=n, seed=seed, key=self._key(look + 1))
+            request = self._request(look + 1, n=n, seed=seed)
             drawn = yield from self._ask([request])
             self._pool += drawn[0]
             judged = range_filter.judge(*tally(self._pool), self._config.value_range)
@@ -148,16 +157,15 @@ class ProblemSearch:
             given = [Rollout(RolloutRequest(self._prompt), c, 1, "end") for c in dict.fromkeys(self._given)]
             # Whether the budget cut a completion of that length, only the policy can tell.
             full = [
-                RolloutRequest(self._prompt, r.completion, key=self._key("given", i))
+                self._request("given", i, prefix=r.completion)
                 for i, r in enumerate(given)
-                if len(r.completion) >= self._policy.sampling.budget
+                if len(r.completion) >= self._config.sampling.budget
             ]
             answers = yield full
             told = {request.prefix: rollouts[0] for request, rollouts in zip(full, answers, strict=True)}
             return [told.get(rollout.completion, rollout) for rollout in given]
         requests = [
-            RolloutRequest(self._prompt, seed=derive_seed(self._seed, "trace", i), key=self._key(i))
-            for i in range(self._config.traces)
+            self._request(i, seed=derive_seed(self._seed, "trace", i)) for i in range(self._config.traces)
         ]
         answers = yield requests
         drawn = [rollouts[0] for rollouts in answers]
@@ -180,6 +188,7 @@ class ProblemSearch:
                 seed=derive_seed(self._seed, "screen", i),
                 shared=max((shared_length(trace.completion, c) for c in completions[:i]), default=0),
                 key=self._key(i),
+                sampling=config.sampling,
             )
             for i, (trace, success) in enumerate(graded)
         ]
@@ -208,7 +217,9 @@ class ProblemSearch:
         config = self._config
         pending = [
             Confirmation(
-                graded[i][0], i, int(screen.map.forks[k]), config.threshold, self._seed, key=self._key()
+                *(graded[i][0], i, int(screen.map.forks[k]), config.threshold, self._seed),
+                key=self._key(),
+                sampling=config.sampling,
             )
             for i, screen in enumerate(screens)
             for k in sorted(screen.advanced)

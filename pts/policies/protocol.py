@@ -12,21 +12,20 @@ from pts.records import Problem, Rollout, Sampling, TokenDistribution, TokenIds
 class Policy(Protocol):
     """A model together with its sampler: a distribution over next tokens.
 
-    Everything above is engine-free. Prefixes are token ids throughout, never text encoded again, and a
-    completion's total length never passes `sampling.budget`, wherever its rollout began.
+    Everything above is engine-free. Prefixes are token ids throughout, never text encoded again. The sampler
+    belongs to the request: one policy serves requests of different samplings at once. A completion's total
+    length never passes its request's `sampling.budget`, wherever its rollout began.
     """
-
-    @property
-    def sampling(self) -> Sampling:
-        """The sampler and the budget that every method below uses."""
 
     def encode(self, problem: Problem) -> TokenIds:
         """The prompt for a problem, chat template included."""
 
-    def decode(self, ids: TokenIds) -> str:
-        """Text for people and graders."""
+    def decode(self, ids: TokenIds, stop: Sequence[str] = ()) -> str:
+        """Text for people and graders, up to where the first of the texts `stop` begins."""
 
-    def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> Sequence[TokenDistribution]:
+    def next_token_probs(
+        self, prompt: TokenIds, completion: TokenIds, sampling: Sampling
+    ) -> Sequence[TokenDistribution]:
         """The truncated distribution at every position of a completion, the i-th given the tokens before i."""
 
     def rollouts(self, requests: RolloutRequests) -> Iterator[Rollout]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,25 +36,21 @@ class TabularPolicy:
     """The Policy protocol over a tree; values, off-trace values and effects are exact.
 
     Text is the ids joined by spaces; `grade` reads the grade of a leaf off the tree, so that a grader sees
-    nothing but the completion. The sampler's truncation is taken to be in the tree already.
+    nothing but the completion. A request's truncation is taken to be in the tree already; of its sampling the
+    budget alone counts. `budget` is the one that the exact values below hold under.
     """
 
     def __init__(self, root: Node, budget: int = 512) -> None:
         self.root = root
-        self._sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=budget)
+        self.budget = budget
         self._values: dict[tuple[int, int], float] = {}
         self._heights: dict[int, int] = {}
-
-    @property
-    def sampling(self) -> Sampling:
-        """A plain sampler (the tree holds the final probabilities) with the budget."""
-        return self._sampling
 
     def encode(self, problem: Problem) -> TokenIds:  # noqa: ARG002 - the tree is the only prompt
         """The empty prompt."""
         return ()
 
-    def decode(self, ids: TokenIds) -> str:
+    def decode(self, ids: TokenIds, stop: Sequence[str] = ()) -> str:  # noqa: ARG002 - ids are its text
         """The ids joined by spaces."""
         return " ".join(map(str, ids))
 
@@ -72,11 +68,11 @@ class TabularPolicy:
 
     def value(self, path: TokenIds) -> float:
         """Exact V: P(success) from the completion so far, under the budget."""
-        return self._value(self.node(path), self._sampling.budget - len(path))
+        return self._value(self.node(path), self.budget - len(path))
 
     def off_trace_value(self, path: TokenIds, token: int) -> float:
         """Exact O: P(success) from `path` given that the next token is not `token`."""
-        node, left = self.node(path), self._sampling.budget - len(path) - 1
+        node, left = self.node(path), self.budget - len(path) - 1
         others = [(prob, child) for other, (prob, child) in node.children.items() if other != token]
         mass = sum(prob for prob, _ in others)
         return sum(prob * self._value(child, left) for prob, child in others) / mass
@@ -111,7 +107,12 @@ class TabularPolicy:
             stack.pop()
         return self._values[goal]
 
-    def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> list[TokenDistribution]:  # noqa: ARG002
+    def next_token_probs(
+        self,
+        prompt: TokenIds,  # noqa: ARG002
+        completion: TokenIds,
+        sampling: Sampling,  # noqa: ARG002
+    ) -> list[TokenDistribution]:
         """The tree's distributions along a completion."""
         node, found = self.root, []
         for token in completion:
@@ -128,24 +129,24 @@ class TabularPolicy:
                 yield from self._request(request)
 
     def _request(self, request: RolloutRequest) -> Iterator[Rollout]:
-        rng = np.random.default_rng(request.seed)
+        rng, budget = np.random.default_rng(request.seed), request.sampling.budget
         open_rows: list[tuple[TokenIds, Node, int]] = []
         start = self.node(request.prefix)
         if request.force is not None:
             child = start.children[request.force][1]
             open_rows.append(((*request.prefix, request.force), child, request.n))
-        elif not start.children or len(request.prefix) >= self._sampling.budget:
+        elif not start.children or len(request.prefix) >= budget:
             open_rows.append((request.prefix, start, request.n))
         else:
             open_rows += self._split(request.prefix, start, request.n, request.avoid, rng)
         while open_rows:
             path, node, count = open_rows.pop()
-            while len(node.children) == 1 and len(path) < self._sampling.budget:
+            while len(node.children) == 1 and len(path) < budget:
                 token, (_, node) = next(iter(node.children.items()))
                 path = (*path, token)
             if not node.children:
                 yield Rollout(request, path, count, "end")
-            elif len(path) >= self._sampling.budget:
+            elif len(path) >= budget:
                 yield Rollout(request, path, count, "budget")
             else:
                 open_rows += self._split(path, node, count, None, rng)

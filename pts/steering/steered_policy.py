@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.policies.transformers import TransformersPolicy
-from pts.records import Sampling
 from pts.steering.hooks import Variant, steer
 
 
 @contextmanager
 def steered_policy(
     loaded: LoadedModel,
-    sampling: Sampling,
     prompt_format: PromptFormat,
     variants: Sequence[Variant],
     *,
@@ -30,7 +28,6 @@ def steered_policy(
     if not variants:
         yield TransformersPolicy(
             loaded,
-            sampling,
             prompt_format,
             batch_rows=batch_rows,
             memory_bytes=memory_bytes,
@@ -40,7 +37,6 @@ def steered_policy(
     with steer(loaded.model, variants, engine_driven=True, layers_path=layers_path) as steering:
         yield TransformersPolicy(
             loaded,
-            sampling,
             prompt_format,
             batch_rows=batch_rows,
             memory_bytes=memory_bytes,

@@ -177,10 +177,11 @@ def test_a_recipe_takes_it_as_it_is_written(tmp_path):
 def test_given_completions_are_searched_up_to_it(demo, caplog):
     from pts.policies.transformers import TransformersPolicy
 
-    policy = TransformersPolicy(demo, Sampling(budget=20, stop=("answer is",)))
+    policy = TransformersPolicy(demo)
+    sampling = Sampling(budget=20, stop=("answer is",))
     known = policy.encode_completion("The answer is 7 .")
     given = {"a": [known, "The answer is 7 .", "7 .", known[:3]]}
     end = demo.tokenizer.eos_token_id
     seven = policy.encode_completion("7 .")
-    assert encode_traces(given, policy) == {"a": [known[:3], known[:3], (*seven, end), known[:3]]}
+    assert encode_traces(given, policy, sampling) == {"a": [known[:3], known[:3], (*seven, end), known[:3]]}
     assert "2 of the given completions go on behind a stop text" in caplog.text

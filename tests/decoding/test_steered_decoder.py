@@ -121,23 +121,25 @@ def test_going_on_from_a_steered_prefix_is_as_if_it_had_never_stopped(name, kind
     loaded = tiny_model(name)
     vector = 2 * torch.randn(32, generator=torch.Generator().manual_seed(3))
     variants = [[Intervention(1, vector, gate_of(kind, 32))]]
-    prompt = (5, 9, 12, 7)
+    prompt, sampling = (5, 9, 12, 7), Sampling(1.0, 0, 1.0, 0.0, 12)
     with steer(loaded.model, variants, engine_driven=True) as steering:
-        policy = TransformersPolicy(loaded, Sampling(1.0, 0, 1.0, 0.0, 12), steering=steering)
+        policy = TransformersPolicy(loaded, steering=steering)
         whole = next(
             finished
             for seed in range(20)
-            for finished in policy.finished([RolloutRequest(prompt, seed=seed, variant=1)])
+            for finished in policy.finished([RolloutRequest(prompt, seed=seed, variant=1, sampling=sampling)])
             if len(finished.rollout.completion) == 12
         )
         completion = whole.rollout.completion
         plain_differs = []
         for size in (1, 4, 9):
-            fresh = TransformersPolicy(loaded, Sampling(1.0, 0, 1.0, 0.0, 12), steering=steering)
+            fresh = TransformersPolicy(loaded, steering=steering)
             # The plain reading of the same prefix, kept by the policy, must not be taken for the steered one.
             for variant in (0, 1):
                 guide = Follows(completion, size)
-                request = RolloutRequest(prompt, completion[:size], variant=variant, guide=guide)
+                request = RolloutRequest(
+                    prompt, completion[:size], variant=variant, guide=guide, sampling=sampling
+                )
                 list(fresh.finished([request]))
                 same = np.allclose(guide.seen, whole.new_probs[size:], atol=1e-5)
                 assert same or not variant

@@ -312,7 +312,7 @@ def test_models_that_do_not_think(demo):
     loaded = replace(tiny_model("qwen3", vocab=len(tokenizer)), tokenizer=tokenizer)
     fmt = PromptFormat(chat_template=False)
     sampling = Sampling(budget=12)
-    session = Session(TransformersPolicy(loaded, sampling, fmt), None)
+    session = Session(TransformersPolicy(loaded, fmt), sampling, None)
     other = second_model(demo, SAMPLING)
     for spec in ("full", "best-of:3", "reject:3", "escalate", "concise:9"):
         strategy = make_strategy(spec, StrategyOptions(second=other))

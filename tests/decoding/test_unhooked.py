@@ -82,7 +82,7 @@ def test_autothink_without_records_has_none(demo):
 def test_a_measurement_of_the_model_as_it_is_has_none(demo):
     decoder = Decoder(demo, SAMPLING, PromptFormat(), make_grader("demo", think_end="</think>"))
     with watched() as met, decoder.steered([]) as policy:
-        run_variants(policy, demo_problems("test", 2, 3, (1,)), decoder.grade, [0], 2, seed=1)
+        run_variants(policy, SAMPLING, demo_problems("test", 2, 3, (1,)), decoder.grade, [0], 2, seed=1)
     assert met
     assert not any(met)
 

@@ -37,10 +37,11 @@ def measured(loaded, vector):
     with steer(
         loaded.model, [[Intervention(2, 0 * vector)], [Intervention(2, vector)]], engine_driven=True
     ) as on:
-        policy = TransformersPolicy(loaded, SAMPLING, PromptFormat(thinking=True), steering=on)
-        outcomes = run_variants(policy, problems, grade, [0, 1, 2], 6, seed=9)
+        policy = TransformersPolicy(loaded, PromptFormat(thinking=True), steering=on)
+        outcomes = run_variants(policy, SAMPLING, problems, grade, [0, 1, 2], 6, seed=9)
         requests = [
-            RolloutRequest(policy.encode(p), n=6, seed=derive_seed(9, "evaluate", p.id)) for p in problems
+            RolloutRequest(policy.encode(p), n=6, seed=derive_seed(9, "evaluate", p.id), sampling=SAMPLING)
+            for p in problems
         ]
         by_hand = np.zeros(len(problems), dtype=int)
         for rollout in policy.rollouts(requests):
@@ -68,9 +69,9 @@ def test_variants_share_their_random_numbers(measured):
 
 
 def test_kl_is_zero_without_steering_and_that_of_two_plain_passes_with_it(loaded, vector):
-    policy = TransformersPolicy(loaded, SAMPLING, PromptFormat(thinking=True))
+    policy = TransformersPolicy(loaded, PromptFormat(thinking=True))
     (problem,) = demo_problems("test", 1, 4, (2,))
-    (rollout,) = policy.rollouts([RolloutRequest(policy.encode(problem), seed=1)])
+    (rollout,) = policy.rollouts([RolloutRequest(policy.encode(problem), seed=1, sampling=SAMPLING)])
     assert kl_per_token(loaded.model, [Intervention(2, 0 * vector)], [rollout]) == pytest.approx(0, abs=1e-6)
     ids = torch.tensor([rollout.request.prompt + rollout.completion[:-1]])
     first = len(rollout.request.prompt)

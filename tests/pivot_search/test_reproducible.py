@@ -22,8 +22,9 @@ def test_batch_size_and_order_change_no_result() -> None:
     try:
         runs = []
         for batch_rows, ordered in ((256, problems), (48, problems[::-1]), (5, problems)):
-            policy = TransformersPolicy(loaded, Sampling(budget=96), batch_rows=batch_rows)
-            results = list(search_problems(ordered, policy, grader, SearchConfig(seed=4)))
+            config = SearchConfig(seed=4, sampling=Sampling(budget=96))
+            policy = TransformersPolicy(loaded, batch_rows=batch_rows)
+            results = list(search_problems(ordered, policy, grader, config))
             runs.append({result.problem_id: result for result in results})
     finally:
         torch.set_num_threads(before)

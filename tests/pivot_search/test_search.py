@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -40,15 +40,15 @@ def test_a_policy_written_by_a_user_works() -> None:
     class Coin:
         """Two tokens, the first decides; written without anything of ours but the records."""
 
-        sampling = Sampling(budget=4)
-
         def encode(self, problem: Problem) -> TokenIds:
             return (7,)
 
-        def decode(self, ids: TokenIds) -> str:
+        def decode(self, ids: TokenIds, stop: Sequence[str] = ()) -> str:
             return "".join("ht."[i] for i in ids)
 
-        def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> list[TokenDistribution]:
+        def next_token_probs(
+            self, prompt: TokenIds, completion: TokenIds, sampling: Sampling
+        ) -> list[TokenDistribution]:
             fair, end = (np.array([0, 1]), np.array([0.5, 0.5])), (np.array([2]), np.array([1.0]))
             return [TokenDistribution(*pair) for pair in (fair, end)][: len(completion)]
 
@@ -108,7 +108,8 @@ def test_the_order_in_which_rollouts_finish_changes_nothing() -> None:
 def test_a_budget_that_cuts_completions_fails_them() -> None:
     policy = in_range_chain(4)
     cut = TabularPolicy(policy.root, budget=40)
-    result = find_pivotal_tokens(PROBLEMS[0], cut, cut.grade, SearchConfig(value_range=(0.0, 1.0))).problem
+    config = SearchConfig(value_range=(0.0, 1.0), sampling=Sampling(budget=40))
+    result = find_pivotal_tokens(PROBLEMS[0], cut, cut.grade, config).problem
     for trace in result.traces:
         assert trace.finish == ("budget" if len(trace.completion) == 40 else "end")
         assert not (trace.finish == "budget" and trace.success)
@@ -153,7 +154,7 @@ def test_a_given_trace_that_the_budget_cut_fails() -> None:
             PROBLEMS[:1],
             policy,
             lambda completion, answer: True,
-            SearchConfig(value_range=(0.0, 1.0)),
+            SearchConfig(value_range=(0.0, 1.0), sampling=Sampling(budget=budget)),
             given_traces={"0": [(1, 2, 6)[:budget]]},
         )
         assert result.traces[0].success == success

@@ -6,13 +6,13 @@ from shapes import ON, ChainShape, chain, long_trace
 
 from pts.pivot_search.values import GradedRollout, TraceMap, leaving_position, off_trace_counts
 from pts.policies.tabular import TabularPolicy
-from pts.records import RolloutRequest, TokenIds, Trace
+from pts.records import RolloutRequest, Sampling, TokenIds, Trace
 
 
 def mapped_chain(seed: int) -> tuple[TabularPolicy, TraceMap]:
     policy = TabularPolicy(chain(ChainShape(length=60), np.random.default_rng(seed)))
     path = long_trace(policy.root)
-    probs = tuple(d.prob(t) for d, t in zip(policy.next_token_probs((), path), path, strict=True))
+    probs = tuple(d.prob(t) for d, t in zip(policy.next_token_probs((), path, Sampling()), path, strict=True))
     return policy, TraceMap.of(Trace((), path, probs, "end"), policy.grade(policy.decode(path), ""))
 
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from one_sampling import OneSampling
 from test_transformers_rollouts import plain_probs, prompt_of
 from tiny import tiny_model
 
 from pts.pivot_search.values import GradedRollout
-from pts.policies.transformers import TransformersPolicy, along
+from pts.policies.transformers import along
 from pts.records import Rollout, RolloutRequest, Sampling
 
 
@@ -20,7 +21,7 @@ def test_they_are_those_of_passes_without_a_cache_however_few_are_kept(monkeypat
     monkeypatch.setattr(along, "KEPT_BYTES", kept)
     loaded = tiny_model("qwen3")
     sampling = Sampling(temperature=0.8, top_k=0, top_p=top_p, budget=12)
-    policy = TransformersPolicy(loaded, sampling)
+    policy = OneSampling(loaded, sampling)
     prompt, completion = prompt_of(5), prompt_of(8, 2)
     found = policy.next_token_probs(prompt, completion)
     assert len(found) == len(completion)
@@ -41,7 +42,7 @@ def test_they_are_those_of_passes_without_a_cache_however_few_are_kept(monkeypat
 
 def test_a_whole_vocabulary_at_many_positions_is_not_kept():
     loaded = tiny_model("qwen3", vocab=40_000)
-    policy = TransformersPolicy(loaded, Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=100))
+    policy = OneSampling(loaded, Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=100))
     found = policy.next_token_probs(prompt_of(5), prompt_of(100, 2))
     assert sum(distribution.prob(3) > 0 for distribution in found) == 100
     held = sum(distribution.nbytes for distribution in found._kept.values())

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 import pytest
 import torch
 import transformers as T
+from one_sampling import OneSampling
 from transformers import AutoModelForCausalLM
 
 from pts.errors import ConfigError, ModelError
 from pts.models.load import LoadedModel
-from pts.policies.transformers import TransformersPolicy
 from pts.policies.transformers.lengths import length_limit, undeclared_windows
 from pts.records import RolloutRequest, Sampling
 
@@ -68,7 +68,7 @@ def prompt(length, salt):
 
 def require_generates_own(loaded, lengths, budget):
     """Greedy rollouts of prompts of these lengths, in one batch, are what generate gives each of them alone."""
-    policy = TransformersPolicy(loaded, Sampling(temperature=0.0, budget=budget), batch_rows=8)
+    policy = OneSampling(loaded, Sampling(temperature=0.0, budget=budget), batch_rows=8)
     requests = [RolloutRequest(prompt(length, at)) for at, length in enumerate(lengths)]
     for rollout in policy.rollouts(requests):
         ids = torch.tensor([rollout.request.prompt])
@@ -116,17 +116,18 @@ def test_windows_and_fixed_tables_are_right_on_both_sides(name):
 
 
 @pytest.mark.parametrize("window", [8, 30])
-def test_a_window_of_the_key_length_is_refused_at_the_start(window):
+def test_a_window_of_the_key_length_is_refused_before_anything_is_drawn(window):
     loaded = built(neo(window))
+    policy = OneSampling(loaded, Sampling(temperature=0.0, budget=40))
     with pytest.raises(ModelError, match=r"gpt_neo does not decode rows .* not supported") as refused:
-        TransformersPolicy(loaded, Sampling(temperature=0.0, budget=40))
+        policy.check_length(1)
     assert "\n" not in str(refused.value)
 
 
 def test_a_window_that_no_row_reaches_is_no_matter_until_one_does():
     loaded = built(neo(60))
     require_generates_own(loaded, (1, 7, 30), 20)
-    policy = TransformersPolicy(loaded, Sampling(temperature=0.0, budget=20))
+    policy = OneSampling(loaded, Sampling(temperature=0.0, budget=20))
     with pytest.raises(ModelError, match="not supported"):
         list(policy.rollouts([RolloutRequest(prompt(5, 0)), RolloutRequest(prompt(50, 1))]))
 
@@ -154,7 +155,7 @@ def test_a_window_that_no_row_reaches_is_no_matter_until_one_does():
 def test_rows_stay_below_the_length_at_which_rotary_tables_change(config):
     loaded = built(config)
     require_generates_own(loaded, (1, 6, 13), 19)
-    policy = TransformersPolicy(loaded, Sampling(temperature=0.0, budget=19))
+    policy = OneSampling(loaded, Sampling(temperature=0.0, budget=19))
     with pytest.raises(
         ConfigError, match=r"a prompt of 14 tokens and a budget of 19 exceed the .*32 positions"
     ):
@@ -180,14 +181,14 @@ def test_rows_stay_below_the_length_at_which_rotary_tables_change(config):
 def test_a_model_whose_trial_fails_is_refused_in_one_line(config, family):
     loaded = built(config)
     with pytest.raises(ModelError, match=rf"^{family} .*not supported\.$") as refused:
-        TransformersPolicy(loaded, Sampling(budget=8))
+        OneSampling(loaded, Sampling(budget=8))
     assert "\n" not in str(refused.value)
 
 
 def test_a_shortage_of_memory_is_no_verdict_on_the_model():
     loaded = built(T.LlamaConfig(**SHAPE))
     with running_out_of_memory(loaded.model), pytest.raises(torch.OutOfMemoryError):
-        TransformersPolicy(loaded, Sampling(budget=8))
+        OneSampling(loaded, Sampling(budget=8))
 
 
 @contextmanager
@@ -208,7 +209,7 @@ def test_the_trial_of_a_large_window_reads_few_tokens():
     handle = loaded.model.register_forward_pre_hook(
         lambda _m, _a, kwargs: read.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
-    TransformersPolicy(loaded, Sampling(budget=16384))
+    OneSampling(loaded, Sampling(budget=16384))
     handle.remove()
     assert sum(read) < 100
 

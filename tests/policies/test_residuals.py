@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from one_sampling import OneSampling
 
 from pts.errors import ConfigError
 from pts.models.load import load_model
 from pts.models.options import ModelOptions
-from pts.policies.transformers import TransformersPolicy
 from pts.records import Problem, RolloutRequest, Sampling
 
 
@@ -21,7 +21,7 @@ def prompts(policy):
 
 
 def test_it_is_what_the_blocks_put_out_there(loaded):
-    policy = TransformersPolicy(loaded, Sampling(budget=96))
+    policy = OneSampling(loaded, Sampling(budget=96))
     asked = prompts(policy)
     found = policy.residuals(asked, (0, 3))
     assert found.shape == (len(asked), 2, 128)
@@ -37,7 +37,7 @@ def test_it_is_what_the_blocks_put_out_there(loaded):
 
 def test_no_prompt_is_read_twice_and_no_hook_stays(loaded):
     def prefilled(read):
-        policy = TransformersPolicy(loaded, Sampling(budget=96))
+        policy = OneSampling(loaded, Sampling(budget=96))
         asked = prompts(policy)
         before = policy.work.tokens_prefilled
         if read:
@@ -55,18 +55,18 @@ def test_no_prompt_is_read_twice_and_no_hook_stays(loaded):
 
 
 def test_a_prompt_that_is_stored_already_is_read_from_there(loaded):
-    policy = TransformersPolicy(loaded, Sampling(budget=96))
+    policy = OneSampling(loaded, Sampling(budget=96))
     prompt = prompts(policy)[0]
     list(policy.rollouts([RolloutRequest(prompt, seed=1)]))
     before = policy.work.tokens_prefilled
     stored = policy.residuals([prompt], (3,))
     assert policy.work.tokens_prefilled == before + 1
-    fresh = TransformersPolicy(loaded, Sampling(budget=96)).residuals([prompt], (3,))
+    fresh = OneSampling(loaded, Sampling(budget=96)).residuals([prompt], (3,))
     torch.testing.assert_close(stored, fresh, rtol=1e-4, atol=1e-4)
 
 
 def test_a_prompt_of_one_token_and_a_layer_that_is_not_there(loaded):
-    policy = TransformersPolicy(loaded, Sampling(budget=96))
+    policy = OneSampling(loaded, Sampling(budget=96))
     assert policy.residuals([(5,)], (0,)).shape == (1, 1, 128)
     with pytest.raises(ConfigError, match=r"layer 5 is out of range.*0 to 4"):
         policy.residuals([(5,)], (5,))

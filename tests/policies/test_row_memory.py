@@ -7,12 +7,13 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from one_sampling import OneSampling
 from peak_memory import peak_bytes
 from test_transformers_rollouts import outcome, prompt_of
 from tiny import tiny_model
 
 from pts.errors import ModelError
-from pts.policies.transformers import TransformersPolicy, cache
+from pts.policies.transformers import cache
 from pts.policies.transformers.allowance import RowCost
 from pts.policies.transformers.cache import CacheLayout, PlaneShape, RowStore
 from pts.policies.transformers.distribution import draw, next_tokens
@@ -72,8 +73,8 @@ def failing(monkeypatch):
 def test_running_out_of_memory_changes_no_result(failing, caplog, rows, sampling):
     loaded = tiny_model("qwen3")
     requests = mixed_requests()
-    undisturbed = outcome(TransformersPolicy(loaded, sampling), requests)
-    policy = TransformersPolicy(loaded, sampling)
+    undisturbed = outcome(OneSampling(loaded, sampling), requests)
+    policy = OneSampling(loaded, sampling)
     failed = failing(loaded, rows)
     with caplog.at_level(logging.WARNING, "pts"):
         assert outcome(policy, requests) == undisturbed
@@ -103,8 +104,8 @@ def test_running_out_of_memory_changes_no_result(failing, caplog, rows, sampling
 def test_every_wording_of_exhausted_memory_is_known(failing, error):
     loaded = tiny_model("gemma3")
     sampling = Sampling(temperature=1.0, top_k=8, top_p=1.0, budget=12)
-    undisturbed = outcome(TransformersPolicy(loaded, sampling), mixed_requests()[2:])
-    policy = TransformersPolicy(loaded, sampling)
+    undisturbed = outcome(OneSampling(loaded, sampling), mixed_requests()[2:])
+    policy = OneSampling(loaded, sampling)
     assert failing(loaded, 3, error=error) == []
     assert outcome(policy, mixed_requests()[2:]) == undisturbed
     assert policy.work.row_limit <= 3
@@ -125,13 +126,13 @@ def test_a_model_that_memory_does_not_suffice_to_try_is_not_called_unsupported(f
     loaded = tiny_model("qwen3")
     failing(loaded, 0, error=error)
     with pytest.raises(RuntimeError) as caught:
-        TransformersPolicy(loaded, SAMPLING)
+        OneSampling(loaded, SAMPLING)
     assert caught.value is error
 
 
 def test_another_error_is_no_reason_to_go_on(failing):
     loaded = tiny_model("qwen3")
-    policy = TransformersPolicy(loaded, SAMPLING)
+    policy = OneSampling(loaded, SAMPLING)
     failing(loaded, 2, error=RuntimeError("index out of range"))
     with pytest.raises(RuntimeError, match="index out of range"):
         outcome(policy, requests_of(5))
@@ -139,7 +140,7 @@ def test_another_error_is_no_reason_to_go_on(failing):
 
 def test_where_one_row_does_not_fit_one_line_says_what_to_lower(failing):
     loaded = tiny_model("qwen3")
-    policy = TransformersPolicy(loaded, SAMPLING)
+    policy = OneSampling(loaded, SAMPLING)
     failing(loaded, 0)
     with pytest.raises(ModelError, match=r"not enough memory on cpu for a single.*--budget") as caught:
         list(policy.rollouts([RolloutRequest(prompt_of(5), n=2)]))
@@ -150,8 +151,8 @@ def test_a_prompt_that_does_not_fit_is_read_in_smaller_parts(failing):
     loaded = tiny_model("qwen3")
     sampling = Sampling(temperature=1.0, top_k=8, top_p=1.0, budget=20)
     requests = [RolloutRequest(prompt_of(100, k), n=2, seed=k) for k in range(6)]
-    undisturbed = outcome(TransformersPolicy(loaded, sampling), requests)
-    policy = TransformersPolicy(loaded, sampling)
+    undisturbed = outcome(OneSampling(loaded, sampling), requests)
+    policy = OneSampling(loaded, sampling)
     failed = failing(loaded, 10**9, tokens=40)
     assert outcome(policy, requests) == undisturbed
     assert failed
@@ -163,7 +164,7 @@ def test_a_prompt_that_does_not_fit_is_read_in_smaller_parts(failing):
 def test_a_cache_that_cannot_grow_changes_no_result(monkeypatch, most):
     loaded = tiny_model("qwen3")
     requests = mixed_requests()
-    undisturbed = outcome(TransformersPolicy(loaded, SAMPLING), requests)
+    undisturbed = outcome(OneSampling(loaded, SAMPLING), requests)
     empty, refused = torch.empty, []
 
     def limited(size, *args, **kwargs):
@@ -175,7 +176,7 @@ def test_a_cache_that_cannot_grow_changes_no_result(monkeypatch, most):
         return empty(size, *args, **kwargs)
 
     monkeypatch.setattr(cache.torch, "empty", limited)
-    policy = TransformersPolicy(loaded, SAMPLING)
+    policy = OneSampling(loaded, SAMPLING)
     assert outcome(policy, requests) == undisturbed
     assert len(refused) > 1
     assert policy.work.row_limit < 256
@@ -187,8 +188,8 @@ def test_steered_rows_go_on_as_they_were(failing):
     sampling = Sampling(temperature=1.0, top_k=8, top_p=1.0, budget=12)
     requests = [RolloutRequest(prompt_of(6, k), n=4, seed=k, variant=k % 2) for k in range(6)]
     with steer(loaded.model, [[Intervention(0, direction)]], engine_driven=True) as steering:
-        undisturbed = outcome(TransformersPolicy(loaded, sampling, steering=steering), requests)
-        policy = TransformersPolicy(loaded, sampling, steering=steering)
+        undisturbed = outcome(OneSampling(loaded, sampling, steering=steering), requests)
+        policy = OneSampling(loaded, sampling, steering=steering)
         failing(loaded, 3)
         assert outcome(policy, requests) == undisturbed
     assert policy.work.row_limit <= 3
@@ -196,11 +197,9 @@ def test_steered_rows_go_on_as_they_were(failing):
 
 def test_rows_take_no_more_than_they_are_granted():
     loaded = tiny_model("qwen3")
-    model_alone = peak_bytes(
-        lambda: outcome(TransformersPolicy(loaded, SAMPLING, batch_rows=1), requests_of(1))
-    )
+    model_alone = peak_bytes(lambda: outcome(OneSampling(loaded, SAMPLING, batch_rows=1), requests_of(1)))
     for granted in (1 << 20, 3 << 20):
-        policy = TransformersPolicy(loaded, SAMPLING, memory_bytes=granted)
+        policy = OneSampling(loaded, SAMPLING, memory_bytes=granted)
         peak = peak_bytes(lambda policy=policy: outcome(policy, requests_of(60)))
         assert policy.work.largest_batch >= 10
         assert policy.work.largest_batch == policy.work.row_limit or policy.work.largest_batch < 60 * 3
@@ -211,8 +210,8 @@ def test_a_long_prompt_waits_until_there_is_room_for_its_columns():
     loaded = tiny_model("qwen3")
     sampling = Sampling(temperature=1.0, top_k=8, top_p=1.0, budget=20)
     requests = [*requests_of(9), RolloutRequest(prompt_of(90), n=1, seed=3), *requests_of(9, sort=50)]
-    alone = outcome(TransformersPolicy(loaded, sampling), requests)
-    policy = TransformersPolicy(loaded, sampling, memory_bytes=130_000)
+    alone = outcome(OneSampling(loaded, sampling), requests)
+    policy = OneSampling(loaded, sampling, memory_bytes=130_000)
     assert outcome(policy, requests) == alone
 
 
@@ -250,7 +249,7 @@ def test_loads_and_copies_hold_little_on_the_way():
 def test_one_row_a_batch_is_never_a_secret(caplog):
     loaded = tiny_model("qwen3")
     with caplog.at_level(logging.WARNING, "pts"):
-        policy = TransformersPolicy(loaded, SAMPLING, memory_bytes=1000)
+        policy = OneSampling(loaded, SAMPLING, memory_bytes=1000)
         outcome(policy, requests_of(3))
         outcome(policy, requests_of(3))
         (said,) = caplog.messages
@@ -259,8 +258,8 @@ def test_one_row_a_batch_is_never_a_secret(caplog):
         assert "a row of 17 tokens" in said
         caplog.clear()
         # One completion needs no second row, and enough memory no word.
-        outcome(TransformersPolicy(loaded, SAMPLING, memory_bytes=1000), [RolloutRequest(prompt_of(4))])
-        outcome(TransformersPolicy(loaded, SAMPLING, memory_bytes=100 << 20), requests_of(30))
+        outcome(OneSampling(loaded, SAMPLING, memory_bytes=1000), [RolloutRequest(prompt_of(4))])
+        outcome(OneSampling(loaded, SAMPLING, memory_bytes=100 << 20), requests_of(30))
         assert caplog.messages == []
 
 
@@ -277,7 +276,7 @@ def test_a_sorted_vocabulary_counts_as_memory_of_a_row(sampling):
     vocab, rows = 20_000, 6
     layout = CacheLayout((PlaneShape(1, 8, torch.float32, torch.device("cpu")),) * 2)
     model = tiny_model("qwen3", vocab=vocab).model
-    counted = RowCost.of(model, layout, False, sampling).per_row - RowCost.of(model, layout, False).per_row
+    counted = RowCost.of(model, layout, False, [sampling]).per_row - RowCost.of(model, layout, False).per_row
     logits = torch.randn(rows, vocab, generator=torch.Generator().manual_seed(0)) / 8
     none, ones = np.full(rows, -1), np.ones(rows, dtype=np.int64)
 
@@ -296,7 +295,7 @@ def test_a_sorted_vocabulary_counts_as_memory_of_a_row(sampling):
 def test_counts_add_up_when_rows_wait(failing):
     loaded = tiny_model("llama", vocab=8, sharpness=0.3)
     sampling = Sampling(temperature=1.5, top_k=0, top_p=1.0, budget=9)
-    policy = TransformersPolicy(loaded, sampling)
+    policy = OneSampling(loaded, sampling)
     failing(loaded, 7)
     counts = Counter()
     for rollout in policy.rollouts([RolloutRequest((3, 4), n=60), RolloutRequest((5,), n=40, seed=1)]):

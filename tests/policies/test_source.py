@@ -8,6 +8,7 @@ from pts.policies.tabular import Node, TabularPolicy
 from pts.policies.transformers import TransformersPolicy
 from pts.records import RolloutRequest, Sampling
 
+SHORT = Sampling(budget=3)
 LEAF = Node(success=True)
 TREE = Node({3: (0.5, Node({4: (1.0, LEAF)})), 5: (0.5, LEAF)})
 
@@ -24,7 +25,7 @@ class Chain:
     """Has one request at a time: the next is there once the one before was delivered."""
 
     def __init__(self, length: int) -> None:
-        self.ready = [RolloutRequest((7, 8), n=2, key="0")]
+        self.ready = [RolloutRequest((7, 8), n=2, key="0", sampling=SHORT)]
         self.length = length
 
     def take(self, n: int) -> list[RolloutRequest]:
@@ -33,12 +34,13 @@ class Chain:
 
     def delivered(self, key: str) -> None:
         if int(key) + 1 < self.length:
-            self.ready.append(RolloutRequest((7, 8), n=2, seed=int(key) + 1, key=str(int(key) + 1)))
+            number = int(key) + 1
+            self.ready.append(RolloutRequest((7, 8), n=2, seed=number, key=str(number), sampling=SHORT))
 
 
 POLICIES = (
     TabularPolicy(TREE),
-    TransformersPolicy(tiny_model("qwen3"), Sampling(budget=3), batch_rows=2),
+    TransformersPolicy(tiny_model("qwen3"), batch_rows=2),
 )
 
 
@@ -55,7 +57,7 @@ def test_a_policy_comes_back_for_what_a_source_has_after_a_delivery(policy: Poli
 @pytest.mark.parametrize("policy", POLICIES, ids=["tabular", "transformers"])
 def test_the_key_is_no_part_of_the_stream(policy: Policy):
     def drawn(key: str) -> list[tuple[tuple[int, ...], int]]:
-        requests = [RolloutRequest((7, 8), n=20, seed=3, key=key)]
+        requests = [RolloutRequest((7, 8), n=20, seed=3, key=key, sampling=SHORT)]
         return sorted((rollout.completion, rollout.count) for rollout in policy.rollouts(requests))
 
     assert drawn("a") == drawn("b")

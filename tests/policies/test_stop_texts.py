@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from one_sampling import OneSampling
 from tiny import END, tiny_model
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE, WordLevel, WordPiece
@@ -146,13 +147,13 @@ def requests():
 def test_rollouts_are_those_without_stop_texts_cut_where_one_is_complete(worded, rows):
     # The draws along a path depend on nothing behind it: so with their counts they are exactly the same.
     expected = {}
-    for request, drawn in outcome(TransformersPolicy(worded, SAMPLING), requests()).items():
+    for request, drawn in outcome(OneSampling(worded, SAMPLING), requests()).items():
         expected[request] = Counter()
         for (completion, finish), count in drawn.items():
             end = first_end(worded.tokenizer, STOPS, completion)
             key = (completion, finish) if end is None else (completion[:end], "end")
             expected[request][key] += count
-    policy = TransformersPolicy(worded, replace(SAMPLING, stop=STOPS), batch_rows=rows)
+    policy = OneSampling(worded, replace(SAMPLING, stop=STOPS), batch_rows=rows)
     found = outcome(policy, requests())
     assert found == expected
     ends = [completion[-1] for drawn in found.values() for completion, finish in drawn if finish == "end"]
@@ -171,31 +172,33 @@ def test_rollouts_are_those_without_stop_texts_cut_where_one_is_complete(worded,
 )
 def test_what_holds_a_stop_text_is_never_continued(worded, prefix, force, completion):
     # 77 holds the 7: a stop text need not be all of a token.
-    policy = TransformersPolicy(worded, replace(SAMPLING, stop=STOPS))
+    policy = OneSampling(worded, replace(SAMPLING, stop=STOPS))
     (rollout,) = policy.rollouts([RolloutRequest(PROMPT, prefix, force=force, n=5)])
     assert (rollout.completion, rollout.finish, rollout.count) == (completion, "end", 5)
     assert policy.work.forward_passes == 0
 
 
 def test_the_prompt_does_not_count(worded):
-    policy = TransformersPolicy(worded, replace(SAMPLING, stop=("7 =", "= Q :")))
+    policy = OneSampling(worded, replace(SAMPLING, stop=("7 =", "= Q :")))
     # The prompt ends "7 ="; with it the second text would be complete after "Q :".
     (rollout,) = policy.rollouts([RolloutRequest(PROMPT, (2, 3), n=1)])
     assert len(rollout.completion) > 2
 
 
 def test_the_text_is_read_up_to_the_stop_text(worded):
-    policy = TransformersPolicy(worded, replace(SAMPLING, stop=STOPS))
+    policy = OneSampling(worded, replace(SAMPLING, stop=STOPS))
     assert policy.decode((3, 2, 2)) == ": "
-    assert policy.decode((3, 2, 2), whole=True) == ": Q Q"
-    assert policy.decode((6,)) == "77"  # a token alone is shown as it is
-    assert policy.up_to_stop((3, 2, 2, 5)) == (3, 2, 2)
-    assert policy.up_to_stop((3, 2, 3)) == (3, 2, 3)
+    assert policy.decode((6,)) == ""
+    plain = TransformersPolicy(worded)
+    assert plain.decode((3, 2, 2)) == ": Q Q"
+    assert plain.decode((6,)) == "77"
+    assert plain.up_to_stop((3, 2, 2, 5), policy.sampling) == (3, 2, 2)
+    assert plain.up_to_stop((3, 2, 3), policy.sampling) == (3, 2, 3)
 
 
 def test_the_likeliest_completions_end_there_too_and_nothing_is_counted_twice(worded):
     total = 10**9
-    policy = TransformersPolicy(worded, replace(SAMPLING, budget=4, stop=STOPS))
+    policy = OneSampling(worded, replace(SAMPLING, budget=4, stop=STOPS))
     rollouts = list(policy.expand([RolloutRequest(PROMPT, n=total)], least=1))
     assert sum(rollout.count for rollout in rollouts) == pytest.approx(total, rel=1e-3)
     for rollout in rollouts:
@@ -205,7 +208,7 @@ def test_the_likeliest_completions_end_there_too_and_nothing_is_counted_twice(wo
 
 
 def test_the_probability_of_the_last_token_is_its_own(worded):
-    policy = TransformersPolicy(worded, replace(SAMPLING, stop=STOPS))
+    policy = OneSampling(worded, replace(SAMPLING, stop=STOPS))
     for trace in policy.sample_traces(PROMPT, 20, seed=0):
         along = policy.next_token_probs(PROMPT, trace.completion)
         exact = [row.prob(token) for row, token in zip(along, trace.completion, strict=True)]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pts.policies.tabular import Node, TabularPolicy
-from pts.records import Rollout, RolloutRequest
+from pts.records import Rollout, RolloutRequest, Sampling
 
 GOOD, BAD = Node(success=True), Node()
 ROOT = Node(
@@ -32,7 +32,7 @@ def test_exact_values() -> None:
 def test_budget_cuts_and_a_cut_completion_fails() -> None:
     policy = TabularPolicy(ROOT, budget=2)
     assert policy.value((5,)) == 0.0
-    (rollout,) = draw(policy, RolloutRequest((), (), force=5, n=3))
+    (rollout,) = draw(policy, RolloutRequest((), (), force=5, n=3, sampling=Sampling(budget=2)))
     assert (rollout.completion, rollout.count, rollout.finish) == ((5, 6), 3, "budget")
     assert not policy.grade(policy.decode(rollout.completion), "")
 
@@ -69,7 +69,7 @@ def test_the_seed_alone_decides() -> None:
 
 
 def test_next_token_probs_along_a_completion() -> None:
-    first, second = TabularPolicy(ROOT).next_token_probs((), (1, 3))
+    first, second = TabularPolicy(ROOT).next_token_probs((), (1, 3), Sampling())
     assert list(first.ids) == [1, 4, 5]
     assert second.prob(3) == pytest.approx(0.2)
     assert second.prob(99) == 0.0

@@ -7,12 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from one_sampling import OneSampling
 from scipy.stats import chisquare
 from tiny import ARCHITECTURES, END, VOCAB, tiny_model
 
 from pts.errors import ConfigError, ModelError
 from pts.models.load import LoadedModel
-from pts.policies.transformers import TransformersPolicy
 from pts.policies.transformers.distribution import truncate
 from pts.records import RolloutRequest, Sampling
 
@@ -44,7 +44,7 @@ def plain_probs(loaded: LoadedModel, ids: tuple[int, ...], sampling: Sampling) -
     return dict(zip(row.ids.tolist(), row.probs.tolist(), strict=True))
 
 
-def outcome(policy: TransformersPolicy, requests) -> dict:
+def outcome(policy: OneSampling, requests) -> dict:
     """For each request its completions with their counts and ends."""
     result: dict = {request: Counter() for request in requests}
     for rollout in policy.rollouts(requests):
@@ -55,7 +55,7 @@ def outcome(policy: TransformersPolicy, requests) -> dict:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_greedy_rollouts_equal_generate(name):
     loaded = tiny_model(name)
-    policy = TransformersPolicy(loaded, Sampling(temperature=0.0, budget=24), batch_rows=5)
+    policy = OneSampling(loaded, Sampling(temperature=0.0, budget=24), batch_rows=5)
     requests = []
     for index, length in enumerate((1, 3, 6, 9, 14)):
         prompt = prompt_of(length, index)
@@ -73,7 +73,7 @@ def test_greedy_rollouts_equal_generate(name):
 def test_next_token_probs_equal_passes_without_cache(name):
     loaded = tiny_model(name)
     sampling = Sampling(temperature=0.8, top_k=12, top_p=0.9, budget=30)
-    policy = TransformersPolicy(loaded, sampling)
+    policy = OneSampling(loaded, sampling)
     prompt, completion = prompt_of(7), prompt_of(20, 4)
     for _ in range(2):  # the second time from the prefix that the first one stored
         distributions = policy.next_token_probs(prompt, completion)
@@ -92,13 +92,13 @@ def test_batch_size_order_and_company_change_nothing(name):
     requests = [RolloutRequest(shared, prompt_of(k), n=4, seed=k) for k in (0, 5, 9, 10)]
     requests += [RolloutRequest(prompt_of(3 + k, k), n=4, seed=1) for k in range(2)]
     requests += [RolloutRequest(shared, prompt_of(5), avoid=prompt_of(6)[5], n=4, seed=2)]
-    wide = outcome(TransformersPolicy(loaded, sampling, batch_rows=64), requests)
+    wide = outcome(OneSampling(loaded, sampling, batch_rows=64), requests)
     for rows in (1, 3):
-        assert outcome(TransformersPolicy(loaded, sampling, batch_rows=rows), requests) == wide
-    assert outcome(TransformersPolicy(loaded, sampling, batch_rows=7), requests[::-1]) == wide
+        assert outcome(OneSampling(loaded, sampling, batch_rows=rows), requests) == wide
+    assert outcome(OneSampling(loaded, sampling, batch_rows=7), requests[::-1]) == wide
     alone: dict = {}
     for request in requests:
-        alone |= outcome(TransformersPolicy(loaded, sampling), [request])
+        alone |= outcome(OneSampling(loaded, sampling), [request])
     assert alone == wide
     assert all(sum(counts.values()) == request.n for request, counts in wide.items())
 
@@ -127,7 +127,7 @@ def test_completions_are_drawn_with_their_exact_probabilities(name):
     # 5 expected, the rest pooled.
     loaded = tiny_model(name, vocab=6, sharpness=0.6)
     sampling = Sampling(temperature=1.2, top_k=4, top_p=0.97, budget=4)
-    policy = TransformersPolicy(loaded, sampling, batch_rows=16)
+    policy = OneSampling(loaded, sampling, batch_rows=16)
     prompt = (2, 4, 3, 5, 2, 3, 4)
     first = max(
         plain_probs(loaded, prompt, sampling), key=lambda token: plain_probs(loaded, prompt, sampling)[token]
@@ -158,7 +158,7 @@ def test_rows_replaced_one_by_one_match_many_single_draws():
     # Requests of n = 1 with seeds of their own: all together they follow the exact distribution.
     loaded = tiny_model("qwen3", vocab=6, sharpness=0.6)
     sampling = Sampling(temperature=1.2, top_k=4, top_p=0.97, budget=3)
-    policy = TransformersPolicy(loaded, sampling, batch_rows=48)
+    policy = OneSampling(loaded, sampling, batch_rows=48)
     prompt = (2, 4, 3)
     exact = exact_completions(loaded, prompt, sampling)
     counts: Counter = Counter()
@@ -172,7 +172,7 @@ def test_rows_replaced_one_by_one_match_many_single_draws():
 
 def test_an_end_token_ends_and_belongs_to_the_completion():
     loaded = tiny_model("llama", vocab=8, sharpness=0.3)
-    policy = TransformersPolicy(loaded, Sampling(temperature=1.5, top_k=0, top_p=1.0, budget=12))
+    policy = OneSampling(loaded, Sampling(temperature=1.5, top_k=0, top_p=1.0, budget=12))
     ends = Counter()
     for rollout in policy.rollouts([RolloutRequest((3, 4), n=300)]):
         ends[rollout.finish] += rollout.count
@@ -189,7 +189,7 @@ def test_several_end_tokens_all_end():
     loaded = LoadedModel(
         tiny.model, None, "two ends", None, tiny.device, tiny.dtype, end_token_ids=frozenset({1, 6})
     )
-    policy = TransformersPolicy(loaded, Sampling(temperature=1.5, top_k=0, top_p=1.0, budget=12))
+    policy = OneSampling(loaded, Sampling(temperature=1.5, top_k=0, top_p=1.0, budget=12))
     rollouts = list(policy.rollouts([RolloutRequest((3, 4), n=300)]))
     assert {r.completion[-1] for r in rollouts if r.finish == "end"} == {1, 6}
     assert all(not {1, 6} & set(r.completion[:-1]) for r in rollouts)
@@ -208,7 +208,7 @@ def test_several_end_tokens_all_end():
     ],
 )
 def test_what_is_complete_is_never_continued(prefix, force, completion, finish):
-    policy = TransformersPolicy(tiny_model("qwen3"), Sampling(budget=4))
+    policy = OneSampling(tiny_model("qwen3"), Sampling(budget=4))
     before = policy.work.forward_passes
     (rollout,) = policy.rollouts([RolloutRequest((7, 8), prefix, force=force, n=5)])
     assert (rollout.completion, rollout.finish, rollout.count) == (completion, finish, 5)
@@ -217,7 +217,7 @@ def test_what_is_complete_is_never_continued(prefix, force, completion, finish):
 
 
 def test_requests_that_make_no_sense_are_refused():
-    policy = TransformersPolicy(tiny_model("qwen3"), Sampling(budget=4))
+    policy = OneSampling(tiny_model("qwen3"), Sampling(budget=4))
     bad = [
         RolloutRequest((7, 8), force=3, avoid=4),
         RolloutRequest((7, 8), (3, 4, 5, 6, 7)),
@@ -232,8 +232,8 @@ def test_requests_that_make_no_sense_are_refused():
 
 def test_avoiding_all_that_truncation_left_gives_the_likeliest_other_token():
     loaded = tiny_model("qwen3")
-    narrow = TransformersPolicy(loaded, Sampling(top_p=1e-6, budget=4))
-    ranked = TransformersPolicy(loaded, Sampling(top_k=2, top_p=1.0, budget=4)).next_token_probs((7, 8), (3,))
+    narrow = OneSampling(loaded, Sampling(top_p=1e-6, budget=4))
+    ranked = OneSampling(loaded, Sampling(top_k=2, top_p=1.0, budget=4)).next_token_probs((7, 8), (3,))
     (only,), (best, second) = narrow.next_token_probs((7, 8), (3,))[0].ids, ranked[0].ids
     assert only == best
     requests = [RolloutRequest((7, 8), avoid=int(only), n=3), RolloutRequest((7, 8), n=2, seed=1)]
@@ -243,13 +243,13 @@ def test_avoiding_all_that_truncation_left_gives_the_likeliest_other_token():
 
 
 def test_a_prompt_beyond_the_models_positions_is_refused():
-    policy = TransformersPolicy(tiny_model("gpt2"), Sampling(budget=100))
+    policy = OneSampling(tiny_model("gpt2"), Sampling(budget=100))
     with pytest.raises(ConfigError, match="128 positions"):
         list(policy.rollouts([RolloutRequest(prompt_of(40))]))
 
 
 def test_requests_are_read_lazily():
-    policy = TransformersPolicy(tiny_model("qwen3"), Sampling(budget=3), batch_rows=2)
+    policy = OneSampling(tiny_model("qwen3"), Sampling(budget=3), batch_rows=2)
     read = itertools.count()
     requests = (RolloutRequest((7, 8), seed=next(read)) for _ in range(100))
     next(policy.rollouts(requests))
@@ -258,7 +258,7 @@ def test_requests_are_read_lazily():
 
 def test_traces_carry_the_probabilities_of_their_tokens():
     sampling = Sampling(temperature=1.0, top_k=6, top_p=0.9, budget=12)
-    policy = TransformersPolicy(tiny_model("gemma3"), sampling)
+    policy = OneSampling(tiny_model("gemma3"), sampling)
     traces = policy.sample_traces(prompt_of(9), 6, seed=3)
     assert len(traces) == 6
     for trace in traces:
@@ -266,14 +266,14 @@ def test_traces_carry_the_probabilities_of_their_tokens():
         expected = [row.prob(token) for row, token in zip(read, trace.completion, strict=True)]
         assert trace.token_probs == pytest.approx(expected, abs=1e-4)
         assert min(trace.token_probs) > 0
-    narrow = TransformersPolicy(tiny_model("gemma3"), sampling, batch_rows=1)
+    narrow = OneSampling(tiny_model("gemma3"), sampling, batch_rows=1)
     again = narrow.sample_traces(prompt_of(9), 6, seed=3)
     assert [trace.completion for trace in again] == [trace.completion for trace in traces]
     assert policy.sample_traces(prompt_of(9), 6, seed=4) != traces
 
 
 def test_a_trace_is_prefilled_once_for_all_positions():
-    policy = TransformersPolicy(tiny_model("qwen3"), Sampling(budget=30))
+    policy = OneSampling(tiny_model("qwen3"), Sampling(budget=30))
     prompt, completion = prompt_of(10), prompt_of(30, 3)
     policy.next_token_probs(prompt, completion)
     before = policy.work.tokens_prefilled
@@ -282,7 +282,7 @@ def test_a_trace_is_prefilled_once_for_all_positions():
 
 
 def test_equal_prefixes_share_a_row():
-    policy = TransformersPolicy(tiny_model("qwen3"), Sampling(temperature=0.0, budget=20))
+    policy = OneSampling(tiny_model("qwen3"), Sampling(temperature=0.0, budget=20))
     before = policy.work
     (rollout,) = policy.rollouts([RolloutRequest(prompt_of(5), n=50)])
     new = len(rollout.completion)
@@ -299,11 +299,11 @@ def test_a_model_with_another_kind_of_state_is_refused():
         MambaForCausalLM(config).eval(), None, "m", None, torch.device("cpu"), torch.float32, frozenset({1})
     )
     with pytest.raises(ModelError, match="not supported"):
-        TransformersPolicy(loaded, Sampling())
+        OneSampling(loaded, Sampling())
 
 
 def test_no_row_memory_outlives_a_call():
-    policy = TransformersPolicy(tiny_model("qwen3"), Sampling(budget=40))
+    policy = OneSampling(tiny_model("qwen3"), Sampling(budget=40))
     list(policy.rollouts([RolloutRequest((7, 8), n=64)]))
     gc.collect()
     gc.disable()
@@ -324,7 +324,7 @@ def tensor_bytes():
 @pytest.mark.parametrize("batch_rows", [3, 64])
 def test_expansion_follows_every_completion_with_its_exact_probability(batch_rows):
     loaded = tiny_model("qwen3")
-    policy = TransformersPolicy(loaded, Sampling(top_k=3, top_p=1.0, budget=5), batch_rows=batch_rows)
+    policy = OneSampling(loaded, Sampling(top_k=3, top_p=1.0, budget=5), batch_rows=batch_rows)
     requests = [RolloutRequest((7, 8), n=10**12), RolloutRequest((7, 8), (3,), avoid=4, n=10**12)]
     found = {request: Counter() for request in requests}
     for rollout in policy.expand(requests, least=1):
@@ -343,7 +343,7 @@ def test_expansion_follows_every_completion_with_its_exact_probability(batch_row
 
 
 def test_expansion_leaves_out_what_is_too_unlikely():
-    policy = TransformersPolicy(tiny_model("qwen3"), Sampling(top_k=3, top_p=1.0, budget=5))
+    policy = OneSampling(tiny_model("qwen3"), Sampling(top_k=3, top_p=1.0, budget=5))
     request = RolloutRequest((7, 8), n=10**6)
     every = {r.completion: r.count for r in policy.expand([request], least=1)}
     likely = {r.completion: r.count for r in policy.expand([request], least=20_000)}

@@ -5,11 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from one_sampling import OneSampling
 from scipy.stats import chisquare
 from tiny import END, tiny_model
 
 from pts.errors import ModelError
-from pts.policies.transformers import TransformersPolicy, distribution
+from pts.policies.transformers import distribution
 from pts.policies.transformers import untruncated as module
 from pts.policies.transformers.distribution import apportion, draw, next_tokens, truncate
 from pts.policies.transformers.draws import child_keys
@@ -178,7 +179,7 @@ def test_completions_are_drawn_with_their_exact_probabilities(monkeypatch):
     # Chi-square over completions of two tokens; false alarm rate 1e-4.
     loaded = tiny_model("qwen3", vocab=6, sharpness=0.6)
     sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=2)
-    policy = TransformersPolicy(loaded, sampling, batch_rows=16)
+    policy = OneSampling(loaded, sampling, batch_rows=16)
     prompt = (2, 4, 3)
 
     def after(ids):
@@ -207,7 +208,7 @@ def test_batch_size_and_order_change_no_result(monkeypatch):
     requests += [RolloutRequest((7, 8), (3, 4), avoid=6, n=5, seed=9)]
 
     def outcome(batch_rows, asked):
-        policy = TransformersPolicy(loaded, sampling, batch_rows=batch_rows)
+        policy = OneSampling(loaded, sampling, batch_rows=batch_rows)
         found = {request: Counter() for request in asked}
         for rollout in policy.rollouts(asked):
             found[rollout.request][rollout.completion, rollout.finish] += rollout.count

@@ -234,8 +234,8 @@ def test_rollouts_of_a_variant_equal_generate_and_share_their_random_numbers(loa
     sampling = Sampling(temperature=0.0, top_k=0, top_p=1.0, budget=7)
     interventions = [[Intervention(LAYER, vector)], [Intervention(0, -vector)]]
     with steer(loaded.model, interventions, engine_driven=True) as steering:
-        policy = TransformersPolicy(loaded, sampling, steering=steering)
-        requests = [RolloutRequest(PROMPT, variant=variant) for variant in (0, 1, 2, 0)]
+        policy = TransformersPolicy(loaded, steering=steering)
+        requests = [RolloutRequest(PROMPT, variant=variant, sampling=sampling) for variant in (0, 1, 2, 0)]
         rolled = {rollout.request.variant: rollout.completion for rollout in policy.rollouts(requests)}
     for variant in (0, 1, 2):
         chosen = [interventions[variant - 1]] if variant else [[]]
@@ -248,8 +248,11 @@ def test_rollouts_of_a_variant_equal_generate_and_share_their_random_numbers(loa
 
 def test_a_variant_that_changes_nothing_draws_the_very_same(loaded, vector):
     with steer(loaded.model, [[Intervention(LAYER, 0 * vector)]], engine_driven=True) as steering:
-        policy = TransformersPolicy(loaded, Sampling(budget=12), steering=steering)
-        requests = [RolloutRequest(PROMPT, n=20, seed=4, variant=variant) for variant in (0, 1)]
+        policy = TransformersPolicy(loaded, steering=steering)
+        sampling = Sampling(budget=12)
+        requests = [
+            RolloutRequest(PROMPT, n=20, seed=4, variant=variant, sampling=sampling) for variant in (0, 1)
+        ]
         drawn = {0: [], 1: []}
         for rollout in policy.rollouts(requests):
             drawn[rollout.request.variant].append((rollout.completion, rollout.count))
@@ -258,7 +261,7 @@ def test_a_variant_that_changes_nothing_draws_the_very_same(loaded, vector):
 
 
 def test_a_policy_without_steering_refuses_a_variant(loaded):
-    policy = TransformersPolicy(loaded, Sampling(budget=4))
+    policy = TransformersPolicy(loaded)
     with pytest.raises(ValueError, match="variant 1"):
         list(policy.rollouts([RolloutRequest(PROMPT, variant=1)]))
 

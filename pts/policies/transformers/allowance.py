@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +28,12 @@ class RowCost:
     per_row: int
 
     @classmethod
-    def of(cls, model: Any, layout: CacheLayout, eager: bool, sampling: Sampling | None = None) -> RowCost:
+    def of(cls, model: Any, layout: CacheLayout, eager: bool, samplers: Collection[Sampling] = ()) -> RowCost:
         """The cost of rows of a model: caches, the copy that growing makes, attention's and the logits' memory.
 
         `eager` is for attention that writes out its scores and repeats keys and values for the heads that share
-        them. Where `sampling` truncates without a top-k, a row can come to hold the whole vocabulary, sorted.
+        them. Where one of `samplers` truncates without a top-k, a row can come to hold the whole vocabulary,
+        sorted; where there are several, the logits of each one's rows are copied.
         """
         config = model.config.get_text_config(decoder=True)
         largest = max(shape.bytes_per_token for shape in layout.shapes)
@@ -41,8 +43,10 @@ class RowCost:
             shared = max(1, heads // max(1, min(shape.heads for shape in layout.shapes)))
             step += 2 * largest * shared + heads * (2 * model.dtype.itemsize + 4)
         logits = config.vocab_size * (model.dtype.itemsize + (4 if model.dtype.itemsize < 4 else 0))
-        if sampling is not None and sampling.temperature > 0 and not sampling.top_k:
-            logits += 0 if truncates_nothing(sampling) else SORTED_BYTES * config.vocab_size
+        if any(s.temperature > 0 and not s.top_k and not truncates_nothing(s) for s in samplers):
+            logits += SORTED_BYTES * config.vocab_size
+        if len(samplers) > 1:
+            logits += config.vocab_size * model.dtype.itemsize
         # Growing and attending never happen at once.
         return cls(layout.bytes_per_token + max(largest, step), logits)
 

@@ -40,13 +40,12 @@ class RaggedCheck:
     def __post_init__(self) -> None:
         self._windows = list(undeclared_windows(self._config))
 
-    def at_start(self, reach: int) -> None:
-        """Try short rows, then what `reach` tokens can reach. Raises ModelError where the model fails."""
+    def at_start(self) -> None:
+        """Try short rows, and a declared window made short. Raises ModelError where the model fails."""
         self._compare(self.plan, self.prefixes, _LENGTHS)
         if self.plan.window is not None and self.plan.window > _WINDOW:
             with _narrowed(self._config, self.plan) as narrow:
                 self._compare(narrow, PrefixStore(self.model, 0), _LENGTHS)
-        self.up_to(reach)
 
     def up_to(self, reach: int) -> None:
         """Try the windows that rows of `reach` tokens go beyond, each once. Raises ModelError as above."""

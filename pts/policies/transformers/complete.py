@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from pts.policies.transformers.distribution import Draws
 from pts.policies.transformers.rows import Finished, RowTable
 from pts.policies.transformers.stop_texts import StopTexts
-from pts.records import Finish, Rollout, RolloutRequest, TokenIds
+from pts.records import Finish, Rollout, RolloutRequest, Sampling, TokenIds
+
+_STOPS_KEPT = 64
+"""Sets of stop texts that are kept ready."""
 
 
 class CompletionEnds:
-    """What ends a completion: its end tokens, and its stop texts where there are any."""
+    """What ends a completion: the model's end tokens, and the stop texts of its sampling."""
 
-    def __init__(self, token_ids: frozenset[int], stops: StopTexts | None = None) -> None:
+    def __init__(self, token_ids: frozenset[int], tokenizer: Any) -> None:
         self.token_ids = token_ids
-        self.stops = stops
         self._ids = np.array(sorted(token_ids), dtype=np.int64)
+        self._stops = lru_cache(_STOPS_KEPT)(partial(StopTexts, tokenizer))
 
-    def within(self, completion: TokenIds) -> bool:
+    def stops(self, sampling: Sampling) -> StopTexts | None:
+        """The stop texts of a sampling; None where it has none."""
+        return self._stops(sampling.stop) if sampling.stop else None
+
+    def within(self, completion: TokenIds, sampling: Sampling) -> bool:
         """Whether a completion is at its end: by its last token, or a stop text anywhere in it."""
         if not completion:
             return False
-        return completion[-1] in self.token_ids or (self.stops is not None and self.stops.within(completion))
+        stops = self.stops(sampling)
+        return completion[-1] in self.token_ids or (stops is not None and stops.within(completion))
 
     def drawn(self, draws: Draws, table: RowTable) -> npt.NDArray[np.bool_]:
         """Which of the drawn tokens [n] end the completion of their row, to which none was added yet."""
         ended: npt.NDArray[np.bool_] = np.isin(draws.tokens, self._ids)
-        if self.stops is not None:
-            for place, (row, token) in enumerate(zip(draws.rows.tolist(), draws.tokens.tolist(), strict=True)):
-                if self.stops.may_complete(token):
-                    made = table.tokens[row, : int(table.made[row])].tolist()
-                    ended[place] |= self.stops.completed_by_last([*made, token])
+        for place in np.flatnonzero(table.has_stops[draws.rows]).tolist():
+            row, token = int(draws.rows[place]), int(draws.tokens[place])
+            request = table.requests[row]
+            stops = None if request is None else self.stops(request.sampling)
+            if stops is not None and stops.may_complete(token):
+                made = table.tokens[row, : int(table.made[row])].tolist()
+                ended[place] |= stops.completed_by_last([*made, token])
         return ended
 
 
-def finished_at_once(request: RolloutRequest, ends: CompletionEnds, budget: int) -> list[Finished] | None:
+def finished_at_once(request: RolloutRequest, ends: CompletionEnds) -> list[Finished] | None:
     """The result of a request that needs no forward pass; None where it needs one.
 
     A prefix that ends with an end token, holds a stop text or fills the budget is complete as it is: nothing is
@@ -47,24 +60,26 @@ def finished_at_once(request: RolloutRequest, ends: CompletionEnds, budget: int)
         raise ValueError("a rollout request needs a prompt of at least one token.")
     if request.force is not None and request.avoid is not None:
         raise ValueError(f"a rollout request cannot force {request.force} and avoid {request.avoid} at once.")
-    if request.n < 0 or len(request.prefix) > budget:
+    sampling = request.sampling
+    if request.n < 0 or len(request.prefix) > sampling.budget:
         raise ValueError(
-            f"a request for n={request.n} from {len(request.prefix)} of {budget} tokens makes no sense."
+            f"a request for n={request.n} from {len(request.prefix)} of {sampling.budget} tokens makes no "
+            "sense."
         )
     if request.n == 0:
         return []
-    completion, finish = request.prefix, _finish(request.prefix, ends, budget)
+    completion, finish = request.prefix, _finish(request.prefix, ends, sampling)
     if finish is None and request.force is not None:
         completion = (*request.prefix, request.force)
-        finish = _finish(completion, ends, budget)
+        finish = _finish(completion, ends, sampling)
     if finish is None:
         return None
     forced = (float("nan"),) * (len(completion) - len(request.prefix))
     return [Finished(Rollout(request, completion, request.n, finish), forced)]
 
 
-def _finish(completion: TokenIds, ends: CompletionEnds, budget: int) -> Finish | None:
+def _finish(completion: TokenIds, ends: CompletionEnds, sampling: Sampling) -> Finish | None:
     """Why a completion is complete, or None where it is not."""
-    if ends.within(completion):
+    if ends.within(completion, sampling):
         return "end"
-    return "budget" if len(completion) >= budget else None
+    return "budget" if len(completion) >= sampling.budget else None

@@ -8,6 +8,7 @@ Where nothing truncates a large vocabulary, draws need no sort (`untruncated.py`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -168,6 +169,16 @@ def draw(distributions: Distribution, keys: Keys, counts: Ints) -> Draws:
     owners = codes // width
     flat_ids, flat_probs = distributions.ids.ravel(), distributions.probs.ravel()
     return Draws(owners, flat_ids[codes], flat_probs[codes], found.astype(np.int64), _first_of_each(owners))
+
+
+def joined(parts: Sequence[Draws]) -> Draws:
+    """Draws of different rows as those of one batch."""
+    rows, tokens, probs, counts, first = (
+        np.concatenate(columns)
+        for columns in zip(*((d.rows, d.tokens, d.probs, d.counts, d.first) for d in parts), strict=True)
+    )
+    order = np.argsort(rows, kind="stable")
+    return Draws(rows[order], tokens[order], probs[order], counts[order], first[order])
 
 
 def log_totals(logits: torch.Tensor) -> torch.Tensor:

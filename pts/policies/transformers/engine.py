@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -21,6 +21,7 @@ from pts.policies.transformers.distribution import (
     Draws,
     Ints,
     draw,
+    joined,
     log_totals,
     next_tokens,
     with_own_probs,
@@ -63,7 +64,6 @@ class Engine:
     model: Any
     plan: AttentionPlan
     prefixes: PrefixStore
-    sampling: Sampling
     ends: CompletionEnds
     allowance: RowAllowance
     work: StepWork
@@ -80,10 +80,10 @@ class Engine:
     _last_try: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
-        self.table = RowTable(self.sampling.budget)
+        self.table = RowTable()
         self.store = RowStore(self.prefixes.layout)
         self._cache = RowCache(self.store)
-        self._cost = RowCost.of(self.model, self.prefixes.layout, self.plan.additive, self.sampling)
+        self._cost = RowCost.of(self.model, self.prefixes.layout, self.plan.additive)
 
     def run(self, source: RolloutSource) -> Iterator[Finished]:
         """The rollouts of all requests, as they are done; requests are taken as rows become free.
@@ -107,16 +107,13 @@ class Engine:
     def _fill(self, source: RolloutSource) -> Iterator[Finished]:
         """Give free rows the branches that wait in others, then new requests; close the gaps that are left."""
         self._attempt(self._take_branches)
+        if not self._columns():
+            # One request tells how long rows get, and with that how many fit.
+            yield from self._take(source, 1)
         while free := self._free_rows():
             # One more than fits where rows are few: so it is known whether memory holds any back.
             more = len(free) - len(self._waiting) + self.allowance.few(self._cost, self._columns())
-            taken = source.take(more) if more > 0 else ()
-            for request in taken:
-                at_once = finished_at_once(request, self.ends, self.sampling.budget)
-                if at_once is None:
-                    self._waiting.append(request)
-                else:
-                    yield from at_once
+            taken = yield from self._take(source, more)
             started = self._fitting(free)
             if started:
                 self._attempt(partial(self._admit, started, free))
@@ -126,10 +123,31 @@ class Engine:
             self.allowance.wanting(self._cost, self._columns())
         self._attempt(self._compact)
 
-    def _columns(self, prompt: int = 0) -> int:
-        """Columns of a row's cache at most, beside a prompt of so many tokens."""
-        longest = int(self.table.prompt_length[: self.table.active].max()) if self.table.active else 0
-        return max(longest, prompt) + self.sampling.budget
+    def _take(self, source: RolloutSource, n: int) -> Generator[Finished, None, int]:
+        """Have at most `n` new requests wait, those that are complete as they are aside; how many came."""
+        taken = source.take(n) if n > 0 else ()
+        for request in taken:
+            at_once = finished_at_once(request, self.ends)
+            if at_once is None:
+                self._know(request.sampling)
+                self._waiting.append(request)
+            else:
+                yield from at_once
+        return len(taken)
+
+    def _know(self, sampling: Sampling) -> None:
+        """Count what rows of a sampling cost, where there were none of its sampler."""
+        table = self.table
+        known = len(table.samplers)
+        table.sampler_of(sampling)
+        if len(table.samplers) > known:
+            self._cost = RowCost.of(self.model, self.prefixes.layout, self.plan.additive, table.samplers)
+
+    def _columns(self) -> int:
+        """Columns of a row's cache at most; 0 where nothing is under way."""
+        table, active = self.table, self.table.active
+        longest = int((table.prompt_length[:active] + table.budget[:active]).max()) if active else 0
+        return max(longest, _request(self._waiting[0]).sampling.budget if self._waiting else 0)
 
     def _free_rows(self) -> list[int]:
         """Rows that may be taken: gaps, then new ones up to what rows and memory allow."""
@@ -143,7 +161,8 @@ class Engine:
         columns = self._columns()
         fitting: list[RolloutRequest | Parked] = []
         while self._waiting and len(fitting) < len(free):
-            columns = max(columns, len(_request(self._waiting[0]).prompt) + self.sampling.budget)
+            request = _request(self._waiting[0])
+            columns = max(columns, len(request.prompt) + request.sampling.budget)
             rows = occupied + len(fitting) + 1
             if rows > self.allowance.fitting(self._cost, columns):
                 break
@@ -170,7 +189,7 @@ class Engine:
         if columns > wide:
             # A quarter more at a time, but never more than a row can come to.
             wide = -(-max(columns, wide + wide // 4) // _COLUMN_BLOCK) * _COLUMN_BLOCK
-            wide = max(columns, min(wide, self._columns(columns - self.sampling.budget)))
+            wide = max(columns, min(wide, self._columns()))
         tall = store.rows if rows <= store.rows else max(rows, min(2 * store.rows, allowance.limit))
         for size in ((tall, wide), (rows, wide), (rows, max(columns, self._width()))):
             if cost.bytes(*size) <= allowance.granted:
@@ -342,13 +361,28 @@ class Engine:
         for row, guide in enumerate(table.guides[:active]):
             if guide is not None and guide.adjusts:
                 guide.adjust(logits[row])
-        distributions = next_tokens(logits, self.sampling, table.avoid[:active])
-        draws = self.split(distributions, table.key[:active], table.count[:active])
+        draws = self._draws(logits)
         draws = draws if totals is None else with_own_probs(draws, logits, totals)
         table.avoid[:active] = -1
         self.allowance.largest = max(self.allowance.largest, active)
         self._last_try = False
         return draws
+
+    def _draws(self, logits: torch.Tensor) -> Draws:
+        """A draw for each row from its `logits` [rows, vocabulary]; rows of one sampler together."""
+        table, active = self.table, self.table.active
+        samplers = table.sampler[:active]
+        if (samplers == samplers[0]).all():
+            distributions = next_tokens(logits, table.samplers[int(samplers[0])], table.avoid[:active])
+            return self.split(distributions, table.key[:active], table.count[:active])
+        parts = []
+        for sampler in np.unique(samplers).tolist():
+            rows = np.flatnonzero(samplers == sampler)
+            own = logits[torch.from_numpy(rows).to(logits.device)]
+            distributions = next_tokens(own, table.samplers[sampler], table.avoid[rows])
+            draws = self.split(distributions, table.key[rows], table.count[rows])
+            parts.append(replace(draws, rows=rows[draws.rows]))
+        return joined(parts)
 
     def _fork(self, draws: Draws) -> Iterator[Finished]:
         """Append what was drawn: one child goes on in its row, the others wait in it; yield the finished."""
@@ -357,7 +391,7 @@ class Engine:
         made = table.made[draws.rows] + 1
         ended = self.ends.drawn(draws, table)
         guides, stopped = advanced(table.guides, draws)
-        done = ended | (made == table.budget) | stopped
+        done = ended | (made == table.budget[draws.rows]) | stopped
         for child in np.flatnonzero(~draws.first).tolist():
             row = int(draws.rows[child])
             branch = Branch(

@@ -28,7 +28,7 @@ from pts.policies.transformers.masks import attention_plan
 from pts.policies.transformers.memory import available_bytes
 from pts.policies.transformers.prefill import PrefixStore
 from pts.policies.transformers.rows import Finished
-from pts.policies.transformers.stop_texts import StopTexts, before_stop
+from pts.policies.transformers.stop_texts import before_stop
 from pts.policies.transformers.untruncated import truncates_nothing
 from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenDistribution, TokenIds, Trace
 
@@ -65,7 +65,7 @@ class Work:
 
 
 class TransformersPolicy:
-    """A loaded model with its sampler and prompt format (see pts.policies.protocol.Policy).
+    """A loaded model with its prompt format (see pts.policies.protocol.Policy).
 
     `batch_rows` bounds the rows of a batch; by default the device's bound, or fewer where memory is short.
     `memory_bytes` is what caches and prefilled sequences may take together; by default a share of what is free.
@@ -78,7 +78,6 @@ class TransformersPolicy:
     def __init__(
         self,
         loaded: LoadedModel,
-        sampling: Sampling,
         prompt_format: PromptFormat = PromptFormat(),  # noqa: B008 (frozen)
         *,
         batch_rows: int | None = None,
@@ -92,9 +91,7 @@ class TransformersPolicy:
             raise ConfigError(f"the memory of a policy is {memory_bytes} bytes; it must be at least 1.")
         self.loaded = loaded
         self.prompt_format = prompt_format
-        self._sampling = sampling
-        stops = StopTexts(loaded.tokenizer, sampling.stop) if sampling.stop else None
-        self._ends = CompletionEnds(loaded.end_token_ids, stops)
+        self._ends = CompletionEnds(loaded.end_token_ids, loaded.tokenizer)
         self._steering = steering
         self._layers_path = layers_path
         self._blocks: Sequence[torch.nn.Module] | None = None
@@ -107,20 +104,14 @@ class TransformersPolicy:
         self._prefixes = PrefixStore(loaded.model, granted - for_rows, steering, logits_bytes=logits_bytes)
         self._length_limit = length_limit(loaded.model.config.get_text_config(decoder=True))
         self._check = RaggedCheck(loaded.model, self._plan, self._prefixes)
-        limit = sampling.budget if self._length_limit is None else self._length_limit.tokens
-        self._check.at_start(min(sampling.budget, limit))
+        self._check.at_start()
         self._steps = StepWork()
         self._tokens_delivered = 0
         self._seconds = 0.0
 
     @property
-    def sampling(self) -> Sampling:
-        """The sampler and the budget."""
-        return self._sampling
-
-    @property
     def end_token_ids(self) -> frozenset[int]:
-        """The tokens that end a completion, beside the sampler's stop texts; the one that did belongs to it."""
+        """The tokens that end a completion, beside its stop texts; the one that did belongs to it."""
         return self.loaded.end_token_ids
 
     @property
@@ -140,16 +131,16 @@ class TransformersPolicy:
         """The prompt for a problem in the policy's format. Raises ModelError where the format does not fit."""
         return encode_prompt(self.loaded.tokenizer, problem.query, self.prompt_format)
 
-    def check_length(self, prompt: int) -> None:
+    def check_length(self, prompt: int, sampling: Sampling) -> None:
         """Raise ConfigError where a prompt of so many tokens and the budget exceed what the model can read.
 
         Raises ModelError where rows of that length are not decoded together as they are alone.
         """
-        limit, tokens = self._length_limit, prompt + self._sampling.budget
+        limit, tokens = self._length_limit, prompt + sampling.budget
         if limit is not None and tokens > limit.tokens:
             also = " or lower --budget" if prompt < limit.tokens else ""
             raise ConfigError(
-                f"a prompt of {prompt} tokens and a budget of {self._sampling.budget} exceed {limit.reason}: "
+                f"a prompt of {prompt} tokens and a budget of {sampling.budget} exceed {limit.reason}: "
                 f"shorten the prompt{also}."
             )
         self._check.up_to(tokens)
@@ -158,26 +149,29 @@ class TransformersPolicy:
         """Ids of a completion given as text, with no special tokens added, an end token neither."""
         return tuple(self.loaded.tokenizer.encode(text, add_special_tokens=False))
 
-    def up_to_stop(self, completion: TokenIds) -> TokenIds:
+    def up_to_stop(self, completion: TokenIds, sampling: Sampling) -> TokenIds:
         """A completion up to the token that completes a stop text; all of it where none does."""
-        stops = self._ends.stops
+        stops = self._ends.stops(sampling)
         return completion if stops is None else completion[: stops.end_in(completion)]
 
-    def holds_stop(self, completion: TokenIds) -> bool:
+    def holds_stop(self, completion: TokenIds, sampling: Sampling) -> bool:
         """Whether a completion's text holds a stop text."""
-        return self._ends.stops is not None and self._ends.stops.within(completion)
+        stops = self._ends.stops(sampling)
+        return stops is not None and stops.within(completion)
 
-    def decode(self, ids: TokenIds, *, whole: bool = False) -> str:
-        """Text of a completion before its stop text, or with it where the `whole` is asked for.
+    def decode(self, ids: TokenIds, stop: Sequence[str] = ()) -> str:
+        """Text of a completion, up to where the first of the texts `stop` begins; its end token is left out.
 
-        Its end token is left out. A single token's text is always all of it.
+        An end token alone has its own text.
         """
         if len(ids) > 1 and ids[-1] in self.end_token_ids:
             ids = ids[:-1]
         text: str = self.loaded.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
-        return text if whole or len(ids) == 1 else before_stop(text, self._sampling.stop)
+        return before_stop(text, stop)
 
-    def next_token_probs(self, prompt: TokenIds, completion: TokenIds) -> Sequence[TokenDistribution]:
+    def next_token_probs(
+        self, prompt: TokenIds, completion: TokenIds, sampling: Sampling
+    ) -> Sequence[TokenDistribution]:
         """The truncated distribution at every position of a completion, from one pass over the whole of it.
 
         The logits are read in chunks, so memory does not grow with vocabulary times length; where top-k does
@@ -185,22 +179,23 @@ class TransformersPolicy:
         tokens rounds differently from steps of one: a token that a rollout drew at the very edge of the
         truncation can have probability 0 here (the probabilities in a Trace are those it was drawn with).
         """
-        along = DistributionsAlong(len(completion), partial(self._read_distributions, prompt, completion))
-        bounded = self._sampling.top_k or self._sampling.temperature == 0
+        read = partial(self._read_distributions, prompt, completion, sampling)
+        along = DistributionsAlong(len(completion), read)
+        bounded = sampling.top_k or sampling.temperature == 0
         return list(along) if bounded else along
 
     def _read_distributions(
-        self, prompt: TokenIds, completion: TokenIds, start: int, end: int
+        self, prompt: TokenIds, completion: TokenIds, sampling: Sampling, start: int, end: int
     ) -> Iterator[TokenDistribution]:
         """The distributions at positions `start` to `end` of a completion."""
         started = time.perf_counter()
         whole = end == len(completion)
         ids = prompt + completion[: end - 1]
         for logits in self._prefixes.logits(ids, len(prompt) - 1 + start, keep=whole) if end > start else ():
-            if truncates_nothing(self._sampling):
-                rows: Iterator[TokenDistribution] = whole_vocabulary(logits, self._sampling)
+            if truncates_nothing(sampling):
+                rows: Iterator[TokenDistribution] = whole_vocabulary(logits, sampling)
             else:
-                truncated = truncate(logits, self._sampling)
+                truncated = truncate(logits, sampling)
                 rows = (truncated.row(index) for index in range(len(logits)))
             for row in rows:
                 # The time that the consumer takes is its own.
@@ -259,9 +254,9 @@ class TransformersPolicy:
         for finished in self.finished(requests):
             yield finished.rollout
 
-    def sample_traces(self, prompt: TokenIds, n: int, seed: int) -> list[Trace]:
+    def sample_traces(self, prompt: TokenIds, n: int, seed: int, sampling: Sampling) -> list[Trace]:
         """`n` completions of the prompt, in random order, each token with the probability it was drawn with."""
-        request = RolloutRequest(prompt, n=n, seed=seed)
+        request = RolloutRequest(prompt, n=n, seed=seed, sampling=sampling)
         traces = [
             Trace(prompt, finished.rollout.completion, finished.new_probs, finished.rollout.finish)
             for finished in self.finished([request])
@@ -297,7 +292,6 @@ class TransformersPolicy:
             self.loaded.model,
             self._plan,
             self._prefixes,
-            self._sampling,
             self._ends,
             self._allowance,
             self._steps,
@@ -320,7 +314,7 @@ class TransformersPolicy:
         """Raise ValueError or ConfigError for a request that the policy cannot complete."""
         if request.variant and self._steering is None:
             raise ValueError(f"a request names variant {request.variant} of a policy that has none.")
-        self.check_length(len(request.prompt))
+        self.check_length(len(request.prompt), request.sampling)
 
 
 @dataclass(frozen=True, slots=True)

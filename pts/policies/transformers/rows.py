@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pts.policies.guide import Guide
-from pts.records import Finish, Rollout, RolloutRequest, TokenIds
+from pts.records import Finish, Rollout, RolloutRequest, Sampling, TokenIds
 
 Ints = npt.NDArray[np.int64]
 
@@ -55,6 +55,13 @@ class Parked:
     guide: Guide | None
 
 
+_PER_ROW = (
+    *("prompt_length", "made", "last", "count", "avoid", "variant", "key"),
+    *("budget", "sampler", "has_stops"),
+)
+"""The table's columns of one number a row."""
+
+
 class RowTable:
     """Completions in progress, one a row, in rows 0 to `active` − 1; equal ones are one row with a count.
 
@@ -64,10 +71,11 @@ class RowTable:
     A row that forks goes on with one child; the others wait as branches *of that row*. What a branch needs, the
     cached tokens before its own, stays in the row, which only ever writes behind that point. So when the row's
     current completion ends it turns to its deepest branch, at no cost, and a free row takes a shallowest one.
+    `sampler` [rows] says by which of the `samplers` a row draws: samplings that differ only in budget and stop
+    texts draw by the same one.
     """
 
-    def __init__(self, budget: int) -> None:
-        self.budget = budget
+    def __init__(self) -> None:
         self.active = 0
         self.prompt_length = np.zeros(0, dtype=np.int64)
         self.made = np.zeros(0, dtype=np.int64)
@@ -76,8 +84,13 @@ class RowTable:
         self.avoid = np.zeros(0, dtype=np.int64)
         self.variant = np.zeros(0, dtype=np.int64)
         self.key = np.zeros(0, dtype=np.uint64)
-        self.tokens = np.zeros((0, budget), dtype=np.int32)
-        self.probs = np.zeros((0, budget), dtype=np.float64)
+        self.budget = np.zeros(0, dtype=np.int64)
+        self.sampler = np.zeros(0, dtype=np.int64)
+        self.has_stops = np.zeros(0, dtype=np.bool_)
+        self.samplers: list[Sampling] = []
+        self._sampler_indexes: dict[tuple[float, int, float, float], int] = {}
+        self.tokens = np.zeros((0, 0), dtype=np.int32)
+        self.probs = np.zeros((0, 0), dtype=np.float64)
         self.requests: list[RolloutRequest | None] = []
         self.guides: list[Guide | None] = []
         self.branches: list[deque[Branch]] = []
@@ -87,7 +100,7 @@ class RowTable:
         extra = rows - len(self.made)
         if extra <= 0:
             return
-        for name in ("prompt_length", "made", "last", "count", "avoid", "variant", "key", "tokens", "probs"):
+        for name in (*_PER_ROW, "tokens", "probs"):
             old = getattr(self, name)
             setattr(self, name, np.concatenate([old, np.zeros((extra, *old.shape[1:]), dtype=old.dtype)]))
         self.requests += [None] * extra
@@ -125,17 +138,36 @@ class RowTable:
     def start(self, row: int, request: RolloutRequest, key: int) -> None:
         """Begin a request in a row."""
         given = request.prefix if request.force is None else (*request.prefix, request.force)
-        self.requests[row] = request
-        self.prompt_length[row] = len(request.prompt)
+        self._assign(row, request)
         self.made[row] = len(given)
         self.tokens[row, : len(given)] = given
         self.probs[row, : len(given)] = np.nan
         self.last[row] = given[-1] if given else request.prompt[-1]
         self.count[row] = request.n
         self.avoid[row] = -1 if request.avoid is None else request.avoid
-        self.variant[row] = request.variant
         self.key[row] = key
         self.guides[row] = None if request.guide is None else request.guide()
+
+    def _assign(self, row: int, request: RolloutRequest) -> None:
+        """Write down what a row is a completion of."""
+        sampling = request.sampling
+        self.requests[row] = request
+        self.prompt_length[row] = len(request.prompt)
+        self.variant[row] = request.variant
+        self.budget[row] = sampling.budget
+        self.has_stops[row] = bool(sampling.stop)
+        self.sampler[row] = self.sampler_of(sampling)
+        if sampling.budget > self.tokens.shape[1]:
+            more = ((0, 0), (0, sampling.budget - self.tokens.shape[1]))
+            self.tokens, self.probs = np.pad(self.tokens, more), np.pad(self.probs, more)
+
+    def sampler_of(self, sampling: Sampling) -> int:
+        """The index of a sampling's sampler, a new one where there was none like it."""
+        sampler = (sampling.temperature, sampling.top_k, sampling.top_p, sampling.min_p)
+        if sampler not in self._sampler_indexes:
+            self._sampler_indexes[sampler] = len(self.samplers)
+            self.samplers.append(sampling)
+        return self._sampler_indexes[sampler]
 
     def park(self, row: int) -> list[Parked]:
         """Empty a row: what it was at work on, then the branches that waited in it."""
@@ -165,20 +197,18 @@ class RowTable:
     def clear(self, row: int) -> None:
         """Leave a row empty."""
         self.requests[row] = self.guides[row] = None
-        self.prompt_length[row] = 0
+        self.prompt_length[row] = self.budget[row] = 0
 
     def resume(self, row: int, parked: Parked) -> None:
         """Go on with a parked completion in a row."""
         request, made = parked.request, len(parked.tokens)
-        self.requests[row] = request
-        self.prompt_length[row] = len(request.prompt)
+        self._assign(row, request)
         self.made[row] = made
         self.tokens[row, :made] = parked.tokens
         self.probs[row, :made] = parked.probs
         self.last[row] = parked.tokens[-1] if made else request.prompt[-1]
         self.count[row] = parked.count
         self.avoid[row] = parked.avoid
-        self.variant[row] = request.variant
         self.key[row] = parked.key
         self.guides[row] = parked.guide
 
@@ -196,8 +226,8 @@ class RowTable:
     def share(self, source: int, target: int) -> None:
         """Give a row the request and the completion tokens of another, for a branch of that one to enter."""
         self.requests[target] = self.requests[source]
-        self.prompt_length[target] = self.prompt_length[source]
-        self.variant[target] = self.variant[source]
+        for values in (self.prompt_length, self.variant, self.budget, self.sampler, self.has_stops):
+            values[target] = values[source]
         self.tokens[target] = self.tokens[source]
         self.probs[target] = self.probs[source]
 

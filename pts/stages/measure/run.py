@@ -106,6 +106,7 @@ def _measure(
 
     outcomes = run_variants(
         policy,
+        search.sampling,
         problems,
         search.grade,
         [0, 1],
@@ -135,6 +136,7 @@ def _example(
             seed=derive_seed(run.seed, "example", problem.id),
             variant=variant,
             key=f"{index}/{variant}",
+            sampling=search.sampling,
         )
         for index, problem in enumerate(problems[:20])
         for variant in (0, 1)
@@ -142,7 +144,7 @@ def _example(
     by_key = {rollout.request.key: rollout for rollout in policy.rollouts(requests)}
     for index, problem in enumerate(problems[:20]):
         pair = [by_key[f"{index}/{variant}"] for variant in (0, 1)]
-        texts = [policy.decode(rollout.completion) for rollout in pair]
+        texts = [policy.decode(rollout.completion, search.sampling.stop) for rollout in pair]
         solved = [
             rollout.finish == "end" and search.grade(text, problem.answer)
             for rollout, text in zip(pair, texts, strict=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pts.data_files import LINES, good_rows, id_text, read_text, text_fault
 from pts.errors import DataError
-from pts.records import TokenIds
+from pts.records import Sampling, TokenIds
 from pts.runs.manifest import text_digest
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ def read_traces(path: Path | None) -> tuple[dict[str, list[TokenIds | str]] | No
 
 
 def encode_traces(
-    traces: Mapping[str, Sequence[TokenIds | str]], policy: TransformersPolicy
+    traces: Mapping[str, Sequence[TokenIds | str]], policy: TransformersPolicy, sampling: Sampling
 ) -> dict[str, list[TokenIds]]:
     """The completions as token ids, each up to its stop text; text without one is closed by an end token.
 
-    Raises DataError for a completion without tokens, longer than the policy's budget, or with an id that is not
+    Raises DataError for a completion without tokens, longer than the budget, or with an id that is not
     in the model's vocabulary.
     """
     ends = policy.end_token_ids
@@ -56,14 +56,14 @@ def encode_traces(
     for problem_id, completions in traces.items():
         for given in completions:
             whole = policy.encode_completion(given) if isinstance(given, str) else given
-            ids = policy.up_to_stop(whole)
-            if isinstance(given, str) and not policy.holds_stop(ids):
+            ids = policy.up_to_stop(whole, sampling)
+            if isinstance(given, str) and not policy.holds_stop(ids, sampling):
                 ids = (*ids, end)
             shortened += len(ids) < len(whole)
-            if not ids or len(ids) > policy.sampling.budget:
+            if not ids or len(ids) > sampling.budget:
                 raise DataError(
                     f"the completion given for problem {problem_id} has {len(ids)} tokens; "
-                    f"it must have 1 to {policy.sampling.budget} (--budget)."
+                    f"it must have 1 to {sampling.budget} (--budget)."
                 )
             unknown = [token for token in ids if not 0 <= token < vocabulary]
             if unknown:

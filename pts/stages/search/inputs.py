@@ -41,7 +41,8 @@ class SearchInputs(ProblemInputs):
     def search_config(self) -> SearchConfig:
         """What the search itself is told. Raises ConfigError for a value outside its range."""
         return SearchConfig(
-            self.threshold, self.fdr, self.range, self.traces, self.region, self.max_tokens, self.seed
+            *(self.threshold, self.fdr, self.range, self.traces, self.region, self.max_tokens, self.seed),
+            sampling=self.sampling(),
         )
 
     def directory(self) -> Path:
@@ -52,5 +53,5 @@ class SearchInputs(ProblemInputs):
         """The configuration that every session of a run shares, as the manifest holds it."""
         search = to_json(self.search_config())
         assert isinstance(search, dict)
-        del search["max_tokens"]
+        del search["max_tokens"], search["sampling"]
         return {**self.configuration(), "sampling": self.sampling_settings(), "search": search}

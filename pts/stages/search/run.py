@@ -167,7 +167,7 @@ def _search(
     from pts.pivot_search import search_problems
 
     policy, grader, resolved = _load(run, plan, directory)
-    policy.encode(plan.todo[0])
+    policy.check_length(len(policy.encode(plan.todo[0])), run.sampling())
     logger.info("%s in %s on %s.", resolved.model_id, resolved.dtype, policy.loaded.device)
     logger.info(
         "%s: read as %s, graded by %s; %d problems to search.",
@@ -176,7 +176,7 @@ def _search(
         resolved.grader,
         len(plan.todo),
     )
-    given = None if plan.traces is None else encode_traces(plan.traces, policy)
+    given = None if plan.traces is None else encode_traces(plan.traces, policy, run.sampling())
     environment = SearchEnvironment(
         str(policy.loaded.device), run.batch_rows, run.max_tokens, run.problems, held_in_by(grader)
     )
@@ -243,7 +243,7 @@ def _load(
         think_end=None if tags is None else tags.end,
         think_required=run.thinking is True,
     )
-    policy = TransformersPolicy(loaded, run.sampling(), prompt_format, batch_rows=run.batch_rows)
+    policy = TransformersPolicy(loaded, prompt_format, batch_rows=run.batch_rows)
     resolved = SearchResolved(
         model_id=loaded.model_id,
         model_revision=loaded.revision,
@@ -269,9 +269,9 @@ def _line(run: SearchInputs, plan: _Plan, policy: TransformersPolicy, result: Pr
 
 
 def _context(policy: TransformersPolicy, prompt: str, completion: TokenIds, position: int) -> Context:
-    before = policy.decode(completion[:position], whole=True) if position else ""
-    through = policy.decode(completion[: position + 1], whole=True)
-    beyond = policy.decode(completion[: position + 1 + TOKENS_AFTER], whole=True)
+    before = policy.decode(completion[:position]) if position else ""
+    through = policy.decode(completion[: position + 1])
+    beyond = policy.decode(completion[: position + 1 + TOKENS_AFTER])
     return Context(prompt + before, _added(before, through), _added(through, beyond))
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from pts.errors import DataError
+from pts.records import Sampling
 from pts.stages.search.given_traces import encode_traces, read_traces
 
 
@@ -52,7 +53,7 @@ def test_a_bad_line_is_one_error_that_names_it(tmp_path, line, said):
 
 def test_token_ids_that_the_model_has_not(demo_policy):
     with pytest.raises(DataError, match=r"problem a has the token id 999999; the model's are 0 to"):
-        encode_traces({"a": [(999999,)]}, demo_policy)
+        encode_traces({"a": [(999999,)]}, demo_policy, Sampling(budget=96))
 
 
 @pytest.fixture
@@ -60,6 +61,5 @@ def demo_policy():
     from pts.models.load import load_model
     from pts.models.options import ModelOptions
     from pts.policies.transformers import TransformersPolicy
-    from pts.records import Sampling
 
-    return TransformersPolicy(load_model(ModelOptions("demo")), Sampling(budget=96))
+    return TransformersPolicy(load_model(ModelOptions("demo")))
