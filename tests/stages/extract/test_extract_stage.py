@@ -190,7 +190,9 @@ def test_controls_are_stored_as_they_were_calibrated(searched, small, made):
     variants = [interventions(one) for one in control_sets(made, "control")]
     decoder = Decoder(again.loaded, again.sampling, again.prompt_format, again.grade)
     with decoder.steered(variants) as policy:
-        found = run_variants(policy, problems, again.grade, [0, 1, 2], small.test_samples, small.seed)
+        found = run_variants(
+            policy, again.sampling, problems, again.grade, [0, 1, 2], small.test_samples, small.seed
+        )
     differences = [found[number].success - found[0].success for number in (1, 2)]
     assert differences == pytest.approx(made.effects["all"].random)
 
