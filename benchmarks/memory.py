@@ -265,7 +265,7 @@ def resident(peak: bool) -> int:
 
 
 def forget_peak() -> None:
-    """Let the peak begin anew from what is in memory now."""
+    """Let the peak begin again from what is in memory now."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

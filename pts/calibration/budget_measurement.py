@@ -67,7 +67,7 @@ class BudgetMeasurement:
         if changed:
             raise RunError(
                 f"{self.journal} holds measurements with other settings, another model or other vectors "
-                f"({changed}): give another --output, or --fresh to delete them and start anew."
+                f"({changed}): give another --output, or --fresh to delete them and start again."
             )
         self._known = dict(_outcomes(each, self.samples) for each in self._journal.read())
 
@@ -126,7 +126,7 @@ def _outcomes(measured: BudgetOutcomes, samples: int) -> tuple[Key, Outcomes]:
 
 def budgets_journal(path: Path) -> Journal[BudgetOutcomes]:
     """The journal of measured budgets, whose header says what is measured."""
-    return Journal(path, BudgetOutcomes, headed=True, remedy="delete the file to measure anew")
+    return Journal(path, BudgetOutcomes, headed=True, remedy="delete the file to measure again")
 
 
 def _changed(before: Mapping[str, object] | None, asked: Mapping[str, object]) -> str:

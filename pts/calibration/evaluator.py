@@ -69,7 +69,7 @@ class Evaluator:
 
     def __post_init__(self) -> None:
         if self.journal is not None:
-            self._journal = Journal(self.journal, Measurement, remedy="delete the file to measure anew")
+            self._journal = Journal(self.journal, Measurement, remedy="delete the file to measure again")
             kept = self._journal.read()
             self._known = dict(_outcomes(each) for each in kept if each.samples == self.samples)
         self._kept = {(name, first, end) for name, _, first, end in self._known}
@@ -127,7 +127,7 @@ class Evaluator:
         if changed:
             logger.warning(
                 "%s: %d settings have another direction or gate than was measured (such as %s), and are "
-                "measured anew.",
+                "measured again.",
                 self.journal,
                 len(changed),
                 changed[0],

@@ -92,7 +92,7 @@ _OPTIONS: dict[str, Options] = {
             "Run directory.  [default: evals/<model>-<dataset>]",
             {"type": click.Path(path_type=Path)},
         ),
-        (("fresh", "--fresh"), "Delete the run in that directory and start anew.", {"is_flag": True}),
+        (("fresh", "--fresh"), "Delete the run in that directory and start again.", {"is_flag": True}),
     ],
 }
 

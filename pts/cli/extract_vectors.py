@@ -67,7 +67,7 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
             "Directory of the vector set.  [default: vectors/<run's name>]",
             {"type": click.Path(path_type=Path)},
         ),
-        (("fresh", "--fresh"), "Delete what is in that directory and start anew.", {"is_flag": True}),
+        (("fresh", "--fresh"), "Delete what is in that directory and start again.", {"is_flag": True}),
     ],
 }
 

@@ -61,7 +61,7 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
         ),
         (
             ("fresh", "--fresh"),
-            "Delete the router and its measurements there and start anew.",
+            "Delete the router and its measurements there and start again.",
             {"is_flag": True},
         ),
     ],

@@ -27,7 +27,7 @@ from pts.stages.recipe.read import bundled_recipes, read_recipe, stage_keys
     metavar="[STAGE.]KEY=VALUE",
     help="Change a key of the recipe; the value is YAML, a list [2,3]. May be given again and again.",
 )
-@click.option("--fresh", is_flag=True, help="Delete what these stages have made before and start anew.")
+@click.option("--fresh", is_flag=True, help="Delete what these stages have made before and start again.")
 @click.option("--list", "listing", is_flag=True, help="List the recipes that come with pts.")
 @click.option("--quiet", is_flag=True, help="No progress and no warnings; what is deleted is still said.")
 @click.option("-v", "--verbose", count=True, help="Say more; twice for everything.")

@@ -50,7 +50,7 @@ _OPTIONS: dict[str, Options] = {
             "Run directory.  [default: runs/<model>-<dataset>]",
             {"type": click.Path(path_type=Path)},
         ),
-        (("fresh", "--fresh"), "Delete the run in that directory and start anew.", {"is_flag": True}),
+        (("fresh", "--fresh"), "Delete the run in that directory and start again.", {"is_flag": True}),
     ],
 }
 

@@ -40,7 +40,7 @@ def csv_rows(path: Path) -> Iterator[FileRow | BadRow]:
                 return
             except csv.Error as error:
                 if header is None:
-                    raise DataError(f"{path} line {begins} is not CSV ({error}); mend it.") from error
+                    raise DataError(f"{path} line {begins} is not CSV ({error}); fix it.") from error
                 yield BadRow(begins, f"line {begins}", f"is not CSV ({error})")
                 continue
             if not values or (len(values) == 1 and not values[0].strip()):
@@ -72,7 +72,7 @@ def _header(path: Path, names: Sequence[str]) -> list[str]:
     for place, name in enumerate(header):
         fault = text_fault(name)
         if fault is not None:
-            raise DataError(f"{path}: the header's field {place + 1} {fault}; mend or convert it.")
+            raise DataError(f"{path}: the header's field {place + 1} {fault}; fix or convert it.")
         if name and name in header[:place]:
             raise DataError(f"{path}: the header names the field {name!r} twice; give each its own name.")
         if not name and place > 0:

@@ -46,5 +46,5 @@ def good_rows(path: Path, otherwise: str | None = None) -> Iterator[FileRow]:
     """The same for a file that is needed whole. Raises DataError for the first bad row, too."""
     for row in read_rows(path, otherwise):
         if isinstance(row, BadRow):
-            raise DataError(f"{path} {row.place} {row.reason}; mend or remove it.")
+            raise DataError(f"{path} {row.place} {row.reason}; fix or remove it.")
         yield row

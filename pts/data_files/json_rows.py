@@ -62,16 +62,16 @@ def json_list_rows(path: Path) -> Iterator[FileRow | BadRow]:
         try:
             row, position = parse_json_at(text, position)
         except JsonError as error:
-            raise DataError(f"{path} line {_line(text, position)} {error}; mend it.") from error
+            raise DataError(f"{path} line {_line(text, position)} {error}; fix it.") from error
         yield _object_row(number, f"row {number}", row)
         position = _after_space(text, position)
         if text[position : position + 1] == "]":
             break
         if text[position : position + 1] != ",":
-            raise DataError(f"{path} line {_line(text, position)} is not JSON (Expecting ',' or ']'); mend it.")
+            raise DataError(f"{path} line {_line(text, position)} is not JSON (Expecting ',' or ']'); fix it.")
         position = _after_space(text, position + 1)
     if text[position + 1 :].strip():
-        raise DataError(f"{path} line {_line(text, position)} is not JSON (more follows the list); mend it.")
+        raise DataError(f"{path} line {_line(text, position)} is not JSON (more follows the list); fix it.")
 
 
 def _no_list(path: Path, text: str) -> str:

@@ -37,17 +37,17 @@ def field_text(value: object, where: str) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return _digits(value)
     if not isinstance(value, str) or not value.strip() or value.strip().casefold() in _NOT_A_NUMBER:
-        raise DataError(f"{where} is {_shown(value)}, not text or a number; mend or remove the row.")
+        raise DataError(f"{where} is {_shown(value)}, not text or a number; fix or remove the row.")
     fault = text_fault(value)
     if fault is not None:
-        raise DataError(f"{where} {fault}; mend or remove the row.")
+        raise DataError(f"{where} {fault}; fix or remove the row.")
     return value.strip()
 
 
 def id_text(value: object, where: str) -> str:
     """An id as text: 7, 7.0 and "7" are one. Raises DataError as `field_text` does, and for true and false."""
     if isinstance(value, bool):
-        raise DataError(f"{where} is {value}, not text or a number; mend or remove the row.")
+        raise DataError(f"{where} is {value}, not text or a number; fix or remove the row.")
     return field_text(value, where)
 
 

@@ -24,7 +24,7 @@ def named_scorer(spec: str) -> Scorer:
             f"the scorer is {spec!r}; give likelihood, or a function of yours as FILE.py:FUNCTION."
         )
     if not Path(path).is_file():
-        raise ConfigError(f"the scorer's file {path} is not there.")
+        raise ConfigError(f"the scorer's file {path} does not exist.")
     function = runpy.run_path(path).get(name)
     if not callable(function):
         raise ConfigError(f"{path} has no function {name} to score branches by.")

@@ -44,7 +44,7 @@ def _folder(adapter: str) -> Path:
     folder = Path(adapter).expanduser()
     if not folder.is_dir():
         if adapter.startswith((".", "/", "~")) or adapter.count("/") != 1:
-            raise ModelError(f"adapter directory {adapter} is not there.")
+            raise ModelError(f"adapter directory {adapter} does not exist.")
         cached = only_from_cache("adapter", adapter, "model", None, "adapter_config.json", ModelError)
         wanted = ["adapter_config.json", "*.safetensors"]
         try:

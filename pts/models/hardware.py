@@ -24,10 +24,10 @@ def choose_device(name: str) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
         raise ModelError(
-            f"device {name} was asked for, but PyTorch sees {count} CUDA devices: use --device auto."
+            f"device {name} was requested, but PyTorch sees {count} CUDA devices: use --device auto."
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ModelError("device mps was asked for, but it is not available here: use --device auto.")
+        raise ModelError("device mps was requested, but it is not available here: use --device auto.")
     return device
 
 

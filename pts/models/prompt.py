@@ -155,7 +155,7 @@ def template_variables(tokenizer: Any, content: str, fmt: PromptFormat) -> dict[
         asked = "thinking" if fmt.thinking else "no thinking"
         known = ", ".join(_SWITCHES)
         raise ModelError(
-            f"{asked} was asked for, but the model's chat template has none of the switches {known}: name its "
+            f"{asked} was requested, but the model's chat template has none of the switches {known}: name its "
             "own with --thinking-switch, or leave --thinking and --no-thinking out."
         )
     name, on, off = switch

@@ -22,7 +22,7 @@ from pts.models.options import ModelOptions
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError, HfHubHTTPError)
-"""What transformers raises for files that are missing, broken, or need a package that is not there."""
+"""What transformers raises for files that are missing, broken, or need a package that is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ def find_source(options: ModelOptions) -> Source:
         )
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
-            raise ModelError(f"model file {spec} is not there.")
+            raise ModelError(f"model file {spec} does not exist.")
         return Source(str(path.parent), {**named, "gguf_file": path.name}, path)
     if path.is_dir():
         return Source(str(path), named, path)
     if path.exists():
         raise ModelError(f"{spec} is a file: a model is a directory, a .gguf file, a hub id or demo.")
     if spec.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(spec):
-        raise ModelError(f"model directory {spec} is not there, and {spec!r} is no hub id.")
+        raise ModelError(f"model directory {spec} does not exist, and {spec!r} is no hub id.")
     if options.revision is not None:
         named["revision"] = options.revision
     if only_from_cache("model", spec, "model", options.revision, "config.json", ModelError):

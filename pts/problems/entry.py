@@ -49,7 +49,7 @@ class Entry:
         """A field's value as text. Raises DataError for an empty one, a truth value, a list or an object."""
         value = self.value(field)
         if isinstance(value, bool):
-            raise DataError(f"{self.where(field)} is {value}, not text or a number; mend or remove the row.")
+            raise DataError(f"{self.where(field)} is {value}, not text or a number; fix or remove the row.")
         return field_text(value, self.where(field))
 
     def has_text(self, field: str) -> bool:
@@ -66,7 +66,7 @@ class Entry:
 
     def failure(self, said: str) -> DataError:
         """The error for this row: `said` goes on from "problem 7"."""
-        return DataError(f"{self.place}: problem {self.item} {said}; mend or remove the row.")
+        return DataError(f"{self.place}: problem {self.item} {said}; fix or remove the row.")
 
 
 def _listed(text: str) -> Any:

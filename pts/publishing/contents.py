@@ -178,12 +178,12 @@ def _card(path: Path) -> bytes | None:
         fields = yaml.safe_load(header.removeprefix("---\n")) if header.startswith("---\n") else None
     except yaml.YAMLError as error:
         raise DataError(
-            f"the header of {card} is not YAML ({error}); mend it, or delete the file and pts writes it anew."
+            f"the header of {card} is not YAML ({error}); fix it, or delete the file and pts writes it again."
         ) from error
     if not isinstance(fields, dict):
         raise DataError(
             f"{card} has no YAML header between two lines of ---, which the Hub needs; "
-            "add it, or delete the file and pts writes it anew."
+            "add it, or delete the file and pts writes it again."
         )
     return text.encode()
 

@@ -95,11 +95,11 @@ def _ensure_repository(api: HfApi, target: Target) -> None:
         )
     if target.branch != MAIN:
         raise PublishError(
-            f"{target.repo_id} is not there yet, so it has no branch {target.branch}; leave --revision out."
+            f"{target.repo_id} does not exist yet, so it has no branch {target.branch}; leave --revision out."
         )
     if target.create_pr:
         raise PublishError(
-            f"{target.repo_id} is not there, so there is nothing to open a pull request against."
+            f"{target.repo_id} does not exist, so there is nothing to open a pull request against."
         )
     # `None` leaves an organisation's own default for new repositories in force.
     api.create_repo(target.repo_id, repo_type=target.repo_type, private=target.private or None)

@@ -69,7 +69,7 @@ class RunDirectory:
         if changed:
             raise RunError(
                 f"{self.path} holds a run with another {part}: {'; '.join(changed)}. "
-                "Give another --output, or --fresh to delete that run and start anew."
+                "Give another --output, or --fresh to delete that run and start again."
             )
 
     def clear(self) -> None:
@@ -110,7 +110,7 @@ def find_run(path: Path) -> Manifest:
     """The manifest of the run at `path`, for a reader: no lock is taken. Raises RunError if there is none."""
     manifest = read_manifest(path)
     if manifest is None:
-        what = "is not a run: it has no manifest.json" if path.exists() else "is not there"
+        what = "is not a run: it has no manifest.json" if path.exists() else "does not exist"
         raise RunError(f"{path} {what}. Give the directory that `pts search --output` wrote.")
     return manifest
 

@@ -38,7 +38,7 @@ class Journal(Generic[T]):
         kind: type[T],
         *,
         headed: bool = False,
-        remedy: str = "restore the file from a copy, or start anew with --fresh or another --output",
+        remedy: str = "restore the file from a copy, or start again with --fresh or another --output",
     ) -> None:
         self.path = path
         self._kind = kind

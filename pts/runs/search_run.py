@@ -198,7 +198,7 @@ class SearchResults:
             return from_json(kind, data, where)
         except ShapeError as error:
             raise RunError(
-                f"{self.path / 'manifest.json'} cannot be read ({error}); start anew with another --output."
+                f"{self.path / 'manifest.json'} cannot be read ({error}); start again with another --output."
             ) from error
 
 

@@ -86,7 +86,7 @@ def read_records_parquet(path: Path) -> list[VectorRecord]:
     import pyarrow.parquet as pq
 
     if not path.is_file():
-        raise DataError(f"{path} is not there: it holds the vector records, one for each pair.")
+        raise DataError(f"{path} does not exist: it holds the vector records, one for each pair.")
     try:
         rows = pq.read_table(path).to_pylist()
     except (OSError, pa.ArrowException) as error:

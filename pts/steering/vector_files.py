@@ -384,7 +384,7 @@ def _download(repo_id: str, revision: str | None, names: tuple[str, ...]) -> Pat
 
 
 def _neither(source: str) -> str:
-    return f"vector set {source} is not there, and it is no hub id (owner/name)."
+    return f"vector set {source} does not exist, and it is no hub id (owner/name)."
 
 
 def _names(pattern: str, vector: _VectorEntry) -> list[str]:

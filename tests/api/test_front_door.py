@@ -60,7 +60,7 @@ def test_a_run_is_read_again_and_continued(run, model):
     assert again.findings == run.findings
     more = pts.search(model, limit=6, levels=[2], output=run.path)
     assert more.summary == run.summary
-    with pytest.raises(pts.RunError, match="not there"):
+    with pytest.raises(pts.RunError, match="does not exist"):
         pts.load_run(run.path / "nowhere")
 
 
@@ -122,7 +122,7 @@ def test_a_model_in_memory_with_other_weights_does_not_continue_a_run(model, tmp
     [
         (("demo", object()), {}, "its own tokenizer"),
         ((object(),), {}, "no causal language model"),
-        (("nowhere/at/all",), {}, "is not there"),
+        (("nowhere/at/all",), {}, "does not exist"),
     ],
 )
 def test_what_is_no_model_is_refused(arguments, options, said):

@@ -21,7 +21,7 @@ def write_jsonl(path, rows):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--model", "./nowhere"), "./nowhere is not there"),
+        (("--model", "./nowhere"), "./nowhere does not exist"),
         (("--model", "no/such-model"), "offline"),
         (("--dataset", "nowhere.jsonl"), "nowhere.jsonl"),
         (("--dataset", "no/such-data"), "no/such-data"),
@@ -87,7 +87,7 @@ def test_an_output_directory_with_other_files(capsys, tmp_path):
 
 
 def test_show_of_what_is_no_run(capsys, tmp_path):
-    assert "is not there" in complaint(capsys, "show", "nowhere")
+    assert "does not exist" in complaint(capsys, "show", "nowhere")
     assert "is not a run" in complaint(capsys, "show", str(tmp_path))
 
 

@@ -69,7 +69,7 @@ def test_a_file_in_a_named_sets_place_is_named(capsys, tmp_path):
         (("--dataset", "mmlu-por"), "did you mean mmlu-pro?"),
         (("--dataset", "no/such-data"), "no/such-data"),
         (("--dataset", "gpqa-diamond", "--data", "nowhere.jsonl"), "nowhere.jsonl"),
-        (("--vectors", "nowhere"), "nowhere is not there"),
+        (("--vectors", "nowhere"), "nowhere does not exist"),
         (("--vectors", "demo", "--pattern", "nothing"), "no pattern nothing"),
         (("--vectors", "demo", "--pattern", "x=much"), "'much' is no number"),
         (("--pattern", "x"), "give --vectors"),
@@ -78,7 +78,7 @@ def test_a_file_in_a_named_sets_place_is_named(capsys, tmp_path):
         (("--budget", "500"), "positions"),
         (("--sweep", "1.5"), "1.5 of the total"),
         (("--sweep", "some"), "--sweep"),
-        (("--model", "./nowhere"), "./nowhere is not there"),
+        (("--model", "./nowhere"), "./nowhere does not exist"),
         (("--think-start", "<a>"), "alone"),
         (
             ("--exit-threshold", "0.5"),

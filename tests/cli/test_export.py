@@ -87,8 +87,8 @@ def test_what_does_not_fit_together(one, two, capsys, tmp_path):
         ((one, "--format", "dpo", "--output", "p.jsonl"), "is not a run"),
         ((one, "--format", "dpo", "--output", "p.jsonl", "--pattern", "calm"), "--pattern chooses a vector"),
         ((one, "--format", "optillm", "--output", "r.jsonl", "--pattern", "joy"), "no pattern joy"),
-        ((two, "--format", "optillm", "--output", "r.jsonl"), "records.parquet is not there"),
-        (("nowhere/at/all", "--format", "gguf", "--output", "v.gguf"), "is not there"),
+        ((two, "--format", "optillm", "--output", "r.jsonl"), "records.parquet does not exist"),
+        (("nowhere/at/all", "--format", "gguf", "--output", "v.gguf"), "does not exist"),
         ((tmp_path, "--format", "gguf", "--output", "v.gguf"), "is not a vector set"),
         ((one, "--format", "gguf", "--output", "no/v.gguf"), "no directory no"),
         ((one, "--format", "onnx", "--output", "v.gguf"), "onnx"),
@@ -120,5 +120,5 @@ def test_preference_pairs(capsys, tmp_path):
     manifest["settings"]["model"] = "./nowhere"
     (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
     said = refusal(capsys, "out", "--format", "dpo", "--output", "q.jsonl")
-    assert "model directory ./nowhere is not there" in said
+    assert "model directory ./nowhere does not exist" in said
     assert not (tmp_path / "q.jsonl").exists()

@@ -97,7 +97,7 @@ def many(few, problems, tmp_path_factory):
         (("--strengths", "0.4,-1"), "each must be above 0"),
         (("--samples", "0"), "samples is 0"),
         (("--random", "0"), "random is 0"),
-        ((), "nowhere is not there. Give the directory that `pts search --output` wrote"),
+        ((), "nowhere does not exist. Give the directory that `pts search --output` wrote"),
     ],
 )
 def test_bad_settings(capsys, tmp_path, arguments, said):
@@ -210,7 +210,7 @@ def test_show_as_json_is_all_but_the_tensors(capsys, tmp_path):
 def test_show_of_what_is_no_set(capsys, tmp_path):
     (tmp_path / "notes").mkdir()
     assert "notes is not a vector set: it has no vectors.json" in complaint(capsys, "vectors", "show", "notes")
-    assert "is not there" in complaint(capsys, "vectors", "show", "./nowhere")
+    assert "does not exist" in complaint(capsys, "vectors", "show", "./nowhere")
 
 
 def test_the_options_reach_the_stage_and_its_set_is_printed(capsys, monkeypatch):

@@ -182,7 +182,7 @@ def test_a_longer_search_makes_the_vectors_again(made, capsys):
 
 def test_the_parts_of_an_extraction_one_by_one(made, capsys):
     shutil.rmtree(made / "set")
-    assert "set is not there" in refusal(capsys, "--from", "cluster")
+    assert "set does not exist" in refusal(capsys, "--from", "cluster")
     said, printed = done(capsys, "--until", "harvest")
     assert said[1] == "pts: extract-vectors, until harvest: writes set."
     assert printed == "harvest: the activations are in set\n"
@@ -208,7 +208,7 @@ def test_from_needs_what_comes_before_it(empty, made, monkeypatch, capsys):
     assert "search comes before --from" in said
     assert "run has 14 of 14 problems done" in said
     monkeypatch.chdir(empty)
-    assert "run is not there; leave --from out" in refusal(capsys, "--from", "harvest")
+    assert "run does not exist; leave --from out" in refusal(capsys, "--from", "harvest")
     assert [path.name for path in empty.iterdir() if path.is_file()] == ["r.yaml"]
 
 
@@ -278,4 +278,4 @@ def test_a_recipe_evaluates_leaves_what_is_complete_and_keeps_what_others_made(c
     assert "sampling.top_p 0.95 → 0.5" in capsys.readouterr().err
     assert (tmp_path / "out" / "items.jsonl").read_bytes() == items
     assert run(["run", "e.yaml", "--set", "top_p=0.5", "--fresh"]) == 0
-    assert "eval: deletes out and starts anew." in capsys.readouterr().err
+    assert "eval: deletes out and starts again." in capsys.readouterr().err

@@ -255,7 +255,7 @@ def test_two_columns_of_a_name(tmp_path):
 def test_a_file_that_is_needed_whole_is_one_error(tmp_path):
     path = tmp_path / "d.jsonl"
     path.write_text('{"a": 1}\n{"a": 1, "a": 2}\n')
-    with pytest.raises(DataError, match=r"d.jsonl line 2 has the field 'a' more than once; mend or remove it"):
+    with pytest.raises(DataError, match=r"d.jsonl line 2 has the field 'a' more than once; fix or remove it"):
         list(good_rows(path))
     for missing in (tmp_path / "gone.jsonl", tmp_path):
         with pytest.raises(DataError):

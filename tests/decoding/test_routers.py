@@ -110,7 +110,7 @@ def test_a_directory_without_a_router_has_none(tmp_path):
     assert find_router(tmp_path) is None
     with pytest.raises(ConfigError, match=r"has no router.*fit-router"):
         load_router(tmp_path)
-    with pytest.raises(VectorError, match="not there"):
+    with pytest.raises(VectorError, match="does not exist"):
         load_router(tmp_path / "nowhere")
 
 

@@ -146,7 +146,7 @@ def test_an_adapter_is_applied(model_dir, tmp_path):
 
 
 def test_an_adapter_that_is_not_there_is_named(model_dir, tmp_path):
-    with pytest.raises(ModelError, match=r"adapter directory .* is not there"):
+    with pytest.raises(ModelError, match=r"adapter directory .* does not exist"):
         load_model(options(model_dir, adapter=str(tmp_path / "none")))
     with pytest.raises(ModelError, match=r"adapter_config\.json"):
         load_model(options(model_dir, adapter=str(tmp_path)))
@@ -160,7 +160,7 @@ def one_line(error) -> str:
 
 def test_a_path_that_is_not_there_is_named(tmp_path):
     for spec in (str(tmp_path / "none"), str(tmp_path / "none.gguf"), "./none", "a/b/c"):
-        with pytest.raises(ModelError, match="not there") as error:
+        with pytest.raises(ModelError, match="does not exist") as error:
             load_model(ModelOptions(spec))
         assert spec in one_line(error)
 

@@ -124,7 +124,7 @@ def test_a_branch(hub, api, vectors_dir):
     assert repository.files("main") == repository.files("v1")
     assert repository.files("dev") == repository.files("v2")
     refused(api, vectors_dir, "no branch nowhere; it has dev, main", revision="nowhere")
-    refused(api, vectors_dir, "not there yet", repo_id="me/new", revision="dev")
+    refused(api, vectors_dir, "does not exist yet", repo_id="me/new", revision="dev")
     assert ("dataset", "me/new") not in hub.repositories
 
 

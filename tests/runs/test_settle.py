@@ -1,4 +1,4 @@
-"""The manifest of a run that begins, goes on, grows and starts anew."""
+"""The manifest of a run that begins, goes on, grows and starts again."""
 
 import json
 

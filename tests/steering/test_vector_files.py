@@ -205,7 +205,7 @@ def test_a_source_that_is_no_set(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(VectorError, match="is a file"):
         load_vectors(tmp_path / "file")
-    with pytest.raises(VectorError, match="is not there"):
+    with pytest.raises(VectorError, match="does not exist"):
         load_vectors("nowhere/at/all")
 
 

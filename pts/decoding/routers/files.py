@@ -139,7 +139,7 @@ def find_router(source: str | Path, revision: str | None = None) -> FittedRouter
     except (OSError, SafetensorError, ValueError) as error:
         raise ConfigError(
             f"{directory / TENSORS_NAME} cannot be read ({error}): the router is cut short; copy it again, or "
-            "fit it anew."
+            "fit it again."
         ) from error
     entries = {"unsteered": entry.unsteered, **({} if entry.steered is None else {"steered": entry.steered})}
     expected = {
@@ -168,7 +168,9 @@ def _read_entry(path: Path) -> _RouterEntry:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); copy it again, or fit the router anew.") from error
+        raise ConfigError(
+            f"{path} cannot be read ({error}); copy it again, or fit the router again."
+        ) from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise ConfigError(f"{path} was written by a newer pts (schema {version}); use that version to read it.")

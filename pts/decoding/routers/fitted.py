@@ -104,20 +104,20 @@ def check_router(router: FittedRouter, where: str) -> None:
         if not 0 <= probe.layer < layers:
             raise ConfigError(
                 f"{where}: the {name} router reads layer {probe.layer} of a model with {layers} layers; fit it "
-                "anew."
+                "again."
             )
         if {each.name: each.budget for each in probe.classes} != dict(router.budgets) or not probe.classes:
-            raise ConfigError(f"{where}: the {name} router has other classes or budgets; fit it anew.")
+            raise ConfigError(f"{where}: the {name} router has other classes or budgets; fit it again.")
         for each in probe.classes:
             for weight in (each.success, each.tokens):
                 if tuple(weight.shape) != (hidden,):
                     raise ConfigError(
                         f"{where}: the {name} router's class {each.name} has shape {list(weight.shape)}, not "
-                        f"[{hidden}]; fit it anew."
+                        f"[{hidden}]; fit it again."
                     )
             numbers = torch.tensor([each.success_bias, each.tokens_bias, probe.price])
             if not all(torch.isfinite(values).all() for values in (each.success, each.tokens, numbers)):
                 raise ConfigError(
                     f"{where}: the {name} router's class {each.name} holds values that are not finite; fit it "
-                    "anew."
+                    "again."
                 )

@@ -180,7 +180,7 @@ def _parsed(row: FileRow) -> Line | BadLine:
         return Line(row.number, name, _prompt(row.fields), row.place)
     except DataError as error:
         return BadLine(
-            row.number, row.place, str(error).removesuffix(".").removesuffix("; mend or remove the row")
+            row.number, row.place, str(error).removesuffix(".").removesuffix("; fix or remove the row")
         )
 
 
@@ -258,7 +258,7 @@ def _settings(run: DecodeInputs, decoder: SteeredDecoder, source: Path) -> dict[
 
 def _journal(part: Path) -> Journal[dict[str, Any]]:
     """The answers so far; the header has the settings that decide them, and the device."""
-    return Journal(part, dict, headed=True, remedy="remove it to begin anew")
+    return Journal(part, dict, headed=True, remedy="remove it to begin again")
 
 
 def _kept(journal: Journal[dict[str, Any]], settings: Mapping[str, object], source: Path) -> Answers:
@@ -268,7 +268,7 @@ def _kept(journal: Journal[dict[str, Any]], settings: Mapping[str, object], sour
     before = (journal.header() or {}).get("settings")
     if not isinstance(before, dict):
         raise RunError(
-            f"{journal.path} cannot be read (its first line has no settings): remove it to begin anew."
+            f"{journal.path} cannot be read (its first line has no settings): remove it to begin again."
         )
     # What an earlier version did not record is unknown, and no difference.
     changed = differences(before, {key: value for key, value in settings.items() if key in before})
@@ -281,6 +281,6 @@ def _kept(journal: Journal[dict[str, Any]], settings: Mapping[str, object], sour
     unnumbered = [entry for entry in entries if not isinstance(entry.get("line"), int)]
     if unnumbered:
         raise RunError(
-            f"{journal.path} cannot be read (an answer has no line number): remove it to begin anew."
+            f"{journal.path} cannot be read (an answer has no line number): remove it to begin again."
         )
     return {entry["line"]: entry for entry in entries}

@@ -145,7 +145,7 @@ def no_direction_test(run: EvaluateInputs, vectors: VectorSet) -> str | None:
     if run.pattern is not None and len(run.pattern) != 1:
         return "several patterns are added at once, and each random direction was calibrated alone"
     if not vectors.controls:
-        return "the set has no random directions that were calibrated as its vectors were; extract it anew"
+        return "the set has no random directions that were calibrated as its vectors were; extract it again"
     return None
 
 
@@ -162,5 +162,5 @@ def _require_same_problems(
         if not is_fit(item.line) and digests.get(item.problem, item.digest) != item.digest:
             raise RunError(
                 f"{directory.path} was made with other data: problem {item.problem} changed since. "
-                "Give another --output, or --fresh to delete that run and start anew."
+                "Give another --output, or --fresh to delete that run and start again."
             )

@@ -44,7 +44,7 @@ def _plan(inputs: EvaluateInputs, context: Context) -> Plan:
     if status.state == "new":
         return Plan(f"eval: writes {path}.")
     if inputs.fresh:
-        return Plan(f"eval: deletes {path} and starts anew.", deletes=True)
+        return Plan(f"eval: deletes {path} and starts again.", deletes=True)
     if status.state == "changed":
         raise RunError(
             f"{path} holds an evaluation with other settings ({'; '.join(status.changes)}). "

@@ -189,7 +189,7 @@ def require_same_problems(directory: RunDirectory, earlier: Manifest, problems: 
     if earlier.problems not in map(list_problems, same):
         raise RunError(
             f"{directory.path} was measured on other problems: the data changed since. Restore it, or give "
-            "another --output, or --fresh to start anew."
+            "another --output, or --fresh to start again."
         )
 
 

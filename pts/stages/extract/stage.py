@@ -113,7 +113,7 @@ def _plan(inputs: ExtractInputs, context: Context) -> Plan:
     if read_manifest(path) is None:
         return Plan(f"{name}: writes {path}.")
     if inputs.fresh:
-        return Plan(f"{name}: deletes {path} ({_content(path)}) and starts anew.", deletes=True)
+        return Plan(f"{name}: deletes {path} ({_content(path)}) and starts again.", deletes=True)
     if "search" in context.active:
         text = (
             f"{name}: follows the search; where its settings or pairs are no longer those of "

@@ -60,7 +60,7 @@ def _measured(path: Path) -> Mapping[str, object]:
 
     known = budgets_journal(path).header()
     if known is None:
-        raise RunError(f"{path} does not say what is measured; give --fresh to delete it and measure anew.")
+        raise RunError(f"{path} does not say what is measured; give --fresh to delete it and measure again.")
     return known
 
 
@@ -71,7 +71,7 @@ def _plan(inputs: FitRouterInputs, context: Context) -> Plan:
     if not content:
         return Plan(f"fit-router: writes a router to {path}.")
     if inputs.fresh:
-        return Plan(f"fit-router: deletes {content} in {path} and starts anew.", deletes=True)
+        return Plan(f"fit-router: deletes {content} in {path} and starts again.", deletes=True)
     if context.active:
         text = (
             f"fit-router: follows the stages before it; where {content} in {path} no longer fits what they "

@@ -43,7 +43,7 @@ def plan_stages(before: Sequence[Step], chosen: Sequence[Step], fresh: bool) -> 
 
 
 def renewed(step: Step) -> Step:
-    """The step, told to start anew where its stage remakes what other settings made, and there is such.
+    """The step, told to start again where its stage remakes what other settings made, and there is such.
 
     To be asked when the steps before it are done: what they made decides. Raises PtsError.
     """
@@ -52,7 +52,7 @@ def renewed(step: Step) -> Step:
 
 
 def _anew(step: Step) -> Step:
-    """The step, told to delete what is there; as it is for a stage that always starts anew."""
+    """The step, told to delete what is there; as it is for a stage that always starts again."""
     if "fresh" not in known_keys(step.stage.inputs):
         return step
     return replace(step, inputs=replace(step.inputs, fresh=True))
@@ -65,7 +65,7 @@ def _require_complete(step: Step) -> None:
     if status is None or status.state == "complete":
         return
     what = {
-        "new": f"{directory} is not there",
+        "new": f"{directory} does not exist",
         "begun": f"{directory} has {status.content}",
         "changed": f"{directory} was made with other settings ({'; '.join(status.changes)})",
     }[status.state]

@@ -88,7 +88,7 @@ def _read_row(where: str, fields: Mapping[str, Any]) -> tuple[str, TokenIds | st
     if isinstance(text, str) and ids is None:
         fault = text_fault(text)
         if fault is not None:
-            raise DataError(f"{where}: the field completion {fault}; mend or remove it.")
+            raise DataError(f"{where}: the field completion {fault}; fix or remove it.")
         return problem_id, text
     if isinstance(ids, list) and text is None and all(type(token) is int for token in ids):
         return problem_id, tuple(ids)

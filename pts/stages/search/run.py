@@ -154,7 +154,7 @@ def _require_same_problems(directory: RunDirectory, earlier: Manifest, digests: 
         which = f"problem {changed[0]}" if changed else "the problems"
         raise RunError(
             f"{directory.path} was made with other data: {which} changed since. "
-            "Give another --output, or --fresh to delete that run and start anew."
+            "Give another --output, or --fresh to delete that run and start again."
         )
 
 

@@ -62,7 +62,7 @@ def _plan(inputs: SearchInputs, _context: Context) -> Plan:
     if status.state == "new":
         return Plan(f"search: writes {path}.")
     if inputs.fresh:
-        return Plan(f"search: deletes {path} ({status.content}) and starts anew.", deletes=True)
+        return Plan(f"search: deletes {path} ({status.content}) and starts again.", deletes=True)
     if status.state == "changed":
         raise RunError(
             f"{path} holds a search with other settings ({'; '.join(status.changes)}): {status.content}. "

@@ -130,7 +130,7 @@ def settled_prompts(
     if not same:
         raise RunError(
             f"{recorded.where} was made with other prompts: the model's chat template or tokenizer writes the "
-            "same question otherwise now. Give the model as it was, or start anew with another --output."
+            "same question otherwise now. Give the model as it was, or start again with another --output."
         )
     return settled, digest
 

@@ -40,5 +40,5 @@ def check_references(
                 raise
             raise GraderError(
                 f"{error} (The run goes on with the grader that it recorded, {name}: keep to the problems that "
-                "it reads, or start anew with another --output or --fresh.)"
+                "it reads, or start again with another --output or --fresh.)"
             ) from error

@@ -121,7 +121,7 @@ def _read(path: Path) -> dict[int, torch.Tensor]:
     from gguf import GGUFReader
 
     if not path.is_file():
-        raise VectorError(f"control vector {path} is not there; give a .gguf file.")
+        raise VectorError(f"control vector {path} does not exist; give a .gguf file.")
     try:
         reader = GGUFReader(path)
         field = reader.get_field("general.architecture")

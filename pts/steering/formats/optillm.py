@@ -95,15 +95,15 @@ def additions(
         context, pattern = row.get("pivot_context"), row.get("reasoning_pattern")
         if not isinstance(context, str) or not isinstance(pattern, str):
             missing = "reasoning_pattern" if isinstance(context, str) else "pivot_context"
-            raise DataError(f"{place} has no {missing}: it is no vector record; mend or remove it.")
+            raise DataError(f"{place} has no {missing}: it is no vector record; fix or remove it.")
         fault = text_fault(context)
         if fault is not None:
-            raise DataError(f"{place}: its pivot_context {fault}; mend or remove it.")
+            raise DataError(f"{place}: its pivot_context {fault}; fix or remove it.")
         vector = torch.nn.functional.normalize(_numbers(row.get("steering_vector"), place), dim=0)
         layer = row.get("steering_layer", OTHER_LAYER) if target_layer is None else target_layer
         delta = row.get("prob_delta")
         if type(layer) is not int or not isinstance(delta, int | float | None):
-            raise DataError(f"{place}: steering_layer is {layer!r}, prob_delta {delta!r}; mend it.")
+            raise DataError(f"{place}: steering_layer is {layer!r}, prob_delta {delta!r}; fix it.")
         factor = _held(scale.get(pattern, OTHER_STRENGTH)) * _held(abs(delta or 0.0))
         found.append(Addition(context, pattern, Intervention(layer, min(factor, 3.0) * vector)))
     if not found:
@@ -141,10 +141,10 @@ def _read_row(row: Mapping[str, object], where: str, model: SteeredModel) -> _Ro
         name for name in ("reasoning_pattern", "steering_layer", "steering_vector") if row.get(name) is None
     ]
     if missing:
-        raise DataError(f"{where} has no {missing[0]}: it is no vector record; mend or remove it.")
+        raise DataError(f"{where} has no {missing[0]}: it is no vector record; fix or remove it.")
     layer, pattern = row["steering_layer"], row["reasoning_pattern"]
     if type(layer) is not int or not isinstance(pattern, str):
-        raise DataError(f"{where}: steering_layer is {layer!r}, reasoning_pattern {pattern!r}; mend it.")
+        raise DataError(f"{where}: steering_layer is {layer!r}, reasoning_pattern {pattern!r}; fix it.")
     if not 0 <= layer < model.layers:
         raise VectorError(f"{where} steers at layer {layer}; {model.id} has layers 0 to {model.layers - 1}.")
     name = "cluster_vector" if row.get("cluster_vector") else "steering_vector"
@@ -154,7 +154,7 @@ def _read_row(row: Mapping[str, object], where: str, model: SteeredModel) -> _Ro
             f"{where}: the vector has {len(vector)} values; {model.id} is {model.hidden_size} wide."
         )
     if not torch.isfinite(vector).all():
-        raise DataError(f"{where}: the vector holds values that are not finite; mend or remove it.")
+        raise DataError(f"{where}: the vector holds values that are not finite; fix or remove it.")
     return _Row(pattern, layer, vector, str(row.get("model_id") or ""))
 
 
@@ -164,9 +164,9 @@ def _numbers(value: object, where: str, name: str = "steering_vector") -> torch.
         listed = parse_json(value) if isinstance(value, str) else value
         vector = torch.tensor(listed, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(f"{where}: {name} is not a list of numbers; mend or remove it.") from error
+        raise DataError(f"{where}: {name} is not a list of numbers; fix or remove it.") from error
     if vector.ndim != 1:
-        raise DataError(f"{where}: {name} is not a flat list of numbers; mend or remove it.")
+        raise DataError(f"{where}: {name} is not a flat list of numbers; fix or remove it.")
     return vector
 
 

@@ -103,7 +103,7 @@ def test_the_router_is_the_sets_own_or_length(caplog):
         ({"escalate_threshold": -1.0}, ("escalate",), "-1; it must be in"),
         ({"answer_budget": "nan"}, ("full",), "answer-budget is 'nan'"),
         ({"scorer": "mine"}, ("reject:3",), "FILE.py:FUNCTION"),
-        ({"scorer": "nowhere.py:score"}, ("reject:3",), "nowhere.py is not there"),
+        ({"scorer": "nowhere.py:score"}, ("reject:3",), "nowhere.py does not exist"),
         ({"second_dtype": "float32"}, ("escalate",), "--second-dtype is of a second model"),
         ({}, ("ful",), "did you mean full"),
     ],

@@ -314,7 +314,7 @@ def test_a_model_that_does_not_think_goes_without_the_baselines_that_need_it(tho
         ({"problems": 0}, ConfigError, "must be at least 1"),
         ({"pattern": {"x": 1.0}}, ConfigError, "give --vectors"),
         ({"vectors": "demo", "pattern": {"x": 1.0}}, ConfigError, "has no pattern x"),
-        ({"vectors": "nowhere"}, PtsError, "nowhere is not there"),
+        ({"vectors": "nowhere"}, PtsError, "nowhere does not exist"),
         ({"dataset": "gsm8k"}, ConfigError, "levels"),
         ({"dataset": "gsm8k", "levels": None, "data": "nowhere.jsonl"}, DataError, "nowhere.jsonl"),
         ({"budget": 1000}, ConfigError, "positions"),

@@ -174,7 +174,7 @@ def test_sources_that_cannot_be_used(vectors, records, tmp_path, caplog):
 
 
 def test_a_parquet_file_of_something_else(tmp_path):
-    with pytest.raises(DataError, match="is not there"):
+    with pytest.raises(DataError, match="does not exist"):
         read_records_parquet(tmp_path / "r.parquet")
     (tmp_path / "r.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
