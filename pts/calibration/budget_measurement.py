@@ -18,6 +18,7 @@ from pts.records import Problem
 from pts.runs.journal import Journal
 from pts.runs.manifest import differences
 from pts.seeds import derive_seed
+from pts.setting_names import setting
 
 CHUNK = 128
 """Problems of one stream of requests: what a kill may lose."""
@@ -67,7 +68,8 @@ class BudgetMeasurement:
         if changed:
             raise RunError(
                 f"{self.journal} holds measurements with other settings, another model or other vectors "
-                f"({changed}): give another --output, or --fresh to delete them and start again."
+                f"({changed}): give another {setting('output')}, or {setting('fresh', True)} to delete them "
+                "and start again."
             )
         self._known = dict(_outcomes(each, self.samples) for each in self._journal.read())
 

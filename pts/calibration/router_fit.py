@@ -15,6 +15,7 @@ from pts.decoding.routers.fitted import ClassQuality, Probe, RouterClass
 from pts.decoding.routers.protocol import ClassBudgets
 from pts.errors import DataError
 from pts.evaluation.outcomes import Outcomes
+from pts.setting_names import setting
 
 Floats = npt.NDArray[np.float64]
 States = npt.NDArray[np.floating]
@@ -198,7 +199,7 @@ def _folds(groups: Ints, seed: int) -> Folds:
     if distinct < 2 * FOLDS:
         raise DataError(
             f"{distinct} different problems are too few to fit a router: give at least {2 * FOLDS}, and many "
-            "hundreds for a good one (--problems)."
+            f"hundreds for a good one ({setting('problems')})."
         )
     return list(GroupKFold(FOLDS, shuffle=True, random_state=seed % 2**32).split(groups, groups=groups))
 

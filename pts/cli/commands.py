@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
 import pts
+from pts.setting_names import named_as, on_command_line
 
 _COMMANDS = {
     "search": ("pts.cli.search", "search_command", "Find the pivotal tokens of a model on a set of problems."),
@@ -29,7 +31,7 @@ _COMMANDS = {
         "Compare strategies, steered and not, on success against all tokens spent.",
     ),
     "export": ("pts.cli.export", "export_command", "Write vectors or pairs in another program's format."),
-    "run": ("pts.cli.run", "run_command", "Run the stages of a recipe."),
+    "run": ("pts.cli.run_recipe", "run_command", "Run the stages of a recipe."),
     "push-to-hub": (
         "pts.cli.push_to_hub",
         "push_to_hub_command",
@@ -45,6 +47,11 @@ def summaries() -> dict[str, str]:
 
 class _LazyGroup(click.Group):
     """A group whose commands are known by name and a line of help until one is used."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; its messages name settings as options."""
+        with named_as(on_command_line):
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
         """The names, in the order of a day's work."""

@@ -19,6 +19,7 @@ from pts.models.prompt import PromptFormat
 from pts.policies.transformers import TransformersPolicy
 from pts.records import Sampling, TokenIds
 from pts.seeds import derive_seed
+from pts.setting_names import setting
 
 THRESHOLD = 0.9
 
@@ -62,7 +63,9 @@ class Escalate:
         """Raise ConfigError for no second model, or a budget that does not fit both."""
         require_thinking(self.name, session, self.budget)
         if self.second is None:
-            raise ConfigError(f"strategy {self.name} needs a second model: name one by --second-model.")
+            raise ConfigError(
+                f"strategy {self.name} needs a second model: name one by {setting('second_model')}."
+            )
         require_thinking(f"{self.name} (the second model's part)", self.second(), self.budget)
 
     def readers(self, session: Session) -> Sequence[Reader]:

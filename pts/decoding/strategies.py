@@ -12,6 +12,7 @@ from pts.decoding.limits import ThinkingBudget
 from pts.decoding.session import Ask, Question, Session
 from pts.errors import ConfigError
 from pts.models.prompt import PromptFormat
+from pts.setting_names import setting
 
 logger = logging.getLogger(__name__)
 
@@ -102,14 +103,17 @@ def require_thinking(name: str, session: Session, budget: ThinkingBudget) -> Non
     if limits.thinking == 0 and session.think is not None:
         require_no_stop(name, session, session.policy.decode(session.think.empty))
     if session.think is not None and limits.least_thinking and not session.think.continuations:
-        raise ConfigError(f"strategy {name} needs a word to go on with: name one by --continuation.")
+        raise ConfigError(
+            f"strategy {name} needs a word to go on with: name one by {setting('continuations')}."
+        )
 
 
 def require_no_stop(name: str, session: Session, text: str) -> None:
     """Raise ConfigError where a text that a strategy puts into its completions would end them."""
     if any(stop in text for stop in session.sampling.stop):
         raise ConfigError(
-            f"strategy {name} writes {text!r} itself, which holds a stop text (--stop): give another stop text."
+            f"strategy {name} writes {text!r} itself, which holds a stop text ({setting('stop')}): give "
+            "another stop text."
         )
 
 
@@ -118,7 +122,7 @@ def require_think_format(name: str, session: Session) -> None:
     if session.think is None:
         raise ConfigError(
             f"strategy {name} needs a model that thinks, and this one has no think tags that are known: name "
-            "them by --think-start and --think-end, or choose full."
+            f"them by {setting('think_start')} and {setting('think_end')}, or choose full."
         )
 
 

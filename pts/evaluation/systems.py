@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pts.errors import ConfigError
+from pts.setting_names import setting
 
 Steering: TypeAlias = Literal["none", "vectors", "random direction"]
 Routing: TypeAlias = Literal["own", "random"]
@@ -66,7 +67,9 @@ def plan_systems(
     strategy, for one named twice, or for a share outside (0, 1].
     """
     if not strategies:
-        raise ConfigError("there is no strategy to evaluate: name some by --strategies full,budget:64.")
+        raise ConfigError(
+            f"there is no strategy to evaluate: name some by {setting('strategies', 'full,budget:64')}."
+        )
     twice = next((name for name in strategies if list(strategies).count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"strategy {twice} is named twice: once is enough.")

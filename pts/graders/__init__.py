@@ -15,6 +15,7 @@ from pts.graders.numeric import NumericGrader
 from pts.graders.pattern import PatternGrader
 from pts.graders.protocol import CallableGrader, Grader
 from pts.graders.thinking import AfterThinking
+from pts.setting_names import setting
 
 __all__ = ["GRADER_NAMES", "CallableGrader", "Grader", "make_grader"]
 
@@ -45,10 +46,12 @@ def make_grader(
     if name not in GRADER_NAMES:
         raise GraderError(f"There is no grader {name!r}; choose from {', '.join(GRADER_NAMES)}.")
     if pattern is not None and name != "regex":
-        raise GraderError(f"A pattern is for the regex grader, not {name!r}; use --grader regex.")
+        raise GraderError(f"A pattern is for the regex grader, not {name!r}; use {setting('grader', 'regex')}.")
     if think_end is None and name == "demo":
         think_end = _DEMO_THINK_END
     if think_required and not think_end:
-        raise GraderError("Thinking is required but the end tag is unknown; give it with --think-end.")
+        raise GraderError(
+            f"Thinking is required but the end tag is unknown; give it with {setting('think_end')}."
+        )
     grader = PatternGrader(pattern) if name == "regex" else _PLAIN[name]()
     return AfterThinking(grader, think_end, think_required) if think_end else grader

@@ -9,6 +9,7 @@ from pts.graders.choice_statements import letter_in, marked_letter, stated_lette
 from pts.graders.plain_characters import plain_characters
 from pts.graders.run_on import answered_part
 from pts.graders.statements import last_boxed
+from pts.setting_names import setting
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -45,8 +46,9 @@ class ChoiceGrader:
         """Raises GraderError for an answer that is not one letter from A to Z, brackets aside."""
         if _REFERENCE.fullmatch(plain_characters(answer).strip()) is None:
             raise GraderError(
-                f"The reference answer {answer!r} is not a letter from A to Z; use --grader exact or math, "
-                "or name another --answer-field."
+                f"The reference answer {answer!r} is not a letter from A to Z; use "
+                f"{setting('grader', 'exact')} or math, "
+                f"or name another {setting('answer_field')}."
             )
 
     def __call__(self, completion: str, answer: str) -> bool:

@@ -7,6 +7,7 @@ import re
 from pts.errors import GraderError
 from pts.graders.plain_characters import plain_characters
 from pts.graders.run_on import answered_part
+from pts.setting_names import setting
 
 _STATED = re.compile(r"The answer is\s+(-?\s?\d+)(?!\s*\d)")
 
@@ -26,7 +27,7 @@ class DemoGrader:
         if not re.fullmatch(r"-?\d+", answer.strip()):
             raise GraderError(
                 f"The reference answer {answer!r} is not a whole number; the demo grader is for "
-                "--dataset demo, use --grader math."
+                f"{setting('dataset', 'demo')}, use {setting('grader', 'math')}."
             )
 
     def __call__(self, completion: str, answer: str) -> bool:

@@ -31,6 +31,7 @@ from pts.graders.statements import (
     without_denied,
 )
 from pts.graders.undecided import warn_undecided
+from pts.setting_names import setting
 
 TAIL_LENGTH = 1000
 """Characters at a completion's end that are read for an answer nobody announced; and the longest answer."""
@@ -84,7 +85,9 @@ class MathGrader:
     def check_reference(self, answer: str) -> None:
         """Raises GraderError for an answer in which Math-Verify reads no expression, or that is prose."""
         if not answer.strip():
-            raise GraderError(f"The reference answer {answer!r} is empty; name another --answer-field.")
+            raise GraderError(
+                f"The reference answer {answer!r} is empty; name another {setting('answer_field')}."
+            )
         answer = plain_characters(answer)
         if (
             as_integer(answer) is not None
@@ -94,13 +97,15 @@ class MathGrader:
             return
         if len(_bare_words(answer)) > _MOST_BARE_WORDS:
             raise GraderError(
-                f"The reference answer {_shortened(answer)} is prose, not mathematics; use --grader exact, or "
-                "name another --answer-field."
+                f"The reference answer {_shortened(answer)} is prose, not mathematics; use "
+                f"{setting('grader', 'exact')}, or "
+                f"name another {setting('answer_field')}."
             )
         if len(answer) > TAIL_LENGTH or not _MATH_VERIFY.reads(_boxed(answer)):
             raise GraderError(
-                f"The reference answer {_shortened(answer)} cannot be read as mathematics; use --grader exact, "
-                "or name another --answer-field."
+                f"The reference answer {_shortened(answer)} cannot be read as mathematics; use "
+                f"{setting('grader', 'exact')}, "
+                f"or name another {setting('answer_field')}."
             )
 
     def __call__(self, completion: str, answer: str) -> bool:

@@ -10,6 +10,7 @@ from pts.graders.plain_characters import plain_characters
 from pts.graders.quantities import Quantity, bare, last_quantity
 from pts.graders.run_on import answered_part
 from pts.graders.statements import last_boxed, last_tagged, without_denied
+from pts.setting_names import setting
 
 RELATIVE_TOLERANCE = 1e-6
 
@@ -33,7 +34,8 @@ class NumericGrader:
         """Raises GraderError for an answer that is not one number, units and a currency sign aside."""
         if len(_NUMBER.findall(bare(plain_characters(answer)))) != 1:
             raise GraderError(
-                f"The reference answer {answer!r} is not one number; use --grader math for expressions, "
+                f"The reference answer {answer!r} is not one number; use {setting('grader', 'math')} "
+                "for expressions, "
                 "exact for words."
             )
 

@@ -7,6 +7,7 @@ import re
 from pts.errors import GraderError
 from pts.graders.plain_characters import plain_characters
 from pts.graders.run_on import answered_part
+from pts.setting_names import setting
 
 
 class PatternGrader:
@@ -19,7 +20,9 @@ class PatternGrader:
 
     def __init__(self, pattern: str | None) -> None:
         if not pattern:
-            raise GraderError("The regex grader needs a pattern with one group; give it with --grader-pattern.")
+            raise GraderError(
+                f"The regex grader needs a pattern with one group; give it with {setting('grader_pattern')}."
+            )
         try:
             self._pattern = re.compile(pattern)
         except re.error as error:

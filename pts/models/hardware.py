@@ -6,6 +6,7 @@ import torch
 
 from pts.errors import ModelError
 from pts.models.options import DtypeName
+from pts.setting_names import setting
 
 _SMALL = 10_000_000
 """Parameters up to which a CPU computes in float32 (bfloat16 saves nothing there) and in one thread."""
@@ -24,10 +25,13 @@ def choose_device(name: str) -> torch.device:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device.type == "cuda" and (device.index or 0) >= count:
         raise ModelError(
-            f"device {name} was requested, but PyTorch sees {count} CUDA devices: use --device auto."
+            f"device {name} was requested, but PyTorch sees {count} CUDA devices: use "
+            f"{setting('device', 'auto')}."
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ModelError("device mps was requested, but it is not available here: use --device auto.")
+        raise ModelError(
+            f"device mps was requested, but it is not available here: use {setting('device', 'auto')}."
+        )
     return device
 
 

@@ -19,6 +19,7 @@ from pts.models.held import held_model
 from pts.models.options import ModelOptions
 from pts.models.source import find_source, one_line_errors, quiet
 from pts.models.tokenizer import load_tokenizer
+from pts.setting_names import setting
 
 __all__ = ["LoadedModel", "ModelOptions", "load_model"]
 
@@ -116,7 +117,7 @@ def _check_directory(path: Path) -> None:
     """Raise ModelError for a directory without a configuration, or whose weights are pickled or missing."""
     if not (path / "config.json").is_file():
         raise ModelError(
-            f"{path} holds no config.json: it is not a model directory (adapters go with --adapter)."
+            f"{path} holds no config.json: it is not a model directory (adapters go with {setting('adapter')})."
         )
     if any(path.glob("*.safetensors")):
         return
@@ -155,7 +156,9 @@ def _placement(options: ModelOptions, config: Any, device: torch.device) -> dict
     """
     if getattr(config, "quantization_config", None) is not None:
         if options.dtype != "auto":
-            raise ModelError(f"{options.spec} is quantised and keeps its own dtype: leave out --dtype.")
+            raise ModelError(
+                f"{options.spec} is quantised and keeps its own dtype: leave out {setting('dtype')}."
+            )
         return {"dtype": "auto", "device_map": {"": str(device)}}
     dtype = options.auto_dtype if options.dtype == "auto" else options.dtype
     parameters = 0 if dtype != "auto" or device.type != "cpu" else _parameters(config, options)

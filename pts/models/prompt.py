@@ -13,6 +13,7 @@ from pts.data_files import text_fault
 from pts.errors import DataError, ModelError
 from pts.models.template_date import template_time, time_options, writes_date
 from pts.records import TokenIds
+from pts.setting_names import setting
 
 _PROBE = "What is 27 + 8 - 9?"
 _MARK = "(the question stands here)"
@@ -68,7 +69,7 @@ def prompt_digest(tokenizer: Any, fmt: PromptFormat) -> str:
     if len(probes) > 1:
         raise ModelError(
             "the model's chat template writes another prompt each time for the same question: remove what is "
-            "random in it, or use --no-chat-template."
+            f"random in it, or use {setting('chat_template', False)}."
         )
     return hashlib.sha256(repr(probes.pop()).encode()).hexdigest()[:16]
 
@@ -84,7 +85,7 @@ def encode_prompt(tokenizer: Any, query: str, fmt: PromptFormat) -> TokenIds:
     if not fmt.chat_template:
         return _encode_plain(tokenizer, content, fmt)
     if not getattr(tokenizer, "chat_template", None):
-        raise ModelError("the model's tokenizer has no chat template: use --no-chat-template.")
+        raise ModelError(f"the model's tokenizer has no chat template: use {setting('chat_template', False)}.")
     options = template_variables(tokenizer, content, fmt)
     # The template writes the beginning-of-sequence token itself where the model wants one.
     text = _render(tokenizer, content, fmt, options)
@@ -117,7 +118,10 @@ def _encode_plain(tokenizer: Any, content: str, fmt: PromptFormat) -> TokenIds:
     Raises ModelError for `thinking`, which only a chat template can switch, and for a prompt without tokens.
     """
     if fmt.thinking is not None:
-        raise ModelError("thinking is switched by the chat template: it cannot be set with --no-chat-template.")
+        raise ModelError(
+            "thinking is switched by the chat template: it cannot be set with "
+            f"{setting('chat_template', False)}."
+        )
     text = content if fmt.system_prompt is None else f"{fmt.system_prompt}\n\n{content}"
     ids = list(tokenizer.encode(_readable(text)))
     # Some tokenizers also close the sequence; a prompt must stay open.
@@ -156,7 +160,8 @@ def template_variables(tokenizer: Any, content: str, fmt: PromptFormat) -> dict[
         known = ", ".join(_SWITCHES)
         raise ModelError(
             f"{asked} was requested, but the model's chat template has none of the switches {known}: name its "
-            "own with --thinking-switch, or leave --thinking and --no-thinking out."
+            f"own with {setting('thinking_switch')}, or leave {setting('thinking')} and "
+            f"{setting('thinking', False)} out."
         )
     name, on, off = switch
     if name in variables:

@@ -19,6 +19,7 @@ from pts.errors import ModelError
 from pts.hub import only_from_cache
 from pts.models.demo import demo_model_dir
 from pts.models.options import ModelOptions
+from pts.setting_names import setting
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, KeyError, SafetensorError, HfHubHTTPError)
@@ -90,12 +91,12 @@ def one_line_errors(options: ModelOptions, source: Source) -> Iterator[None]:
         said = " ".join(str(error).split())
         if "trust_remote_code" in said:
             raise ModelError(
-                f"{options.spec} needs code from its repository: --trust-remote-code runs it."
+                f"{options.spec} needs code from its repository: {setting('trust_remote_code', True)} runs it."
             ) from error
         if source.path is None and isinstance(error, (OSError, HfHubHTTPError)):
             raise ModelError(
                 f"{options.spec} is no local directory, and the hub does not give it; offline, use a local "
-                "directory, a .gguf file, HF_HUB_OFFLINE=1 if it is cached, or --model demo "
+                f"directory, a .gguf file, HF_HUB_OFFLINE=1 if it is cached, or {setting('model', 'demo')} "
                 f"({_short(said)})"
             ) from error
         raise ModelError(f"{options.spec} cannot be loaded: {_short(said)}") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from pts.errors import ModelError
 from pts.records import TokenIds
+from pts.setting_names import setting
 
 _KNOWN = (
     ("<think>", "</think>"),
@@ -65,8 +66,9 @@ def require_think_tags(tokenizer: Any, start: str | None = None, end: str | None
     tags = find_think_tags(tokenizer, start, end)
     if tags is None:
         raise ModelError(
-            "neither the chat template nor the vocabulary has think tags that are known: give --think-start "
-            "and --think-end, or take a model that thinks."
+            "neither the chat template nor the vocabulary has think tags that are known: give "
+            f"{setting('think_start')} "
+            f"and {setting('think_end')}, or take a model that thinks."
         )
     template, added = _template(tokenizer), set(tokenizer.get_added_vocab())
     for tag in (tags.start, tags.end):

@@ -30,6 +30,7 @@ from pts.records import (
     Trace,
 )
 from pts.seeds import derive_seed
+from pts.setting_names import setting
 
 logger = logging.getLogger(__name__)
 
@@ -196,7 +197,7 @@ class ProblemSearch:
         if expected >= LONG_SEARCH:
             logger.warning(
                 "problem %s: screening its %d candidates takes about %s tokens "
-                "(--region and --max-tokens limit that)",
+                f"({setting('region')} and {setting('max_tokens')} limit that)",
                 self.problem.id,
                 sum(screen.open for screen in screens),
                 f"{expected:,}",

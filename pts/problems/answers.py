@@ -10,6 +10,7 @@ from pts.data_files import Row, field_text
 from pts.errors import DataError
 from pts.graders.statements import last_boxed
 from pts.problems.entry import Entry
+from pts.setting_names import setting
 
 _FINAL = re.compile(r"####\s*(.+?)\s*$")
 _LONGEST_BARE = 100
@@ -38,7 +39,7 @@ def reference(entry: Entry, field: str) -> str:
         inner = "value" if "value" in value else next(iter(value), "value")
         raise entry.failure(
             f"has an object ({', '.join(value)[:60]}) for its {field}; name the part to grade against, such as "
-            f"--answer-field {field}.{inner}"
+            f"{setting('answer_field', f'{field}.{inner}')}"
         )
     return final_answer(field_text(value, entry.where(field)))
 
@@ -49,7 +50,7 @@ def worked_answer(entry: Entry, field: str) -> str:
     if len(text) > _LONGEST_BARE or "\n" in text:
         raise DataError(
             f"{entry.where(field)} marks no answer by \\boxed{{}} or ####; remove the row, or name the field "
-            "that holds the answer with --answer-field."
+            f"that holds the answer with {setting('answer_field')}."
         )
     return text
 
@@ -82,7 +83,7 @@ def same_answer(entry: Entry, field: str, accepted: Sequence[Any]) -> str:
     raise entry.failure(
         f"has {len(texts)} accepted answers in {field} ({texts[0][:40]!r}, {texts[1][:40]!r}, ...), and a "
         "grader compares with one: write that to a field of its own, or name one of them, such as "
-        f"--answer-field {field}.0"
+        f"{setting('answer_field', f'{field}.0')}"
     )
 
 
@@ -114,6 +115,6 @@ def _only(entry: Entry, field: str, values: Sequence[Any]) -> str:
     if any(isinstance(value, list | dict) for value in values):
         raise entry.failure(
             f"has a list of lists or objects for its {field}; name the part to grade against, such as "
-            f"--answer-field {field}.0"
+            f"{setting('answer_field', f'{field}.0')}"
         )
     return final_answer(same_answer(entry, field, values))

@@ -9,6 +9,7 @@ from typing import Any
 from pts.data_files import SUFFIXES, FileRow, good_rows
 from pts.data_files.parquet_rows import plain_row
 from pts.errors import ConfigError, DataError
+from pts.setting_names import setting
 
 
 def looks_local(dataset: str) -> bool:
@@ -30,11 +31,13 @@ def local_rows(dataset: str, split: str | None) -> Iterator[FileRow]:
     """
     path = Path(dataset).expanduser()
     if not path.exists():
-        raise DataError(f"There is no data set at {dataset}; check the path, or try --dataset demo.")
+        raise DataError(
+            f"There is no data set at {dataset}; check the path, or try {setting('dataset', 'demo')}."
+        )
     if path.is_dir():
         return loaded_rows(_load_directory(path), str(path), split)
     if split is not None:
-        raise ConfigError(f"{dataset} is a file and has no split {split!r}; leave --split out.")
+        raise ConfigError(f"{dataset} is a file and has no split {split!r}; leave {setting('split')} out.")
     return good_rows(path)
 
 
@@ -62,12 +65,14 @@ def loaded_rows(loaded: Any, name: str, split: str | None) -> Iterator[FileRow]:
         if split is None and len(splits) == 1:
             split = splits[0]
         if split is None:
-            raise DataError(f"{name} has several splits; choose one with --split: {', '.join(splits)}.")
+            raise DataError(
+                f"{name} has several splits; choose one with {setting('split')}: {', '.join(splits)}."
+            )
         if split not in loaded:
             raise DataError(f"{name} has no split {split!r}; it has {', '.join(splits)}.")
         loaded = loaded[split]
     elif split is not None and str(loaded.split) != split:
-        raise DataError(f"{name} holds the split {loaded.split}, not {split!r}; leave --split out.")
+        raise DataError(f"{name} holds the split {loaded.split}, not {split!r}; leave {setting('split')} out.")
     return (FileRow(number, f"row {number}", plain_row(row)) for number, row in enumerate(loaded, start=1))
 
 

@@ -8,10 +8,8 @@ from pts.data_files import FileRow
 from pts.errors import DataError
 from pts.problems.files import first_line, loaded_rows
 from pts.problems.source import ProblemSource
+from pts.setting_names import setting
 
-_OFFLINE = (
-    "try a local .jsonl, .csv or .parquet file, --dataset demo, or a copy in the cache with HF_HUB_OFFLINE=1"
-)
 _ANSWERS_WITHIN = 15.0
 
 
@@ -31,12 +29,12 @@ def hub_rows(source: ProblemSource) -> Iterator[FileRow]:
             f"The hub has no data set {source.dataset}: {first_line(error)}; check the name."
         ) from error
     except ConnectionError as error:
-        raise DataError(f"{first_line(error)}; {_OFFLINE}.") from error
+        raise DataError(f"{first_line(error)}; {_instead()}.") from error
     except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetsError) as error:
         # An unknown or missing configuration (the message lists them), a loading script, broken files.
         raise DataError(
             f"The data set {source.dataset} cannot be loaded ({first_line(error)}); choose a "
-            "configuration with --config, or use a local file."
+            f"configuration with {setting('config')}, or use a local file."
         ) from error
     return loaded_rows(loaded, source.dataset, split)
 
@@ -58,7 +56,7 @@ def check_reachable(source: ProblemSource) -> None:
         HfApi().dataset_info(name, revision=source.revision, timeout=_ANSWERS_WITHIN)
     except hub.HFValidationError as error:
         raise DataError(
-            f"{name!r} is neither a file here nor a hub id; check it, or try --dataset demo."
+            f"{name!r} is neither a file here nor a hub id; check it, or try {setting('dataset', 'demo')}."
         ) from error
     except hub.GatedRepoError as error:
         raise DataError(
@@ -66,14 +64,22 @@ def check_reachable(source: ProblemSource) -> None:
         ) from error
     except hub.RevisionNotFoundError as error:
         raise DataError(
-            f"The data set {name} has no revision {source.revision!r}; leave --dataset-revision out."
+            f"The data set {name} has no revision {source.revision!r}; leave {setting('dataset_revision')} out."
         ) from error
     except hub.RepositoryNotFoundError as error:
         raise DataError(
             f"There is no data set {name}, neither as a file here nor on the hub (or it is private: log in); "
-            "check the name, or try --dataset demo."
+            f"check the name, or try {setting('dataset', 'demo')}."
         ) from error
     except unreachable as error:
         raise DataError(
-            f"The hub cannot be reached for the data set {name} ({first_line(error)}); {_OFFLINE}."
+            f"The hub cannot be reached for the data set {name} ({first_line(error)}); {_instead()}."
         ) from error
+
+
+def _instead() -> str:
+    """What to do where the hub cannot be reached."""
+    return (
+        f"try a local .jsonl, .csv or .parquet file, {setting('dataset', 'demo')}, or a copy in the cache with "
+        "HF_HUB_OFFLINE=1"
+    )

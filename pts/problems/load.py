@@ -18,6 +18,7 @@ from pts.problems.hub import hub_rows
 from pts.problems.schemas import Schema, detect_schema
 from pts.problems.source import DEMO, DEMO_PROBLEMS, ProblemSet, ProblemSource
 from pts.records import Problem
+from pts.setting_names import setting
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +117,6 @@ def _check_ids(
         if problem.id in seen:
             raise DataError(
                 f"The id {problem.id!r} of field {id_field} occurs twice in {dataset} ({seen[problem.id]} and "
-                f"{row.place}); make the ids unique, or name another field with --id-field."
+                f"{row.place}); make the ids unique, or name another field with {setting('id_field')}."
             )
         seen[problem.id] = row.place

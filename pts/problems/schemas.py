@@ -20,6 +20,7 @@ from pts.problems.code_sets import code_set
 from pts.problems.entry import Entry, value_at
 from pts.problems.known_sets import KNOWN_SETS, LETTERED, KnownSet, nested_set, yes_no_set
 from pts.problems.source import ProblemSource
+from pts.setting_names import setting
 
 _GPQA_FIELDS = ("Question", "Correct Answer", "Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 _QUESTION_TEXTS = ("question", "problem", "Question", "Problem", "query")
@@ -82,15 +83,16 @@ def detect_schema(source: ProblemSource, first: Row) -> Schema:
     if two is not None:
         raise DataError(
             f"{source.dataset} has two fields that could be the question, {two[0]} and {two[1]}; name the one "
-            "to ask with --question-field."
+            f"to ask with {setting('question_field')}."
         )
     yes_no = yes_no_set(first)
     found = _of_known(yes_no) if yes_no is not None else _free_answers(source, first)
     if found is not None:
         return found
     raise DataError(
-        f"The fields of {source.dataset} are not those of a known data set; name them with --question-field "
-        f"and --answer-field. It has: {', '.join(first)}."
+        f"The fields of {source.dataset} are not those of a known data set; name them with "
+        f"{setting('question_field')} "
+        f"and {setting('answer_field')}. It has: {', '.join(first)}."
     )
 
 
@@ -172,8 +174,8 @@ def _check_named(source: ProblemSource, first: Row) -> None:
 
 
 def _named(source: ProblemSource, first: Row) -> Schema:
-    question = source.question_field or _first_of(_QUESTIONS, first, source.dataset, "--question-field")
-    answer = source.answer_field or _first_of(_ANSWERS, first, source.dataset, "--answer-field")
+    question = source.question_field or _first_of(_QUESTIONS, first, source.dataset, setting("question_field"))
+    answer = source.answer_field or _first_of(_ANSWERS, first, source.dataset, setting("answer_field"))
     if source.choices_field:
         return _choices("named", question, answer, source.choices_field, (), known=False)
     return _plain("named", question, answer, grader=None)

@@ -17,6 +17,7 @@ import yaml
 from pts.errors import ConfigError, DataError, RunError
 from pts.publishing.card_text import CARD_NAME, is_untouched
 from pts.publishing.target import Target
+from pts.setting_names import setting
 
 Kind: TypeAlias = Literal["vector set", "search run"]
 Source: TypeAlias = Path | bytes
@@ -81,7 +82,7 @@ def read_contents(path: Path, target: Target) -> Contents:
     what = "holds neither a vector set nor a search run" if path.is_dir() else "is no directory"
     raise DataError(
         f"{path} {what}. Give a directory with vectors.json and vectors.safetensors, or one that "
-        "`pts search --output` wrote."
+        f"`pts search --output` wrote."
     )
 
 
@@ -138,7 +139,7 @@ def _search_run(path: Path, target: Target) -> Contents:
 
     if target.repo_type != "dataset":
         raise ConfigError(
-            f"{path} is a search run, which is a data set; leave --repo-type {target.repo_type} out."
+            f"{path} is a search run, which is a data set; leave {setting('repo_type', target.repo_type)} out."
         )
     run = read_search(path)
     summary = run.summary()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from pts.publishing.contents import NAMES, Contents, git_digest, lfs_digest
 from pts.publishing.hub_errors import PublishError, explained
 from pts.publishing.target import MAIN, RepoType, Target
+from pts.setting_names import setting
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -83,19 +84,21 @@ def _ensure_repository(api: HfApi, target: Target) -> None:
     if private is not None:
         if target.private and not private:
             raise PublishError(
-                f"{target.repo_id} is there and public, which --private cannot change; make it private in its "
-                "settings, or give another --repo-id."
+                f"{target.repo_id} is there and public, which {setting('private', True)} cannot change; make "
+                "it private in its "
+                f"settings, or give another {setting('repo_id')}."
             )
         return
     other: RepoType = "model" if target.repo_type == "dataset" else "dataset"
     if _privacy(api, target.repo_id, other) is not None:
         raise PublishError(
             f"the name {target.repo_id} is taken by a {other} repository, and two of one name would be "
-            f"mistaken for each other; give --repo-type {other}, or another --repo-id."
+            f"mistaken for each other; give {setting('repo_type', other)}, or another {setting('repo_id')}."
         )
     if target.branch != MAIN:
         raise PublishError(
-            f"{target.repo_id} does not exist yet, so it has no branch {target.branch}; leave --revision out."
+            f"{target.repo_id} does not exist yet, so it has no branch {target.branch}; leave "
+            f"{setting('revision')} out."
         )
     if target.create_pr:
         raise PublishError(
@@ -126,7 +129,7 @@ def _head(refs: GitRefs, target: Target) -> str:
             f"{target.repo_id} has no branch {target.branch}; it has {', '.join(sorted(heads)) or 'none'}."
         )
     if target.tag in heads:
-        raise PublishError(f"{target.tag} is a branch of {target.repo_id}; give another --tag.")
+        raise PublishError(f"{target.tag} is a branch of {target.repo_id}; give another {setting('tag')}.")
     return (heads | requests)[target.branch]
 
 
@@ -143,12 +146,12 @@ def _require_ours(listed: Mapping[str, object], contents: Contents, target: Targ
     for kind, names in NAMES.items():
         if names[0] in listed and kind != contents.kind:
             raise PublishError(
-                f"{target.repo_id} holds a {kind}, not a {contents.kind}; give another --repo-id."
+                f"{target.repo_id} holds a {kind}, not a {contents.kind}; give another {setting('repo_id')}."
             )
     others = sorted(set(listed) - _HARMLESS)
     if others:
         raise PublishError(
-            f"{target.repo_id} holds other files ({', '.join(others[:3])}); give another --repo-id."
+            f"{target.repo_id} holds other files ({', '.join(others[:3])}); give another {setting('repo_id')}."
         )
 
 
@@ -185,7 +188,7 @@ def _tag(api: HfApi, contents: Contents, target: Target, refs: GitRefs) -> tuple
             return target.tag, True
         raise PublishError(
             f"{target.repo_id} has the tag {target.tag} with other content, and versions are not changed; "
-            "give another --tag, or leave it out for the next free one."
+            f"give another {setting('tag')}, or leave it out for the next free one."
         )
     last = max((int(found[1]) for tag in tags if (found := _NUMBERED.fullmatch(tag))), default=0)
     if f"v{last}" in tags and _changes(_listed(api, target, f"v{last}"), contents) == ([], []):

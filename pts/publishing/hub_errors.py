@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from pts.errors import PtsError
 from pts.publishing.target import Target
+from pts.setting_names import setting
 
 AGAIN = "A commit is made whole or not at all, and the same command again is safe"
 _TOKENS = "https://huggingface.co/settings/tokens"
@@ -41,14 +42,14 @@ def explain(error: Exception, target: Target) -> PublishError:
         if isinstance(cause, hub.LocalTokenNotFoundError):
             return PublishError(
                 f"no token for the hub: make one with write rights at {_TOKENS}, then set HF_TOKEN or run "
-                "`hf auth login`; --dry-run needs none."
+                f"`hf auth login`; a dry run needs none."
             )
         if isinstance(cause, hub.OfflineModeIsEnabled):
             return PublishError("HF_HUB_OFFLINE is set, so nothing can be published; unset it.")
         if isinstance(cause, hub.RevisionNotFoundError):
             return PublishError(
                 f"{target.repo_id} has no revision {target.branch}; make the branch first, or leave "
-                "--revision out."
+                f"{setting('revision')} out."
             )
         if isinstance(cause, hub.RepositoryNotFoundError):
             return PublishError(
@@ -82,10 +83,10 @@ def _refusal(status: int, said: str, target: Target) -> str:
     if status == 403:
         return (
             f"the token may not write to {target.repo_id} (403: {said}); use one with write rights there, a "
-            "repo-id under your own name, or --create-pr for a repository of somebody else."
+            f"repo-id under your own name, or {setting('create_pr', True)} for a repository of somebody else."
         )
     if status == 409:
-        return f"the name {target.repo_id} is taken (409: {said}); give another --repo-id."
+        return f"the name {target.repo_id} is taken (409: {said}); give another {setting('repo_id')}."
     if status == 412:
         return f"somebody else committed to {target.repo_id} meanwhile; give the same command again."
     if status == 429:

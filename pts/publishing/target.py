@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pts.errors import ConfigError
+from pts.setting_names import setting
 
 RepoType: TypeAlias = Literal["dataset", "model"]
 MAIN = "main"
@@ -45,9 +46,11 @@ class Target:
                 f"tag {self.tag!r} cannot be a tag; use letters, digits, dots and dashes, as in v1.2."
             )
         if self.tag is not None and not self.takes_tag:
-            raise ConfigError("a pull request has no tag until it is merged; leave --tag out.")
+            raise ConfigError(f"a pull request has no tag until it is merged; leave {setting('tag')} out.")
         if self.create_pr and self.revision not in (None, MAIN):
-            raise ConfigError("--create-pr opens its request against main; leave --revision out.")
+            raise ConfigError(
+                f"{setting('create_pr', True)} opens its request against main; leave {setting('revision')} out."
+            )
 
     @property
     def name(self) -> str:

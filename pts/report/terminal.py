@@ -11,15 +11,11 @@ from rich.text import Text
 from pts.pivot_search.findings import Finding
 from pts.records import MOST_CUT, Alternative
 from pts.runs.search_run import SearchResults, SearchSummary
+from pts.setting_names import setting
 
 BEFORE = 240
 """Characters of the text before a token that its context shows."""
 HELPS, HARMS = "green", "red"
-_TOO_MUCH = (
-    "Many completions were cut, and a cut one has failed: search again with a larger --budget, which must "
-    "leave room for the whole of a model's thinking and for the answer; or without thinking (--no-thinking, or "
-    "--suffix /no_think where the model knows that)."
-)
 _SHARES = {
     "excluded_exact": "by 1 − q",
     "excluded_value": "by the value bound",
@@ -55,8 +51,8 @@ def summary_report(summary: SearchSummary) -> RenderableType:
     """The run in numbers, as a few lines of text."""
     state = {
         "complete": "complete",
-        "partial": f"partial: --problems {summary.problems} continues it",
-        "spent": "stopped by --max-tokens: a larger one continues it",
+        "partial": f"partial: {setting('problems', summary.problems)} continues it",
+        "spent": f"stopped by {setting('max_tokens')}: a larger one continues it",
     }[summary.status]
     shares = ", ".join(f"{summary.token_shares[key]:.0%} {what}" for key, what in _SHARES.items())
     sandbox = f" (programs held in by {', '.join(summary.sandbox)})" if summary.sandbox else ""
@@ -80,7 +76,7 @@ def summary_report(summary: SearchSummary) -> RenderableType:
         )
     text = Text("\n".join(lines))
     if summary.cut_share is not None and summary.cut_share > MOST_CUT:
-        text.append(f"\n{_TOO_MUCH}", style="bold")
+        text.append(f"\n{_too_much()}", style="bold")
     return text
 
 
@@ -188,3 +184,12 @@ def _visible(token: str) -> str:
 
 def _style(finding: Finding) -> str:
     return HELPS if finding.candidate.delta > 0 else HARMS
+
+
+def _too_much() -> str:
+    """What to do where the budget cut many completions."""
+    return (
+        f"Many completions were cut, and a cut one has failed: search again with a larger {setting('budget')}, "
+        "which must leave room for the whole of a model's thinking and for the answer; or without thinking "
+        f"({setting('thinking', False)}, or {setting('suffix', '/no_think')} where the model knows that)."
+    )

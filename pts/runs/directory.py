@@ -12,6 +12,7 @@ from pts.errors import RunError
 from pts.runs.files import TEMPORARY_SUFFIX, make_directories, write_failure
 from pts.runs.lock import LOCK_NAME, OWNER_NAME, sole_writer
 from pts.runs.manifest import MANIFEST_NAME, Manifest, differences, read_manifest, write_manifest
+from pts.setting_names import setting
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ class RunDirectory:
         if changed:
             raise RunError(
                 f"{self.path} holds a run with another {part}: {'; '.join(changed)}. "
-                "Give another --output, or --fresh to delete that run and start again."
+                f"Give another {setting('output')}, or {setting('fresh', True)} to delete that run and "
+                "start again."
             )
 
     def clear(self) -> None:
@@ -117,13 +119,14 @@ def find_run(path: Path) -> Manifest:
 
 def _require_kind(path: Path, kind: RunKind) -> Manifest | None:
     if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file; --output must be a directory, new or of an earlier run.")
+        raise RunError(f"{path} is a file; {setting('output')} must be a directory, new or of an earlier run.")
     manifest = read_manifest(path)
     if manifest is None:
         _require_empty(path, kind)
     elif manifest.kind != kind.name:
         raise RunError(
-            f"{path} holds another kind of run ({manifest.kind}, not {kind.name}); give another --output."
+            f"{path} holds another kind of run ({manifest.kind}, not {kind.name}); give another "
+            f"{setting('output')}."
         )
     return manifest
 
@@ -135,7 +138,8 @@ def _require_empty(path: Path, kind: RunKind) -> None:
     others = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
     if others:
         raise RunError(
-            f"{path} holds files that are not a run ({', '.join(others[:3])}); give another --output."
+            f"{path} holds files that are not a run ({', '.join(others[:3])}); give another "
+            f"{setting('output')}."
         )
 
 
@@ -144,7 +148,9 @@ def _make_directories(path: Path) -> list[Path]:
         return make_directories(path)
     except OSError as error:
         where = error.filename or path
-        raise RunError(f"{where} could not be made: {error.strerror}; give another --output.") from error
+        raise RunError(
+            f"{where} could not be made: {error.strerror}; give another {setting('output')}."
+        ) from error
 
 
 def _remove_leftovers(path: Path, kind: RunKind) -> None:

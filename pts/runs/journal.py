@@ -13,6 +13,7 @@ from pts.data_files import json_line
 from pts.errors import RunError
 from pts.runs.codec import ShapeError, from_json, to_json
 from pts.runs.files import append_bytes, replace_text, write_failure
+from pts.setting_names import setting
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class Journal(Generic[T]):
         kind: type[T],
         *,
         headed: bool = False,
-        remedy: str = "restore the file from a copy, or start again with --fresh or another --output",
+        remedy: str | None = None,
     ) -> None:
         self.path = path
         self._kind = kind
@@ -84,9 +85,12 @@ class Journal(Generic[T]):
                 try:
                     record = from_json(self._kind, json.loads(line))
                 except (ValueError, ShapeError) as error:
-                    raise RunError(
-                        f"{self.path} line {number} cannot be read ({error}): {self._remedy}."
-                    ) from error
+                    remedy = self._remedy or (
+                        f"restore the file from a copy, or start again with {setting('fresh', True)} or "
+                        "another "
+                        f"{setting('output')}"
+                    )
+                    raise RunError(f"{self.path} line {number} cannot be read ({error}): {remedy}.") from error
                 yield record
 
     def _cut_half_line(self) -> None:

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from pts.errors import RunError
 from pts.runs.files import write_failure
+from pts.setting_names import setting
 
 LOCK_NAME = ".lock"
 OWNER_NAME = ".lock-owner"
@@ -27,7 +28,8 @@ def sole_writer(directory: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise RunError(
-            f"{directory} is in use by {_owner(directory)}. Wait for it to end, or give another --output."
+            f"{directory} is in use by {_owner(directory)}. Wait for it to end, or give another "
+            f"{setting('output')}."
         ) from None
     except OSError as error:
         raise write_failure(directory / LOCK_NAME, error) from error

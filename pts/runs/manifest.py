@@ -17,6 +17,7 @@ from pts.errors import RunError
 from pts.records import SCHEMA_VERSION
 from pts.runs.codec import JsonValue, ShapeError, from_json, to_json
 from pts.runs.files import replace_text
+from pts.setting_names import setting
 
 MANIFEST_NAME = "manifest.json"
 _EARLIER_NAMES = {"asked": "settings", "found": "resolved", "conditions": "environment"}
@@ -61,7 +62,7 @@ def read_manifest(directory: Path) -> Manifest | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read ({error}); give another --output.") from error
+        raise RunError(f"{path} cannot be read ({error}); give another {setting('output')}.") from error
     try:
         data = json.loads(text)
         schema = data.get("schema_version") if isinstance(data, dict) else None
@@ -72,7 +73,8 @@ def read_manifest(directory: Path) -> Manifest | None:
         return from_json(Manifest, _with_names_of_now(data))
     except (ValueError, ShapeError) as error:
         raise RunError(
-            f"{directory} holds files that are not a run ({MANIFEST_NAME}: {error}); give another --output."
+            f"{directory} holds files that are not a run ({MANIFEST_NAME}: {error}); give another "
+            f"{setting('output')}."
         ) from error
 
 

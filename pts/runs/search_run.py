@@ -15,6 +15,7 @@ from pts.runs.codec import ShapeError, from_json
 from pts.runs.directory import RunKind, find_run
 from pts.runs.manifest import Manifest
 from pts.runs.shard import Context, ShardLine, latest_results, results_journal
+from pts.setting_names import setting
 
 T = TypeVar("T")
 
@@ -198,7 +199,8 @@ class SearchResults:
             return from_json(kind, data, where)
         except ShapeError as error:
             raise RunError(
-                f"{self.path / 'manifest.json'} cannot be read ({error}); start again with another --output."
+                f"{self.path / 'manifest.json'} cannot be read ({error}); start again with another "
+                f"{setting('output')}."
             ) from error
 
 

@@ -22,6 +22,7 @@ from pts.errors import ConfigError, DataError
 from pts.models.decoder_layers import decoder_layers, residual_of
 from pts.records import TokenIds
 from pts.seeds import derive_seed
+from pts.setting_names import setting
 from pts.steering.pairs import Pair
 from pts.steering.prefixes import BATCH_ROWS, PrefixBatch, key_values, prefix_batches, read_cache
 from pts.steering.reading_memory import ReadingMemory
@@ -304,7 +305,8 @@ def _require_finite(part: Activations, batch: PrefixBatch, layers: Sequence[int]
             pair = batch.pairs[row]
             raise DataError(
                 f"the residual stream {name} the pivot {pair.taken.token!r} of problem {pair.problem_id} "
-                f"is not finite at layer {layers[place]}: load the model with --dtype float32 or bfloat16."
+                f"is not finite at layer {layers[place]}: load the model with "
+                f"{setting('dtype', 'float32')} or bfloat16."
             )
 
 

@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from pts.errors import DataError
 from pts.models.decoder_layers import decoder_layers, residual_of, with_residual
+from pts.setting_names import setting
 from pts.steering.pairs import Pair
 from pts.steering.prefixes import (
     KeyValues,
@@ -43,7 +44,7 @@ def pivot_directions(
         pair = pairs[int(broken.nonzero()[0])]
         raise DataError(
             f"the gradient at a pivot of problem {pair.problem_id} is zero or not finite at layer {layer}: "
-            "search with another --dtype, or extract at other --layers."
+            f"search with another {setting('dtype')}, or extract at other {setting('layers')}."
         )
     return normalize(found, dim=1)
 

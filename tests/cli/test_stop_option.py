@@ -157,7 +157,7 @@ def test_runs_without_a_stop_text_are_what_they_were():
         assert set(given.asked()["sampling"]) == {"temperature", "top_k", "top_p", "min_p", "budget"}
     with pytest.raises(ConfigError, match="a stop text is empty"):
         SearchInputs(stop=("",))
-    with pytest.raises(ConfigError, match=r"--stop .* UTF-8"):
+    with pytest.raises(ConfigError, match=r"stop= .* UTF-8"):
         SearchInputs(stop=("fine", "\udcff"))
 
 

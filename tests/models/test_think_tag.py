@@ -190,7 +190,7 @@ def test_templates_name_their_switch_as_they_like(template, switch, on, off):
             "none of the switches enable_thinking, thinking,",
         ),
         # gpt-oss writes any effort out; it was never taught "none".
-        (GPT_OSS, PromptFormat(thinking=False), "--thinking-switch"),
+        (GPT_OSS, PromptFormat(thinking=False), "thinking_switch="),
         (PLAIN, PromptFormat(thinking=True, thinking_switch="deep"), "changes nothing"),
         (PLAIN, PromptFormat(thinking_switch="deep"), "changes nothing"),
         (EFFORT, PromptFormat(thinking=True, thinking_switch="reasoning_effort=high"), "two values"),

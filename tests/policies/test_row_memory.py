@@ -142,7 +142,7 @@ def test_where_one_row_does_not_fit_one_line_says_what_to_lower(failing):
     loaded = tiny_model("qwen3")
     policy = OneSampling(loaded, SAMPLING)
     failing(loaded, 0)
-    with pytest.raises(ModelError, match=r"not enough memory on cpu for a single.*--budget") as caught:
+    with pytest.raises(ModelError, match=r"not enough memory on cpu for a single.*budget=") as caught:
         list(policy.rollouts([RolloutRequest(prompt_of(5), n=2)]))
     assert "\n" not in str(caught.value)
 

@@ -190,16 +190,16 @@ def test_a_row_of_a_known_data_set(tmp_path, row, grader, query, answer):
         ({"question": "q", "mc1_targets": {"choices": C, "labels": [1, 1, 0, 0]}}, "one of them 1"),
         ({"question": "q", "final_answer": None}, "the field final_answer of problem 0 is None"),
         ({"question": "q", "final_answer": []}, "an empty list for its final_answer"),
-        ({"question": "q", "answer": ["a", "b"]}, "--answer-field answer.0"),
-        ({"question": "q", "answer": {"aliases": ["a"], "value": "A"}}, "--answer-field answer.value"),
+        ({"question": "q", "answer": ["a", "b"]}, "answer_field='answer.0'"),
+        ({"question": "q", "answer": {"aliases": ["a"], "value": "A"}}, "answer_field='answer.value'"),
         (DROP | {"answers_spans": {"spans": ["a", "b"]}}, "2 accepted answers in answers_spans.spans"),
         ({"problem": "q", "solution": "We prove it. " * 20}, "marks no answer by \\boxed{} or ####"),
         ({"problem": "q", "answer": "proof", "question_type": "proof"}, "no row that is a problem"),
         (
             {"prompt": [{"content": "q"}], "reward_model": {}},
-            "--question-field and --answer-field. It has: prompt",
+            "question_field= and answer_field=. It has: prompt",
         ),
-        ({"Problem": "q", "options": "a ) 38 , b ) 27", "correct": "a"}, "name them with --question-field"),
+        ({"Problem": "q", "options": "a ) 38 , b ) 27", "correct": "a"}, "name them with question_field="),
         ({"question": "q \ud83d", "answer": "1"}, "field question of problem 0 holds half of a surrogate pair"),
         ({"question": "q", "answer": "1 \ud83d"}, "field answer of problem 0 holds half of a surrogate pair"),
         ({"id": "\ud83d", "question": "q", "answer": "1"}, "holds half of a surrogate pair"),
@@ -306,6 +306,6 @@ def test_tasks_with_unit_tests_load_and_are_graded_only_where_the_user_asks(tmp_
     assert loaded.problems[0].query.startswith(query)
     grader = make_grader("code")
     grader.check_reference(loaded.problems[0].answer)
-    with pytest.raises(GraderError, match="give --grader code"):
+    with pytest.raises(GraderError, match="give grader='code'"):
         graded_by(None, None, loaded.grader)
     assert graded_by("code", None, loaded.grader) == "code"

@@ -130,7 +130,7 @@ def test_one_data_set_is_the_same_in_every_format(tmp_path):
         assert load_problems(ProblemSource(str(tmp_path / name))).problems == expected, name
     both = str(tmp_path / "both")
     assert load_problems(ProblemSource(both, split="train", limit=2)).problems == expected[:2]
-    with pytest.raises(DataError, match="several splits; choose one with --split: test, train"):
+    with pytest.raises(DataError, match="several splits; choose one with split=: test, train"):
         load_problems(ProblemSource(both))
     with pytest.raises(DataError, match="no split 'dev'; it has test, train"):
         load_problems(ProblemSource(both, split="dev"))
@@ -159,7 +159,7 @@ def test_a_limit_leaves_the_rest_of_the_file_unread(tmp_path):
         ('{"question": "q", "answer": "1"}\n\n{"question": \n', "line 3 is not JSON"),
         ("[1]\n", "line 1 is not a JSON object"),
         ("", "is empty"),
-        ('{"ask": "q", "truth": "1"}\n', "--question-field and --answer-field. It has: ask, truth"),
+        ('{"ask": "q", "truth": "1"}\n', "question_field= and answer_field=. It has: ask, truth"),
         ('{"question": " ", "answer": "1"}\n', "field question of problem 0 is ' '"),
         (
             '{"question": "q", "answer": "1"}\n{"question": "q", "answer": null}\n',
@@ -256,7 +256,7 @@ def test_an_unreachable_hub_says_what_to_do_offline(settings, tmp_path):
     )
     assert "nobody/nothing" in done.stdout, done.stderr
     assert "try a local .jsonl" in done.stdout
-    assert "--dataset demo" in done.stdout
+    assert "dataset='demo'" in done.stdout
     assert done.stdout.count("\n") == 1
 
 
@@ -276,7 +276,7 @@ def test_real_data_sets_load_and_their_references_can_be_graded(file, count, sch
 def test_two_fields_that_could_be_the_question_are_an_error_unless_one_holds_the_other(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text('{"question": "What is 4 + 2 ?", "problem": "What is 9 + 9 ?", "answer": "6"}\n')
-    with pytest.raises(DataError, match=r"question and problem.*--question-field"):
+    with pytest.raises(DataError, match=r"question and problem.*question_field="):
         load_problems(ProblemSource(str(path)))
     assert load_problems(ProblemSource(str(path), question_field="question", answer_field="answer")).problems
     path.write_text('{"question": "What is 4 + 2 ?", "query": "Add: What is 4 +  2 ?", "answer": "6"}\n')

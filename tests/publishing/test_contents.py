@@ -97,7 +97,7 @@ def test_what_is_neither(tmp_path):
 
 
 def test_a_search_run_is_a_data_set(run_dir):
-    with pytest.raises(ConfigError, match="leave --repo-type model out"):
+    with pytest.raises(ConfigError, match="leave repo_type='model' out"):
         read_contents(run_dir, Target("me/run", "model"))
 
 
@@ -111,7 +111,7 @@ def test_a_search_run_is_a_data_set(run_dir):
         ({"repo_id": "me/set", "tag": "two words"}, "cannot be a tag"),
         ({"repo_id": "me/set", "tag": "a..b"}, "cannot be a tag"),
         ({"repo_id": "me/set", "tag": "v1", "create_pr": True}, "no tag until it is merged"),
-        ({"repo_id": "me/set", "revision": "dev", "create_pr": True}, "leave --revision out"),
+        ({"repo_id": "me/set", "revision": "dev", "create_pr": True}, "leave revision= out"),
     ],
 )
 def test_a_target_that_cannot_be(settings, said):

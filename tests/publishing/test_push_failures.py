@@ -55,7 +55,7 @@ def test_a_token_that_may_only_read(hub, vectors_dir):
 def test_a_name_of_somebody_else(hub, api, vectors_dir):
     assert "may not write to other/set" in failure(api, vectors_dir, repo_id="other/set")
     hub.make("other/set")
-    assert "--create-pr" in failure(api, vectors_dir, repo_id="other/set")
+    assert "create_pr=True" in failure(api, vectors_dir, repo_id="other/set")
     assert untouched(hub, "other/set")
 
 

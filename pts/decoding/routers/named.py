@@ -13,6 +13,7 @@ from pts.decoding.routers.length import LengthRouter
 from pts.decoding.routers.probe import ProbeRouter
 from pts.decoding.routers.protocol import AUTO_BUDGETS, ClassBudgets, Router
 from pts.errors import ConfigError
+from pts.setting_names import setting
 from pts.steering.vector_files import bundled_sets
 from pts.steering.vector_set import VectorError
 
@@ -46,12 +47,14 @@ def named_router(
     given = {} if budgets is None else dict(budgets)
     if kind in _WITHOUT_PRICE:
         if price is not None:
-            raise ConfigError(f"--token-price is of a fitted router, and the router is {kind}: leave it out.")
+            raise ConfigError(
+                f"{setting('token_price')} is of a fitted router, and the router is {kind}: leave it out."
+            )
         return _WITHOUT_PRICE[kind](argument if colon else None, given)
     if spec == "probe":
         found = stored_router(stored, price, same_shape)
         if found is None:
-            where = "there is no vector set (--vectors)" if stored is None else f"{stored} has none"
+            where = f"there is no vector set ({setting('vectors')})" if stored is None else f"{stored} has none"
             raise ConfigError(
                 f"the router probe is the one stored with the vectors, and {where}: fit one by "
                 "`pts fit-router`, or name the directory of one."
@@ -106,7 +109,8 @@ def _random(argument: str | None, budgets: ClassBudgets) -> RandomRouter:
     bare = next((name for name in shares if name not in known), None)
     if bare is not None:
         raise ConfigError(
-            f"the random router's class {bare} has no budget: give it one by --class-budget {bare}=0.4."
+            f"the random router's class {bare} has no budget: give it one by "
+            f"{setting('class_budget', f'{bare}=0.4')}."
         )
     return RandomRouter(shares, budgets={name: known[name] for name in shares})
 

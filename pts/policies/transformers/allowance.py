@@ -11,6 +11,7 @@ from pts.errors import ModelError
 from pts.policies.transformers.cache import CacheLayout
 from pts.policies.transformers.untruncated import truncates_nothing
 from pts.records import Sampling
+from pts.setting_names import setting
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class RowAllowance:
         if self.few(cost, columns) and self._first("few"):
             logger.warning(
                 "memory allows only %s a batch, which is slow: %s are granted, and a row of %s tokens takes "
-                "%s. Free memory, or lower --budget.",
+                f"%s. Free memory, or lower {setting('budget')}.",
                 _rows(self.fitting(cost, columns)),
                 _size(self.granted),
                 f"{columns:,}",
@@ -110,7 +111,7 @@ class RowAllowance:
         """The error where not even one row fits."""
         return ModelError(
             f"not enough memory on {device} for a single completion of up to {columns:,} tokens ({reason}): "
-            "lower --budget, shorten the prompt, or take a smaller --dtype or model."
+            f"lower {setting('budget')}, shorten the prompt, or take a smaller {setting('dtype')} or model."
         )
 
     def _first(self, what: str) -> bool:

@@ -26,6 +26,7 @@ from pts.policies.transformers.untruncated import (
     untruncated,
 )
 from pts.records import Sampling, TokenDistribution
+from pts.setting_names import setting
 
 _TIES = 12
 """Columns fetched beyond top-k, so that a tie at the k-th seldom needs a second look."""
@@ -222,7 +223,7 @@ def _largest(logits: torch.Tensor, width: int) -> tuple[Floats, Ints]:
     top, ids = torch.topk(logits, width, dim=-1)
     values = top.cpu().numpy().astype(np.float64)
     if not np.isfinite(values[:, 0]).all():
-        raise ModelError("the model's logits are not finite: try --dtype float32 (or bfloat16).")
+        raise ModelError(f"the model's logits are not finite: try {setting('dtype', 'float32')} (or bfloat16).")
     return values, ids.cpu().numpy()
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from pts.setting_names import setting
+
 logger = logging.getLogger(__name__)
 
 _UNKNOWN = 4 << 30
@@ -63,7 +65,8 @@ def _assumed() -> int:
         assumed = 0
     assumed = assumed if assumed > 0 else _UNKNOWN
     logger.info(
-        "this system does not say how much memory is free: %.1f GiB are assumed (see --batch-rows).",
+        "this system does not say how much memory is free: %.1f GiB are assumed (see "
+        f"{setting('batch_rows')}).",
         assumed / (1 << 30),
     )
     return assumed

@@ -31,6 +31,7 @@ from pts.policies.transformers.rows import Finished
 from pts.policies.transformers.stop_texts import before_stop
 from pts.policies.transformers.untruncated import truncates_nothing
 from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenDistribution, TokenIds, Trace
+from pts.setting_names import setting
 
 _ROWS = {"cpu": 256, "mps": 256, "cuda": 1024}
 """Rows of a batch at most, by device: beyond, a step takes longer without giving more tokens a second."""
@@ -138,7 +139,7 @@ class TransformersPolicy:
         """
         limit, tokens = self._length_limit, prompt + sampling.budget
         if limit is not None and tokens > limit.tokens:
-            also = " or lower --budget" if prompt < limit.tokens else ""
+            also = f" or lower {setting('budget')}" if prompt < limit.tokens else ""
             raise ConfigError(
                 f"a prompt of {prompt} tokens and a budget of {sampling.budget} exceed {limit.reason}: "
                 f"shorten the prompt{also}."

@@ -17,6 +17,7 @@ import torch
 from pts.errors import ModelError
 from pts.policies.transformers.draws import Keys, uniforms
 from pts.records import Sampling
+from pts.setting_names import setting
 
 BLOCK = 512
 """Ids of a block: about the root of a large vocabulary, so that both levels are short."""
@@ -77,7 +78,7 @@ def untruncated(logits: torch.Tensor, sampling: Sampling, avoid: Ints) -> Untrun
         sums.append(part.view(-1, blocks, BLOCK).sum(-1).cpu().numpy().astype(np.float64))
     largest = np.concatenate(tops)
     if not np.isfinite(largest).all():
-        raise ModelError("the model's logits are not finite: try --dtype float32 (or bfloat16).")
+        raise ModelError(f"the model's logits are not finite: try {setting('dtype', 'float32')} (or bfloat16).")
     return Untruncated(logits, sampling.temperature, largest, np.concatenate(sums))
 
 

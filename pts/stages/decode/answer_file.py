@@ -16,6 +16,7 @@ from pts.records import Completions
 from pts.runs.files import make_directories, replace_text, write_failure
 from pts.runs.journal import Journal
 from pts.runs.manifest import differences
+from pts.setting_names import setting
 from pts.stages.decode.inputs import DecodeInputs
 from pts.stages.shared.cut_completions import warn_of_cut
 from pts.stages.shared.recorded import Recorded, attention_name, dtype_name, recorded_in
@@ -100,7 +101,7 @@ def answer_file(
     there already, or what was kept is of other questions or settings.
     """
     if target.exists():
-        raise RunError(f"{target} exists: give another --output, or remove it.")
+        raise RunError(f"{target} exists: give another {setting('output')}, or remove it.")
     lines, bad = read_questions(source)
     fitting, unfit = _fitting(decoder, lines)
     part = _part(target)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pts.setting_names import setting
 from pts.stages.decode.inputs import AnswerInputs, DecodeInputs
 from pts.stages.shared.recorded import Recorded, dtype_name, recorded_options, settled_prompts
 
@@ -54,7 +55,8 @@ def warn_of_other_numbers(vectors: VectorSet, loaded: LoadedModel) -> None:
     made = found.get("dtype") if isinstance(found, Mapping) else None
     if made is not None and vectors.model.id == loaded.model_id and made != dtype_name(loaded):
         _LOG.warning(
-            "the vectors were measured on the model in %s, and it computes in %s here (the same: --dtype %s).",
+            "the vectors were measured on the model in %s, and it computes in %s here (the same: "
+            f"{setting('dtype')} %s).",
             made,
             dtype_name(loaded),
             made,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pts.errors import ConfigError
+from pts.setting_names import setting
 from pts.stages.decode.strategy_inputs import StrategyInputs
 from pts.stages.shared.inputs import ModelInputs
 
@@ -33,11 +34,17 @@ class AnswerInputs(ModelInputs, StrategyInputs):
         StrategyInputs.__post_init__(self)
         if self.vectors is None:
             if self.pattern:
-                raise ConfigError(f"patterns ({', '.join(self.pattern)}) are a vector set's: give --vectors.")
+                raise ConfigError(
+                    f"patterns ({', '.join(self.pattern)}) are a vector set's: give {setting('vectors')}."
+                )
             if self.where != "gate":
-                raise ConfigError(f"--where {self.where} is of a vector set: give one by --vectors.")
+                raise ConfigError(
+                    f"{setting('where', self.where)} is of a vector set: give one by {setting('vectors')}."
+                )
             if self.vectors_revision is not None:
-                raise ConfigError("--vectors-revision is of a vector set: give one by --vectors.")
+                raise ConfigError(
+                    f"{setting('vectors_revision')} is of a vector set: give one by {setting('vectors')}."
+                )
 
 
 @dataclass(frozen=True)

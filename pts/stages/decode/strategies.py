@@ -24,6 +24,7 @@ from pts.errors import ConfigError
 from pts.models.fingerprint import fingerprint
 from pts.models.load import load_model
 from pts.models.prompt import settled_format
+from pts.setting_names import setting
 from pts.stages.decode.inputs import AnswerInputs
 from pts.stages.decode.strategy_inputs import AmountText, StrategyInputs, amount
 from pts.steering.vector_set import VectorSet
@@ -128,8 +129,20 @@ def _require_words_used(inputs: StrategyInputs, asked: Sequence[str]) -> None:
     """Raise ConfigError for continuations or switches where no end of thinking is replaced, no turn watched."""
     names = {spec.partition(":")[0] for spec in asked}
     for option, words, limit, value, used_by in (
-        ("--continuation", inputs.continuations, "--min-thinking", inputs.min_thinking, ("min", "auto")),
-        ("--switch", inputs.switches, "--max-switches", inputs.max_switches, ("early-exit",)),
+        (
+            setting("continuations"),
+            inputs.continuations,
+            setting("min_thinking"),
+            inputs.min_thinking,
+            ("min", "auto"),
+        ),
+        (
+            setting("switches"),
+            inputs.switches,
+            setting("max_switches"),
+            inputs.max_switches,
+            ("early-exit",),
+        ),
     ):
         if words and value is None and names.isdisjoint(used_by):
             raise ConfigError(
@@ -171,7 +184,10 @@ def _with_router(
     else:
         stored = stored_router(directory, price, same_shape)
         if stored is None and price is not None:
-            raise ConfigError("--token-price is of a fitted router, and there is none: name one by --router.")
+            raise ConfigError(
+                f"{setting('token_price')} is of a fitted router, and there is none: name one by "
+                f"{setting('router')}."
+            )
         router = LengthRouter() if stored is None else stored
     budgets = with_classes(router, given) if given else None
     if inputs.router is None and isinstance(router, LengthRouter):

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from pts.errors import ConfigError
 from pts.models.options import DtypeName
+from pts.setting_names import setting
 
 AmountText: TypeAlias = str | int | float
 """Tokens or a share of the total, as a user writes it: 64 or 0.4."""
@@ -50,16 +51,12 @@ class StrategyInputs:
         for name in _AMOUNTS:
             amount(name.replace("_", "-"), getattr(self, name))
         if self.second_model is None and (self.second_revision or self.second_dtype):
-            option = "--second-revision" if self.second_revision else "--second-dtype"
-            raise ConfigError(f"{option} is of a second model: name it by --second-model.")
+            option = setting("second_revision") if self.second_revision else setting("second_dtype")
+            raise ConfigError(f"{option} is of a second model: name it by {setting('second_model')}.")
 
     def given_parts(self) -> dict[str, str]:
         """The options that were given, as strategies know them (`registry.Entry.uses`), by their option."""
-        return {
-            f"--{name.replace('_', '-')}": part
-            for name, part in _PARTS.items()
-            if getattr(self, name) not in (None, ())
-        }
+        return {setting(name): part for name, part in _PARTS.items() if getattr(self, name) not in (None, ())}
 
     def strategy_settings(self) -> dict[str, object]:
         """All of them, for a manifest; amounts as numbers."""

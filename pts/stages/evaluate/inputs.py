@@ -10,6 +10,7 @@ from pts.evaluation.benchmarks import DEFAULT_BUDGET, Benchmark, find_benchmark
 from pts.evaluation.systems import SWEEP
 from pts.models.prompt import PromptFormat
 from pts.problems import ProblemSource
+from pts.setting_names import setting
 from pts.stages.decode.inputs import AnswerInputs
 from pts.stages.shared.inputs import ProblemInputs, require_positive
 
@@ -40,7 +41,7 @@ class EvaluateInputs(ProblemInputs, AnswerInputs):
         if self.data is not None and self.benchmark() is None:
             raise ConfigError(
                 f"data {self.data} takes the place of a named data set, and {self.dataset} is none: give the "
-                "file as --dataset."
+                f"file as {setting('dataset')}."
             )
         ProblemInputs.__post_init__(self)
         AnswerInputs.__post_init__(self)
@@ -49,10 +50,11 @@ class EvaluateInputs(ProblemInputs, AnswerInputs):
         require_positive("fit-problems", self.fit_problems)
         if self.sweep != SWEEP and not self.baselines:
             raise ConfigError(
-                "--sweep adds fixed budgets, and --no-baselines leaves them out: give one of the two."
+                f"{setting('sweep')} adds fixed budgets, and {setting('baselines', False)} leaves them "
+                "out: give one of the two."
             )
         if self.fit_split is not None and self.fit_problems is None:
-            raise ConfigError("--fit-split is of --fit-problems: give it too.")
+            raise ConfigError(f"{setting('fit_split')} is of {setting('fit_problems')}: give it too.")
 
     def benchmark(self) -> Benchmark | None:
         """The data set's entry in the list, None for a file or a hub id. Raises ConfigError."""

@@ -16,6 +16,7 @@ from pts.runs.codec import from_json
 from pts.runs.directory import RunDirectory
 from pts.runs.journal import Journal
 from pts.runs.manifest import Manifest
+from pts.setting_names import setting
 from pts.stages.evaluate.answers import item_digest
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.thresholds import is_fit, require_same_problems, threshold_problems, to_fit
@@ -162,5 +163,6 @@ def _require_same_problems(
         if not is_fit(item.line) and digests.get(item.problem, item.digest) != item.digest:
             raise RunError(
                 f"{directory.path} was made with other data: problem {item.problem} changed since. "
-                "Give another --output, or --fresh to delete that run and start again."
+                f"Give another {setting('output')}, or {setting('fresh', True)} to delete that run and "
+                "start again."
             )

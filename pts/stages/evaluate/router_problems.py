@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pts.errors import ConfigError
 from pts.runs.manifest import read_manifest
 from pts.runs.search_run import read_search
+from pts.setting_names import setting
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.fit_router.inputs import FitRouterInputs
 from pts.stages.search.inputs import SearchInputs
@@ -29,7 +30,8 @@ def require_other_problems(inputs: EvaluateInputs, context: Context) -> None:
         if search is not None and _may_meet(search, inputs):
             raise ConfigError(
                 f"the router is fitted on problems of {search.dataset} that the evaluation may ask: give eval "
-                "another data set or split (--dataset, --split), or fewer --problems than were searched."
+                f"another data set or split ({setting('dataset')}, {setting('split')}), or fewer "
+                f"{setting('problems')} than were searched."
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pts.errors import RunError
+from pts.setting_names import setting
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.stage import Context, Observer, Plan, Report, Source, Stage, Status
 
@@ -48,7 +49,9 @@ def _plan(inputs: EvaluateInputs, context: Context) -> Plan:
     if status.state == "changed":
         raise RunError(
             f"{path} holds an evaluation with other settings ({'; '.join(status.changes)}). "
-            "Give --set eval.output=... to keep it, or --fresh to delete it and evaluate again."
+            f"Give another {setting('output')} to keep it, or {setting('fresh', True)} to delete it and "
+            "evaluate "
+            "again."
         )
     return Plan(f"eval: goes on with {path}, and leaves it as it is where it is complete.")
 

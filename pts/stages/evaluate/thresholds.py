@@ -16,6 +16,7 @@ from pts.evaluation.items import Item, Key
 from pts.evaluation.thresholds import ThresholdFit, ThresholdPoint, cheapest_of_best
 from pts.problems import ProblemSet, problem_digest, question_words
 from pts.records import Problem
+from pts.setting_names import setting
 from pts.stages.evaluate.answers import Answering, item_digest
 from pts.stages.evaluate.inputs import EvaluateInputs
 
@@ -40,7 +41,8 @@ def to_fit(run: EvaluateInputs) -> list[str]:
     found = [name for name in run.strategies if name in _FITTED and getattr(run, _FITTED[name][0]) is None]
     if not found:
         raise ConfigError(
-            f"--fit-problems is for thresholds of {' and '.join(_FITTED)} that are not given, and there is "
+            f"{setting('fit_problems')} is for thresholds of {' and '.join(_FITTED)} that are not "
+            "given, and there is "
             "none: leave it out."
         )
     return found
@@ -84,8 +86,10 @@ def threshold_problems(run: EvaluateInputs, asked: ProblemSet) -> list[Problem]:
     free = [problem for problem in reversed(every) if question_words(problem) not in evaluated]
     if len(free) < count:
         raise DataError(
-            f"{asked.name} has {len(free)} problems besides those evaluated, and --fit-problems asks for "
-            f"{count}: lower --problems, or give a new run fewer --fit-problems or another --fit-split."
+            f"{asked.name} has {len(free)} problems besides those evaluated, and "
+            f"{setting('fit_problems')} asks for "
+            f"{count}: lower {setting('problems')}, or give a new run fewer {setting('fit_problems')} "
+            f"or another {setting('fit_split')}."
         )
     return free[:count]
 
@@ -96,7 +100,7 @@ def require_same_problems(run: EvaluateInputs, problems: Sequence[Problem], earl
         if name in earlier and earlier[name].digest != _digest(problems):
             raise ConfigError(
                 f"the threshold of {name} was fitted on problems that are evaluated now, or that changed: "
-                "evaluate as many problems as before, or give another --output."
+                f"evaluate as many problems as before, or give another {setting('output')}."
             )
 
 

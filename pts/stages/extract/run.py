@@ -17,6 +17,7 @@ from pts.runs.manifest import Manifest, list_problems, text_digest
 from pts.runs.search_run import SearchResults, read_search
 from pts.runs.settle import settle_manifest
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
+from pts.setting_names import setting
 from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.extract.patterns import (
     PATTERNS_NAME,
@@ -82,7 +83,7 @@ def enough_pairs(searched: SearchResults) -> list[Pair]:
         raise DataError(
             f"{searched.path} has {len(pairs)} measured pairs of {problems} problems; vectors need at least "
             f"{LEAST_PAIRS} of {LEAST_PROBLEMS}, and many hundreds to be good: search more problems "
-            "(--problems)."
+            f"({setting('problems')})."
         )
     return pairs
 
@@ -189,7 +190,7 @@ def require_same_problems(directory: RunDirectory, earlier: Manifest, problems: 
     if earlier.problems not in map(list_problems, same):
         raise RunError(
             f"{directory.path} was measured on other problems: the data changed since. Restore it, or give "
-            "another --output, or --fresh to start again."
+            f"another {setting('output')}, or {setting('fresh', True)} to start again."
         )
 
 
@@ -289,28 +290,28 @@ def _assemble(
     from pts.steering.vector_set import SteeredModel, SteeringVector, VectorSet
 
     vectors = {}
-    for pattern, (setting, outcomes) in calibrated.chosen.items():
-        sign = 1.0 if setting.strength > 0 else -1.0
+    for pattern, (chosen, outcomes) in calibrated.chosen.items():
+        sign = 1.0 if chosen.strength > 0 else -1.0
         fitted = directions.by_pattern[pattern]
         judged = fitted.of(held_out[pattern])
         by_layer = {
-            layer: sign * directions.direction(pattern, setting.method, layer) for layer in calibrated.layers
+            layer: sign * directions.direction(pattern, chosen.method, layer) for layer in calibrated.layers
         }
-        gate = directions.gate(setting.gate, setting.layer)
+        gate = directions.gate(chosen.gate, chosen.layer)
         evidence = {
             **direction_evidence(
-                fitted, judged, setting.method, setting.layer, by_layer[setting.layer], abs(setting.strength)
+                fitted, judged, chosen.method, chosen.layer, by_layer[chosen.layer], abs(chosen.strength)
             ),
-            **gate_evidence(judged, gate, setting.layer),
+            **gate_evidence(judged, gate, chosen.layer),
             "sign": int(sign),
             "calibration_success": outcomes.success,
         }
         vectors[pattern] = SteeringVector(
             pattern,
-            setting.method,
+            chosen.method,
             by_layer,
-            setting.layer,
-            abs(setting.strength),
+            chosen.layer,
+            abs(chosen.strength),
             gate,
             evidence,
         )

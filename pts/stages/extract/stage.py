@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pts.errors import RunError
+from pts.setting_names import setting
 from pts.stages.extract.inputs import PARTS, ExtractInputs
 from pts.stages.stage import Context, Observer, Plan, Report, Source, Stage, Status
 
@@ -29,7 +30,8 @@ def _status(inputs: ExtractInputs) -> Status:
         return Status("new")
     if manifest.kind != VECTORS.name:
         raise RunError(
-            f"{path} holds another kind of run ({manifest.kind}, not {VECTORS.name}); give another --output."
+            f"{path} holds another kind of run ({manifest.kind}, not {VECTORS.name}); give another "
+            f"{setting('output')}."
         )
     return _compared(inputs, path, manifest)
 

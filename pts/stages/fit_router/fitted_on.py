@@ -9,6 +9,7 @@ from pts.decoding.routers.protocol import Router
 from pts.errors import ConfigError
 from pts.problems import question_words
 from pts.records import Problem
+from pts.setting_names import setting
 
 QUESTIONS = "questions"
 """The key of a router's provenance that holds the digests of what it was fitted on, with blanks between."""
@@ -34,6 +35,7 @@ def require_unseen(router: Router | None, problems: Sequence[Problem]) -> None:
     if seen:
         raise ConfigError(
             f"the router was fitted on {len(seen)} of the {len(problems)} problems to evaluate ({seen[0].id} "
-            "is one): evaluate others (--split, --problems), fit a router on others by `pts fit-router`, or "
-            "name another by --router."
+            f"is one): evaluate others ({setting('split')}, {setting('problems')}), fit a router on "
+            "others by `pts fit-router`, or "
+            f"name another by {setting('router')}."
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from pts.decoding.limits import ThinkingBudget
 from pts.decoding.routers.protocol import EASY, HARD, NONE, ClassBudgets
 from pts.errors import ConfigError
+from pts.setting_names import setting
 
 SHORT = 0.4
 """The short budget's share of the total where none is named: AutoThink's most for an easy question."""
@@ -64,7 +65,7 @@ class FitRouterInputs:
             return Path("routers") / self.run.resolve().name
         if not Path(self.vectors).expanduser().is_dir():
             raise ConfigError(
-                f"the vector set {self.vectors} is no directory to store a router in; give --output."
+                f"the vector set {self.vectors} is no directory to store a router in; give {setting('output')}."
             )
         return Path(self.vectors).expanduser()
 

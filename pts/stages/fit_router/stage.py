@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pts.errors import RunError
+from pts.setting_names import setting
 from pts.stages.fit_router.inputs import FitRouterInputs
 from pts.stages.stage import Context, Observer, Plan, Report, Source, Stage, Status
 
@@ -60,7 +61,10 @@ def _measured(path: Path) -> Mapping[str, object]:
 
     known = budgets_journal(path).header()
     if known is None:
-        raise RunError(f"{path} does not say what is measured; give --fresh to delete it and measure again.")
+        raise RunError(
+            f"{path} does not say what is measured; give {setting('fresh', True)} to delete it and "
+            "measure again."
+        )
     return known
 
 

@@ -12,6 +12,7 @@ from pts.records import Problem, RolloutRequest
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.search_run import SearchResolved
 from pts.seeds import derive_seed
+from pts.setting_names import setting
 from pts.stages.shared.inputs import require_positive
 from pts.stats import bootstrap_mean_interval
 
@@ -183,7 +184,7 @@ def _no_data_options(run: MeasureInputs) -> None:
     )
     given = [name for name in names if getattr(run, name) is not None]
     if given:
-        raise ConfigError(f"--{given[0].replace('_', '-')} is about a data set: name it with --dataset.")
+        raise ConfigError(f"{setting(given[0])} is about a data set: name it with {setting('dataset')}.")
 
 
 def _problems(run: MeasureInputs, searched: str, levels: tuple[int, ...] | None) -> list[Problem]:
@@ -199,8 +200,8 @@ def _problems(run: MeasureInputs, searched: str, levels: tuple[int, ...] | None)
         return demo_problems("test", run.problems, run.seed, levels or LEVELS)
     if run.dataset is None:
         raise ConfigError(
-            f"the set was made on {searched}: name problems that nothing was chosen on by --dataset and "
-            "--split."
+            f"the set was made on {searched}: name problems that nothing was chosen on by "
+            f"{setting('dataset')} and {setting('split')}."
         )
     source = ProblemSource(
         dataset=run.dataset,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pts.errors import ConfigError
 from pts.publishing.target import RepoType, Target
+from pts.setting_names import setting
 
 PLACEHOLDER = "OWNER/NAME"
 """Stands for the repository on a card that is shown before one is chosen."""
@@ -34,8 +35,8 @@ class PublishInputs:
     def __post_init__(self) -> None:
         if self.push and self.repo_id is None:
             raise ConfigError(
-                f"publish is to push, but has no repo_id; give --set publish.repo_id={PLACEHOLDER}, or leave "
-                "push out."
+                f"nothing can be pushed without a repository: give {setting('repo_id', PLACEHOLDER)}, or leave "
+                f"{setting('push')} out."
             )
         self.target()
 

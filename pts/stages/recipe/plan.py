@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pts.errors import RunError
 from pts.runs.codec import known_keys
-from pts.stages.recipe.errors import in_recipe_keys
+from pts.stages.recipe.names import named_in_recipe
 from pts.stages.recipe.read import stage_keys
 from pts.stages.stage import Context, Plan, Step
 
@@ -30,14 +30,14 @@ def plan_stages(before: Sequence[Step], chosen: Sequence[Step], fresh: bool) -> 
     """
     keys = stage_keys([*before, *chosen])
     for step in before:
-        with in_recipe_keys(step.name, keys):
+        with named_in_recipe(step.name, keys):
             _require_complete(step)
     planned: list[PlannedStep] = []
     for step in chosen:
         earlier = [*before, *(done.step for done in planned)]
         active = frozenset(done.step.name for done in planned if not done.plan.idle)
         step = _anew(step) if fresh else step
-        with in_recipe_keys(step.name, keys):
+        with named_in_recipe(step.name, keys):
             planned.append(PlannedStep(step, step.stage.plan(step.inputs, Context(earlier, active))))
     return planned
 

@@ -13,7 +13,7 @@ import yaml
 
 from pts.errors import ConfigError
 from pts.runs.codec import ShapeError, from_json, known_keys
-from pts.stages.recipe.errors import in_recipe_keys
+from pts.stages.recipe.names import named_in_recipe
 from pts.stages.registry import find_stage, stage_names
 from pts.stages.stage import Stage, Step
 
@@ -157,10 +157,10 @@ def _step(entry: _Entry, before: Sequence[Step]) -> Step:
     for key, source in stage.takes.items():
         makers = [step for step in before if step.name in source.stages]
         if makers and source.unless not in entry.keys:
-            with in_recipe_keys(makers[-1].name, stage_keys(makers[-1:])):
+            with named_in_recipe(makers[-1].name, stage_keys(makers[-1:])):
                 filled[key] = str(makers[-1].directory)
     try:
-        with in_recipe_keys(entry.name, {entry.name: entry.known}):
+        with named_in_recipe(entry.name, {entry.name: entry.known}):
             inputs = from_json(stage.inputs, {**filled, **entry.keys})
             for key, source in stage.takes.items():
                 if key in filled and source.needed is not None and not source.needed(inputs):

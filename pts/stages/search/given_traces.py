@@ -12,6 +12,7 @@ from pts.data_files import LINES, good_rows, id_text, read_text, text_fault
 from pts.errors import DataError
 from pts.records import Sampling, TokenIds
 from pts.runs.manifest import text_digest
+from pts.setting_names import setting
 
 if TYPE_CHECKING:
     from pts.policies.transformers.policy import TransformersPolicy
@@ -63,7 +64,7 @@ def encode_traces(
             if not ids or len(ids) > sampling.budget:
                 raise DataError(
                     f"the completion given for problem {problem_id} has {len(ids)} tokens; "
-                    f"it must have 1 to {sampling.budget} (--budget)."
+                    f"it must have 1 to {sampling.budget} ({setting('budget')})."
                 )
             unknown = [token for token in ids if not 0 <= token < vocabulary]
             if unknown:
@@ -74,7 +75,8 @@ def encode_traces(
             encoded.setdefault(problem_id, []).append(ids)
     if shortened:
         logger.warning(
-            "%d of the given completions go on behind a stop text (--stop): they are searched up to it.",
+            f"%d of the given completions go on behind a stop text ({setting('stop')}): they are "
+            "searched up to it.",
             shortened,
         )
     return encoded

@@ -10,6 +10,7 @@ from pts.errors import ConfigError, DataError, ModelError, RunError
 from pts.records import Completions, Problem, ProblemResult, Sampling
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.search_run import SearchResolved, SearchResults
+from pts.setting_names import setting
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.shared.cut_completions import warn_of_cut
 from pts.stages.shared.recorded import (
@@ -40,7 +41,7 @@ class Loaded:
 
     def warn_of_cut(self, what: str, counted: Completions) -> None:
         """Log it where the search's budget cut too many of these completions."""
-        remedy = "the search's --budget (search again)"
+        remedy = f"the search's {setting('budget')} (search again)"
         runs_on = self.inputs.runs_on
         warn_of_cut(what, counted, self.sampling.budget, thinks=self.thinks, remedy=remedy, runs_on=runs_on)
 
@@ -119,7 +120,7 @@ def untouched_problems(
     searched: SearchResults,
     calibration: int,
     test: int,
-    asked_by: str = "--calibration-problems, --test-problems",
+    asked_by: Sequence[str] = ("calibration_problems", "test_problems"),
 ) -> tuple[list[Problem], list[Problem]]:
     """Problems that the search did not draw: some to choose on and others, disjoint, to measure on.
 
@@ -158,12 +159,12 @@ def fitting_problems(
         split: Split = "train" if inputs.split == "calibrate" else "calibrate"
         return demo_problems(split, wanted, inputs.seed + 1, levels or inputs.levels or LEVELS)
     if levels is not None:
-        raise ConfigError(f"levels are the demo's: {inputs.dataset} has none; leave --levels out.")
-    return untouched_problems(searched, reserved, wanted, asked_by="--problems")[1]
+        raise ConfigError(f"levels are the demo's: {inputs.dataset} has none; leave {setting('levels')} out.")
+    return untouched_problems(searched, reserved, wanted, asked_by=["problems"])[1]
 
 
 def _not_drawn(
-    searched: SearchResults, inputs: SearchInputs, calibration: int, test: int, asked_by: str
+    searched: SearchResults, inputs: SearchInputs, calibration: int, test: int, asked_by: Sequence[str]
 ) -> tuple[list[Problem], list[Problem]]:
     """Problems of the search's data set that it did not draw. Raises DataError where they are too few."""
     drawn = searched.manifest.problems.count
@@ -184,7 +185,8 @@ def _not_drawn(
     again = "" if found == len(free) else f", without those that repeat a question ({len(free) - found})"
     raise DataError(
         f"{inputs.dataset} has {found} problems that the search did not draw{again}; {calibration + test} are "
-        f"needed to calibrate and to test: ask for fewer ({asked_by}), or search fewer problems."
+        f"needed to calibrate and to test: ask for fewer ({', '.join(map(setting, asked_by))}), or search "
+        "fewer problems."
     )
 
 

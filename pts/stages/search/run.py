@@ -26,6 +26,7 @@ from pts.runs.search_run import (
 )
 from pts.runs.settle import settle_manifest
 from pts.runs.shard import Context, ShardLine, latest_results, results_journal
+from pts.setting_names import setting
 from pts.stages.search.given_traces import encode_traces, read_traces
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.shared.cut_completions import FEWEST, warn_of_cut
@@ -137,7 +138,7 @@ def _load_problems(run: SearchInputs, traces: Mapping[str, object] | None) -> Pr
     if unknown and (run.problems is None or not chosen):
         raise DataError(
             f"{run.traces_from} has completions of problem {unknown[0]}, which is not among the problems read; "
-            "check the ids, or --problems."
+            f"check the ids, or {setting('problems')}."
         )
     return replace(loaded, problems=chosen)
 
@@ -154,7 +155,7 @@ def _require_same_problems(directory: RunDirectory, earlier: Manifest, digests: 
         which = f"problem {changed[0]}" if changed else "the problems"
         raise RunError(
             f"{directory.path} was made with other data: {which} changed since. "
-            "Give another --output, or --fresh to delete that run and start again."
+            f"Give another {setting('output')}, or {setting('fresh', True)} to delete that run and start again."
         )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pts.errors import RunError
+from pts.setting_names import setting
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.stage import Context, Observer, Plan, Report, Stage, Status
 
@@ -66,7 +67,8 @@ def _plan(inputs: SearchInputs, _context: Context) -> Plan:
     if status.state == "changed":
         raise RunError(
             f"{path} holds a search with other settings ({'; '.join(status.changes)}): {status.content}. "
-            "Give --set search.output=... to keep it, or --fresh to delete it and search again."
+            f"Give another {setting('output')} to keep it, or {setting('fresh', True)} to delete it and "
+            "search again."
         )
     if status.state == "complete":
         return Plan(f"search: {path} is complete ({status.content}) and left as it is.", idle=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from pts.evaluation.outcomes import Outcomes
 from pts.records import MOST_CUT, Completions
+from pts.setting_names import setting
 
 logger = logging.getLogger(__name__)
 
@@ -28,25 +29,32 @@ def is_too_much(counted: Completions) -> bool:
 
 
 def cut_sentence(
-    counted: Completions, budget: int, *, thinks: bool, remedy: str = "--budget", runs_on: bool = False
+    counted: Completions,
+    budget: int,
+    *,
+    thinks: bool,
+    remedy: str | None = None,
+    runs_on: bool = False,
 ) -> str:
     """What the budget cut and what to do; `thinks` where a completion may begin with thinking.
 
-    `remedy` is the setting to raise. `runs_on` where nothing may tell the model that its answer is over.
+    `remedy` says what to raise, None for the budget. `runs_on` where nothing may tell the model that its
+    answer is over.
     """
     said = (
         f"{counted.cut:,} of {counted.drawn:,} completions ({counted.cut_share or 0:.0%}) were cut by the "
-        f"budget of {budget:,} tokens, and a cut completion has failed: raise {remedy}"
+        f"budget of {budget:,} tokens, and a cut completion has failed: raise {remedy or setting('budget')}"
     )
     if thinks:
         said += (
             "; it must leave room for the whole of the thinking and for the answer (or ask for answers without "
-            "thinking: --no-thinking, or --suffix /no_think where the model knows that)"
+            f"thinking: {setting('thinking', False)}, or {setting('suffix', '/no_think')} where the model "
+            "knows that)"
         )
     if runs_on:
         said += (
-            "; or end them where the model begins the next question (--stop '\\nQuestion:', say): without "
-            "a chat template many models never write an end token"
+            f"; or end them where the model begins the next question ({setting('stop')}): without a chat "
+            "template many models never write an end token"
         )
     return f"{said}."
 
@@ -57,7 +65,7 @@ def warn_of_cut(
     budget: int,
     *,
     thinks: bool,
-    remedy: str = "--budget",
+    remedy: str | None = None,
     runs_on: bool = False,
 ) -> bool:
     """Log what the budget cut where that is too much, and whether it was. `what` says which completions."""

@@ -13,6 +13,7 @@ from pts.models.prompt import PromptFormat
 from pts.problems import ProblemSource
 from pts.records import Sampling
 from pts.runs.codec import to_json
+from pts.setting_names import setting
 
 DEFAULT_BUDGET, DEMO_BUDGET = 512, 96
 
@@ -61,7 +62,7 @@ class ModelInputs:
         for name, text in [*texts, *(("stop", text) for text in self.stop)]:
             fault = text_fault(text or "")
             if fault is not None:
-                raise ConfigError(f"--{name.replace('_', '-')} {fault}; give it as whole UTF-8 text.")
+                raise ConfigError(f"{setting(name)} {fault}; give it as whole UTF-8 text.")
 
     def default_budget(self) -> int:
         """What `budget` is where it is None."""
@@ -125,7 +126,7 @@ class ProblemInputs(ModelInputs):
         ModelInputs.__post_init__(self)
         require_positive("problems", self.problems)
         if self.levels is not None and self.dataset != "demo":
-            raise ConfigError(f"levels are the demo's: {self.dataset} has none; leave --levels out.")
+            raise ConfigError(f"levels are the demo's: {self.dataset} has none; leave {setting('levels')} out.")
 
     def source(self) -> ProblemSource:
         """Where the problems come from. Raises ConfigError for a value outside its range."""

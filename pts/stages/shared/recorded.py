@@ -14,6 +14,7 @@ from pts.errors import ModelError, RunError
 from pts.models.options import DtypeName, ModelOptions
 from pts.models.prompt import PromptFormat, encode_prompt, prompt_digest, settled_format
 from pts.records import ProblemResult
+from pts.setting_names import setting
 
 if TYPE_CHECKING:
     from pts.models.load import LoadedModel
@@ -95,7 +96,8 @@ def recorded_options(options: ModelOptions, recorded: Recorded) -> ModelOptions:
         choose_device(before)
     except ModelError as error:
         raise RunError(
-            f"{recorded.where} was made on {before}, which is not here: give --device {now} to go on with this "
+            f"{recorded.where} was made on {before}, which is not here: give {setting('device', now)} "
+            "to go on with this "
             "machine's, whose numbers may differ in their last digits."
         ) from error
     return replace(options, device=before)
@@ -130,7 +132,8 @@ def settled_prompts(
     if not same:
         raise RunError(
             f"{recorded.where} was made with other prompts: the model's chat template or tokenizer writes the "
-            "same question otherwise now. Give the model as it was, or start again with another --output."
+            "same question otherwise now. Give the model as it was, or start again with another "
+            f"{setting('output')}."
         )
     return settled, digest
 

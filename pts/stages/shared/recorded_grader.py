@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pts.errors import GraderError
 from pts.records import Problem
+from pts.setting_names import setting
 
 if TYPE_CHECKING:
     from pts.graders import Grader
@@ -22,7 +23,8 @@ def graded_by(given: str | None, earlier: Manifest | None, fitting: str) -> str:
     recorded = None if earlier is None else earlier.resolved.get("grader")
     if given is None and not isinstance(recorded, str) and fitting == "code":
         raise GraderError(
-            "the answers of this data set are unit tests: give --grader code, which runs the programs that the "
+            f"the answers of this data set are unit tests: give {setting('grader', 'code')}, which runs "
+            "the programs that the "
             "model writes, in a sandbox."
         )
     return given or (recorded if isinstance(recorded, str) else fitting)
@@ -40,5 +42,5 @@ def check_references(
                 raise
             raise GraderError(
                 f"{error} (The run goes on with the grader that it recorded, {name}: keep to the problems that "
-                "it reads, or start again with another --output or --fresh.)"
+                f"it reads, or start again with another {setting('output')} or {setting('fresh', True)}.)"
             ) from error

@@ -82,17 +82,17 @@ def test_the_router_is_the_sets_own_or_length(caplog):
 @pytest.mark.parametrize(
     ("given", "asked", "said"),
     [
-        ({"exit_threshold": 0.5}, ("full",), "--exit-threshold is of early-exit, and the strategy is full"),
+        ({"exit_threshold": 0.5}, ("full",), "exit_threshold= is of early-exit, and the strategy is full"),
         (
             {"scorer": "likelihood"},
             ("full", "best-of:2"),
-            "--scorer is of reject, and the strategies are full, best",
+            "scorer= is of reject, and the strategies are full, best",
         ),
-        ({"router": "random"}, ("full",), "--router is of auto"),
-        ({"thinking_budget": 9}, ("budget:64",), "--thinking-budget is of full, min"),
-        ({"max_switches": 1}, ("nothink",), "--max-switches is of full, budget, min, auto"),
-        ({"second_model": "demo"}, ("full",), "--second-model is of escalate"),
-        ({"token_price": 0.1}, ("auto",), "there is none: name one by --router"),
+        ({"router": "random"}, ("full",), "router= is of auto"),
+        ({"thinking_budget": 9}, ("budget:64",), "thinking_budget= is of full, min"),
+        ({"max_switches": 1}, ("nothink",), "max_switches= is of full, budget, min, auto"),
+        ({"second_model": "demo"}, ("full",), "second_model= is of escalate"),
+        ({"token_price": 0.1}, ("auto",), "there is none: name one by router="),
         ({"class_budget": ("easy",)}, ("auto",), "easy=64"),
         ({"class_budget": ("easy=few",)}, ("auto",), "class-budget easy is 'few'"),
         ({"class_budget": ("easy=9", "easy=8")}, ("auto",), "easy twice"),
@@ -104,7 +104,7 @@ def test_the_router_is_the_sets_own_or_length(caplog):
         ({"answer_budget": "nan"}, ("full",), "answer-budget is 'nan'"),
         ({"scorer": "mine"}, ("reject:3",), "FILE.py:FUNCTION"),
         ({"scorer": "nowhere.py:score"}, ("reject:3",), "nowhere.py does not exist"),
-        ({"second_dtype": "float32"}, ("escalate",), "--second-dtype is of a second model"),
+        ({"second_dtype": "float32"}, ("escalate",), "second_dtype= is of a second model"),
         ({}, ("ful",), "did you mean full"),
     ],
 )

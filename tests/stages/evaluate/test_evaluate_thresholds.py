@@ -96,12 +96,12 @@ def test_a_file_is_fitted_on_its_last_problems_that_ask_nothing_evaluated(tmp_pa
     # p9 to p11 ask what p0 to p2 ask, which are evaluated.
     assert [problem.id for problem in threshold_problems(run, asked)] == ["p8", "p7", "p6", "p5", "p4"]
     with pytest.raises(
-        DataError, match=r"d\.jsonl has 6 problems besides those evaluated, and --fit-problems asks for 7"
+        DataError, match=r"d\.jsonl has 6 problems besides those evaluated, and fit_problems= asks for 7"
     ):
         threshold_problems(replace(run, fit_problems=7), asked)
     first = run_evaluation(run)
     assert run_evaluation(replace(run, problems=4)).thresholds == first.thresholds
-    with pytest.raises(DataError, match="4 problems besides those evaluated, and --fit-problems asks for 5"):
+    with pytest.raises(DataError, match="4 problems besides those evaluated, and fit_problems= asks for 5"):
         run_evaluation(replace(run, problems=5))
     (tmp_path / "d.jsonl").write_text((tmp_path / "d.jsonl").read_text().replace("is 8 + 1", "is 8 +  1"))
     with pytest.raises(ConfigError, match="was fitted on problems that are evaluated now, or that changed"):
@@ -111,10 +111,10 @@ def test_a_file_is_fitted_on_its_last_problems_that_ask_nothing_evaluated(tmp_pa
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"strategies": ("full",)}, "--fit-problems is for thresholds of early-exit and escalate"),
+        ({"strategies": ("full",)}, "fit_problems= is for thresholds of early-exit and escalate"),
         ({"exit_threshold": 0.9}, "that are not given, and there is none"),
         ({"fit_problems": 0}, "fit-problems is 0"),
-        ({"fit_problems": None, "fit_split": "train"}, "--fit-split is of --fit-problems"),
+        ({"fit_problems": None, "fit_split": "train"}, "fit_split= is of fit_problems="),
     ],
 )
 def test_what_is_asked_for_in_vain(tmp_path, changes, said):

@@ -279,7 +279,7 @@ def test_another_setting_is_refused_by_name(small, made, tmp_path):
     before = files(small.output)
     with pytest.raises(RunError, match=r"samples 2 → 3") as caught:
         run_extract(replace(small, samples=3))
-    assert "--fresh" in str(caught.value)
+    assert "fresh=True" in str(caught.value)
     with pytest.raises(RunError, match=r'gates \["tokens", "always"\] → \["always"\]; seed 0 → 1'):
         run_extract(replace(small, gates=("always",), seed=1))
     lexicon = tmp_path / "words.yaml"

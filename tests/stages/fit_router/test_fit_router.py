@@ -145,7 +145,7 @@ def test_stopped_it_goes_on_and_ends_the_same(made, small, spent, tmp_path):
 def test_other_settings_are_refused_unless_all_is_to_be_made_anew(made, small, tmp_path):
     inputs = replace(small, output=tmp_path, vectors=None, problems=10)
     run_fit_router(inputs)
-    with pytest.raises(RunError, match=r"other settings.*--fresh"):
+    with pytest.raises(RunError, match=r"other settings.*fresh=True"):
         run_fit_router(replace(inputs, seed=1))
     journal = tmp_path / "router.jsonl"
     journal.write_text(journal.read_text().replace('"arm"', '"leg"', 1))

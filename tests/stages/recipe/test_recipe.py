@@ -77,7 +77,7 @@ def test_outputs_flow_to_the_next_stage(whole, tmp_path):
         ("stages: [{stage: extract-vectors}]", r"stage 1 \(extract-vectors\): missing: run"),
         ("stages: [{stage: search}, {stage: search, seed: 1}]", "has the stage search twice"),
         ("stages: [{stage: search}, {stage: extract-vectors, samples: 0}]", "samples is 0"),
-        ("stages: [{stage: search}, {stage: publish, push: true}]", "has no repo_id"),
+        ("stages: [{stage: search}, {stage: publish, push: true}]", "give publish.repo_id=OWNER/NAME"),
         ("stages: [{stage: search}, {stage: publish, repo_id: me}]", "lacks its owner"),
         ("stages: [{stage: extract-vectors, run: r, until: lunch}]", "until: wanted 'harvest' or"),
     ],

@@ -129,7 +129,7 @@ def test_a_fifth_is_not_too_much_and_more_is():
     assert Completions().cut_share is None
     thinking = cut_sentence(Completions(1000, 310), 512, thinks=True)
     assert thinking.startswith("310 of 1,000 completions (31%) were cut by the budget of 512 tokens")
-    assert "--no-thinking" in thinking
+    assert "thinking=False" in thinking
     assert "thinking" not in cut_sentence(Completions(10, 3), 512, thinks=False)
 
 

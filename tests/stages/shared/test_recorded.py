@@ -234,9 +234,9 @@ def test_a_device_that_is_not_here_has_to_be_replaced_by_the_user(run, caplog):
     edit(run["output"], environment={"device": "cuda:0"})
     if torch.cuda.is_available():
         pytest.skip("the device is here")
-    with pytest.raises(RunError, match="made on cuda, which is not here: give --device cpu"):
+    with pytest.raises(RunError, match="made on cuda, which is not here: give device='cpu'"):
         run_search(SearchInputs(**run, problems=2))
-    with pytest.raises(RunError, match="--device cpu"):
+    with pytest.raises(RunError, match="device='cpu'"):
         load_again(read_search(run["output"]), "auto")
     run_search(SearchInputs(**run, problems=2, device="cpu"))
     assert "begun on cuda and goes on on cpu" in caplog.text

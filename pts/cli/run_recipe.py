@@ -9,7 +9,7 @@ from pts.cli.logs import log_to_stderr
 from pts.cli.output import print_report
 from pts.cli.stage_run import run_stage
 from pts.stages.recipe.bounds import select_stages
-from pts.stages.recipe.errors import in_recipe_keys
+from pts.stages.recipe.names import named_in_recipe
 from pts.stages.recipe.plan import PlannedStep, plan_stages, renewed
 from pts.stages.recipe.read import bundled_recipes, read_recipe, stage_keys
 
@@ -66,7 +66,7 @@ def run_command(
             click.echo(f"pts: {each.plan.text}", err=True)
     for each in planned:
         try:
-            with in_recipe_keys(each.step.name, keys):
+            with named_in_recipe(each.step.name, keys):
                 # What was there before is reported where it is all that was asked for.
                 _run(each, quiet, report=not each.plan.idle or each is planned[-1])
         except Stopped as stopped:
