@@ -1,12 +1,14 @@
-"""What the cards have in common: the YAML header, tables, and the mark of a card that nobody has edited."""
+"""What the cards have in common: templates, the YAML header, and the mark of a card that nobody has edited."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import yaml
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 CARD_NAME = "README.md"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -14,10 +16,16 @@ _MARK = re.compile(r"\n<!-- pts card ([0-9a-f]{16}): [^\n]* -->\n$")
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
-def front_matter(fields: Mapping[str, object]) -> str:
+def render(template: str, **values: object) -> str:
+    """A template of this package with its values filled in; a name that has none is an error."""
+    return _environment().get_template(template).render(values)
+
+
+def front_matter(**fields: Any) -> str:
     """The YAML header that the Hub reads; fields that are None or empty are left out."""
-    kept = {key: value for key, value in fields.items() if value not in (None, "", [], {})}
-    return f"---\n{yaml.safe_dump(kept, sort_keys=False, allow_unicode=True)}---\n"
+    from huggingface_hub import CardData
+
+    return f"---\n{CardData(**fields).to_yaml()}\n---\n"
 
 
 def parquet_config(file: str) -> list[dict[str, object]]:
@@ -39,24 +47,6 @@ def base_model(model_id: str, revision: str | None) -> str | None:
     return model_id if _HUB_ID.fullmatch(model_id) and not local else None
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A Markdown table; cells are put on one line, and what would break a cell is escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(_cell(entry) for entry in line) + " |\n" for line in lines)
-
-
-def code(text: str) -> str:
-    """`text` as Markdown code, visible where it is blank and whatever backticks it holds."""
-    shown = text.replace("\n", "⏎").replace("\t", "⇥")
-    shown = shown if shown.strip() else shown.replace(" ", "␣")
-    return f"`` {shown} ``" if "`" in shown else f"`{shown}`"
-
-
-def signed(value: float) -> str:
-    """A difference with its sign, to three places."""
-    return f"{value:+.3f}"
-
-
 def marked(text: str) -> str:
     """The card with a last line that tells an untouched card from one that somebody has edited."""
     body = text.rstrip("\n") + "\n"
@@ -69,9 +59,32 @@ def is_untouched(text: str) -> bool:
     return mark is not None and mark[1] == _digest(text[: mark.start()])
 
 
+def cell(entry: object) -> str:
+    """A cell of a Markdown table: on one line, what would break it escaped."""
+    return " ".join(str(entry).split()).replace("|", "\\|")
+
+
+def code(text: str) -> str:
+    """`text` as Markdown code, visible where it is blank and whatever backticks it holds."""
+    shown = text.replace("\n", "⏎").replace("\t", "⇥")
+    shown = shown if shown.strip() else shown.replace(" ", "␣")
+    return f"`` {shown} ``" if "`" in shown else f"`{shown}`"
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("pts.publishing"),
+        undefined=StrictUndefined,
+        autoescape=False,  # Markdown
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"cell": cell, "code": code, "signed": "{:+.3f}".format, "thousands": "{:,}".format}
+    return environment
+
+
 def _digest(body: str) -> str:
     return hashlib.sha256(body.encode()).hexdigest()[:16]
-
-
-def _cell(entry: object) -> str:
-    return " ".join(str(entry).split()).replace("|", "\\|")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -23,7 +19,6 @@ Kind: TypeAlias = Literal["vector set", "search run"]
 Source: TypeAlias = Path | bytes
 """A file's content: where it is, or itself."""
 
-_CHUNK = 1 << 20
 NAMES: Mapping[Kind, tuple[str, ...]] = {
     "vector set": (
         "vectors.json",
@@ -66,8 +61,7 @@ class Contents:
     @property
     def card(self) -> str:
         """The text of README.md."""
-        with closing(opened(self.files[CARD_NAME])) as file:
-            return file.read().decode()
+        return content(self.files[CARD_NAME]).decode()
 
 
 def read_contents(path: Path, target: Target) -> Contents:
@@ -86,26 +80,9 @@ def read_contents(path: Path, target: Target) -> Contents:
     )
 
 
-def opened(source: Source) -> BufferedReader | io.BytesIO:
-    """A file's content as a stream of bytes."""
-    return io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
-
-
-def git_digest(source: Source) -> str:
-    """The id that git gives the content as a blob: SHA-1 over its header and itself, in hex."""
-    with closing(opened(source)) as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(0)
-        digest = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def lfs_digest(source: Source) -> str:
-    """The id that git LFS gives the content: its SHA-256, in hex."""
-    with closing(opened(source)) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def content(source: Source) -> bytes:
+    """A file's content."""
+    return source if isinstance(source, bytes) else source.read_bytes()
 
 
 def _vector_set(path: Path, target: Target) -> Contents:
@@ -165,6 +142,8 @@ def _search_run(path: Path, target: Target) -> Contents:
 
 def _card(path: Path) -> bytes | None:
     """The directory's own README.md where somebody has written or edited it. Raises DataError."""
+    from huggingface_hub import metadata_load
+
     card = path / CARD_NAME
     if not card.exists():
         return None
@@ -174,14 +153,13 @@ def _card(path: Path) -> bytes | None:
         raise DataError(f"{card} is not UTF-8 text ({error.reason}); save it as UTF-8 or delete it.") from error
     if is_untouched(text):
         return None
-    header = text.split("\n---\n", 1)[0]
     try:
-        fields = yaml.safe_load(header.removeprefix("---\n")) if header.startswith("---\n") else None
-    except yaml.YAMLError as error:
+        fields = metadata_load(card)
+    except (ValueError, yaml.YAMLError) as error:
         raise DataError(
             f"the header of {card} is not YAML ({error}); fix it, or delete the file and pts writes it again."
         ) from error
-    if not isinstance(fields, dict):
+    if fields is None:
         raise DataError(
             f"{card} has no YAML header between two lines of ---, which the Hub needs; "
             "add it, or delete the file and pts writes it again."

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pts.publishing.contents import NAMES, Contents, git_digest, lfs_digest
+from pts.publishing.contents import NAMES, Contents, content
 from pts.publishing.hub_errors import PublishError, explained
 from pts.publishing.target import MAIN, RepoType, Target
 from pts.setting_names import setting
@@ -157,7 +157,9 @@ def _require_ours(listed: Mapping[str, object], contents: Contents, target: Targ
 
 def _changes(listed: Mapping[str, RepoFile | RepoFolder], contents: Contents) -> tuple[list[str], list[str]]:
     """The names of files to add or replace, and of those of an earlier push to delete."""
+    from huggingface_hub import CommitOperationAdd
     from huggingface_hub.hf_api import RepoFile
+    from huggingface_hub.utils.sha import git_hash
 
     changed = []
     for name, source in contents.files.items():
@@ -165,9 +167,9 @@ def _changes(listed: Mapping[str, RepoFile | RepoFolder], contents: Contents) ->
         if not isinstance(there, RepoFile):
             changed.append(name)
         elif there.lfs is not None:
-            if there.lfs.sha256 != lfs_digest(source):
+            if there.lfs.sha256 != CommitOperationAdd(name, source).upload_info.sha256.hex():
                 changed.append(name)
-        elif there.blob_id != git_digest(source):
+        elif there.blob_id != git_hash(content(source)):
             changed.append(name)
     stale = [name for name in contents.names if name in listed and name not in contents.files]
     return changed, stale

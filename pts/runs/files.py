@@ -20,7 +20,7 @@ def write_failure(path: Path, error: OSError) -> RunError:
     )
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in its place in one step.
 
     A reader sees the old file or the new one, never a part. Raises RunError where the system refuses.

@@ -5,8 +5,8 @@ from dataclasses import fields
 import pytest
 import yaml
 
-from pts.publishing.card import vector_set_card, write_card
-from pts.publishing.card_text import base_model, is_untouched, size_category, table
+from pts.publishing.card import vector_set_card
+from pts.publishing.card_text import base_model, cell, is_untouched, size_category
 from pts.publishing.search_card import FIELDS, search_card
 from pts.records import PivotalToken
 from pts.runs.search_run import read_search
@@ -145,18 +145,10 @@ def test_the_card_is_a_function_of_the_set():
     assert vector_set_card(vector_set(), "set", None, 3) == vector_set_card(vector_set(), "set", None, 3)
 
 
-def test_saving_replaces_its_own_card_and_keeps_an_edited_one(tmp_path):
-    write_card(vector_set(), tmp_path)
-    card = tmp_path / "README.md"
-    first = card.read_text()
-    assert is_untouched(first)
-    write_card(vector_set(scale=0.7), tmp_path)
-    assert card.read_text() != first
-    edited = card.read_text().replace("## Use", "## How to use")
-    card.write_text(edited)
-    assert not is_untouched(edited)
-    write_card(vector_set(), tmp_path)
-    assert card.read_text() == edited
+def test_an_edited_card_is_told_from_an_untouched_one():
+    card = vector_set_card(vector_set(), "set", None, 0)
+    assert is_untouched(card)
+    assert not is_untouched(card.replace("## Use", "## How to use"))
 
 
 def test_card_of_a_search_run(tmp_path):
@@ -189,7 +181,7 @@ def test_every_field_is_explained():
     assert list(FIELDS) == [entry.name for entry in fields(PivotalToken)]
 
 
-def test_sizes_and_tables():
+def test_sizes_and_cells():
     assert [size_category(n) for n in (0, 999, 1000, 10**5, 10**7)] == [
         "n<1K",
         "n<1K",
@@ -197,4 +189,4 @@ def test_sizes_and_tables():
         "100K<n<1M",
         "n>1M",
     ]
-    assert table(["a"], [["x|y\nz"]]) == "| a |\n| --- |\n| x\\|y z |\n"
+    assert cell("x|y\nz") == "x\\|y z"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pts.errors import ConfigError, PtsError
-from pts.publishing.contents import git_digest, lfs_digest, read_contents
+from pts.publishing.contents import read_contents
 from pts.publishing.target import Target
 from tests.publishing.artifacts import write_search_run, write_vector_set
 
@@ -117,11 +117,3 @@ def test_a_search_run_is_a_data_set(run_dir):
 def test_a_target_that_cannot_be(settings, said):
     with pytest.raises(ConfigError, match=said):
         Target(**settings)
-
-
-def test_digests_are_those_of_git_and_lfs(tmp_path):
-    path = tmp_path / "f"
-    path.write_bytes(b"hello\n")
-    # `printf 'hello\n' | git hash-object --stdin`, and sha256sum.
-    assert git_digest(path) == git_digest(b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a"
-    assert lfs_digest(path) == "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"
