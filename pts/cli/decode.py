@@ -30,13 +30,21 @@ SOME_BAD = 1
 
 _OPTIONS: dict[str, Options] = {
     "Model": [
-        (("model", "--model"), "Hub id, directory, .gguf file, or demo.  [default: the vectors' own]", {}),
+        (
+            ("model", "--model"),
+            "Model: Hub id, directory, .gguf file, or demo.  [default: the vectors' own]",
+            {},
+        ),
         *without(MODEL, "model"),
     ],
     "Steering": STEERING,
     "Budget": [
-        (("strategy", "--strategy"), "How tokens are spent (see --list-strategies).", {}),
-        (("budget", "--budget"), "New tokens in all.  [default: 512; 96 for demo]", {"type": int}),
+        (("strategy", "--strategy"), "Strategy: how tokens are spent (see --list-strategies).", {}),
+        (
+            ("budget", "--budget"),
+            "Maximum number of new tokens in all.  [default: 512; 96 for demo]",
+            {"type": int},
+        ),
         *LIMITS,
     ],
     "Router of the strategy auto": ROUTER,
@@ -66,16 +74,16 @@ def _list_strategies(context: click.Context, _parameter: click.Parameter, asked:
     "--input",
     "source",
     type=click.Path(path_type=Path),
-    help="JSONL, CSV or Parquet of questions, or of messages.",
+    help="File of questions, or of messages: JSONL, CSV or Parquet.",
 )
-@click.option("--output", "target", type=click.Path(path_type=Path), help="JSONL of answers to write.")
-@click.option("--compare", is_flag=True, help="Unsteered and steered, side by side.")
+@click.option("--output", "target", type=click.Path(path_type=Path), help="File of answers to write: JSONL.")
+@click.option("--compare", is_flag=True, help="Show the unsteered and the steered answer side by side.")
 @options_of(DecodeInputs, _OPTIONS)
-@click.option("--json", "as_json", is_flag=True, help="Print answers with their ledgers as JSON.")
-@click.option("--quiet", is_flag=True, help="No progress and no warnings.")
+@click.option("--json", "as_json", is_flag=True, help="Print answers, with what they cost, as JSON.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no warnings.")
 @click.option(
     "--list-strategies", is_flag=True, is_eager=True, expose_value=False, callback=_list_strategies,
-    help="List the strategies and stop.",
+    help="List the strategies and exit.",
 )  # fmt: skip
 def decode_command(
     prompt: str | None,
@@ -87,7 +95,7 @@ def decode_command(
     quiet: bool,
     **inputs: Any,
 ) -> int:
-    """Answer PROMPT, or the questions of a file, under a budget and steered by a vector set."""
+    """Answer PROMPT, or a file of questions, by a strategy, under limits, and steered if you give vectors."""
     from pts.cli.patterns import strengths
     from pts.stages.decode.decoder import open_decoder
 

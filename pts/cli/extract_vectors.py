@@ -15,8 +15,16 @@ from pts.stages.extract.inputs import GATES, METHODS, PATTERNS_BY, ExtractInputs
 
 _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
     "Vectors": [
-        (("methods", "--methods"), f"How a direction is made: {', '.join(METHODS)}.", {"type": TextList()}),
-        (("gates", "--gates"), f"Where it is added: {', '.join(GATES)}.", {"type": TextList()}),
+        (
+            ("methods", "--methods"),
+            f"Methods that make a direction: {', '.join(METHODS)}.",
+            {"type": TextList()},
+        ),
+        (
+            ("gates", "--gates"),
+            f"Gates to try, which decide where a vector is added: {', '.join(GATES)}.",
+            {"type": TextList()},
+        ),
         (
             ("layers", "--layers"),
             "Decoder layers to try, from 0.  [default: three around the middle]",
@@ -24,38 +32,43 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
         ),
         (
             ("strengths", "--strengths"),
-            "Norms to try, in multiples of the residual stream's, both signs.",
+            "Norms to try, in multiples of the residual stream's mean norm; both signs are tried.",
             {"type": NumberList(float)},
         ),
         (
             ("patterns", "--patterns"),
-            "Patterns by clusters of contrasts, by labels, or by clusters if there are any.",
+            "Patterns are clusters of the contrasts, labels from words, or (auto) clusters if there are any.",
             {"type": click.Choice(PATTERNS_BY)},
         ),
         (
             ("lexicon", "--lexicon"),
-            "YAML or JSON of pattern names and their words.  [default: five patterns]",
+            "YAML or JSON file with pattern names and their words.  [default: five patterns]",
             {"type": click.Path(path_type=Path)},
         ),
         (
             ("layers_path", "--layers-path"),
-            "Module with the decoder blocks, such as model.layers.  [default: found]",
+            "Module that holds the decoder blocks, such as model.layers.  [default: detected]",
             {},
         ),
     ],
     "Measurement": [
-        (("calibration_problems", "--calibration-problems"), "Problems to choose on.", {}),
-        (("samples", "--samples"), "Completions of each of them.", {}),
-        (("test_problems", "--test-problems"), "Problems to measure the effect on.", {}),
-        (("test_samples", "--test-samples"), "Completions of each of them.", {}),
+        (
+            ("calibration_problems", "--calibration-problems"),
+            "Number of problems to choose layer, strength, sign and gate on.",
+            {},
+        ),
+        (("samples", "--samples"), "Completions of each of these problems.", {}),
+        (("test_problems", "--test-problems"), "Number of other problems to measure the effect on.", {}),
+        (("test_samples", "--test-samples"), "Completions of each test problem.", {}),
         (
             ("random", "--random"),
-            "Random directions through the same calibration.  [default: 19; 20 more for each other method]",
+            "Number of random directions that are calibrated alike.  [default: 19; 20 more for each method"
+            " beyond the first]",
             {"type": int},
         ),
         (
             ("divergence", "--divergence/--no-divergence"),
-            "Measure the KL per token between steered and not.",
+            "Measure the KL divergence per token between steered and unsteered.",
             {},
         ),
         (("seed", "--seed"), "Seed of every random draw.", {}),
@@ -67,7 +80,7 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
             "Directory of the vector set.  [default: vectors/<run's name>]",
             {"type": click.Path(path_type=Path)},
         ),
-        (("fresh", "--fresh"), "Delete what is in that directory and start again.", {"is_flag": True}),
+        (("fresh", "--fresh"), "Delete what is in the output directory and start again.", {"is_flag": True}),
     ],
 }
 
@@ -75,12 +88,12 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
 @click.command("extract-vectors", cls=GroupedCommand)
 @click.argument("run", type=click.Path(path_type=Path))
 @options_of(ExtractInputs, _OPTIONS)
-@click.option("--quiet", is_flag=True, help="No progress and no warnings.")
-@click.option("-v", "--verbose", count=True, help="Say more; twice for everything.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no warnings.")
+@click.option("-v", "--verbose", count=True, help="Show more log messages; -vv shows all.")
 def extract_vectors_command(quiet: bool, verbose: int, **inputs: Any) -> None:
     """Make steering vectors of the pivotal tokens in RUN, choose how to add them, and measure what they do.
 
-    The same command again goes on where it was stopped, and leaves a complete set as it is.
+    To continue an extraction that was stopped, give the same command again.
     """
     log_to_stderr(verbose, quiet)
     run_command_stage("extract-vectors", inputs, quiet)

@@ -18,33 +18,33 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
         (("vectors", "--vectors"), "Vector set to fit for too, and to store the router with.", {}),
         (
             ("short", "--short"),
-            "Tokens of thinking of the class easy.  [default: 40% of the total]",
+            "Thinking budget of the class easy, in tokens.  [default: 40% of the total]",
             {"type": int},
         ),
         (
             ("long", "--long"),
-            "Tokens of thinking of the class hard.  [default: as the model likes]",
+            "Thinking budget of the class hard, in tokens.  [default: no limit]",
             {"type": int},
         ),
         (
             ("layer", "--layer"),
-            "Decoder layer to read, from 0.  [default: by held-out loss]",
+            "Decoder layer to read, from 0.  [default: the one with the lowest held-out loss]",
             {"type": int},
         ),
         (
             ("token_price", "--token-price"),
-            "Success that a token must bring.  [default: fitted]",
+            "Price of a token: the gain in success that it must be worth.  [default: fitted]",
             {"type": float},
         ),
         (
             ("layers_path", "--layers-path"),
-            "Module with the decoder blocks, such as model.layers.  [default: found]",
+            "Module that holds the decoder blocks, such as model.layers.  [default: detected]",
             {},
         ),
     ],
     "Measurement": [
-        (("problems", "--problems"), "Problems that the search did not draw.", {}),
-        (("samples", "--samples"), "Completions of each with each budget.", {}),
+        (("problems", "--problems"), "Number of problems to measure on; the search did not draw them.", {}),
+        (("samples", "--samples"), "Completions of each problem with each budget.", {}),
         (
             ("levels", "--levels"),
             "Levels of the demo problems.  [default: the search's]",
@@ -61,7 +61,7 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
         ),
         (
             ("fresh", "--fresh"),
-            "Delete the router and its measurements there and start again.",
+            "Delete the router and its measurements and start again.",
             {"is_flag": True},
         ),
     ],
@@ -71,14 +71,14 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
 @click.command("fit-router", cls=GroupedCommand)
 @click.argument("run", type=click.Path(path_type=Path))
 @options_of(FitRouterInputs, _OPTIONS)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object: all but the tensors.")
-@click.option("--quiet", is_flag=True, help="No progress and no warnings.")
-@click.option("-v", "--verbose", count=True, help="Say more; twice for everything.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything but the tensors as one JSON object.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no warnings.")
+@click.option("-v", "--verbose", count=True, help="Show more log messages; -vv shows all.")
 def fit_router_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> None:
-    """Measure no, short and long thinking with the model of the search in RUN, and fit a router to choose.
+    """Measure no, short and long thinking with the model of the search RUN, and fit a router that chooses.
 
-    The strategy auto uses the router that is stored with its vector set. The same command again goes on where
-    it was stopped.
+    The strategy auto uses the router that is stored with its vector set. To continue a fit that was stopped,
+    give the same command again.
     """
     log_to_stderr(verbose, quiet)
     run_command_stage("fit-router", inputs, quiet, as_json)

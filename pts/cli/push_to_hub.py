@@ -13,20 +13,34 @@ from pts.publishing.target import RepoType
 
 @click.command("push-to-hub")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--repo-id", required=True, metavar="OWNER/NAME", help="Repository, made where it is not there.")
-@click.option("--repo-type", type=click.Choice(["dataset", "model"]), default="dataset", show_default=True)
+@click.option(
+    "--repo-id", required=True, metavar="OWNER/NAME", help="Repository; created if it does not exist."
+)
+@click.option(
+    "--repo-type",
+    type=click.Choice(["dataset", "model"]),
+    default="dataset",
+    show_default=True,
+    help="Kind of a new repository.",
+)
 @click.option("--private", is_flag=True, help="Make a new repository private.")
-@click.option("--revision", metavar="BRANCH", help="Branch that gets the commit.  [default: main]")
-@click.option("--create-pr", is_flag=True, help="Open a pull request instead.")
-@click.option("--tag", "--version", "tag", help="Tag of this version.  [default: the next free of v1, v2, ...]")
-@click.option("--license", "license_id", metavar="ID", help="Licence that the card names, such as apache-2.0.")
+@click.option("--revision", metavar="BRANCH", help="Branch to commit to.  [default: main]")
+@click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing.")
+@click.option(
+    "--tag", "--version", "tag", help="Tag of this version.  [default: the next free one of v1, v2, ...]"
+)
+@click.option("--license", "license_id", metavar="ID", help="Licence to name in the card, such as apache-2.0.")
 @click.option(
     "--token-from-env",
     metavar="NAME",
-    help="Environment variable with the token.  [default: HF_TOKEN, or that of `hf auth login`]",
+    help="Environment variable that holds the token.  [default: HF_TOKEN, or that of `hf auth login`]",
 )
-@click.option("--dry-run", is_flag=True, help="Show files and card; needs no token and no network.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show the files and the card without publishing. Needs no token and no network.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def push_to_hub_command(
     path: Path,
     repo_id: str,
@@ -40,10 +54,10 @@ def push_to_hub_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Publish the vector set or the search run at PATH on the Hugging Face Hub.
+    """Publish a vector set or a search run on the Hugging Face Hub.
 
-    One commit, whole or not at all, with a card and a version's tag. The same command again changes nothing,
-    and finishes what a lost connection left.
+    PATH is its directory. All files and the card go into one commit, which gets a version's tag. If the
+    connection is lost, give the same command again.
     """
     log_to_stderr(0, quiet=False)
     given = {

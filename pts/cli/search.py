@@ -19,27 +19,31 @@ _OPTIONS: dict[str, Options] = {
     "Prompt": PROMPT,
     "Sampler": SAMPLER,
     "Search": [
-        (("threshold", "--threshold"), "Least |Δ| of a pivotal token.", {}),
-        (("fdr", "--fdr"), "Share of false findings to hold.", {}),
+        (
+            ("threshold", "--threshold"),
+            "Minimum effect |Δ| of a pivotal token: its change in the probability of success.",
+            {},
+        ),
+        (("fdr", "--fdr"), "False discovery rate: maximum expected share of false findings.", {}),
         (
             ("range", "--range"),
-            "Values of a prompt that are worth searching.",
+            "Search only problems that the model solves with a probability in this range.",
             {"nargs": 2, "type": float, "metavar": "LOW HIGH"},
         ),
-        (("traces", "--traces"), "Completions searched per problem.", {}),
+        (("traces", "--traces"), "Number of completions to search per problem.", {}),
         (
             ("traces_from", "--traces-from"),
-            "Search these completions: JSONL of id with completion or completion_ids.",
+            "Search these completions: JSONL with id, and completion or completion_ids.",
             {"type": click.Path(path_type=Path)},
         ),
         (
             ("region", "--region"),
-            "Part of each trace to search, as fractions.",
+            "Part of each completion to search, as fractions of its length.",
             {"nargs": 2, "type": float, "metavar": "FIRST LAST"},
         ),
         (
             ("max_tokens", "--max-tokens"),
-            "Generated tokens the whole run may spend.  [default: no limit]",
+            "Maximum number of tokens that the whole run may generate.  [default: no limit]",
             {"type": int},
         ),
         (("seed", "--seed"), "Seed of every random draw.", {}),
@@ -50,7 +54,7 @@ _OPTIONS: dict[str, Options] = {
             "Run directory.  [default: runs/<model>-<dataset>]",
             {"type": click.Path(path_type=Path)},
         ),
-        (("fresh", "--fresh"), "Delete the run in that directory and start again.", {"is_flag": True}),
+        (("fresh", "--fresh"), "Delete the run in the output directory and start again.", {"is_flag": True}),
     ],
 }
 
@@ -58,12 +62,12 @@ _OPTIONS: dict[str, Options] = {
 @click.command("search", cls=GroupedCommand)
 @options_of(SearchInputs, _OPTIONS)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary and the findings as one JSON object.")
-@click.option("--quiet", is_flag=True, help="No progress and no warnings.")
-@click.option("-v", "--verbose", count=True, help="Say more; twice for everything.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no warnings.")
+@click.option("-v", "--verbose", count=True, help="Show more log messages; -vv shows all.")
 def search_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> None:
     """Find the pivotal tokens of a model on a set of problems.
 
-    The same command again continues a run that was cut, and leaves a complete one as it is.
+    To continue a run that was stopped, give the same command again. A larger --problems extends a run.
     """
     log_to_stderr(verbose, quiet)
     run_command_stage("search", inputs, quiet, as_json)

@@ -19,15 +19,15 @@ from pts.stages.stage import Report
 _DATA: Options = [
     (
         ("dataset", "--dataset"),
-        "Problems that nothing was chosen on: hub id or file.  [default: fresh ones of the demo, for its sets]",
+        "Problems on which nothing was chosen: Hub id or file.  [default for sets of the demo: fresh ones]",
         {},
     ),
     *without(PROBLEMS, "dataset", "problems", "levels", "grader", "grader_pattern"),
 ]
 _MEASURED: dict[str, Options] = {
     "Measurement": [
-        (("problems", "--problems"), "Problems to decode.", {}),
-        (("samples", "--samples"), "Completions of each, steered and not.", {}),
+        (("problems", "--problems"), "Number of problems to decode.", {}),
+        (("samples", "--samples"), "Completions of each problem, unsteered and steered.", {}),
         (("seed", "--seed"), "Seed of every random draw.", {}),
         (
             ("same_shape", "--same-shape"),
@@ -42,15 +42,18 @@ _MEASURED: dict[str, Options] = {
 
 @click.group("vectors")
 def vectors_command() -> None:
-    """Look at vector sets."""
+    """Show, measure and compare vector sets."""
 
 
 @vectors_command.command("show")
 @click.argument("vectors")
-@click.option("--revision", help="Revision of a set from the hub.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object: all but the tensors.")
+@click.option("--revision", help="Revision of the vector set on the Hub.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything but the tensors as one JSON object.")
 def show(vectors: str, revision: str | None, as_json: bool) -> None:
-    """Show the patterns of VECTORS, a directory or a hub id, with layer, norm, held-out numbers and effect."""
+    """Show the patterns of a vector set: layer, norm, held-out numbers, effect.
+
+    VECTORS is a directory, a Hub id, or demo.
+    """
     from pts.report.vector_tables import VECTOR_COLUMNS, vector_report
     from pts.steering.vector_files import load_vectors, vectors_json
 
@@ -60,11 +63,17 @@ def show(vectors: str, revision: str | None, as_json: bool) -> None:
 
 @vectors_command.command("measure", cls=GroupedCommand)
 @click.argument("vectors")
-@click.option("--pattern", "patterns", multiple=True, metavar="NAME[=FACTOR]", help="Pattern, and by how much.")
+@click.option(
+    "--pattern",
+    "patterns",
+    multiple=True,
+    metavar="NAME[=FACTOR]",
+    help="Pattern to steer by, and a multiple of its calibrated strength. May be repeated.",
+)
 @options_of(MeasureInputs, _MEASURED)
-@click.option("--quiet", is_flag=True, help="No progress and no warnings.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no warnings.")
 def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any) -> None:
-    """Decode problems as the model is and steered by VECTORS, and say what the vectors do."""
+    """Measure success on problems, unsteered and steered by VECTORS."""
     from pts.report.vector_tables import measured_report
     from pts.stages.measure.run import measure_set
 
@@ -79,7 +88,7 @@ def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any)
 @click.argument("first")
 @click.argument("second")
 def compare(first: str, second: str) -> None:
-    """Cosines between the directions of two sets of one model, layer by layer."""
+    """Show the cosines between the directions of two sets of one model, layer by layer."""
     from pts.steering.vector_algebra import cosines
     from pts.steering.vector_files import load_vectors
 
