@@ -28,7 +28,10 @@ MOST_CUT = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A query with a reference answer; `metadata` keeps what else the data set says of it."""
+    """A question with a reference answer; `metadata` keeps the data set's other fields.
+
+    pts.search("demo", [pts.Problem("1", "What is 12 + 5 - 9 ?", "8")], budget=96)
+    """
 
     id: str
     query: str
@@ -319,11 +322,16 @@ class ProblemResult:
 
 @dataclass(frozen=True, slots=True)
 class PivotalToken:
-    """A reported finding. Field names follow the ecosystem's pivotal-token records, with ours added.
+    """A pivotal token that a search reports. Field names follow existing pivotal-token data sets.
 
-    `prob_before` is V_{i−1}, `prob_after` V_i, `prob_delta` their difference Δ̂ (all from the confirmation
-    alone); `ci_low` and `ci_high` bound Δ at the run's false-coverage-adjusted level; `q_value` is
-    Benjamini–Hochberg's; `pivot_context` is the text before the token, `context_token_ids` its ids.
+    `prob_before` and `prob_after` are the probability of success before and after the token, `prob_delta` their
+    difference Δ; all three come from the confirmation alone. `ci_low` and `ci_high` bound Δ, at a level that
+    allows for reporting only large effects. `q_value` is Benjamini–Hochberg's. `token_prob` is the probability
+    with which the sampler takes the token. `pivot_context` is the text before it, `context_token_ids` the same
+    as ids. `alternatives` are the other tokens drawn in its place, with their success.
+
+        for token in pts.load_run("runs/demo").findings:
+            print(token.pivot_token, token.prob_delta, (token.ci_low, token.ci_high))
     """
 
     model_id: str

@@ -56,10 +56,15 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One question answered: `completion` in full, and as text its thinking and what follows it.
+    """An answer to one question, with its thinking and what it cost.
 
-    `answer` is empty where a limit cut the completion within its thinking. `route` is what the strategy decided
-    for this question, where it decides (a router's class, the model that answered), with its `confidence`.
+    `completion` is the whole completion as token ids, `text` the same as text. `thinking` and `answer` are its
+    two parts; `answer` is empty if a limit cut the completion within its thinking. `route` is the strategy's
+    decision for this question, if it makes one (a router's class, the model that answered), with its
+    `confidence`. `usage` counts tokens and seconds.
+
+        answer = pts.decode("demo", "What is 17 + 5 ?", strategy="auto", vectors="demo")
+        print(answer.answer, answer.route, answer.usage.total)
     """
 
     question: str

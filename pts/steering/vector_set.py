@@ -132,13 +132,17 @@ class Effect:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class VectorSet:
-    """Steering vectors of one model, by pattern.
+    """The steering vectors of one model, by pattern.
 
-    `residual_norms` are mean norms of the residual stream at decode positions, by layer. `effects` are
-    measured on problems that nothing was chosen on. `provenance` says where it all came from, `patterns` what
-    divides the pairs into patterns (None where that is not known). `directory` is where the set was loaded
-    from; None where it was made here. `controls` are random directions, each with the layer, strength and gate
-    that the calibration of the vectors chose for it (none in sets before version 2).
+    `vectors` maps each pattern to its vector, with the layer, strength and gate at which it is added.
+    `effects` are measured on problems on which nothing was chosen. `residual_norms` are the mean norms of the
+    residual stream at decode positions, by layer. `controls` are random directions that went through the same
+    calibration (none in sets before version 2). `patterns` says what divides the pairs into patterns,
+    `provenance` where the set comes from, and `directory` where it was loaded from (None if it was made here).
+
+        vectors = pts.load_vectors("demo")
+        print(vectors)
+        vectors.to_pandas()
     """
 
     model: SteeredModel
