@@ -49,7 +49,7 @@ from pts.models.end_tokens import end_token_ids
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.models.thinking import find_think_tags
-from pts.policies.transformers import TransformersPolicy
+from pts.policies import policy_of
 from pts.problems.files import local_rows, looks_local
 from pts.problems.hub import hub_rows
 from pts.problems.source import ProblemSource
@@ -144,7 +144,7 @@ def _answer(
             variants = [[addition.intervention] for addition in found]
             steering = stack.enter_context(steer(model, variants, engine_driven=True))
         sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=total)
-        session = Session(TransformersPolicy(loaded, PromptFormat(), steering=steering), sampling, think)
+        session = Session(policy_of(loaded, steering=steering), sampling, think)
         question = Question("", _query(messages), seed)
         route = _route(session, config, question, prompt)
         least, most = config.tokens(route.name == HIGH)

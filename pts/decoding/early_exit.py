@@ -182,9 +182,9 @@ class EarlyExit(OneReader):
         )
 
     def _opening(self, session: Session) -> TokenIds:
-        tokenizer = session.policy.loaded.tokenizer
-        ids = tuple(tokenizer.encode(self.opening, add_special_tokens=False)) if self.opening else ()
-        if tokenizer.unk_token_id in ids:
+        policy = session.policy
+        ids = policy.encode_completion(self.opening) if self.opening else ()
+        if policy.unknown_token_id in ids:
             raise ConfigError(
                 f"strategy {self.name} begins a trial answer with {self.opening!r}, which the model's "
                 "vocabulary cannot write: give another opening, or an empty one."

@@ -16,7 +16,7 @@ from pts.decoding.think_format import ThinkFormat, find_think_format
 from pts.errors import ConfigError
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
-from pts.policies.transformers import TransformersPolicy
+from pts.policies import policy_of
 from pts.records import Sampling, TokenIds
 from pts.seeds import derive_seed
 from pts.setting_names import setting
@@ -134,7 +134,7 @@ def second_model(
 
     @cache
     def session() -> Session:
-        policy = TransformersPolicy(loaded, prompt_format, batch_rows=batch_rows)
+        policy = policy_of(loaded, prompt_format, batch_rows=batch_rows)
         found = find_think_format(loaded.tokenizer, prompt_format) if think is None else think
         return Session(policy, sampling, found)
 

@@ -29,8 +29,8 @@ class Instructed(Plain):
     def check(self, session: Session) -> None:
         """Warn, by the log, where the vocabulary cannot write the instruction: the model cannot read it."""
         Plain.check(self, session)
-        tokenizer = session.policy.loaded.tokenizer
-        if tokenizer.unk_token_id in tokenizer.encode(self.suffix or "", add_special_tokens=False):
+        policy = session.policy
+        if policy.unknown_token_id in policy.encode_completion(self.suffix or ""):
             _log.warning(
                 "strategy %s puts an instruction that the model's vocabulary cannot write: expect nothing.",
                 self.name,

@@ -10,9 +10,10 @@ from typing import TypeAlias
 from pts.decoding.answers import Answer
 from pts.decoding.confidence import mean_log_prob, require_draws
 from pts.decoding.limits import Amount, ThinkingBudget, TokenLimits, tokens_of
-from pts.decoding.session import Ask, Draft, Prompt, Question, Session, branch_seed
+from pts.decoding.session import Ask, Draft, Question, Session, branch_seed
 from pts.decoding.strategies import OneReader, require_thinking
 from pts.errors import ConfigError
+from pts.policies.protocol import Prompt
 from pts.records import TokenIds
 
 STEP, SHARE = 1 / 8, 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -16,13 +16,11 @@ from pts.decoding.limits import ThinkingBudget, TokenLimits
 from pts.decoding.think_format import ThinkFormat
 from pts.errors import ConfigError
 from pts.graders.run_on import FINAL_CHANNEL
-from pts.models.prompt import PromptFormat, encode_messages, encode_prompt
-from pts.policies.transformers import TransformersPolicy
+from pts.models.prompt import PromptFormat
+from pts.policies.protocol import Prompt, SteerablePolicy
 from pts.records import RolloutRequest, Sampling, TokenIds
 from pts.seeds import derive_seed
 
-Prompt: TypeAlias = str | Sequence[Mapping[str, str]]
-"""A question as text, or a conversation of messages with role and content."""
 Listener: TypeAlias = Callable[[int, int], None]
 """Hears of every token as it is written: the question's index, and the token."""
 
@@ -93,7 +91,7 @@ class Session:
     With `contexts`, questions are steered only where the tokens so far end with one of them.
     """
 
-    policy: TransformersPolicy
+    policy: SteerablePolicy
     sampling: Sampling
     think: ThinkFormat | None
     listen: Listener | None = None
@@ -115,14 +113,9 @@ class Session:
         Raises ConfigError for an empty prompt or one too long for the model with its budget, ModelError where
         the format does not fit the model.
         """
-        fmt = self.policy.prompt_format if fmt is None else fmt
-        tokenizer = self.policy.loaded.tokenizer
-        if isinstance(prompt, str):
-            if not prompt.strip():
-                raise ConfigError("the prompt is empty: give a question.")
-            ids = encode_prompt(tokenizer, prompt, fmt)
-        else:
-            ids = encode_messages(tokenizer, prompt, fmt)
+        if isinstance(prompt, str) and not prompt.strip():
+            raise ConfigError("the prompt is empty: give a question.")
+        ids = self.policy.encode_prompt(prompt, fmt)
         self.policy.check_length(len(ids), self.sampling)
         return ids
 

@@ -14,14 +14,15 @@ from pts.decoding.registry import make_strategy
 from pts.decoding.routers.files import find_router
 from pts.decoding.routers.probe import ProbeRouter
 from pts.decoding.routers.protocol import Router
-from pts.decoding.session import Listener, Prompt, Question, Session
+from pts.decoding.session import Listener, Question, Session
 from pts.decoding.strategies import Plain, Strategy
 from pts.decoding.strategy_options import StrategyOptions
 from pts.decoding.think_format import ThinkFormat, find_think_format
 from pts.errors import ConfigError
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
-from pts.policies.transformers.stop_texts import before_stop
+from pts.policies.protocol import Prompt
+from pts.policies.stop_texts import before_stop
 from pts.records import Sampling, TokenIds
 from pts.seeds import derive_seed
 from pts.steering.hooks import Variant, interventions

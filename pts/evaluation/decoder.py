@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.pivot_search.config import Grade
-from pts.policies.transformers import TransformersPolicy
+from pts.policies import SteerablePolicy
 from pts.records import Sampling
 from pts.steering.hooks import Variant
 from pts.steering.steered_policy import steered_policy
@@ -31,7 +31,7 @@ class Decoder:
     memory_bytes: int | None = None
 
     @contextmanager
-    def steered(self, variants: Sequence[Variant]) -> Iterator[TransformersPolicy]:
+    def steered(self, variants: Sequence[Variant]) -> Iterator[SteerablePolicy]:
         """A policy whose requests may name `variants`, from 1 (0: not steered). No hook stays behind."""
         with steered_policy(
             self.loaded,

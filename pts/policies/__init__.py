@@ -1,6 +1,15 @@
 """What generates: the Policy protocol and its implementations."""
 
-from pts.policies.protocol import Policy
+from pts.policies.open import policy_of
+from pts.policies.protocol import Policy, PolicyIdentity, SteerablePolicy
 from pts.policies.source import RequestQueue, RolloutSource, as_source
 
-__all__ = ["Policy", "RequestQueue", "RolloutSource", "as_source"]
+__all__ = [
+    "Policy",
+    "PolicyIdentity",
+    "RequestQueue",
+    "RolloutSource",
+    "SteerablePolicy",
+    "as_source",
+    "policy_of",
+]

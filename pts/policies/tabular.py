@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pts.policies.protocol import PolicyIdentity
 from pts.policies.source import RolloutRequests, as_source
 from pts.records import (
     Problem,
@@ -46,9 +47,42 @@ class TabularPolicy:
         self._values: dict[tuple[int, int], float] = {}
         self._heights: dict[int, int] = {}
 
+    @property
+    def identity(self) -> PolicyIdentity:
+        """A tree, with no more to tell."""
+        return PolicyIdentity("tabular")
+
+    @property
+    def end_token_ids(self) -> tuple[int, ...]:
+        """None: a completion ends at a leaf."""
+        return ()
+
+    @property
+    def vocabulary_size(self) -> int:
+        """One more than the largest token id of the tree."""
+        largest, seen, stack = -1, {id(self.root)}, [self.root]
+        while stack:
+            children = stack.pop().children
+            largest = max(largest, *children) if children else largest
+            below = [node for _, node in children.values() if id(node) not in seen]
+            seen.update(map(id, below))
+            stack += below
+        return largest + 1
+
     def encode(self, problem: Problem) -> TokenIds:  # noqa: ARG002 - the tree is the only prompt
         """The empty prompt."""
         return ()
+
+    def encode_completion(self, text: str) -> TokenIds:
+        """The ids that a text consists of."""
+        return tuple(map(int, text.split()))
+
+    def end_of_stop(self, completion: TokenIds, stop: Sequence[str]) -> int | None:  # noqa: ARG002
+        """None: ids hold no stop texts."""
+        return None
+
+    def check_length(self, prompt: int, sampling: Sampling) -> None:
+        """Nothing is too long for a tree."""
 
     def decode(self, ids: TokenIds, stop: Sequence[str] = ()) -> str:  # noqa: ARG002 - ids are its text
         """The ids joined by spaces."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
-from pts.policies.transformers import TransformersPolicy
+from pts.policies import SteerablePolicy, policy_of
 from pts.steering.hooks import Variant, steer
 
 
@@ -20,13 +20,13 @@ def steered_policy(
     batch_rows: int | None = None,
     memory_bytes: int | None = None,
     layers_path: str | None = None,
-) -> Iterator[TransformersPolicy]:
+) -> Iterator[SteerablePolicy]:
     """A policy whose requests may name `variants`, from 1; 0 is the model as it is.
 
     No hook stays behind, and without variants none is there. Raises VectorError for a vector that does not fit.
     """
     if not variants:
-        yield TransformersPolicy(
+        yield policy_of(
             loaded,
             prompt_format,
             batch_rows=batch_rows,
@@ -35,7 +35,7 @@ def steered_policy(
         )
         return
     with steer(loaded.model, variants, engine_driven=True, layers_path=layers_path) as steering:
-        yield TransformersPolicy(
+        yield policy_of(
             loaded,
             prompt_format,
             batch_rows=batch_rows,

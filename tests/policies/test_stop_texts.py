@@ -14,8 +14,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedTokenizerFast
 
 from pts.errors import ConfigError
+from pts.policies.stop_texts import StopTexts, before_stop
 from pts.policies.transformers import TransformersPolicy
-from pts.policies.transformers.stop_texts import StopTexts, before_stop
 from pts.records import RolloutRequest, Sampling
 
 
@@ -192,8 +192,8 @@ def test_the_text_is_read_up_to_the_stop_text(worded):
     plain = TransformersPolicy(worded)
     assert plain.decode((3, 2, 2)) == ": Q Q"
     assert plain.decode((6,)) == "77"
-    assert plain.up_to_stop((3, 2, 2, 5), policy.sampling) == (3, 2, 2)
-    assert plain.up_to_stop((3, 2, 3), policy.sampling) == (3, 2, 3)
+    assert plain.end_of_stop((3, 2, 2, 5), STOPS) == 3
+    assert plain.end_of_stop((3, 2, 3), STOPS) is None
 
 
 def test_the_likeliest_completions_end_there_too_and_nothing_is_counted_twice(worded):

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pts.decoding.routers.protocol import AUTO_BUDGETS, EASY, HARD, ClassBudgets, Route
-from pts.decoding.session import Prompt, Question, Session
+from pts.decoding.session import Question, Session
 from pts.errors import ConfigError, ModelError
+from pts.policies.protocol import Prompt
 from pts.records import TokenIds
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,6 @@ from pts.decoding.routers.protocol import ClassBudgets, Route
 from pts.decoding.session import Question, Session
 from pts.errors import ConfigError, ModelError
 from pts.records import TokenIds
-from pts.steering.vector_algebra import described
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +41,14 @@ class ProbeRouter:
 
     def check(self, session: Session) -> None:
         """Raise ModelError where the router was fitted on another model."""
-        here, known = described(session.policy.loaded), self.fitted.model
+        here, known = session.policy.identity, self.fitted.model
         fits = (here.hidden_size, here.layers) == (known.hidden_size, known.layers)
-        same = here.revision == known.revision if known.revision is not None else here.id == known.id
+        same = here.revision == known.revision if known.revision is not None else here.model_id == known.id
         if not fits or not (same or self.same_shape):
             raise ModelError(
                 f"the router was fitted on {known.id} (revision {known.revision}, {known.layers} layers of "
-                f"{known.hidden_size}), the model is {here.id} (revision {here.revision}, {here.layers} layers "
-                f"of {here.hidden_size}): use that model, or fit a router by `pts fit-router`."
+                f"{known.hidden_size}), the model is {here.model_id} (revision {here.revision}, {here.layers} "
+                f"layers of {here.hidden_size}): use that model, or fit a router by `pts fit-router`."
             )
 
     def route(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from pts.policies.protocol import Finished
+from pts.policies.stop_texts import StopTexts
 from pts.policies.transformers.distribution import Draws
-from pts.policies.transformers.rows import Finished, RowTable
-from pts.policies.transformers.stop_texts import StopTexts
+from pts.policies.transformers.rows import RowTable
 from pts.records import Finish, Rollout, RolloutRequest, Sampling, TokenIds
 
 _STOPS_KEPT = 64
@@ -25,15 +27,15 @@ class CompletionEnds:
         self._ids = np.array(sorted(token_ids), dtype=np.int64)
         self._stops = lru_cache(_STOPS_KEPT)(partial(StopTexts, tokenizer))
 
-    def stops(self, sampling: Sampling) -> StopTexts | None:
-        """The stop texts of a sampling; None where it has none."""
-        return self._stops(sampling.stop) if sampling.stop else None
+    def stops(self, texts: Sequence[str]) -> StopTexts | None:
+        """The finder of stop texts; None where there are none."""
+        return self._stops(tuple(texts)) if texts else None
 
     def within(self, completion: TokenIds, sampling: Sampling) -> bool:
         """Whether a completion is at its end: by its last token, or a stop text anywhere in it."""
         if not completion:
             return False
-        stops = self.stops(sampling)
+        stops = self.stops(sampling.stop)
         return completion[-1] in self.token_ids or (stops is not None and stops.within(completion))
 
     def drawn(self, draws: Draws, table: RowTable) -> npt.NDArray[np.bool_]:
@@ -42,7 +44,7 @@ class CompletionEnds:
         for place in np.flatnonzero(table.has_stops[draws.rows]).tolist():
             row, token = int(draws.rows[place]), int(draws.tokens[place])
             request = table.requests[row]
-            stops = None if request is None else self.stops(request.sampling)
+            stops = None if request is None else self.stops(request.sampling.stop)
             if stops is not None and stops.may_complete(token):
                 made = table.tokens[row, : int(table.made[row])].tolist()
                 ended[place] |= stops.completed_by_last([*made, token])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from pts.policies.guide import PassSteering
+from pts.policies.protocol import Finished
 from pts.policies.source import RolloutSource
 from pts.policies.transformers.allowance import RowAllowance, RowCost, first_line
 from pts.policies.transformers.cache import RowCache, RowStore
@@ -31,7 +32,7 @@ from pts.policies.transformers.guided import advanced
 from pts.policies.transformers.masks import AttentionPlan
 from pts.policies.transformers.memory import is_out_of_memory, release_cached
 from pts.policies.transformers.prefill import Prefilled, PrefixStore, Reading
-from pts.policies.transformers.rows import Branch, Finished, Parked, RowTable
+from pts.policies.transformers.rows import Branch, Parked, RowTable
 from pts.records import RolloutRequest, Sampling, TokenIds
 
 _Result = TypeVar("_Result")

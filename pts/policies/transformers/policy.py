@@ -14,9 +14,11 @@ import torch
 from pts.errors import ConfigError
 from pts.models.decoder_layers import decoder_layers
 from pts.models.load import LoadedModel
-from pts.models.prompt import PromptFormat, encode_prompt
+from pts.models.prompt import PromptFormat, encode_messages, encode_prompt
 from pts.policies.guide import PassSteering
+from pts.policies.protocol import Finished, PolicyIdentity, Prompt
 from pts.policies.source import RolloutRequests, RolloutSource, as_source
+from pts.policies.stop_texts import before_stop
 from pts.policies.transformers.allowance import RowAllowance
 from pts.policies.transformers.along import DistributionsAlong, whole_vocabulary
 from pts.policies.transformers.check import RaggedCheck
@@ -27,8 +29,6 @@ from pts.policies.transformers.lengths import length_limit
 from pts.policies.transformers.masks import attention_plan
 from pts.policies.transformers.memory import available_bytes
 from pts.policies.transformers.prefill import PrefixStore
-from pts.policies.transformers.rows import Finished
-from pts.policies.transformers.stop_texts import before_stop
 from pts.policies.transformers.untruncated import truncates_nothing
 from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenDistribution, TokenIds, Trace
 from pts.setting_names import setting
@@ -111,9 +111,36 @@ class TransformersPolicy:
         self._seconds = 0.0
 
     @property
-    def end_token_ids(self) -> frozenset[int]:
-        """The tokens that end a completion, beside its stop texts; the one that did belongs to it."""
-        return self.loaded.end_token_ids
+    def identity(self) -> PolicyIdentity:
+        """The loaded model, and what it computes with."""
+        loaded, config = self.loaded, self.loaded.model.config.get_text_config(decoder=True)
+        attention = getattr(loaded.model.config, "_attn_implementation", None)
+        return PolicyIdentity(
+            model_id=loaded.model_id,
+            revision=loaded.revision,
+            dtype=str(loaded.dtype).removeprefix("torch."),
+            device=str(loaded.device),
+            attention=attention if isinstance(attention, str) else None,
+            layers=int(config.num_hidden_layers),
+            hidden_size=int(config.hidden_size),
+        )
+
+    @property
+    def end_token_ids(self) -> tuple[int, ...]:
+        """The tokens that end a completion, the tokenizer's own first; the one that did belongs to it."""
+        own = getattr(self.loaded.tokenizer, "eos_token_id", None)
+        return tuple(sorted(self.loaded.end_token_ids, key=lambda token: (token != own, token)))
+
+    @property
+    def vocabulary_size(self) -> int:
+        """How many tokens the model has embeddings of."""
+        return int(self.loaded.model.get_input_embeddings().num_embeddings)
+
+    @property
+    def unknown_token_id(self) -> int | None:
+        """The tokenizer's token for what it cannot write."""
+        token: int | None = self.loaded.tokenizer.unk_token_id
+        return token
 
     @property
     def work(self) -> Work:
@@ -130,7 +157,17 @@ class TransformersPolicy:
 
     def encode(self, problem: Problem) -> TokenIds:
         """The prompt for a problem in the policy's format. Raises ModelError where the format does not fit."""
-        return encode_prompt(self.loaded.tokenizer, problem.query, self.prompt_format)
+        return self.encode_prompt(problem.query)
+
+    def encode_prompt(self, prompt: Prompt, fmt: PromptFormat | None = None) -> TokenIds:
+        """A question's or a conversation's ids in the policy's prompt format, or another.
+
+        Raises ModelError where the format does not fit.
+        """
+        fmt = self.prompt_format if fmt is None else fmt
+        if isinstance(prompt, str):
+            return encode_prompt(self.loaded.tokenizer, prompt, fmt)
+        return encode_messages(self.loaded.tokenizer, prompt, fmt)
 
     def check_length(self, prompt: int, sampling: Sampling) -> None:
         """Raise ConfigError where a prompt of so many tokens and the budget exceed what the model can read.
@@ -150,22 +187,17 @@ class TransformersPolicy:
         """Ids of a completion given as text, with no special tokens added, an end token neither."""
         return tuple(self.loaded.tokenizer.encode(text, add_special_tokens=False))
 
-    def up_to_stop(self, completion: TokenIds, sampling: Sampling) -> TokenIds:
-        """A completion up to the token that completes a stop text; all of it where none does."""
-        stops = self._ends.stops(sampling)
-        return completion if stops is None else completion[: stops.end_in(completion)]
-
-    def holds_stop(self, completion: TokenIds, sampling: Sampling) -> bool:
-        """Whether a completion's text holds a stop text."""
-        stops = self._ends.stops(sampling)
-        return stops is not None and stops.within(completion)
+    def end_of_stop(self, completion: TokenIds, stop: Sequence[str]) -> int | None:
+        """How many tokens there are up to the first that completes a stop text; None where none does."""
+        stops = self._ends.stops(stop)
+        return None if stops is None else stops.end_in(completion)
 
     def decode(self, ids: TokenIds, stop: Sequence[str] = ()) -> str:
         """Text of a completion, up to where the first of the texts `stop` begins; its end token is left out.
 
         An end token alone has its own text.
         """
-        if len(ids) > 1 and ids[-1] in self.end_token_ids:
+        if len(ids) > 1 and ids[-1] in self.loaded.end_token_ids:
             ids = ids[:-1]
         text: str = self.loaded.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False)
         return before_stop(text, stop)

@@ -10,21 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pts.policies.guide import Guide
+from pts.policies.protocol import Finished
 from pts.records import Finish, Rollout, RolloutRequest, Sampling, TokenIds
 
 Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A rollout with the probability of each of its new tokens (forced ones have none: nan).
-
-    `guide` is the one that the request asked for, at the completion's end.
-    """
-
-    rollout: Rollout
-    new_probs: tuple[float, ...]
-    guide: Guide | None = None
 
 
 @dataclass(frozen=True, slots=True)

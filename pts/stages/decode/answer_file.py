@@ -22,8 +22,8 @@ from pts.stages.shared.cut_completions import warn_of_cut
 from pts.stages.shared.recorded import Recorded, attention_name, dtype_name, recorded_in
 
 if TYPE_CHECKING:
-    from pts.decoding.session import Prompt
     from pts.decoding.steered_decoder import SteeredDecoder
+    from pts.policies.protocol import Prompt
 
 PART_SUFFIX = ".part"
 QUESTION_FIELDS = ("question", "prompt", "query", "problem", "Question", "Problem")

@@ -212,8 +212,8 @@ def second_model_found(options: StrategyOptions) -> str | None:
     """The second model's id and revision; None where there is none."""
     if options.second is None:
         return None
-    loaded = options.second().policy.loaded
-    return f"{loaded.model_id} ({loaded.revision})"
+    identity = options.second().policy.identity
+    return f"{identity.model_id} ({identity.revision})"
 
 
 def second_model_settled(options: StrategyOptions) -> tuple[str | None, str | None]:
@@ -221,4 +221,4 @@ def second_model_settled(options: StrategyOptions) -> tuple[str | None, str | No
     if options.second is None:
         return None, None
     policy = options.second().policy
-    return str(policy.loaded.dtype).removeprefix("torch."), policy.prompt_format.written_on
+    return policy.identity.dtype, policy.prompt_format.written_on

@@ -254,8 +254,7 @@ def _decoder(inputs: FitRouterInputs, search: Loaded, vectors: VectorSet | None)
 def _layers(inputs: FitRouterInputs, session: Session) -> tuple[int, ...]:
     import numpy as np
 
-    config = session.policy.loaded.model.config.get_text_config(decoder=True)
-    count = int(config.num_hidden_layers)
+    count = session.policy.identity.layers or 0
     if inputs.layer is None:
         return tuple(sorted({round(float(at)) for at in np.linspace(0, count - 1, min(count, LAYERS))}))
     if not 0 <= inputs.layer < count:

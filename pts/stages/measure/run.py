@@ -17,7 +17,7 @@ from pts.stages.shared.inputs import require_positive
 from pts.stats import bootstrap_mean_interval
 
 if TYPE_CHECKING:
-    from pts.policies.transformers import TransformersPolicy
+    from pts.policies import Policy
     from pts.stages.search.reload import Loaded
     from pts.stages.shared.recorded import Recorded
     from pts.steering.vector_set import VectorSet
@@ -90,7 +90,7 @@ def measure_set(run: MeasureInputs, observe: Callable[[str, int, float], None] |
 def _measure(
     run: MeasureInputs,
     search: Loaded,
-    policy: TransformersPolicy,
+    policy: Policy,
     problems: list[Problem],
     observe: Callable[[str, int, float], None] | None,
 ) -> Measured:
@@ -128,9 +128,7 @@ def _measure(
     )
 
 
-def _example(
-    run: MeasureInputs, search: Loaded, policy: TransformersPolicy, problems: list[Problem]
-) -> Example | None:
+def _example(run: MeasureInputs, search: Loaded, policy: Policy, problems: list[Problem]) -> Example | None:
     requests = [
         RolloutRequest(
             policy.encode(problem),

@@ -15,7 +15,7 @@ from pts.runs.manifest import text_digest
 from pts.setting_names import setting
 
 if TYPE_CHECKING:
-    from pts.policies.transformers.policy import TransformersPolicy
+    from pts.policies import Policy
 
 logger = logging.getLogger(__name__)
 
@@ -41,25 +41,23 @@ def read_traces(path: Path | None) -> tuple[dict[str, list[TokenIds | str]] | No
 
 
 def encode_traces(
-    traces: Mapping[str, Sequence[TokenIds | str]], policy: TransformersPolicy, sampling: Sampling
+    traces: Mapping[str, Sequence[TokenIds | str]], policy: Policy, sampling: Sampling
 ) -> dict[str, list[TokenIds]]:
     """The completions as token ids, each up to its stop text; text without one is closed by an end token.
 
     Raises DataError for a completion without tokens, longer than the budget, or with an id that is not
     in the model's vocabulary.
     """
-    ends = policy.end_token_ids
-    preferred = policy.loaded.tokenizer.eos_token_id
-    end = preferred if preferred in ends else min(ends)
     encoded: dict[str, list[TokenIds]] = {}
     shortened = 0
-    vocabulary = int(policy.loaded.model.get_input_embeddings().num_embeddings)
+    vocabulary = policy.vocabulary_size
     for problem_id, completions in traces.items():
         for given in completions:
             whole = policy.encode_completion(given) if isinstance(given, str) else given
-            ids = policy.up_to_stop(whole, sampling)
-            if isinstance(given, str) and not policy.holds_stop(ids, sampling):
-                ids = (*ids, end)
+            stopped = policy.end_of_stop(whole, sampling.stop)
+            ids = whole[:stopped]
+            if isinstance(given, str) and stopped is None:
+                ids = (*ids, *policy.end_token_ids[:1])
             shortened += len(ids) < len(whole)
             if not ids or len(ids) > sampling.budget:
                 raise DataError(

@@ -41,7 +41,7 @@ from pts.stages.shared.recorded_grader import check_references, graded_by
 
 if TYPE_CHECKING:
     from pts.graders import Grader
-    from pts.policies.transformers.policy import TransformersPolicy
+    from pts.policies import Policy
     from pts.problems import ProblemSet
 
 logger = logging.getLogger(__name__)
@@ -169,7 +169,7 @@ def _search(
 
     policy, grader, resolved = _load(run, plan, directory)
     policy.check_length(len(policy.encode(plan.todo[0])), run.sampling())
-    logger.info("%s in %s on %s.", resolved.model_id, resolved.dtype, policy.loaded.device)
+    logger.info("%s in %s on %s.", resolved.model_id, resolved.dtype, policy.identity.device)
     logger.info(
         "%s: read as %s, graded by %s; %d problems to search.",
         resolved.dataset_id,
@@ -179,7 +179,7 @@ def _search(
     )
     given = None if plan.traces is None else encode_traces(plan.traces, policy, run.sampling())
     environment = SearchEnvironment(
-        str(policy.loaded.device), run.batch_rows, run.max_tokens, run.problems, held_in_by(grader)
+        policy.identity.device, run.batch_rows, run.max_tokens, run.problems, held_in_by(grader)
     )
     settle_manifest(
         directory,
@@ -220,15 +220,13 @@ def _warn_of_cut(run: SearchInputs, directory: RunDirectory, drawn: Completions,
     return warn_of_cut(str(directory.path), drawn, run.sampling().budget, thinks=thinks, runs_on=run.runs_on)
 
 
-def _load(
-    run: SearchInputs, plan: _Plan, directory: RunDirectory
-) -> tuple[TransformersPolicy, Grader, SearchResolved]:
+def _load(run: SearchInputs, plan: _Plan, directory: RunDirectory) -> tuple[Policy, Grader, SearchResolved]:
     """The policy and the grader, and what they turned out to be. Raises PtsError."""
     from pts.graders import make_grader
     from pts.models.hardware import settle_threads
     from pts.models.load import load_model
     from pts.models.thinking import find_think_tags, require_think_tags
-    from pts.policies.transformers.policy import TransformersPolicy
+    from pts.policies import policy_of
 
     earlier = None if run.fresh else directory.manifest
     recorded = recorded_by(earlier, str(directory.path))
@@ -244,7 +242,7 @@ def _load(
         think_end=None if tags is None else tags.end,
         think_required=run.thinking is True,
     )
-    policy = TransformersPolicy(loaded, prompt_format, batch_rows=run.batch_rows)
+    policy = policy_of(loaded, prompt_format, batch_rows=run.batch_rows)
     resolved = SearchResolved(
         model_id=loaded.model_id,
         model_revision=loaded.revision,
@@ -260,8 +258,8 @@ def _load(
     return policy, grader, resolved
 
 
-def _line(run: SearchInputs, plan: _Plan, policy: TransformersPolicy, result: ProblemResult) -> ShardLine:
-    prompt = policy.loaded.tokenizer.decode(list(result.prompt), clean_up_tokenization_spaces=False)
+def _line(run: SearchInputs, plan: _Plan, policy: Policy, result: ProblemResult) -> ShardLine:
+    prompt = policy.decode(result.prompt)
     contexts = tuple(
         _context(policy, prompt, result.traces[candidate.trace].completion, candidate.position)
         for candidate in result.candidates
@@ -269,7 +267,7 @@ def _line(run: SearchInputs, plan: _Plan, policy: TransformersPolicy, result: Pr
     return ShardLine(plan.digests[result.problem_id], run.max_tokens, result, contexts)
 
 
-def _context(policy: TransformersPolicy, prompt: str, completion: TokenIds, position: int) -> Context:
+def _context(policy: Policy, prompt: str, completion: TokenIds, position: int) -> Context:
     before = policy.decode(completion[:position]) if position else ""
     through = policy.decode(completion[: position + 1])
     beyond = policy.decode(completion[: position + 1 + TOKENS_AFTER])
