@@ -58,7 +58,8 @@ def decode(
     """
     from pts.stages.decode.decoder import open_decoder
     from pts.stages.decode.inputs import DecodeInputs
-    from pts.steering.vector_files import load_vectors, source_of
+    from pts.steering.set_location import source_of
+    from pts.steering.vector_files import load_vectors
 
     found = load_vectors(vectors) if isinstance(vectors, str | Path) else vectors
     named = None if found is None else source_of(found) or "the vectors given"

@@ -101,7 +101,7 @@ def evaluate(
 
 def _source(vectors: VectorSet | str | Path | None) -> str | None:
     """Where the vectors are. Raises ConfigError for a set that is in memory alone."""
-    from pts.steering.vector_files import source_of
+    from pts.steering.set_location import source_of
 
     if isinstance(vectors, VectorSet):
         source = source_of(vectors)

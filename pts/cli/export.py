@@ -84,7 +84,8 @@ def _gguf(source: str, output: Path, pattern: str | None) -> _Written:
 
 def _optillm(source: str, output: Path, pattern: str | None) -> _Written:
     from pts.steering.records import read_records_parquet, write_records_jsonl, write_records_parquet
-    from pts.steering.vector_files import RECORDS_NAME, load_vectors
+    from pts.steering.set_location import RECORDS_NAME
+    from pts.steering.vector_files import load_vectors
 
     vectors = load_vectors(source)
     if pattern is not None:

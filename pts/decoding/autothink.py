@@ -56,7 +56,8 @@ from pts.problems.source import ProblemSource
 from pts.records import Sampling, TokenIds
 from pts.steering.formats.optillm import Addition, additions
 from pts.steering.hooks import steer
-from pts.steering.vector_files import RECORDS_NAME, bundled_sets, load_records
+from pts.steering.set_location import RECORDS_NAME, bundled_sets
+from pts.steering.vector_files import load_records
 
 logger = logging.getLogger(__name__)
 

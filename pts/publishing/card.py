@@ -10,9 +10,8 @@ from pts.ranks import SIGNIFICANCE
 from pts.runs.codec import to_json
 from pts.steering.claims import claims, rank_sentence
 from pts.steering.pattern_source import groups_without, source_sentence
+from pts.steering.set_location import RECORDS_NAME
 from pts.steering.vector_set import VectorSet
-
-RECORDS = "records.parquet"
 
 
 def vector_set_card(
@@ -44,7 +43,7 @@ def vector_set_card(
             base_model=base_model(vectors.model.id, vectors.model.revision),
             tags=["pts", "steering-vectors", "pivotal-token-search"],
             size_categories=[size_category(rows)] if rows else None,
-            configs=parquet_config(RECORDS) if rows else None,
+            configs=parquet_config(RECORDS_NAME) if rows else None,
         ),
         vectors=vectors,
         name=name,

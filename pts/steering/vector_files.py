@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from pts.hub import why_unreachable
-from pts.runs.codec import ShapeError, from_json, to_json
+from pts.runs.codec import to_json
 from pts.runs.files import make_directories, replace_text, write_failure
 from pts.runs.manifest import MANIFEST_NAME
 from pts.steering.pattern_source import PatternSource
 from pts.steering.records import VectorRecord, read_records_parquet
-from pts.steering.tensor_files import write_tensors
+from pts.steering.set_location import JSON_NAME, RECORDS_NAME, TENSORS_NAME, set_directory
+from pts.steering.tensor_files import read_entry, read_tensors, write_tensors
 from pts.steering.vector_set import (
     SCHEMA_VERSION,
     Effect,
@@ -32,15 +28,7 @@ from pts.steering.vector_set import (
     VectorSet,
 )
 
-TENSORS_NAME, JSON_NAME, RECORDS_NAME, CARD_NAME = (
-    "vectors.safetensors",
-    "vectors.json",
-    "records.parquet",
-    "README.md",
-)
-ROUTER_NAMES = ("router.json", "router.safetensors")
-"""The files of a router that is stored with a set (`pts.decoding.routers.files`)."""
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_AGAIN = "copy or download the set again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,32 +124,6 @@ def load_vectors(source: str | Path, revision: str | None = None) -> VectorSet:
     return _load(set_directory(source, revision))
 
 
-def set_directory(
-    source: str | Path,
-    revision: str | None = None,
-    names: tuple[str, ...] = (TENSORS_NAME, JSON_NAME, *ROUTER_NAMES),
-) -> Path:
-    """The directory of a set given as `load_vectors` takes it, with its files downloaded where need be.
-
-    Raises VectorError where there is none.
-    """
-    directory = Path(source).expanduser()
-    bundled = not directory.is_dir() and str(source) in bundled_sets()
-    if revision is not None and (bundled or directory.exists()):
-        raise VectorError(f"revision {revision} is of a set on the Hub, and {source} is not: leave it out.")
-    if directory.is_dir():
-        return directory
-    if bundled:
-        return _bundled() / str(source)
-    if directory.exists():
-        raise VectorError(
-            f"{source} is a file; a vector set is a directory with {TENSORS_NAME} and {JSON_NAME}."
-        )
-    if not _HUB_ID.fullmatch(str(source)):
-        raise VectorError(_neither(str(source)))
-    return _download(str(source), revision, names)
-
-
 def load_records(source: str | Path, revision: str | None = None) -> list[VectorRecord]:
     """The vector records that stand beside a set, which is named as in `load_vectors`.
 
@@ -170,43 +132,12 @@ def load_records(source: str | Path, revision: str | None = None) -> list[Vector
     return read_records_parquet(set_directory(source, revision, (RECORDS_NAME,)) / RECORDS_NAME)
 
 
-def bundled_sets() -> list[str]:
-    """Names of the vector sets that come with the package."""
-    return sorted(path.parent.name for path in _bundled().glob(f"*/{JSON_NAME}"))
-
-
-def source_of(vectors: VectorSet) -> str | None:
-    """What `load_vectors` takes for a set that it loaded: a bundled one's name, or its directory; else None."""
-    directory = vectors.directory
-    if directory is None:
-        return None
-    return directory.name if directory == _bundled() / directory.name else str(directory)
-
-
-def _bundled() -> Path:
-    package = Path(str(files("pts")))
-    installed = package / "_bundled" / "vectors"
-    return installed if installed.is_dir() else package.parent / "vectors"
-
-
 def _load(directory: Path) -> VectorSet:
     entry = _read_entry(directory / JSON_NAME)
-    path = directory / TENSORS_NAME
-    try:
-        tensors = load_file(str(path))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise VectorError(
-            f"{path} cannot be read ({error}): the set is cut short; copy or download it again."
-        ) from error
     controls = {_control_name(number): entry for number, entry in enumerate(entry.controls)}
     named = {**entry.vectors, **controls}
     expected = {name for pattern, vector in named.items() for name in _names(pattern, vector)}
-    if expected != set(tensors):
-        odd = sorted(expected ^ set(tensors))[0]
-        where = "in vectors.json alone" if odd in expected else "in vectors.safetensors alone"
-        raise VectorError(
-            f"{directory}: tensors and JSON disagree: {odd} is {where}; copy or download the set again."
-        )
+    tensors = read_tensors(directory / TENSORS_NAME, expected, VectorError, _AGAIN)
     vectors = {pattern: _vector(pattern, vector, tensors) for pattern, vector in entry.vectors.items()}
     loaded = VectorSet(
         entry.model,
@@ -248,24 +179,14 @@ def _with_methods(entry: _SetEntry) -> Mapping[str, Effect]:
 
 
 def _read_entry(path: Path) -> _SetEntry:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    if not path.exists():
         if (path.parent / MANIFEST_NAME).exists():
             raise VectorError(
                 f"{path.parent} has no {path.name}: it is a search's run, of which `pts extract-vectors` "
                 "makes a set, or an extraction that is not finished (its command again goes on)."
-            ) from error
-        raise VectorError(f"{path.parent} is not a vector set: it has no {path.name}.") from error
-    except (OSError, ValueError) as error:
-        raise VectorError(f"{path} cannot be read ({error}); copy or download the set again.") from error
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise VectorError(f"{path} was written by a newer pts (schema {version}); use that version to read it.")
-    try:
-        return from_json(_SetEntry, data)
-    except ShapeError as error:
-        raise VectorError(f"{path} is not a vector set's ({error}).") from error
+            )
+        raise VectorError(f"{path.parent} is not a vector set: it has no {path.name}.")
+    return read_entry(path, _SetEntry, SCHEMA_VERSION, VectorError, _AGAIN)
 
 
 def _entry(vectors: VectorSet) -> _SetEntry:
@@ -338,53 +259,6 @@ def _check(vectors: VectorSet, where: str) -> None:
             raise VectorError(f"{where}: {name} has shape {list(tensor.shape)}, not [{model.hidden_size}].")
         if not torch.isfinite(tensor).all():
             raise VectorError(f"{where}: {name} holds values that are not finite.")
-
-
-def _download(repo_id: str, revision: str | None, names: tuple[str, ...]) -> Path:
-    """Files of a set from the Hub or its cache, a data set first, then a model. Raises VectorError."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    unreachable = why_unreachable()
-    for kind in ("dataset", "model"):
-        try:
-            return Path(
-                snapshot_download(
-                    repo_id,
-                    repo_type=kind,
-                    revision=revision,
-                    allow_patterns=list(names),
-                    local_files_only=unreachable is not None,
-                )
-            )
-        except RepositoryNotFoundError:
-            continue
-        except HFValidationError as error:
-            raise VectorError(_neither(repo_id)) from error
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            if unreachable is not None:
-                continue
-            raise VectorError(
-                f"vector set {repo_id} is no local directory, and the hub does not give it "
-                f"({type(error).__name__}): check the name, the token and the connection."
-            ) from error
-    if unreachable is not None:
-        raise VectorError(
-            f"The hub cannot be reached for the vector set {repo_id} ({unreachable}), and it is not in the "
-            "cache; check the name and the connection, or give a directory."
-        )
-    raise VectorError(
-        f"vector set {repo_id} is neither a local directory nor a repository that the hub lets you see."
-    )
-
-
-def _neither(source: str) -> str:
-    return f"vector set {source} does not exist, and it is no hub id (owner/name)."
 
 
 def _names(pattern: str, vector: _VectorEntry) -> list[str]:

@@ -14,7 +14,8 @@ from pts.steering.formats.optillm import read_optillm
 from pts.steering.pair_records import pair_records
 from pts.steering.pairs import Choice, Pair
 from pts.steering.records import write_records_parquet
-from pts.steering.vector_files import RECORDS_NAME, load_vectors, save_vectors
+from pts.steering.set_location import RECORDS_NAME
+from pts.steering.vector_files import load_vectors, save_vectors
 from pts.steering.vector_set import Gate, SteeredModel, SteeringVector, VectorSet
 from tests.cli.one_line import complaint
 

@@ -124,11 +124,14 @@ def _edit(path, change):
     ("change", "message"),
     [
         (lambda data: data.update(schema_version=9), "newer pts"),
-        (lambda data: data.pop("total"), "not a router's"),
+        (lambda data: data.pop("total"), "does not hold what it should"),
         (lambda data: data["unsteered"].update(layer=7), "reads layer 7 of a model with 3 layers"),
         (lambda data: data["model"].update(hidden_size=5), r"shape \[4\], not \[5\]"),
         (lambda data: data["steered"]["arms"][1]["budget"].update(thinking=9), "other classes or budgets"),
-        (lambda data: data.update(steered=None), "disagree about steered/hard/success"),
+        (
+            lambda data: data.update(steered=None),
+            "disagree: steered/hard/success is in router.safetensors alone",
+        ),
     ],
 )
 def test_a_router_that_does_not_hold_together_is_refused(tmp_path, change, message):

@@ -7,15 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pts.steering.set_location import JSON_NAME, TENSORS_NAME
 from pts.steering.vector_algebra import added, cosines, require_fits
-from pts.steering.vector_files import (
-    JSON_NAME,
-    TENSORS_NAME,
-    controls_digest,
-    load_vectors,
-    save_vectors,
-    vectors_digest,
-)
+from pts.steering.vector_files import controls_digest, load_vectors, save_vectors, vectors_digest
 from pts.steering.vector_set import Effect, Gate, SteeredModel, SteeringVector, VectorError, VectorSet
 from tests.policies.tiny import tiny_model
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from pts.decoding.limits import ThinkingBudget
 from pts.decoding.routers.fitted import (
@@ -21,14 +19,15 @@ from pts.decoding.routers.fitted import (
     check_router,
 )
 from pts.errors import ConfigError
-from pts.runs.codec import ShapeError, from_json, to_json
+from pts.runs.codec import to_json
 from pts.runs.files import replace_text, write_failure
 from pts.runs.manifest import text_digest
-from pts.steering.tensor_files import write_tensors
-from pts.steering.vector_files import ROUTER_NAMES, set_directory
+from pts.steering.set_location import ROUTER_NAMES, set_directory
+from pts.steering.tensor_files import read_entry, read_tensors, write_tensors
 from pts.steering.vector_set import SteeredModel
 
 JSON_NAME, TENSORS_NAME = ROUTER_NAMES
+_AGAIN = "copy it again, or fit the router again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +132,7 @@ def find_router(source: str | Path, revision: str | None = None) -> FittedRouter
     path = directory / JSON_NAME
     if not path.exists():
         return None
-    entry = _read_entry(path)
-    try:
-        tensors = load_file(str(directory / TENSORS_NAME))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise ConfigError(
-            f"{directory / TENSORS_NAME} cannot be read ({error}): the router is cut short; copy it again, or "
-            "fit it again."
-        ) from error
+    entry = read_entry(path, _RouterEntry, SCHEMA_VERSION, ConfigError, _AGAIN)
     entries = {"unsteered": entry.unsteered, **({} if entry.steered is None else {"steered": entry.steered})}
     expected = {
         _tensor_name(name, each.name, what)
@@ -148,9 +140,7 @@ def find_router(source: str | Path, revision: str | None = None) -> FittedRouter
         for each in probe.arms
         for what in ("success", "tokens")
     }
-    if expected != set(tensors):
-        odd = sorted(expected ^ set(tensors))[0]
-        raise ConfigError(f"{directory}: {JSON_NAME} and {TENSORS_NAME} disagree about {odd}; copy both again.")
+    tensors = read_tensors(directory / TENSORS_NAME, expected, ConfigError, _AGAIN)
     probes = {name: _probe(name, probe, tensors) for name, probe in entries.items()}
     router = FittedRouter(
         entry.model,
@@ -162,22 +152,6 @@ def find_router(source: str | Path, revision: str | None = None) -> FittedRouter
     )
     check_router(router, str(directory))
     return router
-
-
-def _read_entry(path: Path) -> _RouterEntry:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} cannot be read ({error}); copy it again, or fit the router again."
-        ) from error
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise ConfigError(f"{path} was written by a newer pts (schema {version}); use that version to read it.")
-    try:
-        return from_json(_RouterEntry, data)
-    except ShapeError as error:
-        raise ConfigError(f"{path} is not a router's ({error}).") from error
 
 
 def _entry(probe: Probe) -> _ProbeEntry:

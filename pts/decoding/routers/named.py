@@ -14,7 +14,7 @@ from pts.decoding.routers.probe import ProbeRouter
 from pts.decoding.routers.protocol import AUTO_BUDGETS, ClassBudgets, Router
 from pts.errors import ConfigError
 from pts.setting_names import setting
-from pts.steering.vector_files import bundled_sets
+from pts.steering.set_location import bundled_sets
 from pts.steering.vector_set import VectorError
 
 ROUTERS = ("probe", "length[:SHORT-LONG]", "random[:CLASS=SHARE,...]", "adaptive-classifier:SOURCE")

@@ -58,7 +58,8 @@ def run_extract(inputs: ExtractInputs, observe: Observe | None = None) -> Vector
     the model and the problems have been found good. None where `until` ends it before there is a set. Raises
     PtsError.
     """
-    from pts.steering.vector_files import JSON_NAME, load_vectors
+    from pts.steering.set_location import JSON_NAME
+    from pts.steering.vector_files import load_vectors
 
     searched = read_search(inputs.run)
     pairs = enough_pairs(searched)
@@ -370,8 +371,10 @@ def _write(
 ) -> None:
     """Write the set and what travels with it; vectors.json comes last, and says that all is there."""
     from pts.publishing.card import vector_set_card
+    from pts.publishing.card_text import CARD_NAME
     from pts.steering.records import write_records_parquet
-    from pts.steering.vector_files import CARD_NAME, RECORDS_NAME, save_vectors
+    from pts.steering.set_location import RECORDS_NAME
+    from pts.steering.vector_files import save_vectors
 
     records = set_records(inputs, searched.resolved.problem_schema, model, pairs, division, vectors)
     write_records_parquet(folder / RECORDS_NAME, records)

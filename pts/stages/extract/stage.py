@@ -62,7 +62,7 @@ def _compared(inputs: ExtractInputs, path: Path, manifest: Manifest) -> Status:
 def _content(path: Path) -> str:
     """What there is of a vector set, in words."""
     from pts.runs.vector_run import VECTORS
-    from pts.steering.vector_files import JSON_NAME
+    from pts.steering.set_location import JSON_NAME
 
     if (path / JSON_NAME).exists():
         return "a finished vector set"
@@ -75,7 +75,7 @@ def _has_reached(inputs: ExtractInputs, path: Path, pairs: int) -> bool:
     """Whether the extraction's last part is done. A later part's file says that the earlier ones are."""
     from pts.runs.vector_run import HARVEST_FOLDER
     from pts.stages.extract.patterns import PATTERNS_NAME
-    from pts.steering.vector_files import JSON_NAME
+    from pts.steering.set_location import JSON_NAME
 
     if (path / JSON_NAME).exists():
         return True

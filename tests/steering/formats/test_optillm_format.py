@@ -22,7 +22,8 @@ from pts.steering.records import (
     write_records_jsonl,
     write_records_parquet,
 )
-from pts.steering.vector_files import RECORDS_NAME, save_vectors
+from pts.steering.set_location import RECORDS_NAME
+from pts.steering.vector_files import save_vectors
 from pts.steering.vector_set import VectorError
 
 # optillm compares the last 100 characters, so a context must be as long as those of real prompts are.
