@@ -23,8 +23,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from pts.demo.problems import demo_problems
 from pts.demo.reading import Statement, read_thought
+from pts.demo.registration import demo_model_dir
 from pts.demo.vocabulary import ORDERING_WORDS, THINK_END, TURN_END
-from pts.models.demo import demo_model_dir
 from pts.records import Problem
 
 TEMPERATURE, TOP_K, TOP_P, BUDGET = 0.6, 20, 0.95, 96

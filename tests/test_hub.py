@@ -5,10 +5,10 @@ import socket
 
 import pytest
 
+from pts.demo.registration import demo_model_dir
 from pts.errors import ModelError
 from pts.hub import why_unreachable
 from pts.models.adapters import apply_adapter
-from pts.models.demo import demo_model_dir
 from pts.models.load import load_model
 from pts.models.options import ModelOptions
 from pts.steering.vector_files import load_vectors

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pts.errors import GraderError
 from pts.graders.choice import ChoiceGrader
 from pts.graders.code import CodeGrader
-from pts.graders.demo import DemoGrader
 from pts.graders.exact import ExactGrader
 from pts.graders.mathematics import MathGrader
 from pts.graders.mixed import MixedGrader
@@ -15,6 +14,7 @@ from pts.graders.numeric import NumericGrader
 from pts.graders.pattern import PatternGrader
 from pts.graders.protocol import CallableGrader, Grader
 from pts.graders.thinking import AfterThinking
+from pts.registered import registered_grader, registered_graders
 from pts.setting_names import setting
 
 __all__ = ["GRADER_NAMES", "CallableGrader", "Grader", "make_grader"]
@@ -25,13 +25,10 @@ _PLAIN: Mapping[str, Callable[[], Grader]] = {
     "exact": ExactGrader,
     "numeric": NumericGrader,
     "mixed": MixedGrader,
-    "demo": DemoGrader,
     "code": CodeGrader,
 }
 
-GRADER_NAMES = (*_PLAIN, "regex")
-
-_DEMO_THINK_END = "</think>"
+GRADER_NAMES = (*_PLAIN, "regex", *registered_graders())
 
 
 def make_grader(
@@ -39,7 +36,7 @@ def make_grader(
 ) -> Grader:
     """The grader of that name.
 
-    `pattern` is the regex grader's own. Where `think_end` is given (the demo grader has its own default),
+    `pattern` is the regex grader's own. Where `think_end` is given (a registered grader has its own default),
     only the text after its last occurrence is graded; with `think_required` a completion without it fails.
     Raises GraderError for an unknown name, a bad pattern, or an option that would go unused.
     """
@@ -47,11 +44,15 @@ def make_grader(
         raise GraderError(f"There is no grader {name!r}; choose from {', '.join(GRADER_NAMES)}.")
     if pattern is not None and name != "regex":
         raise GraderError(f"A pattern is for the regex grader, not {name!r}; use {setting('grader', 'regex')}.")
-    if think_end is None and name == "demo":
-        think_end = _DEMO_THINK_END
+    registered = registered_grader(name)
+    if think_end is None and registered is not None:
+        think_end = registered.think_end
     if think_required and not think_end:
         raise GraderError(
             f"Thinking is required but the end tag is unknown; give it with {setting('think_end')}."
         )
-    grader = PatternGrader(pattern) if name == "regex" else _PLAIN[name]()
+    if registered is not None:
+        grader = registered.make()
+    else:
+        grader = PatternGrader(pattern) if name == "regex" else _PLAIN[name]()
     return AfterThinking(grader, think_end, think_required) if think_end else grader

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from pts.graders.choice import stated_choice
-from pts.graders.demo import stated_number
 from pts.graders.numeric import last_number
 from pts.graders.statements import last_boxed, last_statement
+from pts.registered import registered_grader
 
 
 def is_readable(grader: str, text: str) -> bool:
     """Whether `grader` (its name) finds an answer of its kind in a text, be it right or wrong."""
-    return bool(text.strip()) and _READ.get(grader, _anything)(text)
+    registered = registered_grader(grader)
+    reads = _READ.get(grader, _anything) if registered is None else registered.reads
+    return bool(text.strip()) and reads(text)
 
 
 def _mathematics(text: str) -> bool:
@@ -25,7 +27,6 @@ def _anything(_text: str) -> bool:
 
 _READ: Mapping[str, Callable[[str], bool]] = {
     "choice": lambda text: stated_choice(text) is not None,
-    "demo": lambda text: stated_number(text) is not None,
     "numeric": lambda text: last_number(text) is not None,
     "math": _mathematics,
 }

@@ -17,8 +17,8 @@ from transformers.utils import logging as transformers_logging
 
 from pts.errors import ModelError
 from pts.hub import only_from_cache
-from pts.models.demo import demo_model_dir
 from pts.models.options import ModelOptions
+from pts.registered import registered_model
 from pts.setting_names import setting
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -40,7 +40,8 @@ def find_source(options: ModelOptions) -> Source:
     and a hub that does not answer."""
     spec = options.spec
     named: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
-    path = demo_model_dir() if spec == "demo" else Path(spec).expanduser()
+    registered = registered_model(spec)
+    path = Path(spec).expanduser() if registered is None else registered.directory()
     if options.revision is not None and path.exists():
         raise ModelError(
             f"revision {options.revision} is of a model on the hub, and {spec} is not: leave it out."

@@ -1,4 +1,4 @@
-"""Problems from files, the hub, or the demo generator."""
+"""Problems from files, the hub, or a registered data set."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_problems(source: ProblemSource) -> ProblemSet:
     DataError, in one line, for a data set that is missing, empty or malformed, a field that is not there, an
     empty question or answer, and ids that repeat; ConfigError for a setting that does not apply.
     """
-    benchmark = None if source.is_demo else BENCHMARKS.get(source.dataset)
+    benchmark = None if source.registered else BENCHMARKS.get(source.dataset)
     if benchmark is None:
         return read_problems(source)
     loaded = benchmark_problems(benchmark, search_source(benchmark, source))

@@ -99,7 +99,7 @@ def search_source(benchmark: Benchmark, given: ProblemSource) -> ProblemSource:
 
 def said_of_name(given: ProblemSource) -> str | None:
     """What a benchmark's name stands for in a search, as a sentence; None for any other data set."""
-    benchmark = None if given.is_demo else BENCHMARKS.get(given.dataset)
+    benchmark = None if given.registered else BENCHMARKS.get(given.dataset)
     if benchmark is None:
         return None
     source = search_source(benchmark, given)

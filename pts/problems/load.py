@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import cast
 
 from pts.data_files import FileRow, id_text, text_fault
 from pts.errors import DataError
@@ -16,7 +15,7 @@ from pts.problems.entry import Entry, value_at
 from pts.problems.files import local_rows, looks_local
 from pts.problems.hub import hub_rows
 from pts.problems.schemas import Schema, detect_schema
-from pts.problems.source import DEMO, DEMO_PROBLEMS, ProblemSet, ProblemSource
+from pts.problems.source import ProblemSet, ProblemSource
 from pts.records import Problem
 from pts.setting_names import setting
 
@@ -32,9 +31,12 @@ _ID_FIELDS = (
 
 
 def read_problems(source: ProblemSource) -> ProblemSet:
-    """The problems of a file, a data set on the hub, or the demo. Raises as `load_problems` does."""
-    if source.is_demo:
-        return _demo(source)
+    """The problems of a file, the hub, or a registered data set. Raises as `load_problems` does."""
+    registered = source.registered
+    if registered is not None:
+        count, split = source.limit or registered.count, source.split or registered.search_split
+        drawn = registered.draw(split, count, source.seed, source.levels)
+        return ProblemSet(tuple(drawn), source.dataset, source.dataset, registered.grader)
     local = looks_local(source.dataset)
     rows = local_rows(source.dataset, source.split) if local else hub_rows(source)
     first = next(rows, None)
@@ -65,15 +67,6 @@ def fitting_grader(problems: Sequence[Problem]) -> str:
     if all(mathematical):
         return "math"
     return "mixed" if any(mathematical) else "exact"
-
-
-def _demo(source: ProblemSource) -> ProblemSet:
-    from pts.demo.expressions import Split
-    from pts.demo.problems import demo_problems
-
-    split = cast(Split, source.split or "train")  # demo_problems refuses an unknown one
-    problems = demo_problems(split, source.limit or DEMO_PROBLEMS, source.seed, source.levels)
-    return ProblemSet(tuple(problems), DEMO, "demo", "demo")
 
 
 def _fit_rows(rows: Iterable[FileRow], schema: Schema, dataset: str) -> Iterator[tuple[int, FileRow]]:

@@ -9,22 +9,17 @@ from dataclasses import dataclass
 
 from pts.errors import ConfigError
 from pts.records import Problem
-
-DEMO = "demo"
-DEMO_PROBLEMS = 50
-"""How many demo problems there are where no limit is given."""
-
-DEMO_LEVELS = (1, 2, 3, 4, 5)
+from pts.registered import RegisteredDataset, registered_dataset
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemSource:
     """Where problems come from, and under which field names.
 
-    `dataset` is a .jsonl, .json, .csv or .parquet file, a directory written by `save_to_disk`, a hub id, or
-    "demo". The fields are found for the common data sets and need a name for others. `limit` keeps the first
-    problems only. `seed` and `levels` are the demo generator's. Raises ConfigError for a setting that is out
-    of range or that the source would not use.
+    `dataset` is a .jsonl, .json, .csv or .parquet file, a directory written by `save_to_disk`, a hub id, or a
+    registered name. The fields are found for the common data sets and need a name for others. `limit` keeps
+    the first problems only. `seed` and `levels` are for registered data sets. Raises ConfigError for a
+    setting that is out of range or that the source would not use.
     """
 
     dataset: str
@@ -37,24 +32,26 @@ class ProblemSource:
     choices_field: str | None = None
     limit: int | None = None
     seed: int = 0
-    levels: tuple[int, ...] = DEMO_LEVELS
+    levels: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.dataset.strip():
             raise ConfigError("The data set has no name; give a file, a hub id, or demo.")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"The number of problems is {self.limit}; it must be at least 1.")
-        if self.dataset != DEMO:
+        if self.registered is None:
             return
         unused = ("config", "revision", "question_field", "answer_field", "id_field", "choices_field")
         given = [name for name in unused if getattr(self, name) is not None]
         if given:
-            raise ConfigError(f"The demo data set has no {given[0].replace('_', ' ')}; leave the option out.")
+            raise ConfigError(
+                f"The {self.dataset} data set has no {given[0].replace('_', ' ')}; leave the option out."
+            )
 
     @property
-    def is_demo(self) -> bool:
-        """Whether the problems come from the demo generator."""
-        return self.dataset == DEMO
+    def registered(self) -> RegisteredDataset | None:
+        """The registered data set that the problems come from; None for a file or the hub."""
+        return registered_dataset(self.dataset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def test_an_answer_that_the_grader_cannot_read(capsys, tmp_path):
 def test_a_model_without_a_chat_template(capsys, tmp_path):
     import shutil
 
-    from pts.models.demo import demo_model_dir
+    from pts.demo.registration import demo_model_dir
 
     shutil.copytree(demo_model_dir(), tmp_path / "model")
     (tmp_path / "model" / "chat_template.jinja").unlink()

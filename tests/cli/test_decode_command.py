@@ -11,7 +11,7 @@ import time
 import pytest
 
 from pts.cli import run
-from pts.models.demo import demo_model_dir
+from pts.demo.registration import demo_model_dir
 
 QUESTION = "What is 27 + 8 - 9 ?"
 

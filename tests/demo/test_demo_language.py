@@ -6,11 +6,11 @@ import pytest
 
 from pts.demo.drill import write_drill
 from pts.demo.expressions import draw_expression
+from pts.demo.grader import DemoGrader
 from pts.demo.problems import demo_problems, expression_of
 from pts.demo.reading import StepError, read_thought, step_errors
 from pts.demo.vocabulary import ORDERING_WORDS, THINK_END, TURN_END, vocabulary
 from pts.demo.writer import BUDGET, WritingRates, write_answer, write_thinking
-from pts.graders.demo import DemoGrader
 from pts.records import Problem
 
 CAREFUL = WritingRates(slip=0.0, drop=0.0)

@@ -13,10 +13,10 @@ from typing import TypeVar
 import torch
 from transformers import Qwen3ForCausalLM
 
+from pts.demo.tokenizer import build_tokenizer
+from pts.demo.training import Architecture, Schedule, new_model, train
 from pts.demo.writer import WritingRates
 from pts.errors import ConfigError, RunError
-from pts.models.demo.tokenizer import build_tokenizer
-from pts.models.demo.train import Architecture, Schedule, new_model, train
 from pts.stages.demo_model.inputs import DemoModelInputs
 
 log = logging.getLogger(__name__)

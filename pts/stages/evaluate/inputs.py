@@ -10,6 +10,7 @@ from pts.evaluation.benchmarks import DEFAULT_BUDGET, Benchmark, find_benchmark
 from pts.evaluation.systems import SWEEP
 from pts.models.prompt import PromptFormat
 from pts.problems import ProblemSource
+from pts.registered import registered_model
 from pts.setting_names import setting
 from pts.stages.decode.inputs import AnswerInputs
 from pts.stages.shared.inputs import ProblemInputs, require_positive
@@ -61,9 +62,9 @@ class EvaluateInputs(ProblemInputs, AnswerInputs):
         return find_benchmark(self.dataset)
 
     def default_budget(self) -> int:
-        """The benchmark's own total; the demo model's is its own everywhere."""
+        """The benchmark's own total; that of a registered model is its own everywhere."""
         benchmark = self.benchmark()
-        if self.model == "demo":
+        if registered_model(self.model) is not None:
             return ProblemInputs.default_budget(self)
         return DEFAULT_BUDGET if benchmark is None else benchmark.budget
 

@@ -47,15 +47,20 @@ def _search_of(router: FitRouterInputs, context: Context) -> SearchInputs | None
 
 
 def _may_meet(search: SearchInputs, inputs: EvaluateInputs) -> bool:
-    """Whether an evaluation may draw what follows the searched problems; of the demo, its split decides."""
+    """Whether an evaluation may draw what follows the searched problems.
+
+    Of a registered data set the split decides.
+    """
     from pts.evaluation.benchmarks import benchmark_source
 
     benchmark, searched, evaluated = inputs.benchmark(), search.source(), inputs.source()
     if benchmark is not None:
         evaluated = benchmark_source(benchmark, inputs.data, evaluated)
-    if searched.is_demo or evaluated.is_demo:
-        fitted_on = "train" if searched.split == "calibrate" else "calibrate"
-        return searched.is_demo and evaluated.is_demo and (evaluated.split or "train") == fitted_on
+    registered = searched.registered
+    if registered is not None or evaluated.registered is not None:
+        if registered is None or searched.dataset != evaluated.dataset:
+            return False
+        return (evaluated.split or registered.search_split) == registered.fitting_split(searched.split)
     if _place(searched) != _place(evaluated):
         return False
     mixed = benchmark is not None and benchmark.mixed

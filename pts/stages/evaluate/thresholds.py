@@ -68,8 +68,7 @@ def answers_to_fit(
 def threshold_problems(run: EvaluateInputs, asked: ProblemSet) -> list[Problem]:
     """The problems to fit on: the last of the data set, or of `fit_split`, none of which is among `asked`.
 
-    Of the demo they are of the split `calibrate` (`train` where that is evaluated). Raises DataError where
-    there are too few.
+    Of a registered data set they are of its split to fit on. Raises DataError where there are too few.
     """
     from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
 
@@ -78,8 +77,8 @@ def threshold_problems(run: EvaluateInputs, asked: ProblemSet) -> list[Problem]:
     if benchmark is not None:
         source = benchmark_source(benchmark, run.data, source)
     split, limit = run.fit_split or source.split, None
-    if source.is_demo:
-        split = run.fit_split or ("train" if source.split == "calibrate" else "calibrate")
+    if source.registered is not None:
+        split = run.fit_split or source.registered.fitting_split(source.split)
         limit = count + (len(asked.problems) if split == source.split else 0)
     every = benchmark_problems(benchmark, replace(source, split=split, limit=limit)).problems
     evaluated = {question_words(problem) for problem in asked.problems}

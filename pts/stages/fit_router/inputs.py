@@ -22,7 +22,7 @@ class FitRouterInputs:
     beside them there is no thinking at all. `vectors` is a set to fit for too, as `pts decode` steers by it by
     default; the router is stored with it where it is a directory, or in `output`. `problems` are drawn from
     what the search did not draw, `samples` completions of each and budget. `layer` and `token_price` (success
-    per token) are None for fitted ones, `levels` (the demo's) for the search's. Raises ConfigError for a value
+    per token) are None for fitted ones, `levels` for the search's. Raises ConfigError for a value
     outside its range.
     """
 

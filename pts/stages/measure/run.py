@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pts.errors import ConfigError
 from pts.evaluation.measured import Example, Measured
 from pts.records import Problem, RolloutRequest
+from pts.registered import registered_dataset
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.search_run import SearchResolved
 from pts.seeds import derive_seed
@@ -29,7 +30,7 @@ LEVEL = 0.95
 class MeasureInputs:
     """What to measure: `strengths` of patterns in multiples of the calibrated ones (None: the first at 1.0).
 
-    `dataset` is None for a set made on the demo problems: then fresh ones of its test split are drawn by
+    `dataset` is None for a set made on a registered data set: then fresh ones of its test split are drawn by
     `seed`. `batch_rows` bounds the rows of a batch, None by memory.
     """
 
@@ -191,12 +192,10 @@ def _problems(run: MeasureInputs, searched: str, levels: tuple[int, ...] | None)
 
     if run.dataset is None:
         _no_data_options(run)
-    if run.dataset is None and searched == "demo":
-        from pts.demo.expressions import LEVELS
-        from pts.demo.problems import demo_problems
-
-        return demo_problems("test", run.problems, run.seed, levels or LEVELS)
     if run.dataset is None:
+        registered = registered_dataset(searched)
+        if registered is not None:
+            return registered.draw(registered.test_split, run.problems, run.seed, levels)
         raise ConfigError(
             f"the set was made on {searched}: name problems that nothing was chosen on by "
             f"{setting('dataset')} and {setting('split')}."

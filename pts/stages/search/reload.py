@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING
 
 from pts.errors import ConfigError, DataError, ModelError, RunError
 from pts.records import Completions, Problem, ProblemResult, Sampling
+from pts.registered import registered_dataset
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.search_run import SearchResolved, SearchResults
 from pts.setting_names import setting
@@ -124,17 +125,24 @@ def untouched_problems(
 ) -> tuple[list[Problem], list[Problem]]:
     """Problems that the search did not draw: some to choose on and others, disjoint, to measure on.
 
-    Of the demo they come from the splits that the search did not use; of other data sets they are those that
-    follow the searched ones, or those without a given trace, each question on one side only, whatever its ids.
-    Raises DataError where there are too few or the data changed since the search (`asked_by` names the options
-    that ask for them), GraderError where a reference answer does not fit the search's grader.
+    Of a registered data set they come from the splits that the search did not use; of other data sets they
+    are those that follow the searched ones, or those without a given trace, each question on one side only,
+    whatever its ids. Raises DataError where there are too few or the data changed since the search
+    (`asked_by` names the options that ask for them), GraderError where a reference answer does not fit the
+    search's grader.
     """
     from pts.graders import make_grader
 
     inputs = searched_inputs(searched)
     grader = make_grader(searched.resolved.grader, pattern=inputs.grader_pattern)
-    if inputs.dataset == "demo":
-        chosen = _demo_problems(inputs, calibration, test)
+    registered = registered_dataset(inputs.dataset)
+    if registered is not None:
+        first, second = registered.unused_splits(inputs.split)
+        seed, levels = inputs.seed, inputs.levels
+        chosen = (
+            registered.draw(first, calibration, seed, levels),
+            registered.draw(second, test, seed, levels),
+        )
     else:
         chosen = _not_drawn(searched, inputs, calibration, test, asked_by)
     for problem in (*chosen[0], *chosen[1]):
@@ -147,19 +155,17 @@ def fitting_problems(
 ) -> list[Problem]:
     """Problems to fit on that the search did not draw and no test is made on.
 
-    Of the demo they are of the split `calibrate` (`train` where that was searched), drawn by another seed than
-    the search's, at `levels` (None: the search's); of other data sets they follow the searched ones and
+    Of a registered data set they are of its split to fit on, drawn by another seed than the search's, at
+    `levels` (None: the search's); of other data sets they follow the searched ones and
     `reserved` more. Raises as `untouched_problems` does, and ConfigError for levels of other data.
     """
     inputs = searched_inputs(searched)
-    if inputs.dataset == "demo":
-        from pts.demo.expressions import LEVELS, Split
-        from pts.demo.problems import demo_problems
-
-        split: Split = "train" if inputs.split == "calibrate" else "calibrate"
-        return demo_problems(split, wanted, inputs.seed + 1, levels or inputs.levels or LEVELS)
+    registered = registered_dataset(inputs.dataset)
+    if registered is not None:
+        split = registered.fitting_split(inputs.split)
+        return registered.draw(split, wanted, inputs.seed + 1, levels or inputs.levels)
     if levels is not None:
-        raise ConfigError(f"levels are the demo's: {inputs.dataset} has none; leave {setting('levels')} out.")
+        raise ConfigError(f"the data set {inputs.dataset} has no levels; leave {setting('levels')} out.")
     return untouched_problems(searched, reserved, wanted, asked_by=["problems"])[1]
 
 
@@ -220,18 +226,3 @@ def _problems_again(searched: SearchResults, inputs: SearchInputs, limit: int | 
             "the data, or search again."
         )
     return every
-
-
-def _demo_problems(inputs: SearchInputs, calibration: int, test: int) -> tuple[list[Problem], list[Problem]]:
-    from pts.demo.expressions import LEVELS, Split
-    from pts.demo.problems import demo_problems
-
-    first, second = [split for split in ("calibrate", "test", "train") if split != (inputs.split or "train")][
-        :2
-    ]
-    assert {first, second} <= set(get_args(Split))
-    levels = inputs.levels or LEVELS
-    return (
-        demo_problems(cast(Split, first), calibration, inputs.seed, levels),
-        demo_problems(cast(Split, second), test, inputs.seed, levels),
-    )

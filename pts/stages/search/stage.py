@@ -42,7 +42,7 @@ def _is_finished(inputs: SearchInputs, searched: SearchResults) -> bool:
     if not (searched.path / SEARCH.derived[-1]).exists():
         return False
     limit, count = searched.environment.limit, searched.manifest.problems.count
-    every = limit is None and inputs.dataset != "demo"
+    every = limit is None and inputs.source().registered is None
     covers = every or (limit is None if inputs.problems is None else max(count, limit or 0) >= inputs.problems)
     if not covers:
         return False

@@ -12,10 +12,11 @@ from pts.models.options import DtypeName, ModelOptions
 from pts.models.prompt import PromptFormat
 from pts.problems import ProblemSource
 from pts.records import Sampling
+from pts.registered import registered_dataset, registered_model
 from pts.runs.codec import to_json
 from pts.setting_names import setting
 
-DEFAULT_BUDGET, DEMO_BUDGET = 512, 96
+DEFAULT_BUDGET = 512
 
 _SAMPLING = Sampling()
 
@@ -25,8 +26,8 @@ class ModelInputs:
     """Which model writes, how it is asked, and how it samples.
 
     `batch_rows` bounds the rows of a batch, None by memory. `budget` is the new tokens of a completion, None
-    for 512, or 96 for the demo model; `stop` are texts that end one. Raises ConfigError for a value
-    outside its range.
+    for the model's own where it is registered (96 for the demo), else 512; `stop` are texts that end one.
+    Raises ConfigError for a value outside its range.
     """
 
     model: str | None = "demo"
@@ -66,7 +67,8 @@ class ModelInputs:
 
     def default_budget(self) -> int:
         """What `budget` is where it is None."""
-        return DEMO_BUDGET if self.model == "demo" else DEFAULT_BUDGET
+        registered = None if self.model is None else registered_model(self.model)
+        return DEFAULT_BUDGET if registered is None else registered.budget
 
     def sampling(self) -> Sampling:
         """The sampler and the budget. Raises ConfigError for a value outside its range."""
@@ -105,7 +107,8 @@ class ModelInputs:
 class ProblemInputs(ModelInputs):
     """Which problems a model is asked, too: `problems` bounds their number, None for no bound.
 
-    `levels` and `split` choose among the demo's. Raises ConfigError for a value outside its range.
+    `levels` choose among the problems of a registered data set, such as the demo. Raises ConfigError for a
+    value outside its range.
     """
 
     model: str = "demo"
@@ -125,12 +128,11 @@ class ProblemInputs(ModelInputs):
     def __post_init__(self) -> None:
         ModelInputs.__post_init__(self)
         require_positive("problems", self.problems)
-        if self.levels is not None and self.dataset != "demo":
-            raise ConfigError(f"levels are the demo's: {self.dataset} has none; leave {setting('levels')} out.")
+        if self.levels is not None and registered_dataset(self.dataset) is None:
+            raise ConfigError(f"the data set {self.dataset} has no levels; leave {setting('levels')} out.")
 
     def source(self) -> ProblemSource:
         """Where the problems come from. Raises ConfigError for a value outside its range."""
-        given = {} if self.levels is None else {"levels": self.levels}
         return ProblemSource(
             dataset=self.dataset,
             config=self.config,
@@ -142,7 +144,7 @@ class ProblemInputs(ModelInputs):
             choices_field=self.choices_field,
             limit=self.problems,
             seed=self.seed,
-            **given,
+            levels=self.levels,
         )
 
     def named_directory(self, parent: str) -> Path:

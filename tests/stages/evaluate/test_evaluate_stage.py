@@ -9,10 +9,10 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
+from pts.demo.registration import demo_model_dir
 from pts.errors import ConfigError, DataError, PtsError, RunError
 from pts.evaluation.items import Item
 from pts.evaluation.systems import SWEEP, System
-from pts.models.demo import demo_model_dir
 from pts.report.evaluation_cells import note
 from pts.runs.journal import Journal
 from pts.runs.lock import sole_writer

@@ -179,7 +179,7 @@ def demo_run(tmp_path_factory):
 def test_the_texts_of_a_real_search_are_its_tokens(demo_run):
     from transformers import AutoTokenizer
 
-    from pts.models.demo import demo_model_dir
+    from pts.demo.registration import demo_model_dir
 
     tokenizer = AutoTokenizer.from_pretrained(demo_model_dir())
     pairs = preference_pairs(demo_run, load_detokenizer(ModelOptions()))
@@ -203,7 +203,7 @@ def dpo_training(demo_run, tmp_path, monkeypatch):
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from pts.models.demo import demo_model_dir
+    from pts.demo.registration import demo_model_dir
 
     file = tmp_path / "pairs.jsonl"
     write_pairs_jsonl(file, preference_pairs(demo_run, load_detokenizer(ModelOptions())))

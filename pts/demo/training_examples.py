@@ -10,9 +10,9 @@ import torch
 
 from pts.demo.drill import write_drill
 from pts.demo.expressions import LEVELS, Expression, draw_expression, split_of
+from pts.demo.tokenizer import prompt_words
 from pts.demo.vocabulary import PAD, UNKNOWN, vocabulary
 from pts.demo.writer import WritingRates, write_answer, write_thinking
-from pts.models.demo.tokenizer import prompt_words
 
 IGNORED = -100
 """The label of a token that is not to be learned."""

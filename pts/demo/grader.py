@@ -1,4 +1,4 @@
-"""Answers of the demo language: the whole number after the last "The answer is"."""
+"""The demo's grader: the whole number after the last "The answer is"."""
 
 from __future__ import annotations
 

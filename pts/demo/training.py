@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional
 from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
 
+from pts.demo.training_examples import IGNORED, Mixture, batches
 from pts.demo.vocabulary import PAD, TURN_END, vocabulary
 from pts.demo.writer import WritingRates
-from pts.models.demo.examples import IGNORED, Mixture, batches
 
 log = logging.getLogger(__name__)
 

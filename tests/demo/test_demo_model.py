@@ -5,14 +5,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from pts.demo.grader import DemoGrader
 from pts.demo.problems import demo_problems
+from pts.demo.registration import demo_model_dir
+from pts.demo.tokenizer import build_tokenizer, prompt_words
+from pts.demo.training import Architecture, Schedule, new_model, train
 from pts.demo.vocabulary import THINK_END, THINK_START, UNKNOWN
 from pts.demo.writer import WritingRates
 from pts.errors import ConfigError, RunError
-from pts.graders.demo import DemoGrader
-from pts.models.demo import demo_model_dir
-from pts.models.demo.tokenizer import build_tokenizer, prompt_words
-from pts.models.demo.train import Architecture, Schedule, new_model, train
 from pts.stages.demo_model.inputs import DemoModelInputs
 from pts.stages.demo_model.run import train_demo_model
 
