@@ -12,17 +12,15 @@ from typing import Any
 
 import torch
 
-from pts.policies.transformers.memory import available_bytes
 from pts.policies.transformers.prefill import PrefixStore, Reading
 from pts.records import Rollout, TokenIds
 from pts.steering.hooks import Intervention, steer
+from pts.steering.reading_memory import granted_bytes
 
 _COPIES = 8
 """Float32 tensors of [chunk, vocabulary] that are alive at once, at most."""
 _LOGITS_BYTES = 64 << 20
 """Bytes of one of them, where more memory is free."""
-_FREE_SHARE = 0.5
-"""Share of the free memory that may be taken by default."""
 
 
 @torch.inference_mode()
@@ -40,7 +38,7 @@ def kl_per_token(
     Positions of the prompt are not steered. `memory_bytes` bounds the logits (by default half of what is
     free); beyond that one completion's keys and values are held, twice.
     """
-    granted = int(_FREE_SHARE * available_bytes(model.device)) if memory_bytes is None else memory_bytes
+    granted = granted_bytes(model.device, memory_bytes)
     total, tokens = 0.0, 0
     with steer(model, [variant], engine_driven=True, layers_path=layers_path) as steering:
         logits_bytes = min(_LOGITS_BYTES, granted // (2 * _COPIES))

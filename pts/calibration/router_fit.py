@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from pts.decoding.limits import ThinkingBudget
@@ -169,7 +170,7 @@ def _fit_class(states: Floats, outcomes: Outcomes, logistic: _Fitted, folds: Fol
     spent = outcomes.tokens / outcomes.samples
     ridge = _best_ridge(states, spent, folds)
     weight, bias = _logistic(states, outcomes, logistic.penalty)
-    success = _sigmoid(slope * logistic.held_out + shift)
+    success = expit(slope * logistic.held_out + shift)
     return _ClassFit(
         success,
         ridge.held_out,
@@ -211,7 +212,7 @@ def _best_logistic(states: Floats, outcomes: Outcomes, folds: Folds) -> _Fitted:
         for train, test in folds:
             weight, bias = _logistic(states[train], _part(outcomes, train), penalty)
             held_out[test] = states[test] @ weight + bias
-        tried.append(_Fitted(penalty, _log_loss(outcomes, _sigmoid(held_out)), held_out))
+        tried.append(_Fitted(penalty, _log_loss(outcomes, expit(held_out)), held_out))
     return min(tried, key=lambda fitted: fitted.loss)
 
 
@@ -302,7 +303,3 @@ def _part(outcomes: Outcomes, rows: Ints) -> Outcomes:
 def _standard(states: Floats) -> tuple[Floats, Floats]:
     scale = states.std(axis=0)
     return states.mean(axis=0), np.where(scale > 1e-6, scale, 1.0)
-
-
-def _sigmoid(values: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-np.clip(values, -50, 50))), dtype=np.float64)

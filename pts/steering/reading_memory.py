@@ -23,6 +23,11 @@ _LOGITS_COPIES = 5
 T = TypeVar("T")
 
 
+def granted_bytes(device: torch.device, given: int | None) -> int:
+    """What reading may take: what was given, or half of the memory that is free."""
+    return int(_FREE_SHARE * available_bytes(device)) if given is None else given
+
+
 @dataclass(frozen=True, slots=True)
 class ReadingMemory:
     """Bytes that may be taken (`granted`), and bytes that a model takes for them.
@@ -42,8 +47,7 @@ class ReadingMemory:
     @classmethod
     def of(cls, model: Any, granted: int | None = None) -> ReadingMemory:
         """What a model takes; by default half of the memory that is free may be taken."""
-        if granted is None:
-            granted = int(_FREE_SHARE * available_bytes(model.device))
+        granted = granted_bytes(model.device, granted)
         config = model.config.get_text_config(decoder=True)
         width = int(config.hidden_size)
         inner = int(getattr(config, "intermediate_size", None) or 4 * width)
