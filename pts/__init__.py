@@ -15,6 +15,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from pts.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from pts.api.decode import decode
     from pts.api.evaluate import Evaluation, evaluate
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from pts.records import PivotalToken, Problem
     from pts.steering.vector_files import load_vectors, save_vectors
     from pts.steering.vector_set import VectorSet
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Answer": "pts.decoding.answers",

@@ -1,6 +1,7 @@
-"""Models, data sets and graders that a package brings along, by the name that users give.
+"""Models and data sets that a package brings along, by the name that users give.
 
-Whatever opens a model, reads problems or makes a grader asks here first; what is found is used like any other.
+Whatever opens a model or reads problems asks here first; what is found is used like any other. Graders have the
+same in `pts.graders.registered`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from pts.graders.protocol import Grader
     from pts.records import Problem
 
 T = TypeVar("T")
@@ -56,42 +56,26 @@ class RegisteredDataset:
         return self.search_split if used == self.fit_split else self.fit_split
 
 
-@dataclass(frozen=True, slots=True)
-class RegisteredGrader:
-    """A grader by its name: how it is made, what ends the thinking that it skips, and what it can read."""
-
-    make: Callable[[], Grader]
-    think_end: str | None
-    reads: Callable[[str], bool]
-
-
 _MODELS: Mapping[str, str] = {"demo": "pts.demo.registration:MODEL"}
 _DATASETS: Mapping[str, str] = {"demo": "pts.demo.registration:DATASET"}
-_GRADERS: Mapping[str, str] = {"demo": "pts.demo.registration:GRADER"}
 """Where each is declared; imported when it is looked up."""
 
 
 def registered_model(name: str) -> RegisteredModel | None:
     """The model of a name; None for a path or a Hub id."""
-    return _found(RegisteredModel, _MODELS, name)
+    return lookup(RegisteredModel, _MODELS, name)
 
 
 def registered_dataset(name: str) -> RegisteredDataset | None:
     """The data set of a name; None for a file or a Hub id."""
-    return _found(RegisteredDataset, _DATASETS, name)
+    return lookup(RegisteredDataset, _DATASETS, name)
 
 
-def registered_grader(name: str) -> RegisteredGrader | None:
-    """The grader of a name; None for one of `pts.graders` itself."""
-    return _found(RegisteredGrader, _GRADERS, name)
+def lookup(kind: type[T], places: Mapping[str, str], name: str) -> T | None:
+    """What is declared under a name, imported now; None where there is no such name.
 
-
-def registered_graders() -> tuple[str, ...]:
-    """The names of all registered graders."""
-    return tuple(_GRADERS)
-
-
-def _found(kind: type[T], places: Mapping[str, str], name: str) -> T | None:
+    `places` say where each is declared, as MODULE:ATTRIBUTE.
+    """
     place = places.get(name)
     if place is None:
         return None

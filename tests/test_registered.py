@@ -2,16 +2,18 @@
 
 import pytest
 
+import pts.graders.registered as registered_graders
 import pts.registered as registered
 from pts.errors import ConfigError
 from pts.graders import make_grader
 from pts.graders.exact import ExactGrader
 from pts.graders.readable import is_readable
+from pts.graders.registered import RegisteredGrader
 from pts.models.options import ModelOptions
 from pts.models.source import find_source
 from pts.problems import ProblemSource, load_problems
 from pts.records import Problem
-from pts.registered import RegisteredDataset, RegisteredGrader, RegisteredModel
+from pts.registered import RegisteredDataset, RegisteredModel
 from pts.stages.search.inputs import SearchInputs
 
 
@@ -28,8 +30,9 @@ GRADER = RegisteredGrader(ExactGrader, "</hm>", lambda text: "=" in text)
 def sums(monkeypatch, tmp_path):
     (tmp_path / "sums").mkdir()
     monkeypatch.setattr(f"{__name__}.MODEL", RegisteredModel(lambda: tmp_path / "sums", 33), raising=False)
-    for table, name in (("_MODELS", "MODEL"), ("_DATASETS", "DATASET"), ("_GRADERS", "GRADER")):
-        monkeypatch.setitem(getattr(registered, table), "sums", f"{__name__}:{name}")
+    monkeypatch.setitem(registered._MODELS, "sums", f"{__name__}:MODEL")
+    monkeypatch.setitem(registered._DATASETS, "sums", f"{__name__}:DATASET")
+    monkeypatch.setitem(registered_graders._GRADERS, "sums", f"{__name__}:GRADER")
     monkeypatch.setattr("pts.graders.GRADER_NAMES", ("exact", "sums"))
 
 

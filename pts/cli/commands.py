@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-import pts
 from pts.setting_names import named_as, on_command_line
+from pts.version import __version__
 
 _COMMANDS = {
     "search": ("pts.cli.search", "search_command", "Find the pivotal tokens of a model on a set of problems."),
@@ -72,6 +72,6 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(pts.__version__, prog_name="pts")
+@click.version_option(__version__, prog_name="pts")
 def cli() -> None:
     """Find the few tokens that decide a language model's answer."""

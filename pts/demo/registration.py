@@ -11,8 +11,9 @@ from pts.demo.grader import DemoGrader, stated_number
 from pts.demo.problems import demo_problems
 from pts.demo.vocabulary import THINK_END
 from pts.demo.writer import BUDGET
+from pts.graders.registered import RegisteredGrader
 from pts.records import Problem
-from pts.registered import RegisteredDataset, RegisteredGrader, RegisteredModel
+from pts.registered import RegisteredDataset, RegisteredModel
 
 
 def demo_model_dir() -> Path:

@@ -13,8 +13,8 @@ from pts.graders.mixed import MixedGrader
 from pts.graders.numeric import NumericGrader
 from pts.graders.pattern import PatternGrader
 from pts.graders.protocol import CallableGrader, Grader
+from pts.graders.registered import registered_grader, registered_graders
 from pts.graders.thinking import AfterThinking
-from pts.registered import registered_grader, registered_graders
 from pts.setting_names import setting
 
 __all__ = ["GRADER_NAMES", "CallableGrader", "Grader", "make_grader"]

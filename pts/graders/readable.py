@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from pts.graders.choice import stated_choice
 from pts.graders.numeric import last_number
+from pts.graders.registered import registered_grader
 from pts.graders.statements import last_boxed, last_statement
-from pts.registered import registered_grader
 
 
 def is_readable(grader: str, text: str) -> bool:

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import pts
 from pts.errors import RunError
 from pts.records import SCHEMA_VERSION
 from pts.runs.codec import JsonValue, ShapeError, from_json, to_json
 from pts.runs.files import replace_text
 from pts.setting_names import setting
+from pts.version import __version__
 
 MANIFEST_NAME = "manifest.json"
 _EARLIER_NAMES = {"asked": "settings", "found": "resolved", "conditions": "environment"}
@@ -123,7 +123,7 @@ def utc_now() -> str:
 
 def installed_versions() -> dict[str, str]:
     """The versions that bear on a run's numbers: pts, Python, and what computes, writes prompts or grades."""
-    found = {"pts": pts.__version__, "python": platform.python_version()}
+    found = {"pts": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
             found[name] = version(name)
@@ -134,7 +134,7 @@ def installed_versions() -> dict[str, str]:
 
 def git_commit() -> str | None:
     """The checkout's commit where pts runs from one ("-dirty" where its files differ), else None."""
-    root = Path(pts.__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     try:

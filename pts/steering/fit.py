@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pts
 from pts.errors import ConfigError, DataError
 from pts.models.decoder_layers import decoder_layers
 from pts.models.load import LoadedModel
@@ -17,6 +16,7 @@ from pts.steering.harvest import harvest
 from pts.steering.pair_records import ALL
 from pts.steering.pairs import Pair, split_problems
 from pts.steering.vector_set import GateKind, SteeredModel, SteeringVector, VectorSet
+from pts.version import __version__
 
 HELD_OUT = 0.25
 """Share of the contexts whose pairs judge the vector and fit none."""
@@ -63,7 +63,7 @@ def fit_pairs(
         SteeredModel(loaded.model_id, loaded.revision, int(config.hidden_size), blocks, layers_path),
         norms,
         {name: SteeringVector(name, method, {at: direction}, at, strength, opened, evidence)},
-        provenance={"fitted_to": "given pairs", "pairs": len(pairs), "seed": seed, "pts": pts.__version__},
+        provenance={"fitted_to": "given pairs", "pairs": len(pairs), "seed": seed, "pts": __version__},
     )
 
 

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import Field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from pts.runs.manifest import Manifest
-    from pts.stages.evaluate.inputs import EvaluateInputs
-    from pts.stages.extract.inputs import ExtractInputs
 
-T = TypeVar("T", "ExtractInputs", "EvaluateInputs")
+
+class _ReadsLayers(Protocol):
+    """Inputs of a stage that goes on with a run and reads the model's layers."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def fresh(self) -> bool:
+        """Whether what is there is deleted first."""
+
+    @property
+    def layers_path(self) -> str | None:
+        """The module with the decoder blocks; None to find it."""
+
+
+T = TypeVar("T", bound=_ReadsLayers)
 
 
 def with_recorded_layers(inputs: T, earlier: Manifest | None) -> T:
