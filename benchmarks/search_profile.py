@@ -20,7 +20,7 @@ from pts.models.hardware import settle_threads
 from pts.models.load import ModelOptions, load_model
 from pts.models.prompt import PromptFormat
 from pts.models.thinking import find_think_tags
-from pts.pivot_search import SearchConfig, confirm, screen, search_problems, searcher
+from pts.pivot_search import SearchConfig, confirm, grades, screen, search_problems
 from pts.policies.transformers import TransformersPolicy, engine, policy
 from pts.policies.transformers.cache import RowStore
 from pts.policies.transformers.engine import Engine
@@ -45,7 +45,7 @@ PARTS: tuple[tuple[Any, str, str], ...] = (
     (screen.TraceScreen, "_allocate", "screen: allocation"),
     (screen, "_expected_cost", "screen: allocation"),
     (confirm.Confirmation, "add", "confirmation: statistics"),
-    (searcher.ProblemSearch, "_success", "decoding and grading"),
+    (grades.CompletionGrades, "success", "decoding and grading"),
 )
 
 

@@ -55,10 +55,11 @@ class SearchConfig:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a search stands: generated tokens so far, and what each problem in flight is at."""
+    """How far a search is: generated tokens, problems done and under way, and where the oldest of those is."""
 
     tokens_generated: int
     problems_done: int
     candidates_confirmed: int
     phase: Phase
     problem_id: str
+    in_flight: int = 0

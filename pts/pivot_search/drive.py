@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pts.errors import PtsError
 from pts.pivot_search.config import Grade, Progress, SearchConfig
 from pts.pivot_search.findings import Finding, select_findings
+from pts.pivot_search.grades import CompletionGrades
 from pts.pivot_search.ledger import Ledger
+from pts.pivot_search.recorder import RolloutRecorder
 from pts.pivot_search.searcher import Answers, ProblemSearch, Requests
+from pts.pivot_search.values import GradedRollout
 from pts.policies.protocol import Policy
 from pts.records import Problem, ProblemResult, Rollout, RolloutRequest, TokenIds
 
 IN_FLIGHT = 16
-"""Problems searched at once: a kill loses at most these."""
+"""Problems searched at once."""
 
 
 @dataclass(frozen=True)
@@ -47,36 +50,52 @@ def search_problems(
     given_traces: Mapping[str, Sequence[TokenIds]] | None = None,
     done: int = 0,
     spent: int = 0,
+    recorder: RolloutRecorder | None = None,
     observe: Callable[[Progress], None] | None = None,
 ) -> Iterator[ProblemResult]:
     """Results as they complete, so that a caller who writes them down loses only what is in flight.
 
     `given_traces` are completions to search instead of fresh draws, by problem id; `done` and `spent` are the
-    problems and tokens that the run has behind it, the latter counted against `config.max_tokens`; `observe`
-    hears of every look. Each problem's findings depend on its own seed alone, not on what else is in flight
-    (a spending limit aside).
+    problems and tokens that the run has behind it, the latter counted against `config.max_tokens`. `recorder`
+    is given every graded rollout, and is asked for each before it is drawn. `observe` hears of every rollout.
+    Each problem's findings depend on its own seed alone, not on what else is in flight (a spending limit
+    aside).
     """
     ledger = Ledger(config.max_tokens, spent)
     source = iter(problems)
-    requests = _FlightRequests()
+    requests = _FlightRequests(recorder)
     drawn = policy.rollouts(requests)
     flights: list[_Flight] = []
     confirmed = 0
+
+    def tell() -> None:
+        if observe is not None and flights:
+            oldest, confirming = flights[0].search, sum(f.search.confirmed for f in flights)
+            observe(
+                Progress(
+                    ledger.spent,
+                    done,
+                    confirmed + confirming,
+                    oldest.phase,
+                    oldest.problem.id,
+                    len(flights),
+                )
+            )
+
     while True:
         while len(flights) < IN_FLIGHT and (problem := next(source, None)) is not None:
             given = given_traces.get(problem.id, ()) if given_traces is not None else None
-            flights.append(_Flight(ProblemSearch(problem, policy, grader, config, ledger, given)))
+            grades = CompletionGrades(policy, grader, problem.answer, config.sampling.stop)
+            search = ProblemSearch(problem, policy, grades, config, given)
+            flights.append(_Flight(search, grades, ledger, recorder))
             requests.add(flights[-1])
         landed = next((flight for flight in flights if flight.result is not None), None)
         if landed is None:
             if not flights:
                 return
-            flight = requests.next_complete(drawn)
+            flight = requests.next_complete(drawn, tell)
             flight.answer()
             requests.add(flight)
-            if observe is not None:
-                oldest, confirming = flights[0].search, sum(f.search.confirmed for f in flights)
-                observe(Progress(ledger.spent, done, confirmed + confirming, oldest.phase, oldest.problem.id))
         else:
             flights.remove(landed)
             done += 1
@@ -85,83 +104,130 @@ def search_problems(
             yield landed.result
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A request of a look: its rollouts as they come, and with their grades once all are there."""
+
+    request: RolloutRequest
+    graded: list[GradedRollout] | None
+    drawn: list[Rollout] = field(default_factory=list)
+
+
 class _Flight:
     """A search under way: its coroutine, the look that it waits for, and its result once it has one."""
 
-    def __init__(self, search: ProblemSearch) -> None:
+    def __init__(
+        self,
+        search: ProblemSearch,
+        grades: CompletionGrades,
+        ledger: Ledger,
+        recorder: RolloutRecorder | None,
+    ) -> None:
         self.search = search
         self.result: ProblemResult | None = None
-        self.look: dict[str, tuple[RolloutRequest, list[Rollout]]] = {}
+        self.look: dict[str, _Asked] = {}
         self._missing = 0
+        self._grades = grades
+        self._ledger = ledger
+        self._recorder = recorder
         self._steps: Generator[Requests, Answers, ProblemResult] = search.run()
         self._go(None)
 
+    @property
+    def missing(self) -> list[RolloutRequest]:
+        """The requests of the look that are not answered yet."""
+        return [asked.request for asked in self.look.values() if asked.graded is None]
+
     def take(self, rollout: Rollout) -> bool:
         """Add a rollout to the look; whether that completes it. Raises PtsError for one too many."""
-        request, drawn = self.look[rollout.request.key]
-        drawn.append(rollout)
-        self._missing -= rollout.count
-        _require_count(request, drawn, complete=False)
+        asked = self.look[rollout.request.key]
+        asked.drawn.append(rollout)
+        self._ledger.spent += rollout.count * (len(rollout.completion) - len(rollout.request.prefix))
+        count = _require_count(asked.request, asked.drawn, complete=False)
+        if count < asked.request.n:
+            return False
+        asked.graded, asked.drawn = self._grades.graded(asked.drawn), []
+        # A given trace is asked about at no cost, and is asked about again.
+        if self._recorder is not None and any(each.new_tokens for each in asked.graded):
+            self._recorder.record(self.search.problem.id, self.search.phase, asked.graded)
+        self._missing -= 1
         return self._missing == 0
 
     def answer(self) -> None:
         """Hand the look to the search, each request's rollouts in the order in which it asked."""
-        for _, drawn in self.look.values():
-            # As they finish is no order to rely on: sorted, the same draws give the same search.
-            drawn.sort(key=lambda rollout: rollout.completion)
-        self._go([drawn for _, drawn in self.look.values()])
+        self._go([asked.graded or [] for asked in self.look.values()])
 
-    def _go(self, answers: Answers | None) -> None:
-        """On to the search's next look that asks for anything, or to its end."""
-        self.look = {}
-        while self.result is None and not self.look:
+    def _go(self, answers: Answers) -> None:
+        """On to the search's next look of which anything must be drawn, or to its end."""
+        begun = answers is not None
+        while True:
             try:
-                asked = next(self._steps) if answers is None else self._steps.send(answers)
+                requests = self._steps.send(answers) if begun else next(self._steps)
             except StopIteration as stop:
-                self.result = stop.value
+                self.result, self.look = stop.value, {}
                 return
-            self.look = {request.key: (request, []) for request in asked}
-            self._missing = sum(request.n for request in asked)
-            answers = []
+            begun = True
+            self.look = {request.key: _Asked(request, self._recall(request)) for request in requests}
+            self._missing = len(self.missing)
+            if not self._missing:
+                answers = [asked.graded or [] for asked in self.look.values()]
+            elif self._ledger.exhausted:
+                answers = None
+            else:
+                return
+
+    def _recall(self, request: RolloutRequest) -> list[GradedRollout] | None:
+        return None if self._recorder is None else self._recorder.recall(self.search.problem.id, request)
 
 
 class _FlightRequests:
     """The requests of all flights, as a source: once a look is complete it has those of the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorder: RolloutRecorder | None) -> None:
+        self._recorder = recorder
         self._queue: deque[RolloutRequest] = deque()
         self._owners: dict[str, _Flight] = {}
 
     def take(self, n: int) -> list[RolloutRequest]:
         """At most `n` requests; those after a look are there once all its rollouts were delivered."""
+        if self._recorder is not None:
+            self._recorder.flush()
         return [self._queue.popleft() for _ in range(min(n, len(self._queue)))]
 
     def add(self, flight: _Flight) -> None:
-        """Queue the look that a flight waits for. Raises PtsError where a request of its name is under way."""
-        for request, _ in flight.look.values():
+        """Queue what a flight waits for. Raises PtsError where a request of its name is under way."""
+        for request in flight.missing:
             if request.key in self._owners:
                 raise PtsError(f"two requests are named {request.key!r}: give every problem an id of its own.")
             self._owners[request.key] = flight
             self._queue.append(request)
 
-    def next_complete(self, drawn: Iterator[Rollout]) -> _Flight:
-        """The flight whose look is complete next. Raises PtsError where the policy gives too few rollouts."""
+    def next_complete(self, drawn: Iterator[Rollout], tell: Callable[[], None]) -> _Flight:
+        """The flight whose look is complete next; `tell` is called at each rollout.
+
+        Raises PtsError where the policy gives too few rollouts.
+        """
         for rollout in drawn:
-            flight = self._owners[rollout.request.key]
-            if flight.take(rollout):
-                for key in flight.look:
-                    del self._owners[key]
+            key = rollout.request.key
+            flight = self._owners[key]
+            complete = flight.take(rollout)
+            if flight.look[key].graded is not None:
+                del self._owners[key]
+            tell()
+            if complete:
                 return flight
         for key, flight in self._owners.items():
-            _require_count(*flight.look[key], complete=True)
+            asked = flight.look[key]
+            _require_count(asked.request, asked.drawn, complete=True)
         raise PtsError("the policy stopped before its source had no more requests.")
 
 
-def _require_count(request: RolloutRequest, drawn: Sequence[Rollout], *, complete: bool) -> None:
-    """Raise PtsError where a request's rollouts are more than it asked for, or, once complete, fewer."""
+def _require_count(request: RolloutRequest, drawn: Sequence[Rollout], *, complete: bool) -> int:
+    """How many were drawn. Raises PtsError for more than was asked for, or, once complete, fewer."""
     count = sum(rollout.count for rollout in drawn)
     if count > request.n or (complete and count < request.n):
         raise PtsError(
             f"the policy returned {count} rollouts for a request of {request.n}; "
             "over the rollouts of a request the counts must add up to its n."
         )
+    return count

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Sequence
-from hashlib import blake2b
 from typing import TypeAlias
 
-import numpy as np
-
 from pts.pivot_search import range_filter
-from pts.pivot_search.config import Grade, Phase, SearchConfig
+from pts.pivot_search.config import Phase, SearchConfig
 from pts.pivot_search.confirm import Confirmation, tally
-from pts.pivot_search.ledger import Ledger
+from pts.pivot_search.grades import CompletionGrades
 from pts.pivot_search.screen import TraceScreen
 from pts.pivot_search.values import GradedRollout, TraceMap, shared_length
 from pts.policies.protocol import Policy
@@ -22,7 +19,6 @@ from pts.records import (
     Problem,
     ProblemResult,
     ProblemStatus,
-    Rollout,
     RolloutRequest,
     SearchedTrace,
     TokenDistribution,
@@ -38,8 +34,8 @@ LONG_SEARCH = 100_000
 """Expected tokens above which the cost of screening a problem is said before it is paid."""
 
 Requests: TypeAlias = list[RolloutRequest]
-Answers: TypeAlias = list[list[Rollout]]
-"""One list of rollouts a request, in the order of the requests."""
+Answers: TypeAlias = list[list[GradedRollout]] | None
+"""One list of graded rollouts a request, in the order of the requests; None where spending has ended."""
 
 
 class ProblemSearch:
@@ -53,23 +49,20 @@ class ProblemSearch:
         self,
         problem: Problem,
         policy: Policy,
-        grade: Grade,
+        grades: CompletionGrades,
         config: SearchConfig,
-        ledger: Ledger,
         given: Sequence[TokenIds] | None = None,
     ) -> None:
         self.problem = problem
         self.phase: Phase = "range"
         self.confirmed = 0
         self._policy = policy
-        self._grade = grade
+        self._grades = grades
         self._config = config
-        self._ledger = ledger
         self._given = given
         self._prompt = policy.encode(problem)
         self._seed = derive_seed(config.seed, problem.id)
         self._pool: list[GradedRollout] = []
-        self._grades: dict[bytes, bool] = {}
         self._spent: dict[Phase, int] = {"range": 0, "traces": 0, "screen": 0, "confirm": 0}
         self._completions: dict[Phase, Completions] = dict.fromkeys(self._spent, Completions())
 
@@ -79,11 +72,14 @@ class ProblemSearch:
         if not in_range:
             return self._result("spent" if in_range is None else "out_of_range")
         traces = yield from self._traces()
+        if traces is None:
+            return self._result("spent")
         sampling = self._config.sampling
         distributions = [self._policy.next_token_probs(self._prompt, t.completion, sampling) for t in traces]
         graded = [self._graded_trace(t, d) for t, d in zip(traces, distributions, strict=True)]
         screens = yield from self._screen(graded)
-        confirmations = yield from self._confirm(graded, screens)
+        pending = yield from self._confirm(graded, screens)
+        confirmations = [c for c in pending if c.looks_taken]
         candidates = tuple(
             c.candidate(self._policy.decode, distributions[c.trace_index][c.position]) for c in confirmations
         )
@@ -91,7 +87,7 @@ class ProblemSearch:
             self._searched_trace(trace, success, screen, sum(c.trace == i for c in candidates))
             for i, ((trace, success), screen) in enumerate(zip(graded, screens, strict=True))
         )
-        cut = any(screen.open for screen in screens) or not all(c.stopped for c in confirmations)
+        cut = any(screen.open for screen in screens) or not all(c.stopped for c in pending)
         return self._result("spent" if cut else "searched", searched, candidates)
 
     def _key(self, *names: str | int) -> str:
@@ -103,79 +99,68 @@ class ProblemSearch:
         key, sampling = self._key(*names), self._config.sampling
         return RolloutRequest(self._prompt, prefix, n=n, seed=seed, key=key, sampling=sampling)
 
-    def _text(self, completion: TokenIds) -> str:
-        return self._policy.decode(completion, self._config.sampling.stop)
-
-    def _ask(self, requests: Requests) -> Generator[Requests, Answers, list[list[GradedRollout]]]:
-        """Sends a look's requests, grades what comes back and books it to the phase."""
+    def _ask(self, requests: Requests) -> Generator[Requests, Answers, Answers]:
+        """Sends a look's requests and books what comes back to the phase."""
         answers = yield requests
-        graded = []
-        for request, rollouts in zip(requests, answers, strict=True):
-            look = [GradedRollout(request, r.completion, r.count, self._success(r)) for r in rollouts]
-            self._book(sum(r.new_tokens for r in look), rollouts)
-            graded.append(look)
-        return graded
-
-    def _book(self, tokens: int, drawn: Sequence[Rollout]) -> None:
+        drawn = [rollout for rollouts in answers or () for rollout in rollouts]
         cut = sum(rollout.count for rollout in drawn if rollout.finish == "budget")
         self._completions[self.phase] += Completions(sum(rollout.count for rollout in drawn), cut)
-        self._spent[self.phase] += tokens
-        self._ledger.spent += tokens
-
-    def _success(self, rollout: Rollout) -> bool:
-        """The grade of a completion; one that the budget cut fails."""
-        if rollout.finish == "budget":
-            return False
-        completion = rollout.completion
-        # A digest in place of the completion, which would stay until the problem ends.
-        key = blake2b(np.asarray(completion, dtype=np.int64).tobytes(), digest_size=16).digest()
-        known = self._grades.get(key)
-        if known is None:
-            known = self._grade(self._text(completion), self.problem.answer)
-            self._grades[key] = known
-        return known
+        self._spent[self.phase] += sum(rollout.new_tokens for rollout in drawn)
+        return answers
 
     def _range_filter(self) -> Generator[Requests, Answers, bool | None]:
         """Whether the prompt's value leaves room to search; None where the spending limit came first."""
         judged: bool | None = None
         for look, total in enumerate(range_filter.LOOKS):
-            if self._ledger.exhausted:
-                return None
             n = total - sum(r.count for r in self._pool)
             seed = derive_seed(self._seed, "range", look)
             request = self._request(look + 1, n=n, seed=seed)
             drawn = yield from self._ask([request])
+            if drawn is None:
+                return None
             self._pool += drawn[0]
             judged = range_filter.judge(*tally(self._pool), self._config.value_range)
             if judged is not None:
                 break
         return judged
 
-    def _traces(self) -> Generator[Requests, Answers, list[Rollout]]:
-        """The completions to search: those given, or fresh draws; equal ones once."""
+    def _traces(self) -> Generator[Requests, Answers, list[GradedRollout] | None]:
+        """The completions to search, given or drawn, equal ones once; None where spending has ended."""
         self.phase = "traces"
         if self._given is not None:
-            given = [Rollout(RolloutRequest(self._prompt), c, 1, "end") for c in dict.fromkeys(self._given)]
-            # Whether the budget cut a completion of that length, only the policy can tell.
-            full = [
-                self._request("given", i, prefix=r.completion)
-                for i, r in enumerate(given)
-                if len(r.completion) >= self._config.sampling.budget
-            ]
-            answers = yield full
-            told = {request.prefix: rollouts[0] for request, rollouts in zip(full, answers, strict=True)}
-            return [told.get(rollout.completion, rollout) for rollout in given]
+            return (yield from self._given_traces(list(dict.fromkeys(self._given))))
         requests = [
             self._request(i, seed=derive_seed(self._seed, "trace", i)) for i in range(self._config.traces)
         ]
-        answers = yield requests
-        drawn = [rollouts[0] for rollouts in answers]
-        self._book(sum(len(rollout.completion) for rollout in drawn), drawn)
-        return list({rollout.completion: rollout for rollout in drawn}.values())
+        answers = yield from self._ask(requests)
+        if answers is None:
+            return None
+        return list({rollouts[0].completion: rollouts[0] for rollouts in answers}.values())
 
-    def _graded_trace(self, drawn: Rollout, distributions: Sequence[TokenDistribution]) -> tuple[Trace, bool]:
+    def _given_traces(
+        self, given: Sequence[TokenIds]
+    ) -> Generator[Requests, Answers, list[GradedRollout] | None]:
+        """Given completions with their grades; whether the budget cut a full one, only the policy can tell."""
+        full = [
+            self._request("given", i, prefix=completion)
+            for i, completion in enumerate(given)
+            if len(completion) >= self._config.sampling.budget
+        ]
+        answers = yield full
+        if answers is None:
+            return None
+        cut = {request.prefix: rollouts[0].finish for request, rollouts in zip(full, answers, strict=True)}
+        finishes = [(completion, cut.get(completion, "end")) for completion in given]
+        return [
+            GradedRollout(RolloutRequest(self._prompt), ids, 1, self._grades.success(ids, finish), finish)
+            for ids, finish in finishes
+        ]
+
+    def _graded_trace(
+        self, drawn: GradedRollout, distributions: Sequence[TokenDistribution]
+    ) -> tuple[Trace, bool]:
         probs = tuple(d.prob(t) for d, t in zip(distributions, drawn.completion, strict=True))
-        return Trace(self._prompt, drawn.completion, probs, drawn.finish), self._success(drawn)
+        return Trace(self._prompt, drawn.completion, probs, drawn.finish), drawn.success
 
     def _screen(self, graded: Sequence[tuple[Trace, bool]]) -> Generator[Requests, Answers, list[TraceScreen]]:
         self.phase = "screen"
@@ -202,18 +187,18 @@ class ProblemSearch:
                 sum(screen.open for screen in screens),
                 f"{expected:,}",
             )
-        while not self._ledger.exhausted:
-            requests = [request for screen in screens for request in screen.next_look(self._pool)]
-            if not requests:
+        while requests := [request for screen in screens for request in screen.next_look(self._pool)]:
+            drawn = yield from self._ask(requests)
+            if drawn is None:
                 break
-            for look in (yield from self._ask(requests)):
+            for look in drawn:
                 self._pool += look
         return screens
 
     def _confirm(
         self, graded: Sequence[tuple[Trace, bool]], screens: Sequence[TraceScreen]
     ) -> Generator[Requests, Answers, list[Confirmation]]:
-        """Fresh rollouts for what the screen advanced; those begun count even where spending ends first."""
+        """Fresh rollouts for what the screen advanced, as far as spending allows."""
         self.phase = "confirm"
         config = self._config
         pending = [
@@ -225,15 +210,14 @@ class ProblemSearch:
             for i, screen in enumerate(screens)
             for k in sorted(screen.advanced)
         ]
-        while not self._ledger.exhausted:
-            going = [c for c in pending if not c.stopped]
-            if not going:
-                break
+        while going := [c for c in pending if not c.stopped]:
             drawn = yield from self._ask([request for c in going for request in c.requests()])
+            if drawn is None:
+                break
             for c, on, off in zip(going, drawn[::2], drawn[1::2], strict=True):
                 c.add(on, off)
             self.confirmed = sum(c.stopped and c.p_value() < 1.0 for c in pending)
-        return [c for c in pending if c.looks_taken]
+        return pending
 
     def _searched_trace(
         self, trace: Trace, success: bool, screen: TraceScreen, confirmed: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pts.records import PackedIds, RolloutRequest, TokenIds, Trace, packs_completion
+from pts.records import Finish, PackedIds, RolloutRequest, TokenIds, Trace, packs_completion
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -23,6 +23,7 @@ class GradedRollout:
     completion: TokenIds
     count: int
     success: bool
+    finish: Finish = "end"
 
     @property
     def length(self) -> int:

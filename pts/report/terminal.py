@@ -68,6 +68,8 @@ def summary_report(summary: SearchSummary) -> RenderableType:
         f"Generated: {summary.tokens_generated:,} tokens: range {summary.tokens_range:,}, traces "
         f"{summary.tokens_traces:,}, screen {summary.tokens_screen:,}, confirm {summary.tokens_confirm:,}",
     ]
+    if summary.tokens_reused:
+        lines.append(f"Reused: {summary.tokens_reused:,} tokens of rollouts that other settings had paid for")
     lines.append(_cut(summary))
     if summary.undecided:
         lines.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,11 +20,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RunKind:
-    """A kind of run: its name in the manifest, its append-only shard, and the files derived from that."""
+    """A kind of run: its name in the manifest, its append-only shard, and the files derived from that.
+
+    `folders` are folders of its own beside them.
+    """
 
     name: str
     shard: str
     derived: tuple[str, ...]
+    folders: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -77,9 +82,12 @@ class RunDirectory:
     def clear(self) -> None:
         """Delete the run that is here: its own files and nothing else. Raises RunError."""
         # The manifest goes last, so that a kill in between leaves a run that can be cleared again.
-        for name in self.kind.files:
+        for name in (*self.kind.folders, *self.kind.files):
             try:
-                (self.path / name).unlink(missing_ok=True)
+                if name in self.kind.folders:
+                    shutil.rmtree(self.path / name, ignore_errors=not (self.path / name).exists())
+                else:
+                    (self.path / name).unlink(missing_ok=True)
             except OSError as error:
                 raise write_failure(self.path / name, error) from error
         self._manifest = None

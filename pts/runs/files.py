@@ -42,8 +42,11 @@ def replace_text(path: Path, text: str) -> None:
     replace_file(path, lambda temporary: _write_bytes(temporary, text.encode()))
 
 
-def append_bytes(path: Path, data: bytes) -> None:
-    """Append `data` durably, or leave the file as it was and raise RunError."""
+def append_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Append `data` durably, or leave the file as it was and raise RunError.
+
+    Without `sync` it outlives the process from now on, and a crash of the machine after the next call with it.
+    """
     try:
         is_new = not path.exists()
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -51,7 +54,7 @@ def append_bytes(path: Path, data: bytes) -> None:
             if is_new:
                 # A file whose name is not on the disk is lost in a crash, however safe its bytes are.
                 _sync_directory(path.parent)
-            _append_or_undo(descriptor, data)
+            _append_or_undo(descriptor, data, sync)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -71,13 +74,14 @@ def make_directories(path: Path) -> list[Path]:
     return made
 
 
-def _append_or_undo(descriptor: int, data: bytes) -> None:
+def _append_or_undo(descriptor: int, data: bytes, sync: bool) -> None:
     end = os.fstat(descriptor).st_size
     try:
         written = 0
         while written < len(data):
             written += os.write(descriptor, data[written:])
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     except BaseException:
         # An interrupt as much as a full disk: a file can always be cut back, and half a line is nobody's.
         os.ftruncate(descriptor, end)

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from pts.errors import DataError, RunError
+from pts.pivot_search.config import Phase
 from pts.pivot_search.findings import Finding, select_findings
 from pts.records import Completions, ProblemResult
-from pts.runs.codec import ShapeError, from_json
+from pts.runs.codec import ShapeError, from_json, to_json
 from pts.runs.directory import RunKind, find_run
-from pts.runs.manifest import Manifest
+from pts.runs.manifest import Manifest, text_digest
+from pts.runs.rollout_journal import rollout_totals
 from pts.runs.shard import Context, ShardLine, latest_results, results_journal
 from pts.setting_names import setting
 
 T = TypeVar("T")
 
+ROLLOUTS = "rollouts"
+"""The folder of the run's rollouts (`pts.runs.rollout_journal`)."""
 SEARCH = RunKind(
     name="search",
     shard="problems.jsonl",
     derived=("pivotal_tokens.jsonl", "pivotal_tokens.parquet", "summary.json"),
+    folders=(ROLLOUTS,),
 )
 
 RunStatus: TypeAlias = Literal["complete", "partial", "spent"]
@@ -71,9 +77,10 @@ class SearchSummary:
     """A run in numbers.
 
     `token_shares` says what part of all trace tokens each bound removed, and what part was confirmed; `fdr` is
-    the false discovery rate for |Δ| ≤ threshold/2. The `tokens_*` count everything generated, what was searched
-    a second time included, and so do `completions`, by phase, with those that the `budget` cut. `cut_share` is
-    the share of all that it cut, `cut_shares` those of the phases; all are None in a run that did not count.
+    the false discovery rate for |Δ| ≤ threshold/2. The `tokens_*` count everything generated, each rollout
+    once, and so do `completions`, by phase, with those that the `budget` cut. `tokens_reused` are tokens of the
+    results that were taken from rollouts of earlier settings. `cut_share` is the share of all that it cut,
+    `cut_shares` those of the phases; all are None in a run that did not count.
     `undecided` completions could not be compared with their reference, and count as wrong. `sandbox` names what
     held in the programs that were run to grade them, None where none were.
     """
@@ -106,6 +113,7 @@ class SearchSummary:
     cut_shares: Mapping[str, float | None] | None = None
     undecided: int = 0
     sandbox: tuple[str, ...] | None = None
+    tokens_reused: int = 0
 
     @property
     def done(self) -> int:
@@ -156,7 +164,12 @@ class SearchResults:
     @cached_property
     def latest(self) -> dict[str, ShardLine]:
         """Each problem's last line, by problem id, in the order searched."""
-        return latest_results(self.lines)
+        return latest_results(self.lines, search_digest(self.manifest.settings))
+
+    @cached_property
+    def paid(self) -> Mapping[str, tuple[int, Completions]]:
+        """Tokens and completions generated over all sessions, by phase, from the journal of rollouts."""
+        return rollout_totals(self.path / ROLLOUTS)
 
     @cached_property
     def results(self) -> list[ProblemResult]:
@@ -187,8 +200,8 @@ class SearchResults:
 
     @property
     def tokens_spent(self) -> int:
-        """Tokens generated over all sessions, what was searched a second time included."""
-        return sum(line.result.tokens_generated for line in self.lines)
+        """Tokens generated over all sessions, each rollout counted once."""
+        return sum(_tokens(self, phase) for phase in get_args(Phase))
 
     def summary(self) -> SearchSummary:
         """The run in numbers, as of its shard."""
@@ -202,6 +215,15 @@ class SearchResults:
                 f"{self.path / 'manifest.json'} cannot be read ({error}); start again with another "
                 f"{setting('output')}."
             ) from error
+
+
+def search_digest(settings: Mapping[str, object]) -> str:
+    """Names the settings that decide a problem's result in a run; the false discovery rate decides none."""
+    search = settings.get("search")
+    decisive = (
+        {key: value for key, value in search.items() if key != "fdr"} if isinstance(search, Mapping) else {}
+    )
+    return text_digest([json.dumps(to_json(decisive), sort_keys=True)])[:16]
 
 
 def read_search(path: Path) -> SearchResults:
@@ -219,8 +241,7 @@ def _summarise(run: SearchResults) -> SearchSummary:
     statuses = [result.status for result in run.results]
     traces = [trace for result in run.results for trace in result.traces]
     deltas = [finding.candidate.delta for finding in run.findings]
-    every = [line.result for line in run.lines]
-    completions = _completions(every)
+    completions = _completions(run)
     return SearchSummary(
         status=_status(run),
         model_id=run.resolved.model_id,
@@ -239,11 +260,12 @@ def _summarise(run: SearchResults) -> SearchSummary:
         fdr=run.fdr,
         threshold=run.threshold,
         grader=run.resolved.grader,
-        tokens_range=sum(result.tokens_range for result in every),
-        tokens_traces=sum(result.tokens_traces for result in every),
-        tokens_screen=sum(result.tokens_screen for result in every),
-        tokens_confirm=sum(result.tokens_confirm for result in every),
+        tokens_range=_tokens(run, "range"),
+        tokens_traces=_tokens(run, "traces"),
+        tokens_screen=_tokens(run, "screen"),
+        tokens_confirm=_tokens(run, "confirm"),
         tokens_generated=run.tokens_spent,
+        tokens_reused=sum(line.reused for line in run.latest.values()),
         budget=run.budget,
         completions=completions,
         cut_share=None if completions is None else sum(completions.values(), Completions()).cut_share,
@@ -255,15 +277,27 @@ def _summarise(run: SearchResults) -> SearchSummary:
     )
 
 
-def _completions(results: Sequence[ProblemResult]) -> dict[str, Completions] | None:
-    """All results' completions by phase; None where one of them does not say."""
-    total: dict[str, Completions] = {}
-    for result in results:
+def _unrecorded(run: SearchResults) -> list[ProblemResult]:
+    """The results whose rollouts an earlier version did not record."""
+    return [line.result for line in run.lines if line.paid is None]
+
+
+def _tokens(run: SearchResults, phase: Phase) -> int:
+    """Tokens generated in a phase over all sessions."""
+    recorded, _ = run.paid.get(phase, (0, Completions()))
+    unrecorded = (getattr(result, f"tokens_{phase}") for result in _unrecorded(run))
+    return recorded + sum(map(int, unrecorded))
+
+
+def _completions(run: SearchResults) -> dict[str, Completions] | None:
+    """All completions by phase; None where a result does not say."""
+    total = {phase: run.paid.get(phase, (0, Completions()))[1] for phase in get_args(Phase)}
+    for result in _unrecorded(run):
         if result.completions is None:
             return None
         for phase, counted in result.completions.items():
             total[phase] = total.get(phase, Completions()) + counted
-    return total
+    return total if run.lines or run.paid else {}
 
 
 def _status(run: SearchResults) -> RunStatus:

@@ -28,7 +28,9 @@ class ShardLine:
 
     `digest` identifies the problem's text, answer and id; `max_tokens` is the run's spending limit when the
     problem was searched; `contexts` are the candidates' surroundings, one each, in their order.
-    `undecided` counts the completions graded since the line before that the grader could not decide.
+    `undecided` counts the completions graded since the line before that the grader could not decide. `paid` are
+    the tokens generated for the problem since its line before, and `search` names the settings of the search
+    (`pts.runs.search_run.search_digest`); both are None in a line of an earlier version.
     """
 
     digest: str
@@ -36,6 +38,13 @@ class ShardLine:
     result: ProblemResult
     contexts: tuple[Context, ...] = ()
     undecided: int = 0
+    paid: int | None = None
+    search: str | None = None
+
+    @property
+    def reused(self) -> int:
+        """Tokens of the result's rollouts that an earlier line had accounted for."""
+        return 0 if self.paid is None else max(0, self.result.tokens_generated - self.paid)
 
     def settled(self, max_tokens: int | None) -> bool:
         """Whether the problem needs no further search under the spending limit `max_tokens`.
@@ -52,6 +61,9 @@ def results_journal(path: Path) -> Journal[ShardLine]:
     return Journal(path, ShardLine)
 
 
-def latest_results(lines: Sequence[ShardLine]) -> dict[str, ShardLine]:
-    """Each problem's last line, by problem id, in the order in which the problems first appeared."""
-    return {line.result.problem_id: line for line in lines}
+def latest_results(lines: Sequence[ShardLine], search: str) -> dict[str, ShardLine]:
+    """Each problem's last line by these search settings, by problem id, in the order of first appearance.
+
+    A line of an earlier version, which does not name its settings, has those of its run.
+    """
+    return {line.result.problem_id: line for line in lines if line.search in (None, search)}

@@ -1,6 +1,7 @@
 """A run that was stopped at any moment goes on to the findings of one that was not."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,7 +81,8 @@ def test_stopped_again_and_again_it_ends_with_the_same_findings(whole, tmp_path)
         assert out == ""
         assert err.startswith("pts: stopped;")
         assert err.count("\n") == 1
-    assert f"{done} of 4 problems are done" in between[2]
+    assert f"{done} of 4 problems are done, and " in between[2]
+    assert "generated tokens kept in" in between[2]
     assert terminated[0] == 143
     done = lines(path)
     if done < 4:
@@ -97,6 +99,7 @@ def test_a_truncated_last_line_is_searched_again(whole, tmp_path):
     path.mkdir()
     for name in ("manifest.json", "problems.jsonl"):
         (path / name).write_bytes((whole / name).read_bytes())
+    shutil.copytree(whole / "rollouts", path / "rollouts")
     with open(path / "problems.jsonl", "r+b") as shard:
         shard.truncate(os.path.getsize(path / "problems.jsonl") - 20)
     code, _, err = finish(start(path))
@@ -117,7 +120,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(whole, tmp_path):
     assert failed[0] == 2
     assert failed[2].startswith("pts: could not write")
     assert failed[2].count("\n") == 1
-    assert (path / "problems.jsonl").read_bytes().endswith(b"\n")
+    assert all(file.read_bytes().endswith(b"\n") for file in path.glob("problems.jsonl"))
     assert finish(start(path))[0] == 0
     assert records(path) == records(whole)
 

@@ -47,7 +47,7 @@ def test_a_corrupt_line_in_the_middle_is_named(tmp_path):
 def test_a_problem_searched_again_counts_by_its_last_line_in_its_first_place():
     cut = replace(LINE, max_tokens=50, result=replace(RESULT, status="spent"))
     other = replace(LINE, result=replace(RESULT, problem_id="z"))
-    latest = latest_results([cut, other, LINE])
+    latest = latest_results([cut, other, LINE, replace(LINE, search="other", result=cut.result)], "mine")
     assert list(latest) == ["p", "z"]
     assert latest["p"] is LINE
 

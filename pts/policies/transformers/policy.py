@@ -224,7 +224,10 @@ class TransformersPolicy:
         started = time.perf_counter()
         whole = end == len(completion)
         ids = prompt + completion[: end - 1]
-        for logits in self._prefixes.logits(ids, len(prompt) - 1 + start, keep=whole) if end > start else ():
+        # A whole completion is read anew: a search that goes on then sees the same numbers to the last bit.
+        anew = whole and start == 0
+        first = len(prompt) - 1 + start
+        for logits in self._prefixes.logits(ids, first, keep=whole, anew=anew) if end > start else ():
             if truncates_nothing(sampling):
                 rows: Iterator[TokenDistribution] = whole_vocabulary(logits, sampling)
             else:

@@ -202,14 +202,21 @@ class PrefixStore:
                 yield ids, record.states()[0]
 
     def logits(
-        self, ids: TokenIds, start: int, reading: Reading = Reading(), *, keep: bool = True
+        self,
+        ids: TokenIds,
+        start: int,
+        reading: Reading = Reading(),
+        *,
+        keep: bool = True,
+        anew: bool = False,
     ) -> Iterator[torch.Tensor]:
         """Logits of the tokens from `start` on, in chunks [tokens, vocabulary] of at most `logits_bytes`.
 
-        Where not `keep`, the sequence is not stored.
+        Where not `keep`, the sequence is not stored. With `anew` no stored sequence is used either, so that
+        rounding does not depend on what was read before.
         """
         wanted = np.asarray(ids, dtype=np.int64)
-        entry, shared = self._nearest(wanted, reading)
+        entry, shared = (None, 0) if anew else self._nearest(wanted, reading)
         shared = min(shared, start)
         done = shared
         base = entry if shared else None

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pts.errors import DataError, RunError
+from pts.errors import RunError
 from pts.pivot_search.config import Progress
-from pts.records import Completions, Problem, ProblemResult, TokenIds
+from pts.records import Completions, ProblemResult, TokenIds
 from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_text
-from pts.runs.manifest import Manifest, list_problems
+from pts.runs.manifest import differences
 from pts.runs.pivotal_tokens import pivotal_tokens, write_jsonl, write_parquet
+from pts.runs.rollout_journal import RolloutJournal
 from pts.runs.search_run import (
+    ROLLOUTS,
     SEARCH,
     SearchEnvironment,
     SearchResolved,
     SearchResults,
     SearchSummary,
     read_search,
+    search_digest,
 )
 from pts.runs.settle import settle_manifest
-from pts.runs.shard import Context, ShardLine, latest_results, results_journal
-from pts.setting_names import setting
-from pts.stages.search.given_traces import encode_traces, read_traces
+from pts.runs.shard import Context, ShardLine, results_journal
+from pts.stages.search.given_traces import encode_traces
 from pts.stages.search.inputs import SearchInputs
+from pts.stages.search.plan import SearchPlan, plan_search
 from pts.stages.shared.cut_completions import FEWEST, warn_of_cut
 from pts.stages.shared.recorded import (
     attention_name,
@@ -37,12 +41,10 @@ from pts.stages.shared.recorded import (
     recorded_options,
     settled_prompts,
 )
-from pts.stages.shared.recorded_grader import check_references, graded_by
 
 if TYPE_CHECKING:
     from pts.graders import Grader
     from pts.policies import Policy
-    from pts.problems import ProblemSet
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +56,15 @@ def run_search(run: SearchInputs, observe: Callable[[Progress], None] | None = N
     """Do the search that `run` describes, or what is left of it, and write its directory.
 
     Nothing is generated or written before the model, the data, every reference answer and the prompt format
-    have been found good. A complete run is left as it is. `observe` hears of every look; its problems
+    have been found good. A complete run is left as it is. `observe` hears of every rollout; its problems
     and tokens are of the whole run, its confirmed candidates of this session. Raises PtsError.
     """
     with open_run(run.directory(), SEARCH) as directory:
-        plan = _plan(run, directory)
+        plan = plan_search(run, directory)
         if not plan.todo:
             logger.info("%s: nothing is left to search.", directory.path)
+            if plan.earlier is not None and differences(plan.earlier.settings, plan.settings):
+                directory.write_manifest(replace(plan.earlier, settings=plan.settings))
         else:
             _search(run, plan, directory, observe)
         return _write_derived(directory)
@@ -74,93 +78,14 @@ def resume_note(run: SearchInputs) -> str:
     except RunError:
         return "nothing had been written yet."
     again = "the same command without --fresh" if run.fresh else "the same command"
-    return f"{done.done} of {done.problems} problems are done and kept in {path}; {again} continues."
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What a session has to do: the problems, those still to search, the traces given, tokens spent before.
-
-    `grader` is the name of the one that was given, that the run recorded, or that fits the answers; `first` the
-    first result that there is.
-    """
-
-    problem_set: ProblemSet
-    grader: str
-    todo: tuple[Problem, ...]
-    done: int
-    digests: Mapping[str, str]
-    traces: Mapping[str, Sequence[TokenIds | str]] | None
-    asked: Mapping[str, object]
-    spent: int
-    first: ProblemResult | None
-
-
-def _plan(run: SearchInputs, directory: RunDirectory) -> _Plan:
-    """Read and check the data, and compare with the run that is there. Raises PtsError."""
-    from pts.graders import make_grader
-    from pts.problems import problem_digest
-
-    traces, traces_digest = read_traces(run.traces_from)
-    asked = {**run.asked(), "traces_from": traces_digest}
-    earlier = None if run.fresh else directory.manifest
-    if earlier is not None:
-        directory.require_same("configuration", earlier.settings, asked)
-    problem_set = _load_problems(run, traces)
-    name = graded_by(run.grader, earlier, problem_set.grader)
-    grader = make_grader(name, pattern=run.grader_pattern)
-    check_references(grader, problem_set.problems, earlier, name)
-    digests = {problem.id: problem_digest(problem) for problem in problem_set.problems}
-    lines: list[ShardLine] = []
-    if earlier is None:
-        todo, done, spent = tuple(problem_set.problems), 0, 0
-    else:
-        _require_same_problems(directory, earlier, digests)
-        lines = results_journal(directory.shard).read()
-        settled = {key for key, line in latest_results(lines).items() if line.settled(run.max_tokens)}
-        todo = tuple(problem for problem in problem_set.problems if problem.id not in settled)
-        spent = sum(line.result.tokens_generated for line in lines)
-        done = len(problem_set.problems) - len(todo)
-        if run.max_tokens is not None and spent >= run.max_tokens:
-            todo = ()
-    first = lines[0].result if lines else None
-    return _Plan(problem_set, name, todo, done, digests, traces, asked, spent, first)
-
-
-def _load_problems(run: SearchInputs, traces: Mapping[str, object] | None) -> ProblemSet:
-    from pts.problems import load_problems
-
-    loaded = load_problems(run.source())
-    if traces is None:
-        return loaded
-    chosen = tuple(problem for problem in loaded.problems if problem.id in traces)
-    unknown = sorted(set(traces) - {problem.id for problem in chosen})
-    if unknown and (run.problems is None or not chosen):
-        raise DataError(
-            f"{run.traces_from} has completions of problem {unknown[0]}, which is not among the problems read; "
-            f"check the ids, or {setting('problems')}."
-        )
-    return replace(loaded, problems=chosen)
-
-
-def _require_same_problems(directory: RunDirectory, earlier: Manifest, digests: Mapping[str, str]) -> None:
-    """Raise RunError unless the problems begin with those of the earlier sessions."""
-    listed = list(digests.values())
-    same = len(listed) < earlier.problems.count or (
-        list_problems(listed[: earlier.problems.count]) == earlier.problems
+    kept = (
+        f"{done.done} of {done.problems} problems are done, and {done.tokens_generated:,} generated tokens kept"
     )
-    done = latest_results(results_journal(directory.shard).read())
-    changed = [key for key, line in done.items() if key in digests and digests[key] != line.digest]
-    if not same or changed:
-        which = f"problem {changed[0]}" if changed else "the problems"
-        raise RunError(
-            f"{directory.path} was made with other data: {which} changed since. "
-            f"Give another {setting('output')}, or {setting('fresh', True)} to delete that run and start again."
-        )
+    return f"{kept} in {path}; {again} continues."
 
 
 def _search(
-    run: SearchInputs, plan: _Plan, directory: RunDirectory, observe: Callable[[Progress], None] | None
+    run: SearchInputs, plan: SearchPlan, directory: RunDirectory, observe: Callable[[Progress], None] | None
 ) -> None:
     """Load the model, settle the manifest and search what is left. Raises PtsError."""
     from pts.graders.code import held_in_by
@@ -183,7 +108,7 @@ def _search(
     )
     settle_manifest(
         directory,
-        settings=plan.asked,
+        settings=plan.settings,
         resolved=resolved,
         environment=environment,
         problems=list(plan.digests.values()),
@@ -191,28 +116,45 @@ def _search(
     )
     if plan.spent:
         _write_derived(directory)
-    results = search_problems(
-        plan.todo,
-        policy,
-        grader,
-        run.search_config(),
-        given_traces=given,
-        done=plan.done,
-        spent=plan.spent,
-        observe=observe,
-    )
     journal = results_journal(directory.shard)
     drawn, warned, counted = Completions(), False, 0
-    for result in results:
-        undecided = undecided_by(grader)
-        line = replace(_line(run, plan, policy, result), undecided=undecided - counted)
-        journal.append(line)
-        counted = undecided
-        drawn = sum((result.completions or {}).values(), drawn)
-        if not warned and drawn.drawn >= FEWEST:
-            warned = _warn_of_cut(run, directory, drawn, resolved.think_end)
+    with _rollouts(directory) as rollouts:
+        results = search_problems(
+            plan.todo,
+            policy,
+            grader,
+            run.search_config(),
+            given_traces=given,
+            done=plan.done,
+            spent=plan.spent,
+            recorder=rollouts,
+            observe=observe,
+        )
+        for result in results:
+            # First the rollouts: whoever reads the result may count on them.
+            rollouts.sync()
+            rollouts.forget(result.problem_id)
+            undecided = undecided_by(grader)
+            paid = rollouts.tokens[result.problem_id] - plan.paid[result.problem_id]
+            line = _line(run, plan, policy, result)
+            journal.append(replace(line, undecided=undecided - counted, paid=paid))
+            counted = undecided
+            drawn = sum((result.completions or {}).values(), drawn)
+            if not warned and drawn.drawn >= FEWEST:
+                warned = _warn_of_cut(run, directory, drawn, resolved.think_end)
     if not warned:
         _warn_of_cut(run, directory, drawn, resolved.think_end)
+
+
+@contextmanager
+def _rollouts(directory: RunDirectory) -> Iterator[RolloutJournal]:
+    """The journal of the run's rollouts, closed whatever happens."""
+    journal, complete = RolloutJournal(directory.path / ROLLOUTS), False
+    try:
+        yield journal
+        complete = True
+    finally:
+        journal.close(complete=complete)
 
 
 def _warn_of_cut(run: SearchInputs, directory: RunDirectory, drawn: Completions, think_end: str | None) -> bool:
@@ -220,7 +162,9 @@ def _warn_of_cut(run: SearchInputs, directory: RunDirectory, drawn: Completions,
     return warn_of_cut(str(directory.path), drawn, run.sampling().budget, thinks=thinks, runs_on=run.runs_on)
 
 
-def _load(run: SearchInputs, plan: _Plan, directory: RunDirectory) -> tuple[Policy, Grader, SearchResolved]:
+def _load(
+    run: SearchInputs, plan: SearchPlan, directory: RunDirectory
+) -> tuple[Policy, Grader, SearchResolved]:
     """The policy and the grader, and what they turned out to be. Raises PtsError."""
     from pts.graders import make_grader
     from pts.models.hardware import settle_threads
@@ -258,13 +202,19 @@ def _load(run: SearchInputs, plan: _Plan, directory: RunDirectory) -> tuple[Poli
     return policy, grader, resolved
 
 
-def _line(run: SearchInputs, plan: _Plan, policy: Policy, result: ProblemResult) -> ShardLine:
+def _line(run: SearchInputs, plan: SearchPlan, policy: Policy, result: ProblemResult) -> ShardLine:
     prompt = policy.decode(result.prompt)
     contexts = tuple(
         _context(policy, prompt, result.traces[candidate.trace].completion, candidate.position)
         for candidate in result.candidates
     )
-    return ShardLine(plan.digests[result.problem_id], run.max_tokens, result, contexts)
+    return ShardLine(
+        plan.digests[result.problem_id],
+        run.max_tokens,
+        result,
+        contexts,
+        search=search_digest(plan.settings),
+    )
 
 
 def _context(policy: Policy, prompt: str, completion: TokenIds, position: int) -> Context:

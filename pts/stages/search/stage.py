@@ -19,6 +19,7 @@ def _status(inputs: SearchInputs) -> Status:
     from pts.runs.manifest import differences, read_manifest
     from pts.runs.search_run import read_search
     from pts.stages.search.given_traces import read_traces
+    from pts.stages.search.plan import fixed_settings
 
     path = inputs.directory()
     if read_manifest(path) is None:
@@ -29,9 +30,12 @@ def _status(inputs: SearchInputs) -> Status:
     tokens = f"{summary.tokens_generated:,} tokens generated{limited}"
     content = f"{summary.done} of {summary.problems} problems done, {tokens}"
     requested = {**inputs.asked(), "traces_from": read_traces(inputs.traces_from)[1]}
-    changes = tuple(differences(searched.manifest.settings, requested))
+    earlier = searched.manifest.settings
+    changes = tuple(differences(fixed_settings(earlier), fixed_settings(requested)))
     if changes:
         return Status("changed", content, changes)
+    if differences(earlier, requested):
+        return Status("begun", content)
     return Status("complete" if _is_finished(inputs, searched) else "begun", content)
 
 

@@ -1,7 +1,7 @@
 """The search stage on the bundled demo model: what is continued, extended, refused and left alone."""
 
 import json
-import os
+import shutil
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -29,7 +29,26 @@ def summary(small):
 
 
 def files(run):
-    return {path.name: path.read_bytes() for path in run.output.iterdir()}
+    paths = (path for path in run.output.rglob("*") if path.is_file())
+    return {str(path.relative_to(run.output)): path.read_bytes() for path in paths}
+
+
+def counted(path):
+    """All candidates by what was counted: q may differ in the seventh digit with what shared the batch."""
+    return {
+        (result.problem_id, each.trace, each.position, each.token_id): (
+            *(each.value_successes, each.value_n, each.off_trace_successes, each.off_trace_n),
+            result.tokens_generated,
+        )
+        for result in read_search(path).results
+        for each in result.candidates
+    }
+
+
+def copied(run, output):
+    """The same run in another directory, as a copy of the files."""
+    shutil.copytree(run.output, output)
+    return replace(run, output=output)
 
 
 def test_what_a_run_writes(small, summary):
@@ -90,10 +109,7 @@ def test_derived_files_that_a_kill_prevented_are_written(small, summary):
 
 
 def test_more_problems_extend_a_run_to_what_one_run_finds(small, summary, tmp_path):
-    longer = replace(small, problems=4, output=tmp_path / "grown")
-    os.makedirs(longer.output)
-    for name in ("manifest.json", "problems.jsonl"):
-        (longer.output / name).write_bytes((small.output / name).read_bytes())
+    longer = replace(copied(small, tmp_path / "grown"), problems=4)
     observed = []
     grown = run_search(longer, observed.append)
     at_once = run_search(replace(longer, output=tmp_path / "at-once"))
@@ -111,8 +127,56 @@ def test_a_spending_limit_ends_a_run_and_a_larger_one_continues_it(small, summar
     assert (cut.output / "problems.jsonl").stat().st_size == size
     full = run_search(replace(cut, max_tokens=None))
     assert full.status == "complete"
-    assert full.tokens_generated == summary.tokens_generated + first.tokens_generated
+    assert full == replace(summary, tokens_reused=full.tokens_reused)
+    assert full.tokens_reused >= first.tokens_generated > 0
     assert read_search(cut.output).findings == read_search(small.output).findings
+
+
+def test_a_lower_threshold_pays_only_for_rollouts_that_are_not_there(small, summary, tmp_path, caplog):
+    lower = replace(copied(small, tmp_path / "lower"), threshold=0.3)
+    again = run_search(lower)
+    assert "threshold 0.4 → 0.3" in caplog.text
+    at_once = run_search(replace(lower, output=tmp_path / "at-once"))
+    assert counted(lower.output) == counted(tmp_path / "at-once")
+    assert again.status == "complete"
+    drawn = again.tokens_generated - summary.tokens_generated
+    assert again.tokens_reused == at_once.tokens_generated - drawn
+    assert again.tokens_reused > at_once.tokens_range + at_once.tokens_traces
+    assert run_search(lower) == again
+
+
+def test_more_traces_keep_the_first_ones(small, summary, tmp_path):
+    more = replace(copied(small, tmp_path / "more"), traces=2)
+    again = run_search(more)
+    at_once = run_search(replace(more, output=tmp_path / "at-once"))
+    assert counted(more.output) == counted(tmp_path / "at-once")
+    assert 0 < again.tokens_reused < at_once.tokens_generated
+
+
+def test_another_false_discovery_rate_draws_nothing(small, summary, tmp_path):
+    other = replace(copied(small, tmp_path / "fdr"), fdr=0.5)
+    observed = []
+    again = run_search(other, observed.append)
+    assert observed == []
+    assert again.findings >= summary.findings
+    assert (again.candidates, again.tokens_generated) == (summary.candidates, summary.tokens_generated)
+    assert read_search(other.output).fdr == 0.5
+    # Back to what was: the same files.
+    assert run_search(replace(other, fdr=small.fdr)) == summary
+
+
+def test_a_run_of_an_earlier_version_is_read_and_extended_but_not_searched_otherwise(small, summary, tmp_path):
+    old = copied(small, tmp_path / "old")
+    shutil.rmtree(old.output / "rollouts")
+    lines = [json.loads(line) for line in (old.output / "problems.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["paid"], line["search"]
+    (old.output / "problems.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run_search(old) == summary
+    with pytest.raises(RunError, match="earlier version, which recorded no rollouts"):
+        run_search(replace(old, threshold=0.3))
+    longer = run_search(replace(old, problems=4))
+    assert longer == run_search(replace(small, problems=4, output=tmp_path / "at-once"))
 
 
 def test_fresh_starts_anew_and_keeps_what_is_not_the_runs(small, summary, tmp_path):

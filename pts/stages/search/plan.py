@@ -1,0 +1,150 @@
+"""What a session of a search has to do: what is there, what is left, and what may not have changed."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pts.errors import DataError, RunError
+from pts.records import Problem, ProblemResult, TokenIds
+from pts.runs.directory import RunDirectory
+from pts.runs.manifest import Manifest, differences, list_problems
+from pts.runs.rollout_journal import RolloutJournal
+from pts.runs.search_run import ROLLOUTS, search_digest
+from pts.runs.shard import ShardLine, latest_results, results_journal
+from pts.setting_names import setting
+from pts.stages.search.given_traces import read_traces
+from pts.stages.search.inputs import SearchInputs
+from pts.stages.shared.recorded_grader import check_references, graded_by
+
+if TYPE_CHECKING:
+    from pts.problems import ProblemSet
+
+logger = logging.getLogger(__name__)
+
+CHANGEABLE = ("threshold", "fdr", "value_range", "traces", "region")
+"""Settings that a run may go on with otherwise: what is recorded is used again as far as it fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """What a session has to do: the problems, those still to search, the traces given, tokens spent before.
+
+    `grader` is the name of the one that was given, that the run recorded, or that fits the answers. `paid` are
+    the tokens that each problem's lines account for, and `first` is the first result that there is.
+    """
+
+    problem_set: ProblemSet
+    grader: str
+    todo: tuple[Problem, ...]
+    done: int
+    digests: Mapping[str, str]
+    traces: Mapping[str, Sequence[TokenIds | str]] | None
+    settings: Mapping[str, object]
+    earlier: Manifest | None
+    spent: int
+    paid: Counter[str]
+    first: ProblemResult | None
+
+
+def plan_search(run: SearchInputs, directory: RunDirectory) -> SearchPlan:
+    """Read and check the data, and compare with the run that is there. Raises PtsError."""
+    from pts.graders import make_grader
+    from pts.problems import problem_digest
+
+    traces, traces_digest = read_traces(run.traces_from)
+    settings = {**run.asked(), "traces_from": traces_digest}
+    earlier = None if run.fresh else directory.manifest
+    if earlier is not None:
+        directory.require_same("configuration", fixed_settings(earlier.settings), fixed_settings(settings))
+    problem_set = _load_problems(run, traces)
+    name = graded_by(run.grader, earlier, problem_set.grader)
+    grader = make_grader(name, pattern=run.grader_pattern)
+    check_references(grader, problem_set.problems, earlier, name)
+    digests = {problem.id: problem_digest(problem) for problem in problem_set.problems}
+    lines: list[ShardLine] = []
+    todo, spent = tuple(problem_set.problems), 0
+    if earlier is not None:
+        lines = results_journal(directory.shard).read()
+        _require_same_problems(directory, earlier, digests, lines)
+        _note_changes(directory, earlier, settings, lines)
+        latest = latest_results(lines, search_digest(settings))
+        settled = {key for key, line in latest.items() if line.settled(run.max_tokens)}
+        todo = tuple(problem for problem in todo if problem.id not in settled)
+        recorded = RolloutJournal(directory.path / ROLLOUTS).tokens
+        spent = recorded.total() + sum(line.result.tokens_generated for line in lines if line.paid is None)
+        if run.max_tokens is not None and spent >= run.max_tokens:
+            # What is recorded costs nothing more.
+            todo = tuple(problem for problem in todo if recorded[problem.id])
+    done = len(problem_set.problems) - len(todo)
+    paid: Counter[str] = Counter()
+    for line in lines:
+        paid[line.result.problem_id] += line.paid or 0
+    first = lines[0].result if lines else None
+    return SearchPlan(problem_set, name, todo, done, digests, traces, settings, earlier, spent, paid, first)
+
+
+def fixed_settings(settings: Mapping[str, object]) -> dict[str, object]:
+    """The settings that every session of a run shares."""
+    search = settings.get("search")
+    if not isinstance(search, Mapping):
+        return dict(settings)
+    return {**settings, "search": {key: value for key, value in search.items() if key not in CHANGEABLE}}
+
+
+def _note_changes(
+    directory: RunDirectory, earlier: Manifest, settings: Mapping[str, object], lines: Sequence[ShardLine]
+) -> None:
+    """Say which settings changed, and what is used again. Raises RunError where nothing was recorded."""
+    changes = differences(earlier.settings, settings)
+    if search_digest(earlier.settings) == search_digest(settings):
+        return
+    if any(line.search is None for line in lines):
+        raise RunError(
+            f"{directory.path} was searched by an earlier version, which recorded no rollouts to use again "
+            f"({'; '.join(changes)}). Give another {setting('output')}, or {setting('fresh', True)} to delete "
+            "that run and start again."
+        )
+    logger.warning(
+        "%s goes on with other settings (%s): every problem is searched again. Its rollouts are used again "
+        "where the same ones are asked for; the others are drawn.",
+        directory.path,
+        "; ".join(changes),
+    )
+
+
+def _load_problems(run: SearchInputs, traces: Mapping[str, object] | None) -> ProblemSet:
+    from pts.problems import load_problems
+
+    loaded = load_problems(run.source())
+    if traces is None:
+        return loaded
+    chosen = tuple(problem for problem in loaded.problems if problem.id in traces)
+    unknown = sorted(set(traces) - {problem.id for problem in chosen})
+    if unknown and (run.problems is None or not chosen):
+        raise DataError(
+            f"{run.traces_from} has completions of problem {unknown[0]}, which is not among the problems read; "
+            f"check the ids, or {setting('problems')}."
+        )
+    return replace(loaded, problems=chosen)
+
+
+def _require_same_problems(
+    directory: RunDirectory, earlier: Manifest, digests: Mapping[str, str], lines: Sequence[ShardLine]
+) -> None:
+    """Raise RunError unless the problems begin with those of the earlier sessions."""
+    listed = list(digests.values())
+    same = len(listed) < earlier.problems.count or (
+        list_problems(listed[: earlier.problems.count]) == earlier.problems
+    )
+    known = {line.result.problem_id: line.digest for line in lines}
+    changed = [key for key, digest in known.items() if digests.get(key, digest) != digest]
+    if not same or changed:
+        which = f"problem {changed[0]}" if changed else "the problems"
+        raise RunError(
+            f"{directory.path} was made with other data: {which} changed since. "
+            f"Give another {setting('output')}, or {setting('fresh', True)} to delete that run and start again."
+        )
