@@ -48,10 +48,10 @@ class Shape:
     tied: bool
     vocabulary: int = 151_936
     head_size: int = 128
-    positions: int = 32
+    positions: int = 16
     rollouts: int = 32
-    trace: int = 512
-    budget: int = 576
+    trace: int = 256
+    budget: int = 320
 
 
 SHAPES = {

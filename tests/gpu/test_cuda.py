@@ -29,8 +29,9 @@ pytestmark = [
 
 END = 1
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-CLOSE = {torch.float32: 1e-3, torch.bfloat16: 0.15, torch.float16: 0.02}
-"""Difference of two logits below which rounding may decide which is larger; logits here are of size 10."""
+CLOSE = {torch.float32: 1e-3, torch.bfloat16: 0.4, torch.float16: 0.06}
+"""Difference of two logits below which rounding may decide which is larger: twice the largest seen between one
+pass over a completion and steps of one token, on the CPU. The logits have a standard deviation of 3."""
 
 
 def random_model(dtype, *, vocab=4096, hidden=256, layers=4, seed=0):
