@@ -60,9 +60,10 @@ _OPTIONS: dict[str, Options] = {
 def _list_strategies(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
     if not asked:
         return
-    from pts.decoding.registry import STRATEGIES
+    from pts.decoding.registry import find_strategy, strategy_names
 
-    for name, entry in STRATEGIES.items():
+    for name in strategy_names():
+        entry = find_strategy(name)
         shown = name if entry.argument is None else f"{name}:{entry.argument}"
         click.echo(f"{shown:<12} {entry.summary} ({entry.source})")
     context.exit()

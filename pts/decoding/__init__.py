@@ -5,7 +5,7 @@ from pts.decoding.autothink import autothink_answer, autothink_decode
 from pts.decoding.context_match import Contexts, pivot_contexts
 from pts.decoding.limits import ThinkingBudget, TokenLimits
 from pts.decoding.processor import BudgetProcessor
-from pts.decoding.registry import STRATEGIES, make_strategy
+from pts.decoding.registry import STRATEGIES, StrategyEntry, make_strategy
 from pts.decoding.session import Question, Session
 from pts.decoding.steered_decoder import SteeredDecoder
 
@@ -17,6 +17,7 @@ __all__ = [
     "Question",
     "Session",
     "SteeredDecoder",
+    "StrategyEntry",
     "ThinkingBudget",
     "TokenLimits",
     "TokenUsage",

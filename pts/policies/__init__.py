@@ -1,6 +1,6 @@
 """What generates: the Policy protocol and its implementations."""
 
-from pts.policies.open import policy_of
+from pts.policies.open import open_policy, policy_of
 from pts.policies.protocol import Policy, PolicyIdentity, SteerablePolicy
 from pts.policies.source import RequestQueue, RolloutSource, as_source
 
@@ -11,5 +11,6 @@ __all__ = [
     "RolloutSource",
     "SteerablePolicy",
     "as_source",
+    "open_policy",
     "policy_of",
 ]

@@ -2,16 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import difflib
+from typing import TYPE_CHECKING, Any
 
+from pts.errors import ConfigError
+from pts.models.options import ModelOptions
 from pts.models.prompt import PromptFormat
+from pts.plugins import load_plugin, plugin_names
 from pts.policies.guide import PassSteering
-from pts.policies.protocol import SteerablePolicy
+from pts.policies.protocol import Policy, SteerablePolicy
 
 if TYPE_CHECKING:
     from pts.models.load import LoadedModel
 
+TRANSFORMERS = "transformers"
+"""The bundled engine: it runs in this process."""
+_BUNDLED = (TRANSFORMERS,)
 _PLAIN = PromptFormat()
+
+
+def open_policy(
+    spec: str | ModelOptions,
+    *,
+    engine: str = TRANSFORMERS,
+    prompt_format: PromptFormat = _PLAIN,
+    **options: Any,
+) -> Policy:
+    """A policy that generates with the model `spec` names, on an engine.
+
+    `engine` is "transformers", or the name under which an installed package registers one
+    (`docs/extending.md`); `options` are the engine's own (those of `policy_of` for transformers). Raises
+    ConfigError for an unknown engine, ModelError for a model that cannot be had.
+
+        policy = open_policy("demo", batch_rows=64)
+        print(policy.decode(policy.encode(Problem("1", "What is 17 + 5 ?", "22"))))
+    """
+    opened = load_plugin("policy", engine, _BUNDLED)
+    if engine == TRANSFORMERS:
+        from pts.models.load import load_model
+
+        loaded = load_model(ModelOptions(spec) if isinstance(spec, str) else spec)
+        return policy_of(loaded, prompt_format, **options)
+    if opened is None:
+        names = [*_BUNDLED, *plugin_names("policy", _BUNDLED)]
+        near = difflib.get_close_matches(engine, names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+        raise ConfigError(f"there is no engine {engine!r}: {hint}")
+    policy: Policy = opened(spec, prompt_format=prompt_format, **options)
+    return policy
 
 
 def policy_of(

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pts.errors import RunError
+from pts.plugins import plugin_versions
 from pts.records import SCHEMA_VERSION
 from pts.runs.codec import JsonValue, ShapeError, from_json, to_json
 from pts.runs.files import replace_text
@@ -122,8 +123,11 @@ def utc_now() -> str:
 
 
 def installed_versions() -> dict[str, str]:
-    """The versions that bear on a run's numbers: pts, Python, and what computes, writes prompts or grades."""
-    found = {"pts": __version__, "python": platform.python_version()}
+    """The versions that bear on a run's numbers: pts, Python, and what computes, writes prompts or grades.
+
+    Packages that add policies, graders, routers or strategies are among them.
+    """
+    found = {"pts": __version__, "python": platform.python_version(), **plugin_versions()}
     for name in _PACKAGES:
         try:
             found[name] = version(name)

@@ -13,6 +13,7 @@ from pts.decoding.routers.length import LengthRouter
 from pts.decoding.routers.probe import ProbeRouter
 from pts.decoding.routers.protocol import AUTO_BUDGETS, ClassBudgets, Router
 from pts.errors import ConfigError
+from pts.plugins import load_plugin, plugin_names
 from pts.setting_names import setting
 from pts.steering.set_location import bundled_sets
 from pts.steering.vector_set import VectorError
@@ -45,12 +46,15 @@ def named_router(
     """
     kind, colon, argument = spec.partition(":")
     given = {} if budgets is None else dict(budgets)
-    if kind in _WITHOUT_PRICE:
+    added = load_plugin("router", kind, _BUNDLED)
+    make = _WITHOUT_PRICE.get(kind, added)
+    if make is not None:
         if price is not None:
             raise ConfigError(
                 f"{setting('token_price')} is of a fitted router, and the router is {kind}: leave it out."
             )
-        return _WITHOUT_PRICE[kind](argument if colon else None, given)
+        router: Router = make(argument if colon else None, given)
+        return router
     if spec == "probe":
         found = stored_router(stored, price, same_shape)
         if found is None:
@@ -131,14 +135,18 @@ _WITHOUT_PRICE: Mapping[str, Callable[[str | None, ClassBudgets], Router]] = {
 }
 
 
+_BUNDLED = ("probe", *_WITHOUT_PRICE)
+
+
 def _require_known(spec: str, kind: str) -> None:
     """Raise ConfigError for a text that is neither a router's name nor a place where one could be."""
     if "/" in spec or Path(spec).expanduser().exists() or spec in bundled_sets():
         return
-    near = difflib.get_close_matches(kind, ("probe", *_WITHOUT_PRICE), n=1)
+    added = plugin_names("router", _BUNDLED)
+    near = difflib.get_close_matches(kind, (*_BUNDLED, *added), n=1)
     hint = (
         f"did you mean {near[0]}?"
         if near
-        else f"there are {', '.join(ROUTERS)}, and directories of fitted ones."
+        else f"there are {', '.join((*ROUTERS, *added))}, and directories of fitted ones."
     )
     raise ConfigError(f"there is no router {spec!r}: {hint}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from pts.decoding.auto import length_router
 from pts.decoding.escalate import second_model
 from pts.decoding.limits import ThinkingBudget
-from pts.decoding.registry import STRATEGIES, check_strategy, make_strategy, uses
+from pts.decoding.registry import check_strategy, make_strategy, strategy_names, uses
 from pts.decoding.routers.adaptive import AdaptiveRouter
 from pts.decoding.routers.files import router_digest
 from pts.decoding.routers.length import LengthRouter
@@ -118,7 +118,7 @@ def _require_used(inputs: StrategyInputs, asked: Sequence[str]) -> None:
     """Raise ConfigError for an option that none of the strategies asked for has a use for."""
     for option, part in inputs.given_parts().items():
         if not any(uses(spec, part) for spec in asked):
-            of = ", ".join(name for name in STRATEGIES if uses(name, part))
+            of = ", ".join(name for name in strategy_names() if uses(name, part))
             whose = (
                 f"the strategy is {asked[0]}" if len(asked) == 1 else f"the strategies are {', '.join(asked)}"
             )

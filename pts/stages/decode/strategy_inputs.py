@@ -55,7 +55,7 @@ class StrategyInputs:
             raise ConfigError(f"{option} is of a second model: name it by {setting('second_model')}.")
 
     def given_parts(self) -> dict[str, str]:
-        """The options that were given, as strategies know them (`registry.Entry.uses`), by their option."""
+        """The options that were given, as strategies know them (`StrategyEntry.uses`), by their option."""
         return {setting(name): part for name, part in _PARTS.items() if getattr(self, name) not in (None, ())}
 
     def strategy_settings(self) -> dict[str, object]:
