@@ -23,3 +23,8 @@ class ConfigError(PtsError):
 
 class RunError(PtsError):
     """A run directory that is in use, holds something else, or could not be written."""
+
+
+def one_line(error: BaseException, most: int = 200) -> str:
+    """The first `most` characters of what an error says, on one line, without a final full stop."""
+    return " ".join(str(error).split())[:most].rstrip(".") or type(error).__name__

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pts.data_files.rows import BadRow, FileRow
-from pts.errors import DataError
+from pts.errors import DataError, one_line
 
 
 def parquet_rows(path: Path) -> Iterator[FileRow | BadRow]:
@@ -37,8 +37,7 @@ def parquet_rows(path: Path) -> Iterator[FileRow | BadRow]:
     except (pyarrow.ArrowException, OSError) as error:
         if getattr(error, "errno", None) is not None:  # the system's, not the format's
             raise
-        reason = " ".join(str(error).split())[:200].rstrip(".")
-        raise DataError(f"{path} is not a Parquet file that can be read ({reason}).") from error
+        raise DataError(f"{path} is not a Parquet file that can be read ({one_line(error)}).") from error
 
 
 def _batch_rows(batch: Any, before: int) -> Iterator[FileRow | BadRow]:
@@ -65,8 +64,7 @@ def _row_by_field(batch: Any, index: int, number: int, place: str) -> FileRow | 
         except UnicodeDecodeError:
             return BadRow(number, place, f"is bad: the field {name} is not UTF-8 text")
         except (ValueError, OverflowError, TypeError) as error:
-            said = " ".join(str(error).split())[:100]
-            return BadRow(number, place, f"is bad: the field {name} has no plain value ({said})")
+            return BadRow(number, place, f"is bad: the field {name} has no plain value ({one_line(error)})")
     return FileRow(number, place, fields)
 
 

@@ -27,7 +27,7 @@ class _Thought:
     draft: Draft | None = None
     probe: int = 0
     rejected: int = 0
-    told: int = 0
+    reported: int = 0
     over: bool = False
     confidence: float | None = None
     exited: bool = False
@@ -148,8 +148,8 @@ class EarlyExit(OneReader):
         budget, word = draft.budget.before_turn()
         opening = self._opening(session)
         longest = len(session.think.end) + len(opening) + self.trial_tokens
-        session.tell(thought.index, draft.completion[thought.told : budget.total])
-        thought.told = budget.total
+        session.tell(thought.index, draft.completion[thought.reported : budget.total])
+        thought.reported = budget.total
         answer = budget.answer + len(opening) + self.trial_tokens
         if final.answer is not None:
             answer = min(answer, final.answer)
@@ -169,7 +169,7 @@ class EarlyExit(OneReader):
 
     def _answer(self, session: Session, thought: _Thought, final: TokenLimits) -> Answer:
         draft = _draft(thought)
-        session.tell(thought.index, draft.completion[thought.told :])
+        session.tell(thought.index, draft.completion[thought.reported :])
         return session.answer(
             thought.question,
             draft,

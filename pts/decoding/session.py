@@ -207,8 +207,8 @@ class Session:
             seconds=self.seconds,
             **more,
         )
-        said = answer.rpartition(FINAL_CHANNEL)[2].strip()
-        return Answer(question.id, strategy, completion, text, thinking, said, usage, **named)
+        final = answer.rpartition(FINAL_CHANNEL)[2].strip()
+        return Answer(question.id, strategy, completion, text, thinking, final, usage, **named)
 
     def _guide(self, ask: Ask) -> BudgetGuide:
         budget = ask.budget

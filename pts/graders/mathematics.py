@@ -112,18 +112,23 @@ class MathGrader:
         """Whether the last answer is right; False where there is none."""
         text = without_denied(answered_part(plain_characters(completion)))
         answer = plain_characters(answer)
-        said = stated_mathematics(text)
-        if said.boxed and said.text and as_integer(answer) is not None and _LETTER_BEFORE.match(said.text):
-            said = replace(said, text=_LETTER_BEFORE.sub("", said.text, count=1))
-        stated, boxed = said.text, said.boxed
+        statement = stated_mathematics(text)
+        if (
+            statement.boxed
+            and statement.text
+            and as_integer(answer) is not None
+            and _LETTER_BEFORE.match(statement.text)
+        ):
+            statement = replace(statement, text=_LETTER_BEFORE.sub("", statement.text, count=1))
+        stated, boxed = statement.text, statement.boxed
         if stated is not None and plain_text(stated) and plain_text(stated) == plain_text(answer):
             return True
         wanted = as_integer(answer)
-        if wanted is not None and not said.after and not _needs_more(said, answer):
+        if wanted is not None and not statement.after and not _needs_more(statement, answer):
             found = leading_integer(stated) if stated is not None else closing_integer(text)
             if found is not None:
                 return found == wanted
-        by_form = _same_form(text, said, answer)
+        by_form = _same_form(text, statement, answer)
         if by_form is not None:
             return by_form
         targets = _targets(text, stated, boxed)
@@ -160,8 +165,8 @@ def stated_mathematics(text: str) -> Stated:
             return Stated(box, True, word[0] if word else "")
     if tagged is not None and len(tagged[0]) <= TAIL_LENGTH:
         inner = last_statement(tagged[0])
-        said = _SAYS_IS.match(tagged[0])
-        return Stated(inner or (tagged[0] if said is None else said[1]), True)
+        statement = _SAYS_IS.match(tagged[0])
+        return Stated(inner or (tagged[0] if statement is None else statement[1]), True)
     if box is not None:
         return Stated(box, True)
     stated = last_statement(text)
@@ -174,54 +179,54 @@ def stated_mathematics(text: str) -> Stated:
     return Stated(stated)
 
 
-def _needs_more(said: Stated, answer: str) -> bool:
+def _needs_more(statement: Stated, answer: str) -> bool:
     """Whether more than a whole number must be read: a factorial in a box, or cents for dollars."""
-    if said.text is None:
+    if statement.text is None:
         return False
-    return (said.boxed and "!" in said.text) or ("$" in answer and "cent" in said.text)
+    return (statement.boxed and "!" in statement.text) or ("$" in answer and "cent" in statement.text)
 
 
-def _same_form(text: str, said: Stated, answer: str) -> bool | None:
+def _same_form(text: str, statement: Stated, answer: str) -> bool | None:
     """Whether both are the same time, ratio or quantities; None where one of them is none of these."""
-    stated = said.text
+    stated = statement.text
     colons = read_colons(answer) if ":" in answer or " to " in answer else None
     if colons is not None or ":" in (text[-60:] if stated is None else stated[:40]):
-        told = read_colons(stated if stated is not None else _last_colons(text))
-        if colons is not None and told is not None:
-            return same_colons(colons, told)
-        gold, ratio = read_quantities(answer), (told or colons)
-        found = _found(text, said)
+        other = read_colons(stated if stated is not None else _last_colons(text))
+        if colons is not None and other is not None:
+            return same_colons(colons, other)
+        gold, ratio = read_quantities(answer), (other or colons)
+        found = _found(text, statement)
         if colons is not None and found and len(found) == 1 and not colons.clock:
             return colons.quotient == found[0].value
-        if colons is None and told is not None and gold is not None and ratio is not None:
-            return ratio.quotient == gold[0].value and not told.clock
+        if colons is None and other is not None and gold is not None and ratio is not None:
+            return ratio.quotient == gold[0].value and not other.clock
         if colons is not None:
             return None
     gold = read_quantities(answer)
-    found = None if gold is None else _found(text, said)
-    if gold is not None and len(gold) > 1 and said.text is None:
+    found = None if gold is None else _found(text, statement)
+    if gold is not None and len(gold) > 1 and statement.text is None:
         found = closing_list(text) or found
     if gold is None or found is None:
         return None
     if len(gold) != len(found) and same_quantities(
-        decimal_comma(answer) or gold, _by_comma(said.text) or found
+        decimal_comma(answer) or gold, _by_comma(statement.text) or found
     ):
         return True
-    if said.after and len(found) == 1:
-        factor, _ = read_magnitude(said.after, 0)
+    if statement.after and len(found) == 1:
+        factor, _ = read_magnitude(statement.after, 0)
         if factor != 1 and same_quantities(gold, (replace(found[0], value=found[0].value * factor),)):
             return True
     return same_quantities(gold, found)
 
 
-def _found(text: str, said: Stated) -> Quantities | None:
-    if said.text is None:
+def _found(text: str, statement: Stated) -> Quantities | None:
+    if statement.text is None:
         return closing_quantities(text)
-    if said.boxed:
-        whole = read_quantities(said.text)
+    if statement.boxed:
+        whole = read_quantities(statement.text)
         if whole is not None:
             return whole
-    return leading_quantities(said.text)
+    return leading_quantities(statement.text)
 
 
 def _by_comma(stated: str | None) -> Quantities | None:

@@ -45,12 +45,12 @@ class NumericGrader:
         wanted = last_quantity(plain_characters(answer))
         if found is None or wanted is None:
             return False
-        given, said = _float(wanted), _float(found)
-        golds, values = [given], [said]
+        given, stated = _float(wanted), _float(found)
+        golds, values = [given], [stated]
         if wanted.percent and not found.percent:
             golds.append(given / 100)
         if found.percent and not wanted.percent:
-            values = [said / 100, *([said] if abs(given) >= 1 else [])]
+            values = [stated / 100, *([stated] if abs(given) >= 1 else [])]
         return any(
             math.isclose(gold, value, rel_tol=RELATIVE_TOLERANCE, abs_tol=0.0)
             for gold in golds

@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 
-from pts.errors import ModelError
+from pts.errors import ModelError, one_line
 from pts.hub import only_from_cache
 from pts.models.fingerprint import fingerprint
 
@@ -31,8 +31,7 @@ def apply_adapter(model: Any, adapter: str) -> tuple[Any, str]:
             )
         adapted = PeftModel.from_pretrained(model, str(folder))
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise ModelError(f"adapter {adapter} does not fit the model: {said}") from error
+        raise ModelError(f"adapter {adapter} does not fit the model: {one_line(error)}") from error
     if getattr(model, "is_quantized", False) or not hasattr(adapted, "merge_and_unload"):
         # The adapter's layers stay in the base model, which alone is needed to run.
         return adapted.get_base_model(), fingerprint(folder)

@@ -100,15 +100,15 @@ def encode_messages(tokenizer: Any, messages: Sequence[Mapping[str, str]], fmt: 
     """
     if not fmt.chat_template or not getattr(tokenizer, "chat_template", None):
         raise ModelError("messages need a chat template, and the model has none: give the prompt as text.")
-    said = [dict(message) for message in messages]
-    if not said:
+    conversation = [dict(message) for message in messages]
+    if not conversation:
         raise ModelError("a conversation without messages cannot be answered: give at least one.")
-    if fmt.system_prompt is not None and said[0].get("role") != "system":
-        said.insert(0, {"role": "system", "content": fmt.system_prompt})
+    if fmt.system_prompt is not None and conversation[0].get("role") != "system":
+        conversation.insert(0, {"role": "system", "content": fmt.system_prompt})
     if fmt.suffix is not None:
-        said[-1]["content"] = f"{said[-1]['content']}\n{fmt.suffix}"
-    options = template_variables(tokenizer, str(said[-1].get("content", "")), fmt)
-    text = _render_messages(tokenizer, said, options, fmt.written_on)
+        conversation[-1]["content"] = f"{conversation[-1]['content']}\n{fmt.suffix}"
+    options = template_variables(tokenizer, str(conversation[-1].get("content", "")), fmt)
+    text = _render_messages(tokenizer, conversation, options, fmt.written_on)
     return tuple(tokenizer.encode(_readable(text), add_special_tokens=False))
 
 

@@ -15,7 +15,7 @@ from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from pts.errors import ModelError
+from pts.errors import ModelError, one_line
 from pts.hub import only_from_cache
 from pts.models.options import ModelOptions
 from pts.registered import registered_model
@@ -89,8 +89,8 @@ def one_line_errors(options: ModelOptions, source: Source) -> Iterator[None]:
     try:
         yield
     except _LOADING_ERRORS as error:
-        said = " ".join(str(error).split())
-        if "trust_remote_code" in said:
+        reason = one_line(error)
+        if "trust_remote_code" in str(error):
             raise ModelError(
                 f"{options.spec} needs code from its repository: {setting('trust_remote_code', True)} runs it."
             ) from error
@@ -98,11 +98,6 @@ def one_line_errors(options: ModelOptions, source: Source) -> Iterator[None]:
             raise ModelError(
                 f"{options.spec} is no local directory, and the hub does not give it; offline, use a local "
                 f"directory, a .gguf file, HF_HUB_OFFLINE=1 if it is cached, or {setting('model', 'demo')} "
-                f"({_short(said)})"
+                f"({reason})"
             ) from error
-        raise ModelError(f"{options.spec} cannot be loaded: {_short(said)}") from error
-
-
-def _short(text: str) -> str:
-    """The beginning of a long message."""
-    return text if len(text) <= 200 else f"{text[:197]}..."
+        raise ModelError(f"{options.spec} cannot be loaded: {reason}") from error

@@ -58,8 +58,8 @@ def worked_answer(entry: Entry, field: str) -> str:
 def no_answer(row: Row) -> str | None:
     """What NuminaMath writes where a problem has no answer, such as a proof; None where there is one."""
     stated = row.get("answer")
-    said = stated.strip().casefold() if isinstance(stated, str) else None
-    return f"answer {said!r}" if said in _NO_ANSWERS else None
+    text = stated.strip().casefold() if isinstance(stated, str) else None
+    return f"answer {text!r}" if text in _NO_ANSWERS else None
 
 
 def all_answers(entry: Entry, field: str) -> str:

@@ -104,10 +104,10 @@ def said_of_name(given: ProblemSource) -> str | None:
         return None
     source = search_source(benchmark, given)
     config = "" if source.config is None else f", configuration {source.config}"
-    said = f"{benchmark.name} is {source.dataset}{config}, split {source.split}, graded by {benchmark.grader}"
+    text = f"{benchmark.name} is {source.dataset}{config}, split {source.split}, graded by {benchmark.grader}"
     if source.split == benchmark.split:
-        return f"{said}; pts eval asks this split too, so evaluate what is found here on other problems."
-    return f"{said}; pts eval asks the split {benchmark.split}."
+        return f"{text}; pts eval asks this split too, so evaluate what is found here on other problems."
+    return f"{text}; pts eval asks the split {benchmark.split}."
 
 
 def _on_hub(benchmark: Benchmark, given: ProblemSource, split: str) -> ProblemSource:

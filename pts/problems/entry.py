@@ -64,9 +64,9 @@ class Entry:
             value = _listed(value)
         return value if isinstance(value, list | tuple) else None
 
-    def failure(self, said: str) -> DataError:
-        """The error for this row: `said` goes on from "problem 7"."""
-        return DataError(f"{self.place}: problem {self.item} {said}; fix or remove the row.")
+    def failure(self, fault: str) -> DataError:
+        """The error for this row: `fault` goes on from "problem 7"."""
+        return DataError(f"{self.place}: problem {self.item} {fault}; fix or remove the row.")
 
 
 def _listed(text: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pts.data_files import SUFFIXES, FileRow, good_rows
 from pts.data_files.parquet_rows import plain_row
-from pts.errors import ConfigError, DataError
+from pts.errors import ConfigError, DataError, one_line
 from pts.setting_names import setting
 
 
@@ -52,7 +52,7 @@ def _load_directory(path: Path) -> Any:
     try:
         return datasets.load_from_disk(str(path))
     except (OSError, ValueError) as error:
-        raise DataError(f"The data set at {path} cannot be read: {first_line(error)}.") from error
+        raise DataError(f"The data set at {path} cannot be read: {one_line(error)}.") from error
 
 
 def loaded_rows(loaded: Any, name: str, split: str | None) -> Iterator[FileRow]:
@@ -74,8 +74,3 @@ def loaded_rows(loaded: Any, name: str, split: str | None) -> Iterator[FileRow]:
     elif split is not None and str(loaded.split) != split:
         raise DataError(f"{name} holds the split {loaded.split}, not {split!r}; leave {setting('split')} out.")
     return (FileRow(number, f"row {number}", plain_row(row)) for number, row in enumerate(loaded, start=1))
-
-
-def first_line(error: BaseException) -> str:
-    """An error's message in one line, without its final full stop."""
-    return " ".join(str(error).split())[:300].rstrip(".")

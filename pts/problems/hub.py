@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pts.data_files import FileRow
-from pts.errors import DataError
-from pts.problems.files import first_line, loaded_rows
+from pts.errors import DataError, one_line
+from pts.problems.files import loaded_rows
 from pts.problems.source import ProblemSource
 from pts.setting_names import setting
 
@@ -26,14 +26,14 @@ def hub_rows(source: ProblemSource) -> Iterator[FileRow]:
         loaded = datasets.load_dataset(source.dataset, source.config, split=None, revision=source.revision)
     except datasets.exceptions.DatasetNotFoundError as error:
         raise DataError(
-            f"The hub has no data set {source.dataset}: {first_line(error)}; check the name."
+            f"The hub has no data set {source.dataset}: {one_line(error)}; check the name."
         ) from error
     except ConnectionError as error:
-        raise DataError(f"{first_line(error)}; {_instead()}.") from error
+        raise DataError(f"{one_line(error)}; {_instead()}.") from error
     except (ValueError, RuntimeError, OSError, datasets.exceptions.DatasetsError) as error:
         # An unknown or missing configuration (the message lists them), a loading script, broken files.
         raise DataError(
-            f"The data set {source.dataset} cannot be loaded ({first_line(error)}); choose a "
+            f"The data set {source.dataset} cannot be loaded ({one_line(error)}); choose a "
             f"configuration with {setting('config')}, or use a local file."
         ) from error
     return loaded_rows(loaded, source.dataset, split)
@@ -73,7 +73,7 @@ def check_reachable(source: ProblemSource) -> None:
         ) from error
     except unreachable as error:
         raise DataError(
-            f"The hub cannot be reached for the data set {name} ({first_line(error)}); {_instead()}."
+            f"The hub cannot be reached for the data set {name} ({one_line(error)}); {_instead()}."
         ) from error
 
 

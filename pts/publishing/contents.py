@@ -136,8 +136,8 @@ def _search_run(path: Path, target: Target) -> Contents:
         )
     card = _card(path) or search_card(run, target.name, target.repo_id, license_id=target.license_id).encode()
     data = {name: path / name for name in NAMES["search run"] if name != CARD_NAME}
-    said = f"Pivotal tokens of {summary.model_id} on {summary.dataset_id}: {summary.findings}"
-    return Contents("search run", said, {**data, CARD_NAME: card})
+    title = f"Pivotal tokens of {summary.model_id} on {summary.dataset_id}: {summary.findings}"
+    return Contents("search run", title, {**data, CARD_NAME: card})
 
 
 def _card(path: Path) -> bytes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pts.errors import PtsError
+from pts.errors import PtsError, one_line
 from pts.publishing.target import Target
 from pts.setting_names import setting
 
@@ -57,7 +57,7 @@ def explain(error: Exception, target: Target) -> PublishError:
                 "and the token's rights."
             )
         if isinstance(cause, hub.HfHubHTTPError):
-            return PublishError(_refusal(cause.response.status_code, _said(cause), target))
+            return PublishError(_refusal(cause.response.status_code, _reason(cause), target))
     if any(word in str(error).lower() for word in _NO_ROOM):
         return PublishError(_no_room(target, first_line(error)))
     if isinstance(error, ValueError):
@@ -67,43 +67,43 @@ def explain(error: Exception, target: Target) -> PublishError:
 
 def first_line(error: BaseException) -> str:
     """An error's message on one line, its cause's too where it wraps one."""
-    inner = [" ".join(str(cause).split()) or type(cause).__name__ for cause in _causes(error)]
+    inner = [one_line(cause, 300) for cause in _causes(error)]
     return "; ".join(dict.fromkeys(inner))[:300].rstrip(".")
 
 
-def _refusal(status: int, said: str, target: Target) -> str:
-    room = any(word in said.lower() for word in _NO_ROOM)
+def _refusal(status: int, reason: str, target: Target) -> str:
+    room = any(word in reason.lower() for word in _NO_ROOM)
     if status == 401:
         return (
-            f"the hub does not accept the token (401: {said}); make one with write rights at {_TOKENS}, then "
+            f"the hub does not accept the token (401: {reason}); make one with write rights at {_TOKENS}, then "
             "set HF_TOKEN or run `hf auth login`."
         )
     if status in (402, 413) or (status in (400, 403) and room):
-        return _no_room(target, said)
+        return _no_room(target, reason)
     if status == 403:
         return (
-            f"the token may not write to {target.repo_id} (403: {said}); use one with write rights there, a "
+            f"the token may not write to {target.repo_id} (403: {reason}); use one with write rights there, a "
             f"repo-id under your own name, or {setting('create_pr', True)} for a repository of somebody else."
         )
     if status == 409:
-        return f"the name {target.repo_id} is taken (409: {said}); give another {setting('repo_id')}."
+        return f"the name {target.repo_id} is taken (409: {reason}); give another {setting('repo_id')}."
     if status == 412:
         return f"somebody else committed to {target.repo_id} meanwhile; give the same command again."
     if status == 429:
-        return f"the hub wants fewer requests (429: {said}); wait some minutes. {AGAIN}."
+        return f"the hub wants fewer requests (429: {reason}); wait some minutes. {AGAIN}."
     if status >= 500:
-        return f"the hub has trouble ({status}: {said}). {AGAIN}."
-    return f"the hub refuses this for {target.repo_id} ({status}: {said})."
+        return f"the hub has trouble ({status}: {reason}). {AGAIN}."
+    return f"the hub refuses this for {target.repo_id} ({status}: {reason})."
 
 
-def _no_room(target: Target, said: str) -> str:
+def _no_room(target: Target, reason: str) -> str:
     return (
-        f"the hub has no room for these files in {target.repo_id} ({said}); free some, or publish fewer "
+        f"the hub has no room for these files in {target.repo_id} ({reason}); free some, or publish fewer "
         "records."
     )
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     message = getattr(error, "server_message", None) or str(error)
     return " ".join(str(message).split())[:200].rstrip(".") or "no reason given"
 

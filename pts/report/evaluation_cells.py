@@ -119,35 +119,35 @@ def head_lines(summary: EvaluationSummary) -> list[str]:
 
 def note(summary: EvaluationSummary) -> str:
     """What the columns mean."""
-    said = (
+    text = (
         f"Intervals: {summary.level:.0%}, bootstrap over problems. Tokens: all that an answer took after its "
         "prompt, of what was dropped too."
     )
     direction = "" if summary.direction is None else f" {direction_note(summary.direction)}"
     if not summary.comparisons:
-        return said + direction
+        return text + direction
     test = "McNemar's exact test" if summary.seeds == 1 else "a sign-flip test over problems"
     tests = sum(not math.isnan(comparison.p_value) for comparison in summary.comparisons)
     holm = f"; corrected: Holm, over all {tests}" if tests > 1 else ""
-    return f"{said} p: {test} (above fixed budgets: the bootstrap){holm}.{direction}"
+    return f"{text} p: {test} (above fixed budgets: the bootstrap){holm}.{direction}"
 
 
 def direction_note(test: DirectionTest) -> str:
     """What the rank of the vectors' direction means, or why there is none."""
     if test.rank is None:
         return f"{DIRECTION.capitalize()} No answer: {test.reason}."
-    said = (
+    text = (
         f"{DIRECTION.capitalize()} The rank of {test.line} among the same with each of "
         f"{_counted(len(test.controls), 'random direction')} that were calibrated alike, on the first seed's "
         "answers (ties count against it)"
     )
     if not test.possible:
         best = "" if test.methods == 1 else f" for the best of {test.methods} methods"
-        return f"{said}. With so few it proves nothing{best}: at least {test.needed} are needed."
+        return f"{text}. With so few it proves nothing{best}: at least {test.needed} are needed."
     times = (
         "" if test.methods == 1 else f", times {test.methods} for the methods that the vector is the best of"
     )
-    return f"{said}; p: rank / {len(test.controls) + 1}{times}, one test by itself, not among the corrected."
+    return f"{text}; p: rank / {len(test.controls) + 1}{times}, one test by itself, not among the corrected."
 
 
 def _reasons(summary: EvaluationSummary) -> list[str]:

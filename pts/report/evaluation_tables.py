@@ -29,7 +29,7 @@ def evaluation_report(summary: EvaluationSummary) -> RenderableType:
         systems.add_column(heading, justify="left" if at == 0 else "right", no_wrap=True)
     for system in ordered_systems(summary):
         systems.add_row(*system_cells(system), style="" if system.asked else "dim")
-    parts: list[RenderableType] = [Text(said) for said in head_lines(summary)]
+    parts: list[RenderableType] = [Text(line) for line in head_lines(summary)]
     parts += [Text(), systems]
     if summary.comparisons or summary.direction is not None:
         comparisons = Table(title="Comparisons of success", title_justify="left", box=None, pad_edge=False)

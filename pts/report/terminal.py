@@ -161,8 +161,8 @@ def _context(run: SearchResults, finding: Finding) -> list[RenderableType]:
     text.append(context.after, style="dim")
     lines: list[RenderableType] = [text]
     if candidate.alternatives:
-        told = "; ".join(_told(alternative) for alternative in _ranked(candidate.alternatives)[:4])
-        lines.append(Text(f"instead: {told}"))
+        others = "; ".join(_described(alternative) for alternative in _ranked(candidate.alternatives)[:4])
+        lines.append(Text(f"instead: {others}"))
     return lines
 
 
@@ -175,7 +175,7 @@ def _best(alternatives: Sequence[Alternative]) -> str:
     return f"{_visible(ranked[0].token)} {ranked[0].value:.2f} (n={ranked[0].n})" if ranked else ""
 
 
-def _told(alternative: Alternative) -> str:
+def _described(alternative: Alternative) -> str:
     token, n = _visible(alternative.token), alternative.n
     return f"{token} (q {alternative.prob:.2f}, value {alternative.value:.2f}, n={n})"
 

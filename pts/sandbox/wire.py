@@ -206,7 +206,7 @@ class Peer:
         return self.pack(argument) if isinstance(argument, (list, dict, set, bytearray)) else None
 
     def _exception(self, described: list[str]) -> BaseException:
-        built_in, said, name = described
+        built_in, message, name = described
         kind = getattr(builtins, built_in, None)
         if (
             isinstance(kind, type)
@@ -214,10 +214,10 @@ class Peer:
             and (kind is not Exception or name == built_in)
         ):
             try:
-                return kind(said)
+                return kind(message)
             except TypeError:  # UnicodeDecodeError and others that take more
                 pass
-        return ProgramError(f"{name}: {said}")
+        return ProgramError(f"{name}: {message}")
 
     def _send(self, message: list[Any]) -> None:
         data = json.dumps(message).encode()

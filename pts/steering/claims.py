@@ -91,16 +91,16 @@ def rank_sentence(claim: Claim) -> str:
     """The rank and what it proves, as part of a sentence."""
     if not claim.controls:
         return "no random direction was measured beside it, so nothing is proved"
-    said = (
+    text = (
         f"rank {claim.rank} of {claim.controls + 1} beside {claim.controls} random directions calibrated alike"
     )
     if not claim.possible:
-        return f"{said}, which proves nothing: {_needs(claim)}"
+        return f"{text}, which proves nothing: {_needs(claim)}"
     chosen = f" (times {claim.methods}: the best of as many methods)" if claim.methods > 1 else ""
     corrected = ""
     if claim.family > 1 or claim.corrected > claim.p_value:
         corrected = f", {claim.corrected:.3f} corrected ({_family(claim)})"
-    return f"{said}: p {claim.p_value:.3f}{chosen}{corrected}"
+    return f"{text}: p {claim.p_value:.3f}{chosen}{corrected}"
 
 
 def _needs(claim: Claim) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 import yaml
 
 from pts.data_files import parse_json, read_text
-from pts.errors import DataError
+from pts.errors import DataError, one_line
 
 UNLABELLED: Final = "unlabelled"
 NUMBER: Final = "number"
@@ -103,8 +103,7 @@ def read_lexicon(path: Path) -> Lexicon:
         # JSON is read as such: YAML allows no tab, which much JSON is indented by.
         data = parse_json(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())[:160]
-        raise DataError(f"lexicon {path} is neither YAML nor JSON: {said}.") from error
+        raise DataError(f"lexicon {path} is neither YAML nor JSON: {one_line(error)}.") from error
     if not isinstance(data, dict) or not data:
         raise DataError(
             f"lexicon {path} must map pattern names to lists of words, such as 'doubt: [wait, hmm]'."

@@ -191,7 +191,7 @@ class Passes:
             return self._made(text, -size, size, device)
         if self.prompt_tokens is None:
             return self._made(text, start - width, size, device)
-        return self._told(text, start, size, device)
+        return self._given(text, start, size, device)
 
     def _by_hand(self, inputs: Mapping[str, Any], read: torch.Tensor) -> Span:
         """A pass that the caller made."""
@@ -227,7 +227,7 @@ class Passes:
             self._texts.append(known)
             self._tidy()
         if self.prompt_tokens is not None:
-            return self._told(known, start, size, read.device)
+            return self._given(known, start, size, read.device)
         return self._made(known, start - known.prompt, size, read.device)
 
     def _new(self, rows: int, prompt: int) -> Text:
@@ -261,22 +261,22 @@ class Passes:
         same = before.shape == read[:, :size].shape and before.dtype == read.dtype
         return text if same and torch.equal(before, read[:, :size]) else None
 
-    def _told(self, text: Text, start: int, size: int, device: Any) -> Span:
+    def _given(self, text: Text, start: int, size: int, device: Any) -> Span:
         """A span by the number of prompt tokens that the caller gave."""
-        told = self.prompt_tokens
-        assert told is not None
-        if isinstance(told, int):
-            return self._made(text, start - told, size, device)
-        if len(told) != text.rows:
+        given = self.prompt_tokens
+        assert given is not None
+        if isinstance(given, int):
+            return self._made(text, start - given, size, device)
+        if len(given) != text.rows:
             raise ConfigError(
-                f"steering.prompt_tokens has {len(told)} numbers; the batch has {text.rows} rows: "
+                f"steering.prompt_tokens has {len(given)} numbers; the batch has {text.rows} rows: "
                 "give one a row."
             )
-        least = min(told)
-        if start >= max(told):
+        least = min(given)
+        if start >= max(given):
             return Span(text, start - least, size, None, any=True)
         columns = torch.arange(start, start + size, device=device)
-        where = columns >= torch.tensor(list(told), device=device)[:, None]
+        where = columns >= torch.tensor(list(given), device=device)[:, None]
         return Span(text, start - least, size, where, any=start + size > least)
 
     def _made(self, text: Text, first: int, size: int, device: Any) -> Span:

@@ -52,8 +52,8 @@ def source_sentence(source: PatternSource) -> str:
     elif source.clusters == 1:
         found = f"the contrasts are one cluster ({_why_one(source)})"
     else:
-        told = f"p {source.p_value:.1g} by {_TEST}; stability {source.stability:.2f}"
-        found = f"the contrasts fall into {source.clusters} clusters ({told})"
+        evidence = f"p {source.p_value:.1g} by {_TEST}; stability {source.stability:.2f}"
+        found = f"the contrasts fall into {source.clusters} clusters ({evidence})"
     made = {"clusters": "clusters of the contrasts", "labels": "labels, by the words at the pivots"}[
         source.basis
     ]
@@ -65,10 +65,10 @@ def _why_one(source: PatternSource) -> str:
     """Why no division was taken: too little evidence of one, or none that repeats."""
     from pts.steering.clusters import SIGNIFICANCE
 
-    told = f"p {source.p_value:.2g} by {_TEST}"
+    evidence = f"p {source.p_value:.2g} by {_TEST}"
     if source.p_value is not None and source.p_value <= SIGNIFICANCE:
-        return f"{told}, but no division repeats over resamples"
-    return f"{told}; more than one needs p ≤ {SIGNIFICANCE:g}"
+        return f"{evidence}, but no division repeats over resamples"
+    return f"{evidence}; more than one needs p ≤ {SIGNIFICANCE:g}"
 
 
 def groups_without(source: PatternSource) -> list[str]:

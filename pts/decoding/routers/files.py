@@ -106,13 +106,13 @@ def router_json(router: FittedRouter) -> dict[str, object]:
 
 def router_digest(router: FittedRouter) -> str:
     """SHA-256, in hex, of all that decides what a router does."""
-    told = {name: value for name, value in router_json(router).items() if name != "provenance"}
+    settings = {name: value for name, value in router_json(router).items() if name != "provenance"}
     weights = (
         json.dumps([name, each.name, each.success.tolist(), each.tokens.tolist()])
         for name, probe in router.probes.items()
         for each in probe.classes
     )
-    return text_digest([json.dumps(told, sort_keys=True), *weights])
+    return text_digest([json.dumps(settings, sort_keys=True), *weights])
 
 
 def load_router(source: str | Path, revision: str | None = None) -> FittedRouter:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pts.errors import one_line
 from pts.runs.files import replace_file
 from pts.steering.vector_set import Gate, SteeredModel, SteeringVector, VectorError, VectorSet
 
@@ -128,9 +129,9 @@ def _read(path: Path) -> dict[int, torch.Tensor]:
         architecture = None if field is None else field.contents()
         tensors = [(tensor.name, np.array(tensor.data)) for tensor in reader.tensors]
     except _BROKEN as error:
-        said = " ".join(str(error).split())[:120]
         raise VectorError(
-            f"{path} cannot be read as GGUF ({said}): it is cut short or no GGUF file; copy it again."
+            f"{path} cannot be read as GGUF ({one_line(error)}): it is cut short or no GGUF file; copy it "
+            "again."
         ) from error
     if architecture != ARCHITECTURE:
         raise VectorError(
