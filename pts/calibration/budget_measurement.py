@@ -43,9 +43,9 @@ class BudgetOutcomes:
 class BudgetMeasurement:
     """Measures budgets on problems, each with the same seeds.
 
-    `journal` begins with a line of `asked`, which says what is measured; what else stands in it is not measured
-    again. `observe` hears of tokens as they come, `answered` counts completions, those of the journal too.
-    Raises RunError for a journal of another measurement.
+    `journal` begins with a line of `settings`, which says what is measured; what else stands in it is not
+    measured again. `observe` hears of tokens as they come, `answered` counts completions, those of the journal
+    too. Raises RunError for a journal of another measurement.
     """
 
     problems: Sequence[Problem]
@@ -53,7 +53,7 @@ class BudgetMeasurement:
     samples: int
     seed: int
     journal: Path
-    asked: Mapping[str, object]
+    settings: Mapping[str, object]
     observe: Callable[[int], None] | None = None
     answered: int = 0
     _journal: Journal[BudgetOutcomes] = field(init=False)
@@ -62,9 +62,9 @@ class BudgetMeasurement:
     def __post_init__(self) -> None:
         self._journal = budgets_journal(self.journal)
         if not self.journal.exists():
-            self._journal.begin(dict(sorted(self.asked.items())))
+            self._journal.begin(dict(sorted(self.settings.items())))
             return
-        changed = _changed(self._journal.header(), self.asked)
+        changed = _changed(self._journal.header(), self.settings)
         if changed:
             raise RunError(
                 f"{self.journal} holds measurements with other settings, another model or other vectors "
@@ -131,11 +131,11 @@ def budgets_journal(path: Path) -> Journal[BudgetOutcomes]:
     return Journal(path, BudgetOutcomes, headed=True, remedy="delete the file to measure again")
 
 
-def _changed(before: Mapping[str, object] | None, asked: Mapping[str, object]) -> str:
+def _changed(before: Mapping[str, object] | None, settings: Mapping[str, object]) -> str:
     """What differs between a journal's header and what is measured now, in words; empty for nothing.
 
     What an earlier version did not record is unknown, and no difference.
     """
     if not before:
         return "its first line says nothing of them"
-    return "; ".join(differences(before, {key: value for key, value in asked.items() if key in before}))
+    return "; ".join(differences(before, {key: value for key, value in settings.items() if key in before}))

@@ -65,14 +65,14 @@ class Evaluator:
     done: int = 0
     _journal: Journal[Measurement] | None = None
     _known: dict[Key, Outcomes] = field(default_factory=dict)
-    _kept: set[tuple[str, int, int]] = field(default_factory=set)
+    _journaled: set[tuple[str, int, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.journal is not None:
             self._journal = Journal(self.journal, Measurement, remedy="delete the file to measure again")
-            kept = self._journal.read()
-            self._known = dict(_outcomes(each) for each in kept if each.samples == self.samples)
-        self._kept = {(name, first, end) for name, _, first, end in self._known}
+            entries = self._journal.read()
+            self._known = dict(_outcomes(each) for each in entries if each.samples == self.samples)
+        self._journaled = {(name, first, end) for name, _, first, end in self._known}
 
     def __call__(self, settings: Sequence[Setting], first: int, end: int) -> Mapping[Setting, Outcomes]:
         """Each setting's outcomes on problems `first` to `end`."""
@@ -123,7 +123,7 @@ class Evaluator:
 
     def _note_changed(self, todo: Sequence[Key]) -> None:
         """Say it where the journal has a setting's name, but of another direction."""
-        changed = [name for name, _, first, end in todo if (name, first, end) in self._kept]
+        changed = [name for name, _, first, end in todo if (name, first, end) in self._journaled]
         if changed:
             logger.warning(
                 "%s: %d settings have another direction or gate than was measured (such as %s), and are "

@@ -14,12 +14,12 @@ from pts.evaluation.outcomes import Outcomes
 class Schedule:
     """How a race goes.
 
-    `shares` are those of the problems that each round has seen at its end, `kept` those of a lane's settings
-    that go on after each round but the last.
+    `shares` are those of the problems that each round has seen at its end, `surviving` those of a lane's
+    settings that go on after each round but the last.
     """
 
     shares: tuple[float, ...]
-    kept: tuple[float, ...]
+    surviving: tuple[float, ...]
 
 
 HALVING = Schedule((1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0), (0.5, 0.5, 0.5, 0.5, 0.5))
@@ -48,11 +48,11 @@ def race(
         if end > first:
             for setting, outcomes in evaluate(alive, first, end).items():
                 seen[setting] = seen[setting].joined(outcomes) if setting in seen else outcomes
-        if round_ < len(schedule.kept):
+        if round_ < len(schedule.surviving):
             alive = [
                 setting
                 for ranked in _lanes(alive, lane, seen).values()
-                for setting in ranked[: _survivors(schedule.kept[round_], len(ranked))]
+                for setting in ranked[: _survivors(schedule.surviving[round_], len(ranked))]
             ]
     return {
         name: [(setting, seen[setting]) for setting in ranked]
@@ -65,8 +65,8 @@ def race_size(lanes: Sequence[int], problems: int, schedule: Schedule = HALVING)
     alive, total = list(lanes), 0
     for round_, (first, end) in enumerate(_rounds(problems, schedule)):
         total += sum(alive) * (end - first)
-        if round_ < len(schedule.kept):
-            alive = [_survivors(schedule.kept[round_], size) for size in alive]
+        if round_ < len(schedule.surviving):
+            alive = [_survivors(schedule.surviving[round_], size) for size in alive]
     return total
 
 
@@ -80,8 +80,8 @@ def _rounds(problems: int, schedule: Schedule) -> list[tuple[int, int]]:
     return rounds
 
 
-def _survivors(kept: float, size: int) -> int:
-    return max(1, math.ceil(kept * size))
+def _survivors(surviving: float, size: int) -> int:
+    return max(1, math.ceil(surviving * size))
 
 
 def _lanes(

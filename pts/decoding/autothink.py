@@ -212,10 +212,10 @@ def _prompt(tokenizer: Any, messages: Messages, config: AutoThinkConfig) -> Toke
     return tuple(tokenizer.encode(text, add_special_tokens=False))
 
 
-def _total(model: Any, prompt: TokenIds, asked: int | None) -> int:
+def _total(model: Any, prompt: TokenIds, requested: int | None) -> int:
     """Tokens of a completion at most. Raises ConfigError where the model says nothing of its positions."""
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     positions = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", None)
     if positions is None:
         raise ConfigError("the model does not say how many positions it has: give max_new_tokens.")
@@ -270,8 +270,8 @@ def _contexts(tokenizer: Any, found: Sequence[Addition]) -> Contexts:
 
 def _query(messages: Messages) -> str:
     """What is classified: the last message of the user, or all that was said."""
-    asked = [message["content"] for message in messages if message["role"] == "user"]
-    return asked[-1] if asked else " ".join(message["content"] for message in messages)
+    questions = [message["content"] for message in messages if message["role"] == "user"]
+    return questions[-1] if questions else " ".join(message["content"] for message in messages)
 
 
 def _route(session: Session, config: AutoThinkConfig, question: Question, prompt: TokenIds) -> Route:

@@ -168,11 +168,11 @@ class Reject(OneReader):
             branch.score = score.value
             race.scorer += score.tokens
         ranked = sorted(race.branches, key=lambda branch: -branch.score)
-        kept = ranked[: len(ranked) - max(1, int(self.share * len(ranked)))]
-        if all(branch.over for branch in kept):
-            kept = kept[:1]
-        race.rejected += sum(len(branch.completion) for branch in race.branches if branch not in kept)
-        race.branches = kept
+        survivors = ranked[: len(ranked) - max(1, int(self.share * len(ranked)))]
+        if all(branch.over for branch in survivors):
+            survivors = survivors[:1]
+        race.rejected += sum(len(branch.completion) for branch in race.branches if branch not in survivors)
+        race.branches = survivors
 
     def _answer(self, session: Session, race: _Race, limits: TokenLimits) -> Answer:
         (branch,) = race.branches

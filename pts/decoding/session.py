@@ -183,18 +183,18 @@ class Session:
 
         The budget was kept where thinking, answer and total are within the limits (by default the draft's).
         """
-        asked = draft.ask.limits if limits is None else limits
+        allowed = draft.ask.limits if limits is None else limits
         budget, completion = draft.budget, draft.completion
         text, thinking, answer = self.texts(draft)
         named = {name: more.pop(name) for name in ("route", "confidence") if name in more}
         closing = 0 if self.think is None else len(self.think.empty)
-        kept = all(
+        within = all(
             limit is None or used <= limit
             for used, limit in (
                 # No thinking is what the tags alone take.
-                (budget.thinking, closing if asked.thinking == 0 else asked.thinking),
-                (budget.answer, asked.answer),
-                (budget.total, asked.total),
+                (budget.thinking, closing if allowed.thinking == 0 else allowed.thinking),
+                (budget.answer, allowed.answer),
+                (budget.total, allowed.total),
             )
         )
         usage = TokenUsage(
@@ -203,7 +203,7 @@ class Session:
             answer=budget.answer,
             injected=len(budget.injected),
             finish=cast(FinishReason, draft.stop),
-            budget_kept=kept,
+            budget_kept=within,
             seconds=self.seconds,
             **more,
         )

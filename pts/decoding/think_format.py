@@ -142,14 +142,14 @@ def _empty(tokenizer: Any, tags: ThinkTags, prompt_format: PromptFormat, turn: A
     plain = replace(prompt_format, thinking=None)
     if plain.chat_template and not getattr(tokenizer, "chat_template", None):
         return tags.start_ids + tags.end_ids
-    asked = encode_prompt(tokenizer, "?", plain)
+    prompt = encode_prompt(tokenizer, "?", plain)
     if plain.chat_template and thinking_modes(tokenizer, "?", plain):
         refused = encode_prompt(tokenizer, "?", replace(plain, thinking=False))
-        if refused[: len(asked)] == asked and len(refused) > len(asked):
-            return refused[len(asked) :]
-    if turn.closes(asked):
+        if refused[: len(prompt)] == prompt and len(refused) > len(prompt):
+            return refused[len(prompt) :]
+    if turn.closes(prompt):
         return ()
-    return tags.end_ids if turn.opens(asked) else tags.start_ids + tags.end_ids
+    return tags.end_ids if turn.opens(prompt) else tags.start_ids + tags.end_ids
 
 
 def _sentence_ends(tokenizer: Any) -> frozenset[int]:

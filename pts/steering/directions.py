@@ -28,7 +28,7 @@ from pts.steering.prefixes import (
     read_prefixes,
     step_batches,
 )
-from pts.steering.reading_memory import Kept, ReadingMemory
+from pts.steering.reading_memory import OwnersCache, ReadingMemory
 
 NORM_CAP = 0.4
 """Largest norm of a fitted vector, in multiples of the residual stream's mean norm."""
@@ -53,7 +53,7 @@ class FittingData:
     memory_bytes: int | None = None
     _steps: list[list[PrefixBatch]] = field(default_factory=list)
     _memory: ReadingMemory | None = None
-    _kept: Kept | None = None
+    _cache: OwnersCache | None = None
     _self: object = field(default_factory=object)
 
     def of(self, pairs: list[Pair]) -> FittingData:
@@ -66,7 +66,7 @@ class FittingData:
             self.layers_path,
             self.memory_bytes,
             _memory=self.memory,
-            _kept=self.kept,
+            _cache=self.cache,
         )
 
     @property
@@ -77,11 +77,11 @@ class FittingData:
         return self._memory
 
     @property
-    def kept(self) -> Kept:
+    def cache(self) -> OwnersCache:
         """What is kept between steps."""
-        if self._kept is None:
-            self._kept = Kept(self.memory.kept)
-        return self._kept
+        if self._cache is None:
+            self._cache = OwnersCache(self.memory.cache_bytes)
+        return self._cache
 
     @property
     def blocks(self) -> Any:
@@ -95,7 +95,7 @@ class FittingData:
     def activations(self, layer: int) -> Activations:
         """The pairs' activations at a layer, in the pairs' order; ordinary positions of these pairs alone."""
         indices = [pair.index for pair in self.pairs]
-        return self.kept.get(
+        return self.cache.get(
             self._self, layer, lambda: self.harvest.of(layer, indices), lambda found: found.nbytes
         )
 
@@ -111,7 +111,7 @@ class FittingData:
 
     def read(self, batch: PrefixBatch) -> KeyValues:
         """Keys and values of a batch of `steps`, kept or read anew."""
-        return self.kept.get(
+        return self.cache.get(
             self._self, id(batch), partial(read_prefixes, self.model, batch, self.memory), _nbytes
         )
 

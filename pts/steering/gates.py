@@ -61,7 +61,7 @@ def token_gate(data: FittingData, layer: int) -> Gate:
     }
     chosen: list[int] = []
     for token in sorted(rates, key=lambda token: -rates[token]):
-        covered = sum(before[kept] for kept in chosen)
+        covered = sum(before[other] for other in chosen)
         if rates[token] < LEAST_ENRICHED or covered >= KEPT_PIVOTS * total:
             break
         chosen.append(token)

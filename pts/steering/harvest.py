@@ -177,21 +177,21 @@ class _Capture:
     def __init__(self) -> None:
         self.rows: torch.Tensor | None = None
         self.columns: torch.Tensor | None = None
-        self.kept: list[torch.Tensor] = []
+        self.residuals: list[torch.Tensor] = []
 
     def keep(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
         """From the next passes keep these places (`rows` [n], `columns` [n])."""
-        self.rows, self.columns, self.kept = rows, columns, []
+        self.rows, self.columns, self.residuals = rows, columns, []
 
     def see(self, output: object) -> None:
         """Take the chosen places of one layer's output."""
         if self.rows is not None and self.columns is not None:
             hidden = residual_of(output)
-            self.kept.append(hidden[self.rows.to(hidden.device), self.columns.to(hidden.device)].cpu())
+            self.residuals.append(hidden[self.rows.to(hidden.device), self.columns.to(hidden.device)].cpu())
 
     def taken(self) -> torch.Tensor:
         """What was kept since `keep`: [n, layers, hidden]."""
-        return torch.stack(self.kept, dim=1)
+        return torch.stack(self.residuals, dim=1)
 
 
 @contextmanager

@@ -108,8 +108,8 @@ class Passes:
 
     def counts(self) -> tuple[int, int]:
         """Positions of completions seen so far, and positions steered."""
-        kept = [text.counts() for text in [*self._texts, *(text for text, _ in self._calls[:1])]]
-        seen, steered = (sum(column) for column in zip(*kept, strict=True)) if kept else (0, 0)
+        counts = [text.counts() for text in [*self._texts, *(text for text, _ in self._calls[:1])]]
+        seen, steered = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
         return self._over.seen + seen, self._over.steered + steered
 
     def unsteered(self) -> tuple[int, int]:

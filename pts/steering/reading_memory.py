@@ -68,7 +68,7 @@ class ReadingMemory:
         return self.granted // 8
 
     @property
-    def kept(self) -> int:
+    def cache_bytes(self) -> int:
         """Bytes of what is kept between steps."""
         return min(_KEPT_BYTES, self.granted // 2)
 
@@ -87,8 +87,8 @@ class ReadingMemory:
         return max(1, self.part // (rows * (self.passed + width * self.compared)))
 
 
-class Kept:
-    """What is costly to make, kept while all of it fits in `limit` bytes, for owners that take turns.
+class OwnersCache:
+    """A cache of what is costly to make, while all of it fits in `limit` bytes, for owners that take turns.
 
     For the owner at work others' things go, the least recently used owner's first; its own never do, since a
     loop over more than fits would find nothing of it.
@@ -104,8 +104,8 @@ class Kept:
         own = self._things.setdefault(owner, {})
         self._things.move_to_end(owner)
         if key in own:
-            kept: T = own[key][0]
-            return kept
+            found: T = own[key][0]
+            return found
         made = make()
         nbytes = size(made)
         while self.nbytes + nbytes > self.limit and len(self._things) > 1:

@@ -12,7 +12,7 @@ from pts.steering.harvest import Activations, harvest
 from pts.steering.lens import LogitLens
 from pts.steering.pairs import Choice, Pair
 from pts.steering.prefixes import prefix_batches
-from pts.steering.reading_memory import Kept, ReadingMemory
+from pts.steering.reading_memory import OwnersCache, ReadingMemory
 from tests.policies.tiny import tiny_model
 
 SMALL = 150_000
@@ -90,14 +90,14 @@ def test_what_is_kept_of_all_fitting_data_together_is_bounded(model, pairs, harv
             for step in data.steps():
                 for batch in step:
                     data.read(batch)
-            assert data.kept is whole.kept
-            assert 0 < whole.kept.nbytes <= whole.memory.kept
+            assert data.cache is whole.cache
+            assert 0 < whole.cache.nbytes <= whole.memory.cache_bytes
     batch = others[2].steps()[0][0]
     assert others[2].read(batch) is others[2].read(batch)
 
 
 def test_kept_drops_others_things_and_never_those_of_the_owner_at_work():
-    kept, made = Kept(10), []
+    kept, made = OwnersCache(10), []
 
     def get(owner, key, size=4):
         return kept.get(owner, key, lambda: made.append((owner, key)) or (owner, key), lambda _: size)

@@ -175,12 +175,12 @@ def _check_fits(path: Path, stored: Mapping[int, torch.Tensor], model: SteeredMo
             )
 
 
-def _steered_layer(path: Path, layers: list[int], asked: int | None) -> int:
+def _steered_layer(path: Path, layers: list[int], requested: int | None) -> int:
     known = ", ".join(map(str, layers))
-    if asked is None and len(layers) > 1:
+    if requested is None and len(layers) > 1:
         raise VectorError(
             f"{path} has directions at layers {known}: say at which of them to steer (layer=...)."
         )
-    if asked is not None and asked not in layers:
-        raise VectorError(f"{path} has no direction at layer {asked}; it has them at {known}.")
-    return layers[0] if asked is None else asked
+    if requested is not None and requested not in layers:
+        raise VectorError(f"{path} has no direction at layer {requested}; it has them at {known}.")
+    return layers[0] if requested is None else requested
