@@ -42,7 +42,7 @@ def stop_on_signals() -> None:
         signal.signal(number, _on_signal)
 
 
-def stop_if_asked() -> None:
+def stop_if_requested() -> None:
     """Raise Stopped where a signal came but its exception was swallowed on the way.
 
     Python drops what a signal handler raises inside a finaliser; long work calls this now and then.

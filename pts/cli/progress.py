@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from pts.cli.interrupts import stop_if_asked
+from pts.cli.interrupts import stop_if_requested
 
 if TYPE_CHECKING:
     from pts.pivot_search.config import Progress
@@ -60,13 +60,13 @@ class _Account(Protocol):
 def _shown(quiet: bool, account: _Account, opening: str) -> Iterator[Callable[..., None]]:
     """What tells an account and shows its line; in every mode it also lets a swallowed interrupt through."""
     if quiet:
-        yield lambda *_: stop_if_asked()
+        yield lambda *_: stop_if_requested()
         return
     shown = time.monotonic()
 
     def observe(show: Callable[[str], None], every: float, *told: Any) -> None:
         nonlocal shown
-        stop_if_asked()
+        stop_if_requested()
         now = time.monotonic()
         account.hear(now, *told)
         if now - shown >= every and (line := account.line(now)) is not None:

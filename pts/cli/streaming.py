@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from pts.cli.interrupts import stop_if_asked
+from pts.cli.interrupts import stop_if_requested
 from pts.decoding.answers import Answer
 from pts.decoding.session import Listener
 from pts.records import TokenIds
@@ -38,7 +38,7 @@ def streamed(decode: Decode, stop: Sequence[str] = ()) -> Iterator[Listener]:
             shown = text
 
     def listen(_question: int, token: int) -> None:
-        stop_if_asked()
+        stop_if_requested()
         ids.append(token)
         write(_settled(decode(tuple(ids)), stop))
 
@@ -71,7 +71,7 @@ def side_by_side(decode: Decode, titles: Sequence[str]) -> Iterator[Listener]:
     with Live(panels(), console=console, refresh_per_second=10) as live:
 
         def listen(question: int, token: int) -> None:
-            stop_if_asked()
+            stop_if_requested()
             written[question].append(token)
             live.update(panels())
 

@@ -44,7 +44,8 @@ def find_source(options: ModelOptions) -> Source:
     path = Path(spec).expanduser() if registered is None else registered.directory()
     if options.revision is not None and path.exists():
         raise ModelError(
-            f"revision {options.revision} is of a model on the hub, and {spec} is not: leave it out."
+            f"{setting('revision', options.revision)} needs a model on the hub, and {spec} is not: "
+            "leave it out."
         )
     if path.suffix.lower() == ".gguf":
         if not path.is_file():

@@ -97,17 +97,19 @@ def search_source(benchmark: Benchmark, given: ProblemSource) -> ProblemSource:
     return _on_hub(benchmark, given, benchmark.search_split or benchmark.split)
 
 
-def said_of_name(given: ProblemSource) -> str | None:
+def meaning_of_name(given: ProblemSource) -> str | None:
     """What a benchmark's name stands for in a search, as a sentence; None for any other data set."""
     benchmark = None if given.registered else BENCHMARKS.get(given.dataset)
     if benchmark is None:
         return None
     source = search_source(benchmark, given)
     config = "" if source.config is None else f", configuration {source.config}"
-    text = f"{benchmark.name} is {source.dataset}{config}, split {source.split}, graded by {benchmark.grader}"
+    meaning = (
+        f"{benchmark.name} is {source.dataset}{config}, split {source.split}, graded by {benchmark.grader}"
+    )
     if source.split == benchmark.split:
-        return f"{text}; pts eval asks this split too, so evaluate what is found here on other problems."
-    return f"{text}; pts eval asks the split {benchmark.split}."
+        return f"{meaning}; pts eval uses this split too, so evaluate what is found here on other problems."
+    return f"{meaning}; pts eval uses the split {benchmark.split}."
 
 
 def _on_hub(benchmark: Benchmark, given: ProblemSource, split: str) -> ProblemSource:

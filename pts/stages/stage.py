@@ -86,7 +86,7 @@ class Stage(Generic[InputsT, ResultT]):
     - `directory(inputs)` is what a later stage reads; None for a stage that makes nothing for others.
     - `status(inputs)` compares that directory with the inputs; None where there is nothing to compare.
     - `parts` are the names at which the stage can stop, in order; its inputs have a field `until`.
-    - `remakes` says that what other settings made is deleted and made again without being asked to.
+    - `remakes` says that what other settings made is deleted and made again without `fresh`.
     - `notice(inputs)` is a line to show before a run, `resume_note(inputs)` one for a run that was stopped,
       `recipe_hint(inputs)` one below the report of a recipe's stage.
 

@@ -82,7 +82,7 @@ def test_a_file_in_a_named_sets_place_is_named(capsys, tmp_path):
         (("--think-start", "<a>"), "alone"),
         (
             ("--exit-threshold", "0.5"),
-            "--exit-threshold is of early-exit, and the strategies are full, nothink",
+            "--exit-threshold has no effect on the strategies full, nothink: leave it out",
         ),
         (("--strategies", "auto", "--router", "oracle"), "no router 'oracle'"),
         (("--strategies", "escalate"), "--second-model"),

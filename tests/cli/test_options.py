@@ -53,7 +53,7 @@ def test_one_thing_has_one_name_in_every_command():
     ("arguments", "said"),
     [
         (("eval", "--sweep", "0.5", "--no-baselines"), "--sweep adds fixed budgets"),
-        (("vectors", "measure", "demo", "--config", "main"), "--config is about a data set"),
+        (("vectors", "measure", "demo", "--config", "main"), "--config needs a data set"),
         (("vectors", "measure", "demo", "--problems", "0"), "problems is 0"),
         (("vectors", "measure", "demo", "--batch-rows", "0"), "batch-rows is 0"),
         (("vectors", "measure", "demo", "--dataset", "nowhere.jsonl", "--config", "x"), "nowhere.jsonl"),

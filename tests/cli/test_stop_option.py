@@ -154,7 +154,7 @@ def test_a_search_is_of_completions_that_end_there(demo, capsys, tmp_path):
 
 def test_runs_without_a_stop_text_are_what_they_were():
     for given in (SearchInputs(), EvaluateInputs()):
-        assert set(given.asked()["sampling"]) == {"temperature", "top_k", "top_p", "min_p", "budget"}
+        assert set(given.settings()["sampling"]) == {"temperature", "top_k", "top_p", "min_p", "budget"}
     with pytest.raises(ConfigError, match="a stop text is empty"):
         SearchInputs(stop=("",))
     with pytest.raises(ConfigError, match=r"stop= .* UTF-8"):

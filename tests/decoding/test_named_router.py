@@ -52,7 +52,7 @@ def test_what_cannot_be_had_is_said(spec, said):
 
 
 def test_the_price_of_a_token_is_of_fitted_routers():
-    with pytest.raises(ConfigError, match="token_price= is of a fitted router, and the router is length"):
+    with pytest.raises(ConfigError, match="token_price= needs a fitted router, and the router is length"):
         named_router("length:0-9", price=0.1)
     with pytest.raises(ConfigError, match="price of a token is -1"):
         named_router("probe", SET, price=-1)

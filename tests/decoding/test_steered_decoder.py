@@ -97,7 +97,7 @@ def test_no_hook_is_left_whatever_happens(demo, vectors, spec):
 
 
 def test_patterns_must_be_of_a_set_and_one_a_prompt(demo, vectors):
-    with pytest.raises(ConfigError, match="are a vector set's"):
+    with pytest.raises(ConfigError, match="need a vector set"):
         SteeredDecoder(demo, None, "full", patterns={"self_correction": 1.0})
     with pytest.raises(ConfigError, match="there are 6"):
         SteeredDecoder(demo, vectors, "full", sampling=SAMPLING).generate(PROMPTS, patterns=[None])

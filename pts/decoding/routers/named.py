@@ -51,7 +51,7 @@ def named_router(
     if make is not None:
         if price is not None:
             raise ConfigError(
-                f"{setting('token_price')} is of a fitted router, and the router is {kind}: leave it out."
+                f"{setting('token_price')} needs a fitted router, and the router is {kind}: leave it out."
             )
         router: Router = make(argument if colon else None, given)
         return router

@@ -1,4 +1,4 @@
-"""What a decoder is told, under the names of the command line's options."""
+"""The inputs of a decoder, under the names of the command line's options."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ class AnswerInputs(ModelInputs, StrategyInputs):
         if self.vectors is None:
             if self.pattern:
                 raise ConfigError(
-                    f"patterns ({', '.join(self.pattern)}) are a vector set's: give {setting('vectors')}."
+                    f"patterns ({', '.join(self.pattern)}) need a vector set: give one by {setting('vectors')}."
                 )
             if self.where != "gate":
                 raise ConfigError(
-                    f"{setting('where', self.where)} is of a vector set: give one by {setting('vectors')}."
+                    f"{setting('where', self.where)} needs a vector set: give one by {setting('vectors')}."
                 )
             if self.vectors_revision is not None:
                 raise ConfigError(
-                    f"{setting('vectors_revision')} is of a vector set: give one by {setting('vectors')}."
+                    f"{setting('vectors_revision')} needs a vector set: give one by {setting('vectors')}."
                 )
 
 

@@ -32,27 +32,27 @@ from pts.steering.vector_set import VectorSet
 
 def strategy_options(
     inputs: StrategyInputs,
-    asked: Sequence[str],
+    requested: Sequence[str],
     vectors: VectorSet | None,
     *,
     others: Sequence[str] = (),
     same_shape: bool = False,
 ) -> StrategyOptions:
-    """The options for the strategies `asked` for and `others` beside them, but for a second model.
+    """The options for the strategies `requested` and `others` beside them, but for a second model.
 
     The router is the one named, else that stored with the vectors, else prompt length with a warning; it is
     there only where a strategy asks one. Raises PtsError in one line for a strategy that there is not, a value
     outside its range, or an option that no strategy asked for has a use for.
     """
-    for spec in (*asked, *others):
+    for spec in (*requested, *others):
         check_strategy(spec)
-    _require_used(inputs, asked)
-    _require_words_used(inputs, asked)
+    _require_used(inputs, requested)
+    _require_words_used(inputs, requested)
     options = _plain_options(inputs)
-    for spec in asked:
+    for spec in requested:
         if not uses(spec, "router"):
             make_strategy(spec, options)
-    if any(uses(spec, "router") for spec in (*asked, *others)):
+    if any(uses(spec, "router") for spec in (*requested, *others)):
         options = _with_router(inputs, options, vectors, same_shape)
     return options
 
@@ -114,20 +114,23 @@ def _amount(name: str, text: AmountText | None) -> int | float | None:
     return amount(name, text or None)
 
 
-def _require_used(inputs: StrategyInputs, asked: Sequence[str]) -> None:
+def _require_used(inputs: StrategyInputs, requested: Sequence[str]) -> None:
     """Raise ConfigError for an option that none of the strategies asked for has a use for."""
     for option, part in inputs.given_parts().items():
-        if not any(uses(spec, part) for spec in asked):
-            of = ", ".join(name for name in strategy_names() if uses(name, part))
-            whose = (
-                f"the strategy is {asked[0]}" if len(asked) == 1 else f"the strategies are {', '.join(asked)}"
+        if not any(uses(spec, part) for spec in requested):
+            users = ", ".join(name for name in strategy_names() if uses(name, part))
+            raise ConfigError(
+                f"{option} has no effect on {_strategies(requested)}: leave it out, or choose one of {users}."
             )
-            raise ConfigError(f"{option} is of {of}, and {whose}: leave it out.")
 
 
-def _require_words_used(inputs: StrategyInputs, asked: Sequence[str]) -> None:
+def _strategies(names: Sequence[str]) -> str:
+    return f"the strategy {names[0]}" if len(names) == 1 else f"the strategies {', '.join(names)}"
+
+
+def _require_words_used(inputs: StrategyInputs, requested: Sequence[str]) -> None:
     """Raise ConfigError for continuations or switches where no end of thinking is replaced, no turn watched."""
-    names = {spec.partition(":")[0] for spec in asked}
+    names = {spec.partition(":")[0] for spec in requested}
     for option, words, limit, value, used_by in (
         (
             setting("continuations"),
@@ -146,8 +149,9 @@ def _require_words_used(inputs: StrategyInputs, asked: Sequence[str]) -> None:
     ):
         if words and value is None and names.isdisjoint(used_by):
             raise ConfigError(
-                f"{option} is of {limit} and of {' and '.join(used_by)}, and none of them is given: leave it "
-                "out."
+                f"{option} has no effect on {_strategies(requested)} without {limit}: leave it out, add "
+                f"{limit}, "
+                f"or choose one of {', '.join(used_by)}."
             )
 
 
@@ -185,7 +189,7 @@ def _with_router(
         stored = stored_router(directory, price, same_shape)
         if stored is None and price is not None:
             raise ConfigError(
-                f"{setting('token_price')} is of a fitted router, and there is none: name one by "
+                f"{setting('token_price')} needs a fitted router, and there is none: name one by "
                 f"{setting('router')}."
             )
         router = LengthRouter() if stored is None else stored

@@ -1,4 +1,4 @@
-"""What strategies are told, under the names of the command line and of a recipe."""
+"""The options of strategies, under the names of the command line and of a recipe."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class StrategyInputs:
             amount(name.replace("_", "-"), getattr(self, name))
         if self.second_model is None and (self.second_revision or self.second_dtype):
             option = setting("second_revision") if self.second_revision else setting("second_dtype")
-            raise ConfigError(f"{option} is of a second model: name it by {setting('second_model')}.")
+            raise ConfigError(f"{option} needs a second model: name it by {setting('second_model')}.")
 
     def given_parts(self) -> dict[str, str]:
         """The options that were given, as strategies know them (`StrategyEntry.uses`), by their option."""

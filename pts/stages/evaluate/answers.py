@@ -1,4 +1,4 @@
-"""Answers of an evaluation: asked for, graded, kept as they are done, and told of."""
+"""Answers of an evaluation: requested, graded, written down as they are done, and reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation is told, under the names of the command line and of a recipe."""
+"""The inputs of an evaluation, under the names of the command line and of a recipe."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class EvaluateInputs(ProblemInputs, AnswerInputs):
     def __post_init__(self) -> None:
         if self.data is not None and self.benchmark() is None:
             raise ConfigError(
-                f"data {self.data} takes the place of a named data set, and {self.dataset} is none: give the "
-                f"file as {setting('dataset')}."
+                f"{setting('data', self.data)} replaces the data of a named data set, and {self.dataset} is no "
+                f"such name: give the file as {setting('dataset')}."
             )
         ProblemInputs.__post_init__(self)
         AnswerInputs.__post_init__(self)
@@ -55,7 +55,7 @@ class EvaluateInputs(ProblemInputs, AnswerInputs):
                 "out: give one of the two."
             )
         if self.fit_split is not None and self.fit_problems is None:
-            raise ConfigError(f"{setting('fit_split')} is of {setting('fit_problems')}: give it too.")
+            raise ConfigError(f"{setting('fit_split')} needs {setting('fit_problems')}: give it too.")
 
     def benchmark(self) -> Benchmark | None:
         """The data set's entry in the list, None for a file or a hub id. Raises ConfigError."""
@@ -92,7 +92,7 @@ class EvaluateInputs(ProblemInputs, AnswerInputs):
             check_strategy(spec)
         return any(uses(spec, "router") for spec in self.strategies)
 
-    def asked(self) -> dict[str, object]:
+    def settings(self) -> dict[str, object]:
         """The configuration that every session of a run shares, as the manifest holds it."""
         own = {name: getattr(self, name) for name in _OWN}
         sampling = {"sampling": self.sampling_settings()}

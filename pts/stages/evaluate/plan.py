@@ -39,7 +39,7 @@ class EvaluationPlan:
     thresholds that were fitted, on `to_fit_on`.
     """
 
-    asked: Mapping[str, object]
+    settings: Mapping[str, object]
     vectors: VectorSet | None
     options: StrategyOptions
     problem_set: ProblemSet
@@ -94,16 +94,16 @@ def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationP
         plan_systems(run.strategies, vectors is not None, run.baselines, budget, run.sweep, controls)
     )
     options = strategy_options(run, run.strategies, vectors, same_shape=run.same_shape)
-    asked = {
-        **run.asked(),
+    settings = {
+        **run.settings(),
         "vectors_digest": None if vectors is None else vectors_digest(vectors),
         "parts_digests": options_digests(options, run),
     }
     if controls and vectors is not None:
-        asked["controls_digest"] = controls_digest(vectors)
+        settings["controls_digest"] = controls_digest(vectors)
     earlier = None if run.fresh else directory.manifest
     if earlier is not None:
-        directory.require_same("configuration", earlier.settings, asked)
+        directory.require_same("configuration", earlier.settings, settings)
     source = run.source()
     if benchmark is not None:
         source = benchmark_source(benchmark, run.data, source)
@@ -125,7 +125,7 @@ def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationP
         require_same_problems(run, to_fit_on, fits)
         _require_same_problems(directory, items, digests)
     return EvaluationPlan(
-        asked,
+        settings,
         vectors,
         options,
         problem_set,

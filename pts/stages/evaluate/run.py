@@ -119,7 +119,7 @@ def _evaluate(
     )
     settle_manifest(
         directory,
-        settings=plan.asked,
+        settings=plan.settings,
         resolved=resolved,
         environment=environment,
         problems=list(plan.digests.values()),

@@ -28,7 +28,7 @@ def _status(inputs: EvaluateInputs) -> Status:
         return Status("new")
     # What vectors and router are is settled when the stage runs: the stage before may make them now.
     known = {key: value for key, value in manifest.settings.items() if key not in DIGESTS}
-    changes = tuple(differences(known, with_recorded_layers(inputs, manifest).asked()))
+    changes = tuple(differences(known, with_recorded_layers(inputs, manifest).settings()))
     return Status("changed" if changes else "begun", "an evaluation", changes)
 
 

@@ -65,8 +65,8 @@ def answers_to_fit(
     ]
 
 
-def threshold_problems(run: EvaluateInputs, asked: ProblemSet) -> list[Problem]:
-    """The problems to fit on: the last of the data set, or of `fit_split`, none of which is among `asked`.
+def threshold_problems(run: EvaluateInputs, evaluated: ProblemSet) -> list[Problem]:
+    """The problems to fit on: the last of the data set, or of `fit_split`, none of which is among `evaluated`.
 
     Of a registered data set they are of its split to fit on. Raises DataError where there are too few.
     """
@@ -79,13 +79,13 @@ def threshold_problems(run: EvaluateInputs, asked: ProblemSet) -> list[Problem]:
     split, limit = run.fit_split or source.split, None
     if source.registered is not None:
         split = run.fit_split or source.registered.fitting_split(source.split)
-        limit = count + (len(asked.problems) if split == source.split else 0)
+        limit = count + (len(evaluated.problems) if split == source.split else 0)
     every = benchmark_problems(benchmark, replace(source, split=split, limit=limit)).problems
-    evaluated = {question_words(problem) for problem in asked.problems}
-    free = [problem for problem in reversed(every) if question_words(problem) not in evaluated]
+    known = {question_words(problem) for problem in evaluated.problems}
+    free = [problem for problem in reversed(every) if question_words(problem) not in known]
     if len(free) < count:
         raise DataError(
-            f"{asked.name} has {len(free)} problems besides those evaluated, and "
+            f"{evaluated.name} has {len(free)} problems besides those evaluated, and "
             f"{setting('fit_problems')} asks for "
             f"{count}: lower {setting('problems')}, or give a new run fewer {setting('fit_problems')} "
             f"or another {setting('fit_split')}."

@@ -1,4 +1,4 @@
-"""What an extraction of vectors is told, under the names of the command line and of a recipe."""
+"""The inputs of an extraction of vectors, under the names of the command line and of a recipe."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class ExtractInputs:
         """Where the vector set goes: `output`, or vectors/<run's name>."""
         return self.output or Path("vectors") / self.run.resolve().name
 
-    def asked(self) -> dict[str, object]:
+    def settings(self) -> dict[str, object]:
         """What decides the result, as the manifest holds it."""
         free = ("run", "output", "device", "batch_rows", "divergence", "until", "fresh", "lexicon")
         settings = {name: getattr(self, name) for name in self.__slots__ if name not in free}

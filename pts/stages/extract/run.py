@@ -65,13 +65,13 @@ def run_extract(inputs: ExtractInputs, observe: Observe | None = None) -> Vector
     pairs = enough_pairs(searched)
     with open_run(inputs.directory(), VECTORS) as directory:
         inputs = with_recorded_layers(inputs, directory.manifest)
-        asked = extract_asked(inputs, searched, pairs)
+        settings = extract_settings(inputs, searched, pairs)
         if directory.manifest is not None and not inputs.fresh:
-            directory.require_same("configuration", directory.manifest.settings, asked)
+            directory.require_same("configuration", directory.manifest.settings, settings)
             if (directory.path / JSON_NAME).exists():
                 logger.info("%s: the vector set is complete.", directory.path)
                 return load_vectors(directory.path)
-        return _extract(inputs, searched, pairs, directory, asked, observe or (lambda *_told: None))
+        return _extract(inputs, searched, pairs, directory, settings, observe or (lambda *_told: None))
 
 
 def enough_pairs(searched: SearchResults) -> list[Pair]:
@@ -89,13 +89,15 @@ def enough_pairs(searched: SearchResults) -> list[Pair]:
     return pairs
 
 
-def extract_asked(inputs: ExtractInputs, searched: SearchResults, pairs: Sequence[Pair]) -> dict[str, object]:
+def extract_settings(
+    inputs: ExtractInputs, searched: SearchResults, pairs: Sequence[Pair]
+) -> dict[str, object]:
     """What decides the result, the run and its pairs included, as the manifest holds it."""
     from pts.steering.lexicon import read_lexicon
 
     lexicon = None if inputs.lexicon is None else repr(read_lexicon(inputs.lexicon))
     return {
-        **inputs.asked(),
+        **inputs.settings(),
         "lexicon": None if lexicon is None else text_digest([lexicon]),
         "search": dict(searched.manifest.settings),
         "pairs": text_digest(repr((pair.ids, pair.better, pair.worse)) for pair in pairs),
@@ -107,7 +109,7 @@ def _extract(
     searched: SearchResults,
     pairs: list[Pair],
     directory: RunDirectory,
-    asked: Mapping[str, object],
+    settings: Mapping[str, object],
     observe: Observe,
 ) -> VectorSet | None:
     from pts.graders.undecided import undecided_by
@@ -127,7 +129,7 @@ def _extract(
         directory.clear()
     settle_manifest(
         directory,
-        settings=asked,
+        settings=settings,
         resolved=searched.manifest.resolved,
         environment={
             "run": str(inputs.run),

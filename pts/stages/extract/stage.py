@@ -39,7 +39,7 @@ def _status(inputs: ExtractInputs) -> Status:
 def _compared(inputs: ExtractInputs, path: Path, manifest: Manifest) -> Status:
     from pts.runs.manifest import differences
     from pts.runs.search_run import read_search
-    from pts.stages.extract.run import enough_pairs, extract_asked
+    from pts.stages.extract.run import enough_pairs, extract_settings
     from pts.stages.shared.recorded_layers import with_recorded_layers
 
     inputs = with_recorded_layers(inputs, manifest)
@@ -48,7 +48,7 @@ def _compared(inputs: ExtractInputs, path: Path, manifest: Manifest) -> Status:
     # A search that was made again and came to the same pairs leaves the vectors what they are.
     found = {key: value for key, value in manifest.resolved.items() if key != "search_created"}
     changes = [
-        *differences(manifest.settings, extract_asked(inputs, searched, pairs)),
+        *differences(manifest.settings, extract_settings(inputs, searched, pairs)),
         # What an earlier version did not record is unknown, and no difference.
         *differences(found, {key: now for key, now in searched.manifest.resolved.items() if key in found}),
     ]

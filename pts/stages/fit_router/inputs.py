@@ -1,4 +1,4 @@
-"""What the fit of a router is told, under the names of the command line."""
+"""The inputs of a router's fit, under the names of the command line."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class FitRouterInputs:
             HARD: ThinkingBudget(thinking=self.long),
         }
 
-    def asked(self) -> dict[str, object]:
+    def settings(self) -> dict[str, object]:
         """What decides the measurements and the fit, but for the model and the vectors."""
         free = ("run", "vectors", "output", "device", "batch_rows", "fresh", "layer", "token_price")
         return {name: getattr(self, name) for name in self.__slots__ if name not in free}

@@ -107,8 +107,8 @@ def _fit(
 
     decoder = _decoder(inputs, search, vectors)
     known = None if vectors is None else vectors.model.layers_path
-    asked = {
-        **router_asked(inputs, searched, vectors),
+    settings = {
+        **router_settings(inputs, searched, vectors),
         "model_revision": search.loaded.revision,
         "dtype": dtype_name(search.loaded),
         "attention": attention_name(search.loaded),
@@ -123,7 +123,7 @@ def _fit(
         inputs.samples,
         inputs.seed,
         directory / JOURNAL_NAME,
-        asked,
+        settings,
         lambda tokens: observe("measuring budgets", tokens, measure.answered / total),
     )
     with decoder.session([] if vectors is None else [interventions(vectors)]) as session:
@@ -148,7 +148,7 @@ def _fit(
             unsteered,
             steered,
             {
-                **asked,
+                **settings,
                 "completions": counted.to_json(),
                 "layer": inputs.layer,
                 "token_price": inputs.token_price,
@@ -163,14 +163,14 @@ def _fit(
     return router
 
 
-def router_asked(
+def router_settings(
     inputs: FitRouterInputs, searched: SearchResults, vectors: VectorSet | None
 ) -> dict[str, object]:
     """What decides the measurements, but for the model's revision: as the journal's first line holds it."""
     from pts.steering.vector_files import vectors_digest
 
     digest = None if vectors is None else vectors_digest(vectors)
-    return {**inputs.asked(), "search": dict(searched.manifest.settings), "vectors": digest}
+    return {**inputs.settings(), "search": dict(searched.manifest.settings), "vectors": digest}
 
 
 def _states(

@@ -27,7 +27,7 @@ def _status(inputs: FitRouterInputs) -> Status:
     from pts.runs.codec import to_json
     from pts.runs.manifest import differences
     from pts.runs.search_run import read_search
-    from pts.stages.fit_router.run import JOURNAL_NAME, router_asked
+    from pts.stages.fit_router.run import JOURNAL_NAME, router_settings
     from pts.steering.vector_files import load_vectors
 
     path = inputs.directory()
@@ -35,7 +35,7 @@ def _status(inputs: FitRouterInputs) -> Status:
     if not content:
         return Status("new")
     vectors = None if inputs.vectors is None else load_vectors(inputs.vectors)
-    requested = router_asked(inputs, read_search(inputs.run), vectors)
+    requested = router_settings(inputs, read_search(inputs.run), vectors)
     fitted = (path / JSON_NAME).exists()
     known = load_router(path).provenance if fitted else _measured(path / JOURNAL_NAME)
     changes = differences({name: known.get(name) for name in requested}, requested)

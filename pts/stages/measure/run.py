@@ -70,8 +70,8 @@ def measure_set(run: MeasureInputs, observe: Callable[[str, int, float], None] |
 
     vectors = load_vectors(run.vectors)
     variant = interventions(vectors, run.strengths)
-    asked, found, recorded = _origin(vectors, run)
-    inputs = inputs_from(asked, f"{run.vectors} (provenance)")
+    settings, found, recorded = _origin(vectors, run)
+    inputs = inputs_from(settings, f"{run.vectors} (provenance)")
     problems = _problems(run, inputs.dataset, inputs.levels)
     search = load_inputs(inputs, found, run.device, recorded)
     check_references(search.grade, problems)
@@ -158,14 +158,14 @@ def _origin(vectors: VectorSet, run: MeasureInputs) -> tuple[Mapping[str, object
     """The configuration of the set's search, what it found, and what it recorded. Raises ConfigError."""
     from pts.stages.shared.recorded import recorded_in
 
-    asked, found = vectors.provenance.get("search"), vectors.provenance.get("found")
-    if not isinstance(asked, Mapping) or not isinstance(found, Mapping):
+    settings, found = vectors.provenance.get("search"), vectors.provenance.get("found")
+    if not isinstance(settings, Mapping) or not isinstance(found, Mapping):
         raise ConfigError(
             f"{run.vectors} does not say what search it is from: it cannot be measured by itself."
         )
     fields = {name: found[name] for name in SearchResolved.__slots__ if name in found}
     try:
-        return asked, from_json(SearchResolved, fields), recorded_in(fields, run.vectors)
+        return settings, from_json(SearchResolved, fields), recorded_in(fields, run.vectors)
     except ShapeError as error:
         raise ConfigError(f"{run.vectors} does not say what search it is from ({error}).") from error
 
@@ -183,7 +183,7 @@ def _no_data_options(run: MeasureInputs) -> None:
     )
     given = [name for name in names if getattr(run, name) is not None]
     if given:
-        raise ConfigError(f"{setting(given[0])} is about a data set: name it with {setting('dataset')}.")
+        raise ConfigError(f"{setting(given[0])} needs a data set: name it with {setting('dataset')}.")
 
 
 def _problems(run: MeasureInputs, searched: str, levels: tuple[int, ...] | None) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""Shows what a vector set or a search run is to be on the Hub; pushes it when told."""
+"""Shows what a vector set or a search run becomes on the Hub, and pushes it on request."""
 
 from __future__ import annotations
 

@@ -43,16 +43,16 @@ def plan_stages(before: Sequence[Step], chosen: Sequence[Step], fresh: bool) -> 
 
 
 def renewed(step: Step) -> Step:
-    """The step, told to start again where its stage remakes what other settings made, and there is such.
+    """The step, to start again where its stage remakes what other settings made, and there is such.
 
-    To be asked when the steps before it are done: what they made decides. Raises PtsError.
+    To be called when the steps before it are done: what they made decides. Raises PtsError.
     """
     status = step.status if step.stage.remakes else None
     return _anew(step) if status is not None and status.state == "changed" else step
 
 
 def _anew(step: Step) -> Step:
-    """The step, told to delete what is there; as it is for a stage that always starts again."""
+    """The step, to delete what is there; as it is for a stage that always starts again."""
     if "fresh" not in known_keys(step.stage.inputs):
         return step
     return replace(step, inputs=replace(step.inputs, fresh=True))

@@ -141,9 +141,9 @@ def _owner(entries: Sequence[_Entry], path: str) -> tuple[_Entry, str]:
         known = {f"{entry.name}.{name}": name for entry in candidates for name in entry.known}
         near = get_close_matches(key, known.values(), n=1)
         full = next((place for place, name in known.items() if near and name == near[0]), None)
-        said = f" Did you mean {full}?" if full else ""
+        hint = f" Did you mean {full}?" if full else ""
         whose = candidates[0].name if dot else "none of its stages"
-        raise ConfigError(f"--set {path}: {whose} has {'no' if dot else 'a'} key {key}.{said}")
+        raise ConfigError(f"--set {path}: {whose} has {'no' if dot else 'a'} key {key}.{hint}")
     if len(owners) > 1:
         places = " or ".join(f"{entry.name}.{key}" for entry in owners)
         raise ConfigError(f"--set {path}: more than one stage has that key; say which: {places}.")

@@ -1,4 +1,4 @@
-"""What a search is told, under the names of the command line and of a recipe."""
+"""The inputs of a search, under the names of the command line and of a recipe."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SearchInputs(ProblemInputs):
             raise ConfigError("a greedy sampler never leaves its one completion, so no token can be pivotal.")
 
     def search_config(self) -> SearchConfig:
-        """What the search itself is told. Raises ConfigError for a value outside its range."""
+        """The settings of the search itself. Raises ConfigError for a value outside its range."""
         return SearchConfig(
             *(self.threshold, self.fdr, self.range, self.traces, self.region, self.max_tokens, self.seed),
             sampling=self.sampling(),
@@ -49,7 +49,7 @@ class SearchInputs(ProblemInputs):
         """The run directory: `output`, or runs/<model>-<dataset>."""
         return self.named_directory("runs") if self.output is None else self.output
 
-    def asked(self) -> dict[str, object]:
+    def settings(self) -> dict[str, object]:
         """The configuration that every session of a run shares, as the manifest holds it."""
         search = to_json(self.search_config())
         assert isinstance(search, dict)

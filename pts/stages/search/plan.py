@@ -56,7 +56,7 @@ def plan_search(run: SearchInputs, directory: RunDirectory) -> SearchPlan:
     from pts.problems import problem_digest
 
     traces, traces_digest = read_traces(run.traces_from)
-    settings = {**run.asked(), "traces_from": traces_digest}
+    settings = {**run.settings(), "traces_from": traces_digest}
     earlier = None if run.fresh else directory.manifest
     if earlier is not None:
         directory.require_same("configuration", fixed_settings(earlier.settings), fixed_settings(settings))

@@ -52,15 +52,15 @@ def searched_inputs(searched: SearchResults) -> SearchInputs:
     return inputs_from(searched.manifest.settings, str(searched.path / "manifest.json"))
 
 
-def inputs_from(manifest_asked: Mapping[str, object], where: str) -> SearchInputs:
+def inputs_from(settings: Mapping[str, object], where: str) -> SearchInputs:
     """The inputs of a search, from the configuration that its manifest holds. Raises RunError."""
-    asked = dict(manifest_asked)
-    sampling, search = asked.pop("sampling", None), asked.pop("search", None)
-    asked.pop("traces_from", None)
+    own = dict(settings)
+    sampling, search = own.pop("sampling", None), own.pop("search", None)
+    own.pop("traces_from", None)
     if not isinstance(sampling, Mapping) or not isinstance(search, Mapping):
         raise RunError(f"{where} has no sampling or search settings; search again.")
     renamed = {"value_range": "range"}
-    given = {**asked, **sampling, **{renamed.get(name, name): value for name, value in search.items()}}
+    given = {**own, **sampling, **{renamed.get(name, name): value for name, value in search.items()}}
     try:
         return from_json(SearchInputs, given)
     except ShapeError as error:
@@ -71,7 +71,7 @@ def load_again(searched: SearchResults, device: str, earlier: Manifest | None = 
     """The model and all that goes with it, as the search recorded it: dtype, prompts with their date, device.
 
     The device "auto" is that of `earlier`, a later stage's own run that goes on, where there is one. Raises
-    ModelError where the model is not the one that was searched, RunError where it is asked otherwise.
+    ModelError where the model is not the one that was searched, RunError where its prompts differ.
     """
     recorded = recorded_by(searched.manifest, str(searched.path))
     own = None if earlier is None else recorded_by(earlier, str(searched.path)).device
@@ -96,7 +96,7 @@ def load_inputs(
 ) -> Loaded:
     """The model, prompt, sampler and grader of a search's inputs, on a device, as they were recorded.
 
-    Raises ModelError, and RunError where the model computes or is asked otherwise than what is `done` was.
+    Raises ModelError, and RunError where the model computes or is prompted otherwise than for what is `done`.
     """
     from pts.graders import make_grader
     from pts.models.hardware import settle_threads
@@ -121,14 +121,14 @@ def untouched_problems(
     searched: SearchResults,
     calibration: int,
     test: int,
-    asked_by: Sequence[str] = ("calibration_problems", "test_problems"),
+    options: Sequence[str] = ("calibration_problems", "test_problems"),
 ) -> tuple[list[Problem], list[Problem]]:
     """Problems that the search did not draw: some to choose on and others, disjoint, to measure on.
 
     Of a registered data set they come from the splits that the search did not use; of other data sets they
     are those that follow the searched ones, or those without a given trace, each question on one side only,
     whatever its ids. Raises DataError where there are too few or the data changed since the search
-    (`asked_by` names the options that ask for them), GraderError where a reference answer does not fit the
+    (`options` are the settings of their numbers), GraderError where a reference answer does not fit the
     search's grader.
     """
     from pts.graders import make_grader
@@ -144,7 +144,7 @@ def untouched_problems(
             registered.draw(second, test, seed, levels),
         )
     else:
-        chosen = _not_drawn(searched, inputs, calibration, test, asked_by)
+        chosen = _not_drawn(searched, inputs, calibration, test, options)
     for problem in (*chosen[0], *chosen[1]):
         grader.check_reference(problem.answer)
     return chosen
@@ -166,11 +166,11 @@ def fitting_problems(
         return registered.draw(split, wanted, inputs.seed + 1, levels or inputs.levels)
     if levels is not None:
         raise ConfigError(f"the data set {inputs.dataset} has no levels; leave {setting('levels')} out.")
-    return untouched_problems(searched, reserved, wanted, asked_by=["problems"])[1]
+    return untouched_problems(searched, reserved, wanted, options=["problems"])[1]
 
 
 def _not_drawn(
-    searched: SearchResults, inputs: SearchInputs, calibration: int, test: int, asked_by: Sequence[str]
+    searched: SearchResults, inputs: SearchInputs, calibration: int, test: int, options: Sequence[str]
 ) -> tuple[list[Problem], list[Problem]]:
     """Problems of the search's data set that it did not draw. Raises DataError where they are too few."""
     drawn = searched.manifest.problems.count
@@ -191,7 +191,7 @@ def _not_drawn(
     again = "" if found == len(free) else f", without those that repeat a question ({len(free) - found})"
     raise DataError(
         f"{inputs.dataset} has {found} problems that the search did not draw{again}; {calibration + test} are "
-        f"needed to calibrate and to test: ask for fewer ({', '.join(map(setting, asked_by))}), or search "
+        f"needed to calibrate and to test: ask for fewer ({', '.join(map(setting, options))}), or search "
         "fewer problems."
     )
 
@@ -208,8 +208,8 @@ def _split(
     before = {question_words(problem) for problem in searched}
     new = [problem for problem in free if question_words(problem) not in before]
     chosen = new[:calibration]
-    asked = {question_words(problem) for problem in chosen}
-    rest = [problem for problem in new[calibration:] if question_words(problem) not in asked]
+    taken = {question_words(problem) for problem in chosen}
+    rest = [problem for problem in new[calibration:] if question_words(problem) not in taken]
     return chosen, rest[:test]
 
 

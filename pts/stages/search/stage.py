@@ -29,7 +29,7 @@ def _status(inputs: SearchInputs) -> Status:
     limited = ", all that max_tokens allowed" if summary.status == "spent" else ""
     tokens = f"{summary.tokens_generated:,} tokens generated{limited}"
     content = f"{summary.done} of {summary.problems} problems done, {tokens}"
-    requested = {**inputs.asked(), "traces_from": read_traces(inputs.traces_from)[1]}
+    requested = {**inputs.settings(), "traces_from": read_traces(inputs.traces_from)[1]}
     earlier = searched.manifest.settings
     changes = tuple(differences(fixed_settings(earlier), fixed_settings(requested)))
     if changes:
@@ -94,9 +94,9 @@ def _report(inputs: SearchInputs, _summary: SearchSummary) -> Report:
 
 def _notice(inputs: SearchInputs) -> str | None:
     """What a data set's name stands for, where that is not plain."""
-    from pts.problems.benchmarks import said_of_name
+    from pts.problems.benchmarks import meaning_of_name
 
-    return said_of_name(inputs.source())
+    return meaning_of_name(inputs.source())
 
 
 def _resume_note(inputs: SearchInputs) -> str | None:

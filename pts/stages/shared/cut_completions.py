@@ -41,22 +41,22 @@ def cut_sentence(
     `remedy` says what to raise, None for the budget. `runs_on` where nothing may tell the model that its
     answer is over.
     """
-    said = (
+    text = (
         f"{counted.cut:,} of {counted.drawn:,} completions ({counted.cut_share or 0:.0%}) were cut by the "
         f"budget of {budget:,} tokens, and a cut completion has failed: raise {remedy or setting('budget')}"
     )
     if thinks:
-        said += (
+        text += (
             "; it must leave room for the whole of the thinking and for the answer (or ask for answers without "
             f"thinking: {setting('thinking', False)}, or {setting('suffix', '/no_think')} where the model "
             "knows that)"
         )
     if runs_on:
-        said += (
+        text += (
             f"; or end them where the model begins the next question ({setting('stop')}): without a chat "
             "template many models never write an end token"
         )
-    return f"{said}."
+    return f"{text}."
 
 
 def warn_of_cut(

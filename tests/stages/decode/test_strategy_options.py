@@ -82,16 +82,24 @@ def test_the_router_is_the_sets_own_or_length(caplog):
 @pytest.mark.parametrize(
     ("given", "asked", "said"),
     [
-        ({"exit_threshold": 0.5}, ("full",), "exit_threshold= is of early-exit, and the strategy is full"),
+        (
+            {"exit_threshold": 0.5},
+            ("full",),
+            "exit_threshold= has no effect on the strategy full: leave it out, or choose one of early-exit",
+        ),
         (
             {"scorer": "likelihood"},
             ("full", "best-of:2"),
-            "scorer= is of reject, and the strategies are full, best",
+            "scorer= has no effect on the strategies full, best-of:2: leave it out, or choose one of reject",
         ),
-        ({"router": "random"}, ("full",), "router= is of auto"),
-        ({"thinking_budget": 9}, ("budget:64",), "thinking_budget= is of full, min"),
-        ({"max_switches": 1}, ("nothink",), "max_switches= is of full, budget, min, auto"),
-        ({"second_model": "demo"}, ("full",), "second_model= is of escalate"),
+        ({"router": "random"}, ("full",), "router= has no effect .* choose one of auto"),
+        ({"thinking_budget": 9}, ("budget:64",), "thinking_budget= has no effect .* choose one of full, min"),
+        (
+            {"max_switches": 1},
+            ("nothink",),
+            "max_switches= has no effect .* choose one of full, budget, min, auto",
+        ),
+        ({"second_model": "demo"}, ("full",), "second_model= has no effect .* choose one of escalate"),
         ({"token_price": 0.1}, ("auto",), "there is none: name one by router="),
         ({"class_budget": ("easy",)}, ("auto",), "easy=64"),
         ({"class_budget": ("easy=few",)}, ("auto",), "class-budget easy is 'few'"),
@@ -104,7 +112,7 @@ def test_the_router_is_the_sets_own_or_length(caplog):
         ({"answer_budget": "nan"}, ("full",), "answer-budget is 'nan'"),
         ({"scorer": "mine"}, ("reject:3",), "FILE.py:FUNCTION"),
         ({"scorer": "nowhere.py:score"}, ("reject:3",), "nowhere.py does not exist"),
-        ({"second_dtype": "float32"}, ("escalate",), "second_dtype= is of a second model"),
+        ({"second_dtype": "float32"}, ("escalate",), "second_dtype= needs a second model"),
         ({}, ("ful",), "did you mean full"),
     ],
 )

@@ -93,7 +93,10 @@ def test_a_scorer_that_changed_is_another_part(tmp_path):
 
 def test_a_part_that_nothing_uses_writes_nothing(tmp_path):
     run = replace(BARE, trial_tokens=4, output=tmp_path / "run")
-    with pytest.raises(PtsError, match="trial_tokens= is of early-exit, and the strategy is full"):
+    with pytest.raises(
+        PtsError,
+        match="trial_tokens= has no effect on the strategy full: leave it out, or choose one of early-exit",
+    ):
         run_evaluation(run)
     assert not run.output.exists()
 

@@ -309,7 +309,11 @@ def test_a_model_that_does_not_think_goes_without_the_baselines_that_need_it(tho
     [
         ({"strategies": ("ful",)}, ConfigError, "did you mean full"),
         ({"dataset": "gsm8"}, ConfigError, "did you mean gsm8k"),
-        ({"dataset": "d.jsonl", "data": "e.jsonl"}, ConfigError, "takes the place of a named data set"),
+        (
+            {"dataset": "d.jsonl", "data": "e.jsonl"},
+            ConfigError,
+            "data='e.jsonl' replaces the data of a named data set",
+        ),
         ({"seeds": 0}, ConfigError, "seeds is 0"),
         ({"problems": 0}, ConfigError, "must be at least 1"),
         ({"pattern": {"x": 1.0}}, ConfigError, "give --vectors"),
