@@ -55,7 +55,11 @@ class SearchConfig:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a search is: generated tokens, problems done and under way, and where the oldest of those is."""
+    """How far a search is: generated tokens, problems done and under way, and where the oldest of those is.
+
+    `problems` is how many there are in all, None where that is not known; `tokens_in_flight` are those of the
+    problems under way.
+    """
 
     tokens_generated: int
     problems_done: int
@@ -63,3 +67,5 @@ class Progress:
     phase: Phase
     problem_id: str
     in_flight: int = 0
+    tokens_in_flight: int = 0
+    problems: int | None = None

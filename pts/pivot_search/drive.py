@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 
 from pts.errors import PtsError
@@ -66,7 +66,8 @@ def search_problems(
     requests = _FlightRequests(recorder)
     drawn = policy.rollouts(requests)
     flights: list[_Flight] = []
-    confirmed = 0
+    confirmed, begun = 0, False
+    total = done + len(problems) if isinstance(problems, Sized) else None
 
     def tell() -> None:
         if observe is not None and flights:
@@ -79,6 +80,8 @@ def search_problems(
                     oldest.phase,
                     oldest.problem.id,
                     len(flights),
+                    sum(flight.tokens for flight in flights),
+                    total,
                 )
             )
 
@@ -93,6 +96,9 @@ def search_problems(
         if landed is None:
             if not flights:
                 return
+            if not begun:
+                tell()  # The first rollout may be long in coming.
+                begun = True
             flight = requests.next_complete(drawn, tell)
             flight.answer()
             requests.add(flight)
@@ -126,6 +132,8 @@ class _Flight:
         self.search = search
         self.result: ProblemResult | None = None
         self.look: dict[str, _Asked] = {}
+        self.tokens = 0
+        """Generated tokens of the problem so far, those that were recorded too."""
         self._missing = 0
         self._grades = grades
         self._ledger = ledger
@@ -142,7 +150,9 @@ class _Flight:
         """Add a rollout to the look; whether that completes it. Raises PtsError for one too many."""
         asked = self.look[rollout.request.key]
         asked.drawn.append(rollout)
-        self._ledger.spent += rollout.count * (len(rollout.completion) - len(rollout.request.prefix))
+        tokens = rollout.count * (len(rollout.completion) - len(rollout.request.prefix))
+        self._ledger.spent += tokens
+        self.tokens += tokens
         count = _require_count(asked.request, asked.drawn, complete=False)
         if count < asked.request.n:
             return False
@@ -177,7 +187,11 @@ class _Flight:
                 return
 
     def _recall(self, request: RolloutRequest) -> list[GradedRollout] | None:
-        return None if self._recorder is None else self._recorder.recall(self.search.problem.id, request)
+        if self._recorder is None:
+            return None
+        recorded = self._recorder.recall(self.search.problem.id, request)
+        self.tokens += sum(rollout.new_tokens for rollout in recorded or ())
+        return recorded
 
 
 class _FlightRequests:

@@ -145,6 +145,9 @@ def test_progress_hears_of_every_rollout() -> None:
     assert tokens == sorted(tokens)
     assert tokens[-1] == sum(result.tokens_generated for result in results)
     assert {progress.in_flight for progress in seen} <= {1, 2, 3}
+    assert {progress.problems for progress in seen} == {3}
+    assert seen[0].tokens_generated == 0  # Told before the first rollout, which may be long in coming.
+    assert all(progress.tokens_in_flight <= progress.tokens_generated for progress in seen)
 
 
 def test_a_search_that_ends_early_leaves_the_recorder_whole_requests_only() -> None:
