@@ -157,3 +157,19 @@ def _lists_of(lists: dict[str, nn.ModuleList]) -> str:
         return "it has no lists of modules"
     shown = ", ".join(f"{name} ({len(blocks)})" for name, blocks in list(lists.items())[:_SHOWN])
     return f"its lists of modules are {shown}" + (" and more" if len(lists) > _SHOWN else "")
+
+
+@contextmanager
+def adding(block: Any, vector: torch.Tensor) -> Iterator[None]:
+    """Add to a decoder block's output in the passes made inside: a vector [hidden], or one a row
+    [rows, 1, hidden]."""
+
+    def add(_module: Any, _args: Any, output: Any) -> Any:
+        hidden = residual_of(output)
+        return with_residual(output, hidden + vector.to(hidden))
+
+    handle = block.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -7,7 +7,6 @@ model; the rest read the harvest alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -17,7 +16,7 @@ import torch
 from torch.nn.functional import logsigmoid, normalize
 
 from pts.errors import DataError
-from pts.models.decoder_layers import decoder_layers, residual_of, with_residual
+from pts.models.decoder_layers import adding, decoder_layers
 from pts.steering.harvest import Activations, Harvest
 from pts.steering.pairs import Pair
 from pts.steering.prefixes import (
@@ -125,7 +124,7 @@ class FittingData:
         read = self.read(batch)
         if layer is None or vector is None:
             return preference(decision_logits(self.model, batch, read), batch)
-        with _adding(self.blocks[layer], vector):
+        with adding(self.blocks[layer], vector):
             return preference(decision_logits(self.model, batch, read), batch)
 
 
@@ -248,21 +247,6 @@ def _all(data: FittingData) -> Iterator[PrefixBatch]:
 
 def _nbytes(read: KeyValues) -> int:
     return sum(keys.nbytes + values.nbytes for keys, values in read)
-
-
-@contextmanager
-def _adding(block: Any, vector: torch.Tensor) -> Iterator[None]:
-    """Add a vector [hidden] to a block's output at every position of the passes made inside."""
-
-    def add(_module: Any, _args: Any, output: Any) -> Any:
-        hidden = residual_of(output)
-        return with_residual(output, hidden + vector.to(hidden))
-
-    handle = block.register_forward_hook(add)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _unit(vector: torch.Tensor, method: str, layer: int) -> torch.Tensor:

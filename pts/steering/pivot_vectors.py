@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from pts.errors import DataError
-from pts.models.decoder_layers import decoder_layers, residual_of, with_residual
+from pts.models.decoder_layers import adding, decoder_layers
 from pts.setting_names import setting
 from pts.steering.pairs import Pair
 from pts.steering.prefixes import (
@@ -53,14 +53,7 @@ def _gradients(model: Any, block: Any, batch: PrefixBatch, read: KeyValues, widt
     """The gradients of one batch [rows, hidden]. Rows do not touch each other, so one sum gives them all."""
     added = torch.zeros(len(batch.pairs), 1, width, device=model.device, requires_grad=True)
 
-    def add(_module: Any, _args: Any, output: Any) -> Any:
-        hidden = residual_of(output)
-        return with_residual(output, hidden + added.to(hidden))
-
-    handle = block.register_forward_hook(add)
-    try:
+    with adding(block, added):
         total = preference(decision_logits(model, batch, read), batch).sum()
         (gradient,) = torch.autograd.grad(total, added)
-    finally:
-        handle.remove()
     return gradient[:, 0]
