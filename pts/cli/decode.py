@@ -189,10 +189,16 @@ def _tell_of_cut(whole: bool, runs_on: bool) -> None:
 
 def _answer_file(run: DecodeInputs, source: Path, target: Path, quiet: bool) -> int:
     """Answer a file; its bad lines are named on stderr."""
-    from pts.stages.decode.answer_file import answer_file, read_questions, recorded_answers
+    from pts.stages.decode.answer_file import (
+        answer_file,
+        read_questions,
+        recorded_answers,
+        with_recorded_layers,
+    )
     from pts.stages.decode.decoder import open_decoder
 
     good, unread = read_questions(source)
+    run = with_recorded_layers(run, target)
     try:
         with answer_progress(quiet, len(good)) as observe:
             bad = answer_file(run, open_decoder(run, recorded_answers(target)), source, target, observe)

@@ -9,7 +9,7 @@ import click
 
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, options_of
-from pts.cli.shared_options import PLACEMENT
+from pts.cli.shared_options import PLACEMENT, REMOTE_CODE
 from pts.cli.stage_run import run_command_stage
 from pts.stages.fit_router.inputs import FitRouterInputs
 
@@ -52,7 +52,7 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
         ),
         (("seed", "--seed"), "Seed of every random draw.", {}),
     ],
-    "Model": PLACEMENT,
+    "Model": [*PLACEMENT, *REMOTE_CODE],
     "Output": [
         (
             ("output", "--output"),

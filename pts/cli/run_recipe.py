@@ -17,7 +17,7 @@ from pts.stages.recipe.read import bundled_recipes, read_recipe, stage_keys
 @click.command("run")
 @click.argument("recipe", required=False)
 @click.option(
-    "--from", "first", metavar="STAGE", help="Begin with this stage; those before it must be complete."
+    "--from", "first", metavar="STAGE", help="Begin with this stage. Those before it must be complete."
 )
 @click.option("--until", "last", metavar="STAGE", help="Stop after this stage.")
 @click.option(
@@ -25,12 +25,12 @@ from pts.stages.recipe.read import bundled_recipes, read_recipe, stage_keys
     "settings",
     multiple=True,
     metavar="[STAGE.]KEY=VALUE",
-    help="Change a key of the recipe; the value is YAML, a list [2,3]. May be given again and again.",
+    help="Change a key of the recipe. The value is YAML, such as 3 or [2,3]. May be repeated.",
 )
-@click.option("--fresh", is_flag=True, help="Delete what these stages have made before and start again.")
+@click.option("--fresh", is_flag=True, help="Delete what these stages have made and start again.")
 @click.option("--list", "listing", is_flag=True, help="List the recipes that come with pts.")
-@click.option("--quiet", is_flag=True, help="No progress and no warnings; what is deleted is still said.")
-@click.option("-v", "--verbose", count=True, help="Say more; twice for everything.")
+@click.option("--quiet", is_flag=True, help="Show no progress and no warnings, only what is deleted.")
+@click.option("-v", "--verbose", count=True, help="Show more log messages; -vv shows all.")
 def run_command(
     recipe: str | None,
     first: str | None,
@@ -43,14 +43,13 @@ def run_command(
 ) -> None:
     """Run the stages of a RECIPE: a YAML file, or the name of one that comes with pts.
 
-    The stages are search, extract-vectors (in it harvest, cluster and calibrate, which --from and --until can
-    name too), fit-router, eval and publish, which sends nothing unless its key push is true. What each will do
-    is said first.
+    The stages are search, extract-vectors, fit-router, eval and publish. --from and --until can also name the
+    parts of extract-vectors: harvest, cluster and calibrate. The stage publish sends nothing unless its key
+    push is true.
 
-    The same command again leaves complete stages as they are and continues one that was stopped. Where the
-    settings of extract-vectors have changed, or its search has other pairs, the vector set is deleted and made
-    again; so is a router whose settings, search or vectors have changed. A search costs most: with other
-    settings it is refused, unless --fresh allows to delete it; so is an evaluation.
+    First, pts says what each stage will do. Complete stages are left as they are, and a stopped one continues.
+    Where the settings, the search or the vectors of a vector set or router have changed, it is deleted and made
+    again. A search or an evaluation with other settings is never deleted without --fresh: the command stops.
     """
     log_to_stderr(verbose, quiet)
     if listing:

@@ -21,6 +21,13 @@ PLACEMENT: Options = [
     (("device", "--device"), "Device: auto, cpu, cuda, cuda:1 or mps.", {}),
     (("batch_rows", "--batch-rows"), "Maximum number of rows in a batch.  [default: by memory]", {"type": int}),
 ]
+REMOTE_CODE: Options = [
+    (
+        ("trust_remote_code", "--trust-remote-code"),
+        "Allow code from the model's repository to run.",
+        {"is_flag": True},
+    ),
+]
 MODEL: Options = [
     (("model", "--model"), "Model: Hub id, local directory, .gguf file, or demo.", {}),
     (("revision", "--revision"), "Revision of the model on the Hub.", {}),
@@ -32,11 +39,7 @@ MODEL: Options = [
         {"type": click.Choice(["auto", "float32", "bfloat16", "float16"])},
     ),
     *without(PLACEMENT, "device"),
-    (
-        ("trust_remote_code", "--trust-remote-code"),
-        "Allow code from the model's repository to run.",
-        {"is_flag": True},
-    ),
+    *REMOTE_CODE,
 ]
 PROBLEMS: Options = [
     (

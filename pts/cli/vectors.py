@@ -12,7 +12,7 @@ from pts.cli.options import GroupedCommand, options_of
 from pts.cli.output import print_report
 from pts.cli.patterns import strengths
 from pts.cli.progress import phase_progress
-from pts.cli.shared_options import PLACEMENT, PROBLEMS, Options, without
+from pts.cli.shared_options import PLACEMENT, PROBLEMS, REMOTE_CODE, Options, without
 from pts.stages.measure.run import MeasureInputs
 from pts.stages.stage import Report
 
@@ -36,7 +36,7 @@ _MEASURED: dict[str, Options] = {
         ),
     ],
     "Problems": _DATA,
-    "Model": PLACEMENT,
+    "Model": [*PLACEMENT, *REMOTE_CODE],
 }
 
 

@@ -62,6 +62,33 @@ def test_json_lines_with_all_that_is_found_in_them(capsys, tmp_path):
     assert answered() == [(1, "a\u2028b"), (10, "7"), (11, "7")]
 
 
+def test_fields_that_nothing_uses_are_named(capsys, tmp_path):
+    lines = [
+        {"id": "a", "question": ASKED[0], "budget": 9},
+        {"question": ASKED[1], "note": "n", "budget": 7},
+    ]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert decode("q.jsonl") == 0
+    warned = [line for line in capsys.readouterr().err.splitlines() if "nothing uses" in line]
+    assert len(warned) == 1
+    assert (
+        "q.jsonl: fields that nothing uses, and where each is first: budget (line 1), note (line 2)."
+        in warned[0]
+    )
+
+
+def test_a_stopped_file_goes_on_by_the_layers_path_that_it_began_with(monkeypatch, tmp_path):
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps({"question": one}) + "\n" for one in ASKED))
+    steered = ("--vectors", "demo", "--quiet")
+    to_json = Answer.to_json
+    monkeypatch.setattr(Answer, "to_json", lambda self: (_ for _ in ()).throw(RunError("the disk is full")))
+    assert decode("q.jsonl", *steered, "--layers-path", "model.layers") == 2
+    monkeypatch.setattr(Answer, "to_json", to_json)
+    assert decode("q.jsonl", *steered, "--layers-path", "model.norm") == 2
+    assert decode("q.jsonl", *steered) == 0
+    assert answered() == [(1, "1"), (2, "2")]
+
+
 def test_a_stopped_file_whose_text_breaks_lines_elsewhere_goes_on(monkeypatch, tmp_path):
     rows = [{"id": f"{n}\u2028x", "question": question} for n, question in enumerate(ASKED)]
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

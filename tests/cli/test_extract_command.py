@@ -129,6 +129,12 @@ def test_too_few_pairs_says_how_many_and_what_to_do(capsys, tmp_path, few):
     assert not (tmp_path / "out").exists()
 
 
+def test_too_few_pairs_of_an_unfinished_search_say_so(capsys, tmp_path, few):
+    begun = rewritten(few, tmp_path / "run", lines(few)[:-1])
+    said = complaint(capsys, "extract-vectors", begun, "--output", "out")
+    assert "problems are searched so far; continue the search, or search more problems (--problems)" in said
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
     from pts.decoding.steered_decoder import SteeredDecoder
     from pts.policies.protocol import Prompt
 
+_LOG = logging.getLogger(__name__)
+
 PART_SUFFIX = ".part"
 QUESTION_FIELDS = ("question", "prompt", "query", "problem", "Question", "Problem")
+_FIELDS = ("id", "messages", *QUESTION_FIELDS)
+_MOST_NAMED = 5
+"""Unused fields that a warning names."""
 _NO_MATTER = ("device", "batch_rows")
 """Inputs that a run may go on without: the answers are the same."""
 _LATER = ("stop", "thinking_switch", "template_options")
@@ -56,20 +62,31 @@ class BadLine:
     reason: str
 
 
-def read_questions(path: Path) -> tuple[list[Line], list[BadLine]]:
+def read_questions(path: Path, *, warn: bool = False) -> tuple[list[Line], list[BadLine]]:
     """The questions of a JSONL, JSON, CSV or Parquet file, and the lines that are none.
 
     A line has `messages` or a question field, and maybe an `id` (else its number), which may repeat: answers
-    have their line's number too. A suffix that is none of these is JSONL's. Raises DataError for a file that
-    cannot be read or has no line.
+    have their line's number too. With `warn`, the log names fields that are neither. A suffix that is none of
+    these is JSONL's. Raises DataError for a file that cannot be read or has no line.
     """
     good: list[Line] = []
     bad: list[BadLine] = []
+    unused: dict[str, str] = {}
     for row in read_rows(path, LINES):
+        if isinstance(row, FileRow):
+            unused.update({name: row.place for name in row.fields if name not in (*_FIELDS, *unused)})
         found = BadLine(row.number, row.place, f"it {row.reason}") if isinstance(row, BadRow) else _parsed(row)
         good.append(found) if isinstance(found, Line) else bad.append(found)
     if not good and not bad:
         raise DataError(f"{path} is empty; give a JSON object with a question on each line.")
+    if unused and warn:
+        named = ", ".join(f"{name} ({place})" for name, place in list(unused.items())[:_MOST_NAMED])
+        _LOG.warning(
+            "%s: fields that nothing uses, and where each is first: %s. Settings of an answer are those of the "
+            "command.",
+            path,
+            named if len(unused) <= _MOST_NAMED else f"{named}, and {len(unused) - _MOST_NAMED} more",
+        )
     return good, bad
 
 
@@ -87,6 +104,16 @@ def recorded_answers(target: Path) -> Recorded | None:
         return None  # `answer_file` says what is wrong with it.
 
 
+def with_recorded_layers(run: DecodeInputs, target: Path) -> DecodeInputs:
+    """The inputs with the `layers_path` of the stopped run that they go on with, where they name none."""
+    part = _part(target)
+    if run.layers_path is not None or not part.exists():
+        return run
+    settings = (_journal(part).header() or {}).get("settings")
+    recorded = settings.get("layers_path") if isinstance(settings, Mapping) else None
+    return replace(run, layers_path=recorded) if isinstance(recorded, str) else run
+
+
 def answer_file(
     run: DecodeInputs,
     decoder: SteeredDecoder,
@@ -102,7 +129,7 @@ def answer_file(
     """
     if target.exists():
         raise RunError(f"{target} exists: give another {setting('output')}, or remove it.")
-    lines, bad = read_questions(source)
+    lines, bad = read_questions(source, warn=True)
     fitting, unfit = _fitting(decoder, lines)
     part = _part(target)
     settings = _settings(run, decoder, source)

@@ -53,6 +53,7 @@ class ExtractInputs:
     seed: int = 0
     device: str = "auto"
     batch_rows: int | None = None
+    trust_remote_code: bool = False
     layers_path: str | None = None
     divergence: bool = True
     until: Part = "calibrate"
@@ -84,7 +85,17 @@ class ExtractInputs:
 
     def settings(self) -> dict[str, object]:
         """What decides the result, as the manifest holds it."""
-        free = ("run", "output", "device", "batch_rows", "divergence", "until", "fresh", "lexicon")
+        free = (
+            "run",
+            "output",
+            "device",
+            "batch_rows",
+            "trust_remote_code",
+            "divergence",
+            "until",
+            "fresh",
+            "lexicon",
+        )
         settings = {name: getattr(self, name) for name in self.__slots__ if name not in free}
         # Manifests have called the methods "ways" from the first version on.
         settings["ways"] = settings.pop("methods")

@@ -71,7 +71,21 @@ def run_extract(inputs: ExtractInputs, observe: Observe | None = None) -> Vector
             if (directory.path / JSON_NAME).exists():
                 logger.info("%s: the vector set is complete.", directory.path)
                 return load_vectors(directory.path)
+        warn_of_unfinished(searched)
         return _extract(inputs, searched, pairs, directory, settings, observe or (lambda *_told: None))
+
+
+def warn_of_unfinished(searched: SearchResults) -> None:
+    """Log it where the search has problems left to do: the vectors are of the pairs that there are."""
+    summary = searched.summary()
+    if summary.status != "complete":
+        logger.warning(
+            "%s is not finished: %d of %d problems are done. The vectors are made from what is there; once the "
+            "search has found more, extract again.",
+            searched.path,
+            summary.done,
+            summary.problems,
+        )
 
 
 def enough_pairs(searched: SearchResults) -> list[Pair]:
@@ -83,10 +97,19 @@ def enough_pairs(searched: SearchResults) -> list[Pair]:
     if len(pairs) < LEAST_PAIRS or problems < LEAST_PROBLEMS:
         raise DataError(
             f"{searched.path} has {len(pairs)} measured pairs of {problems} problems; vectors need at least "
-            f"{LEAST_PAIRS} of {LEAST_PROBLEMS}, and many hundreds to be good: search more problems "
-            f"({setting('problems')})."
+            f"{LEAST_PAIRS} of {LEAST_PROBLEMS}, and many hundreds to be good: {_more_of(searched)}."
         )
     return pairs
+
+
+def _more_of(searched: SearchResults) -> str:
+    summary = searched.summary()
+    if summary.status == "complete":
+        return f"search more problems ({setting('problems')})"
+    return (
+        f"{summary.done} of {summary.problems} problems are searched so far; continue the search, or search "
+        f"more problems ({setting('problems')})"
+    )
 
 
 def extract_settings(
@@ -121,7 +144,7 @@ def _extract(
     earlier = None if inputs.fresh else directory.manifest
     if earlier is not None:
         require_same_problems(directory, earlier, [*calibration, *test])
-    search = load_again(searched, inputs.device, earlier)
+    search = load_again(searched, inputs.device, earlier, trust_remote_code=inputs.trust_remote_code)
     layers = _layers(inputs, len(decoder_layers(search.loaded.model, inputs.layers_path)))
     if inputs.fresh and directory.manifest is not None:
         # First what a cleared directory could not explain.

@@ -39,6 +39,7 @@ class FitRouterInputs:
     seed: int = 0
     device: str = "auto"
     batch_rows: int | None = None
+    trust_remote_code: bool = False
     layers_path: str | None = None
     fresh: bool = False
 
@@ -80,5 +81,15 @@ class FitRouterInputs:
 
     def settings(self) -> dict[str, object]:
         """What decides the measurements and the fit, but for the model and the vectors."""
-        free = ("run", "vectors", "output", "device", "batch_rows", "fresh", "layer", "token_price")
+        free = (
+            "run",
+            "vectors",
+            "output",
+            "device",
+            "batch_rows",
+            "trust_remote_code",
+            "fresh",
+            "layer",
+            "token_price",
+        )
         return {name: getattr(self, name) for name in self.__slots__ if name not in free}

@@ -52,7 +52,7 @@ def run_fit_router(inputs: FitRouterInputs, observe: Observe | None = None) -> F
     searched = read_search(inputs.run)
     vectors = None if inputs.vectors is None else load_vectors(inputs.vectors)
     problems = fitting_problems(searched, inputs.problems, _reserved(vectors), inputs.levels)
-    search = load_again(searched, inputs.device)
+    search = load_again(searched, inputs.device, trust_remote_code=inputs.trust_remote_code)
     if vectors is not None:
         require_fits(vectors, search.loaded)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pts.errors import ConfigError
@@ -49,6 +49,7 @@ class MeasureInputs:
     seed: int = 1
     device: str = "auto"
     batch_rows: int | None = None
+    trust_remote_code: bool = False
     same_shape: bool = False
 
     def __post_init__(self) -> None:
@@ -73,7 +74,8 @@ def measure_set(run: MeasureInputs, observe: Callable[[str, int, float], None] |
     settings, found, recorded = _origin(vectors, run)
     inputs = inputs_from(settings, f"{run.vectors} (provenance)")
     problems = _problems(run, inputs.dataset, inputs.levels)
-    search = load_inputs(inputs, found, run.device, recorded)
+    inputs = replace(inputs, device=run.device, trust_remote_code=run.trust_remote_code)
+    search = load_inputs(inputs, found, recorded)
     check_references(search.grade, problems)
     require_fits(vectors, search.loaded, same_shape=run.same_shape)
     decoder = Decoder(

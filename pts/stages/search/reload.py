@@ -67,7 +67,13 @@ def inputs_from(settings: Mapping[str, object], where: str) -> SearchInputs:
         raise RunError(f"{where} cannot be read ({error}); search again.") from error
 
 
-def load_again(searched: SearchResults, device: str, earlier: Manifest | None = None) -> Loaded:
+def load_again(
+    searched: SearchResults,
+    device: str,
+    earlier: Manifest | None = None,
+    *,
+    trust_remote_code: bool = False,
+) -> Loaded:
     """The model and all that goes with it, as the search recorded it: dtype, prompts with their date, device.
 
     The device "auto" is that of `earlier`, a later stage's own run that goes on, where there is one. Raises
@@ -77,7 +83,8 @@ def load_again(searched: SearchResults, device: str, earlier: Manifest | None = 
     own = None if earlier is None else recorded_by(earlier, str(searched.path)).device
     recorded = replace(recorded, device=own or recorded.device)
     done = next(iter(searched.results), None)
-    search = load_inputs(searched_inputs(searched), searched.resolved, device, recorded, done)
+    inputs = replace(searched_inputs(searched), device=device, trust_remote_code=trust_remote_code)
+    search = load_inputs(inputs, searched.resolved, recorded, done)
     if searched.resolved.model_revision not in (None, search.loaded.revision):
         raise ModelError(
             f"{search.inputs.model} is not the model of {searched.path} (revision "
@@ -88,13 +95,12 @@ def load_again(searched: SearchResults, device: str, earlier: Manifest | None = 
 
 
 def load_inputs(
-    given: SearchInputs,
+    inputs: SearchInputs,
     found: SearchResolved,
-    device: str,
     recorded: Recorded,
     done: ProblemResult | None = None,
 ) -> Loaded:
-    """The model, prompt, sampler and grader of a search's inputs, on a device, as they were recorded.
+    """The model, prompt, sampler and grader of a search's inputs, as they were recorded.
 
     Raises ModelError, and RunError where the model computes or is prompted otherwise than for what is `done`.
     """
@@ -102,7 +108,6 @@ def load_inputs(
     from pts.models.hardware import settle_threads
     from pts.models.load import load_model
 
-    inputs = replace(given, device=device)
     loaded = load_model(recorded_options(inputs.model_options(), recorded))
     settle_threads(loaded.device, loaded.model.num_parameters())
     require_recorded(loaded, recorded)

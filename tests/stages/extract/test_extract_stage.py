@@ -16,7 +16,7 @@ from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import run_variants
 from pts.runs.search_run import read_search
 from pts.stages.extract.inputs import ExtractInputs
-from pts.stages.extract.run import enough_pairs, run_extract
+from pts.stages.extract.run import enough_pairs, run_extract, warn_of_unfinished
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import load_again, untouched_problems
 from pts.stages.search.run import run_search
@@ -186,7 +186,8 @@ def test_controls_are_stored_as_they_were_calibrated(searched, small, made):
         assert {f"all/random-{number}/layer 3/{sign}0.4/{control.gate.kind}" for sign in "+-"} & raced
     assert abs(float(made.controls[0].direction @ made.controls[1].direction)) < 0.5
     _, problems = untouched_problems(searched, small.calibration_problems, small.test_problems)
-    again = load_again(searched, "cpu")
+    again = load_again(searched, "cpu", trust_remote_code=True)
+    assert again.inputs.model_options().trust_remote_code
     variants = [interventions(one) for one in control_sets(made, "control")]
     decoder = Decoder(again.loaded, again.sampling, again.prompt_format, again.grade)
     with decoder.steered(variants) as policy:
@@ -418,3 +419,15 @@ def test_demo_problems_to_measure_on_come_from_the_other_splits(searched):
     queries = {problem.query for problem in (*calibration, *test)}
     assert len(queries) == 12
     assert not queries & {result.query for result in searched.results}
+
+
+def test_an_unfinished_search_is_named(searched, caplog):
+    with caplog.at_level("WARNING"):
+        warn_of_unfinished(searched)
+        assert not caplog.records
+        warn_of_unfinished(replace(searched, lines=searched.lines[:-1]))
+    assert "is not finished: 23 of 24 problems are done" in caplog.text
+
+
+def test_remote_code_decides_no_result(small):
+    assert replace(small, trust_remote_code=True).settings() == small.settings()
