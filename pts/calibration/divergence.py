@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from pts.policies.transformers.prefill import PrefixStore, Reading
+from pts.policies.transformers.prefill import PrefixStore
+from pts.policies.transformers.prefilled import Reading
 from pts.records import Rollout, TokenIds
 from pts.steering.hooks import Intervention, steer
 from pts.steering.reading_memory import granted_bytes

@@ -31,7 +31,8 @@ from pts.policies.transformers.draws import Keys, child_keys, root_key
 from pts.policies.transformers.guided import advanced
 from pts.policies.transformers.masks import AttentionPlan
 from pts.policies.transformers.memory import is_out_of_memory, release_cached
-from pts.policies.transformers.prefill import Prefilled, PrefixStore, Reading
+from pts.policies.transformers.prefill import PrefixStore
+from pts.policies.transformers.prefilled import Prefilled, Reading
 from pts.policies.transformers.rows import Branch, Parked, RowTable
 from pts.records import RolloutRequest, Sampling, TokenIds
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,18 +12,18 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import DynamicCache
 
-from pts.policies.guide import Guide, PassSteering
+from pts.policies.guide import PassSteering
 from pts.policies.transformers.cache import (
     CacheLayout,
-    Planes,
     cache_layout,
     sequence_planes,
     split_rows,
     to_cache,
 )
 from pts.policies.transformers.memory import is_out_of_memory, release_cached
+from pts.policies.transformers.prefilled import UNSTEERED, Key, Prefilled, Reading, key_of
 from pts.policies.transformers.recorded import recorded
-from pts.records import RolloutRequest, TokenIds
+from pts.records import TokenIds
 
 logger = logging.getLogger(__name__)
 
@@ -37,70 +36,6 @@ _FEW = 4
 _CHUNK, _SMALLEST_CHUNK = 512, 16
 """Tokens of one forward pass at most, which bounds the memory of attention over a long prompt; where memory
 runs out they are halved down to the second."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """By which steering a sequence is read: `variant` from position `start` on, the model as it is before.
-
-    Neither is what stands at the positions `skipped`.
-    """
-
-    variant: int = 0
-    start: int = 0
-    skipped: tuple[int, ...] = ()
-
-    @classmethod
-    def of(cls, request: RolloutRequest, guide: Guide | None = None) -> Reading:
-        """How what a request's rollouts begin with is read: a prompt is never steered.
-
-        `guide` has heard of the prefix, and knows where in it steering was on.
-        """
-        if not request.variant:
-            return cls()
-        start = len(request.prompt)
-        if guide is None:
-            return cls(request.variant, start)
-        skipped = tuple(start + position for position in guide.skipped)
-        return cls(guide.steered(request.variant) or request.variant, start, skipped)
-
-    def alike(self, other: Reading) -> int | None:
-        """How many tokens the two read alike; None for all."""
-        if self == other:
-            return None
-        if (self.variant, self.start) == (other.variant, other.start):
-            return min(set(self.skipped) ^ set(other.skipped))
-        return min(reading.start for reading in (self, other) if reading.variant)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prefilled:
-    """The keys and values of a sequence of token ids [tokens], as `reading` has it."""
-
-    ids: npt.NDArray[np.int64]
-    planes: Planes
-    reading: Reading = Reading()
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that the keys and values take."""
-        return self.ids.nbytes + sum(states.nbytes for states in self.planes)
-
-    def shared(self, ids: npt.NDArray[np.int64], reading: Reading) -> int:
-        """How many tokens this and `ids` begin with alike, read alike."""
-        alike = self.reading.alike(reading)
-        size = min(len(self.ids), len(ids)) if alike is None else min(len(self.ids), len(ids), alike)
-        differs = self.ids[:size] != ids[:size]
-        return int(differs.argmax()) if differs.any() else size
-
-
-Key: TypeAlias = tuple[int, int, Reading]
-"""What a sequence is found by: hash and length of its ids, and its reading. The ids themselves would take more
-memory than is counted: a trace is asked for by each of its beginnings."""
-
-
-def _key(ids: TokenIds, reading: Reading) -> Key:
-    return hash(ids), len(ids), reading
 
 
 class PrefixStore:
@@ -135,17 +70,17 @@ class PrefixStore:
             raise RuntimeError("nothing has been prefilled yet")
         return self._layout
 
-    def prefilled(self, ids: TokenIds, reading: Reading = Reading()) -> Prefilled:
+    def prefilled(self, ids: TokenIds, reading: Reading = UNSTEERED) -> Prefilled:
         """A sequence that begins with all of `ids`; from the store, or by forward passes over what it lacks."""
         if len(ids) <= reading.start:
-            reading = Reading()
+            reading = UNSTEERED
         wanted = np.asarray(ids, dtype=np.int64)
-        known = self._found.get(_key(ids, reading))
+        known = self._found.get(key_of(ids, reading))
         if known is not None and known.shared(wanted, reading) == len(wanted):
             return known
         entry, shared = self._nearest(wanted, reading)
         if entry is not None and shared == len(wanted):
-            self._name(entry, _key(ids, reading))
+            self._name(entry, key_of(ids, reading))
             return entry
         for _ in self._forward(wanted, entry, shared, reading, keep_logits=False):
             pass
@@ -205,7 +140,7 @@ class PrefixStore:
         self,
         ids: TokenIds,
         start: int,
-        reading: Reading = Reading(),
+        reading: Reading = UNSTEERED,
         *,
         keep: bool = True,
         anew: bool = False,
@@ -240,7 +175,7 @@ class PrefixStore:
     def _unread(self, sequences: Iterable[TokenIds]) -> Iterator[Sequence[TokenIds]]:
         """Sequences that are worth a pass together, in passes of about the same length: little is padding."""
         unknown = {
-            ids for ids in sequences if _key(ids, Reading()) not in self._found and 0 < len(ids) <= _CHUNK
+            ids for ids in sequences if key_of(ids, UNSTEERED) not in self._found and 0 < len(ids) <= _CHUNK
         }
         new = sorted(unknown, key=lambda ids: (len(ids), ids)) if len(unknown) > _FEW else []
         most_rows = self._logits_bytes // (4 * self._vocab)
@@ -255,9 +190,9 @@ class PrefixStore:
     def _read_again(self, ids: TokenIds) -> None:
         """Forward at least the last token of a sequence, and store it."""
         wanted = np.asarray(ids, dtype=np.int64)
-        entry, shared = self._nearest(wanted, Reading())
+        entry, shared = self._nearest(wanted, UNSTEERED)
         shared = min(shared, len(wanted) - 1)
-        for _ in self._forward(wanted, entry if shared else None, shared, Reading(), keep_logits=False):
+        for _ in self._forward(wanted, entry if shared else None, shared, UNSTEERED, keep_logits=False):
             pass
 
     def _attempt(self, sequences: Sequence[TokenIds]) -> bool:
@@ -397,7 +332,7 @@ class PrefixStore:
     def _add(self, entry: Prefilled) -> None:
         self._entries.append(entry)
         self._keys[entry] = []
-        self._name(entry, _key(tuple(entry.ids.tolist()), entry.reading))
+        self._name(entry, key_of(tuple(entry.ids.tolist()), entry.reading))
         self._bytes += entry.nbytes
         while len(self._entries) > 1 and self._bytes > self._max_bytes:
             self._drop(self._entries[0])
