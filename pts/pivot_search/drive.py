@@ -17,8 +17,10 @@ from pts.pivot_search.values import GradedRollout
 from pts.policies.protocol import Policy
 from pts.records import Problem, ProblemResult, Rollout, RolloutRequest, TokenIds
 
-IN_FLIGHT = 16
-"""Problems searched at once."""
+IN_FLIGHT, MOST_IN_FLIGHT = 16, 64
+"""Problems searched at once: at least, and at most where the policy's batch has room for more."""
+ROWS_EACH = 16
+"""Rows of a batch for each problem in flight: a look asks for few completions, and some of them are alike."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def search_problems(
             )
 
     while True:
-        while len(flights) < IN_FLIGHT and (problem := next(source, None)) is not None:
+        while len(flights) < requests.wanted_flights and (problem := next(source, None)) is not None:
             given = given_traces.get(problem.id, ()) if given_traces is not None else None
             grades = CompletionGrades(policy, grader, problem.answer, config.sampling.stop)
             search = ProblemSearch(problem, policy, grades, config, given)
@@ -201,9 +203,16 @@ class _FlightRequests:
         self._recorder = recorder
         self._queue: deque[RolloutRequest] = deque()
         self._owners: dict[str, _Flight] = {}
+        self._largest = 0
+
+    @property
+    def wanted_flights(self) -> int:
+        """Problems to have in flight, by the most requests that the policy had room for at once."""
+        return max(IN_FLIGHT, min(MOST_IN_FLIGHT, self._largest // ROWS_EACH))
 
     def take(self, n: int) -> list[RolloutRequest]:
         """At most `n` requests; those after a look are there once all its rollouts were delivered."""
+        self._largest = max(self._largest, n)
         if self._recorder is not None:
             self._recorder.flush()
         return [self._queue.popleft() for _ in range(min(n, len(self._queue)))]
