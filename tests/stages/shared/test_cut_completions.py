@@ -85,6 +85,7 @@ def test_a_run_that_did_not_count_says_unknown(cut, tmp_path):
     lines = [json.loads(line) for line in (output / "problems.jsonl").read_text().splitlines()]
     for line in lines:
         del line["result"]["completions"]
+        del line["paid"]  # as before there was a journal of rollouts
     (folder / "problems.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     summary = read_search(folder).summary()
     assert (summary.completions, summary.cut_share, summary.cut_shares) == (None, None, None)
@@ -111,7 +112,7 @@ def test_an_evaluation_and_a_file_of_answers_say_what_was_cut(log, tmp_path):
             strategies=("full",), baselines=False, seeds=1, problems=4, budget=6, output=tmp_path / "e"
         )
     )
-    assert "line full: 4 of 4 completions (100%) were cut" in log.text
+    assert "system full: 4 of 4 completions (100%) were cut" in log.text
     log.clear()
     questions = tmp_path / "q.jsonl"
     questions.write_text('{"question": "What is 27 + 8 - 9 ?"}\n' * 3)

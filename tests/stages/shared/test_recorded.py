@@ -158,10 +158,10 @@ def test_an_evaluation_goes_on_with_its_day(run, model, clock, monkeypatch):
     run_evaluation(EvaluateInputs(**asked, problems=1, seeds=1))
     next_day(clock)
     seen = []
-    import pts.decoding.session as sessions
+    import pts.policies.transformers.policy as policies
 
-    encode = sessions.encode_prompt
-    monkeypatch.setattr(sessions, "encode_prompt", lambda *given: seen.append(encode(*given)) or seen[-1])
+    encode = policies.encode_prompt
+    monkeypatch.setattr(policies, "encode_prompt", lambda *given: seen.append(encode(*given)) or seen[-1])
     run_evaluation(EvaluateInputs(**asked, problems=2, seeds=1))
     assert seen
     assert all("Today is 01 Mar 2026" in text for text in texts(model, seen))
