@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from pts.decoding.context_match import Trail
 from pts.decoding.limits import TokenLimits
 from pts.decoding.think_format import ThinkFormat
 from pts.errors import ConfigError
+from pts.policies.guide import Wish
 from pts.records import TokenIds
 from pts.seeds import derive_seed
 
@@ -55,7 +56,6 @@ class BudgetGuide:
         self._trail = trail
         self._injected: list[int] = []
         self._queue: list[int] = []
-        self._replacement: TokenIds | None = None
         self._replaced = 0
         self._tail: list[int] = []
         self._resumed = 0
@@ -83,46 +83,31 @@ class BudgetGuide:
         """The variant of the pass that reads the last token, of a request of `variant`; 0 is none."""
         return variant if self._trail is None else self._trail.steered(variant)
 
-    @property
-    def adjusts(self) -> bool:
-        """Whether the next token is not the model's alone to choose."""
-        return bool(self._queue) or self._too_soon
+    def wish(self) -> Wish | None:
+        """The next token of a sequence that is put in, or a continuation in the place of an end too soon.
 
-    @property
-    def _too_soon(self) -> bool:
-        return self.phase == "counting" and self.thinking < self.limits.least_thinking
-
-    def adjust(self, logits: Any) -> None:
-        """Force the next token of a sequence, or give the place of an end that is too soon to a continuation.
-
-        The continuation takes the end's logit where that is the higher: it is drawn where the end would have
-        been, whatever the sampler. Of an end of several tokens only the last is replaced, since those before
-        may begin something else.
+        Of an end of several tokens only the last is replaced, since those before may begin something else.
         """
         if self._queue:
-            logits[self._queue[0]] = logits.max() + 1e4
-            return
-        assert self._think is not None
-        replacement = self._continuation()
-        first = replacement[0]
-        ends = [*self._ends, *self._think.closing.completing(self._tail)]
-        own, best = float(logits[first]), max(float(logits[end]) for end in ends) if ends else -float("inf")
-        for end in ends:
-            logits[end] = -float("inf")
-        logits[first] = max(own, best)
-        self._replacement = replacement if best > own else None
+            return Wish(forced=self._queue[0])
+        if self._think is None or self.phase != "counting" or self.thinking >= self.limits.least_thinking:
+            return None
+        ends = (*self._ends, *self._think.closing.completing(self._tail))
+        return Wish(banned=ends, heir=self._continuation()[0])
 
-    def advance(self, token: int) -> bool:
-        """Count a token, forced or drawn; True where a limit ends the completion with it."""
+    def advance(self, token: int, moved: bool = False) -> bool:
+        """Count a token, forced or drawn; True where a limit ends the completion with it.
+
+        `moved`: it is the first of a continuation, in the place of an end.
+        """
         position = self.total
         if self._queue and token == self._queue[0]:
             self._queue.pop(0)
             self._injected.append(position)
-        elif self._replacement is not None and token == self._replacement[0]:
-            self._queue = list(self._replacement[1:])
+        elif moved:
+            self._queue = list(self._continuation()[1:])
             self._injected.append(position)
             self._replaced += 1
-        self._replacement = None
         self._tail.append(token)
         if self._trail is not None:
             self._trail.hear(token)

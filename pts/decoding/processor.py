@@ -11,6 +11,8 @@ from pts.decoding.budget import BudgetGuide
 from pts.decoding.limits import TokenLimits
 from pts.decoding.think_format import ThinkFormat
 from pts.errors import ConfigError
+from pts.policies.guide import Wish
+from pts.policies.transformers.wishes import grant
 from pts.seeds import derive_seed
 
 
@@ -53,6 +55,7 @@ class BudgetProcessor(LogitsProcessor):
         self._seen: torch.Tensor | None = None
         self._ended: list[bool] = []
         self._cut: list[bool] = []
+        self._moved: list[int] = []
 
     @property
     def injected(self) -> list[int]:
@@ -62,18 +65,17 @@ class BudgetProcessor(LogitsProcessor):
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """The next token's logits [rows, vocabulary], forced or changed in the rows whose budget wants it."""
         self._hear(input_ids)
-        rows = [row for row, ended in enumerate(self._ended) if not ended and self._acts(row)]
-        if not rows:
+        self._moved = [-1] * len(input_ids)
+        wishes = []
+        for row, (budget, ended) in enumerate(zip(self.budgets, self._ended, strict=True)):
+            self._cut[row] = not ended and budget.stopped is not None
+            wish = Wish(forced=self._ends[0]) if self._cut[row] else None if ended else budget.wish()
+            if wish is not None:
+                wishes.append((row, wish))
+        if not wishes:
             return scores
         changed = scores.clone()
-        for row in rows:
-            budget = self.budgets[row]
-            if budget.stopped is None:
-                budget.adjust(changed[row])
-            else:
-                self._cut[row] = True
-                changed[row] = -float("inf")
-                changed[row, self._ends[0]] = 0.0
+        self._moved = grant(changed, wishes).tolist()
         return changed  # type: ignore[return-value]
 
     def finish(self, sequences: torch.Tensor) -> list[BudgetGuide]:
@@ -84,9 +86,6 @@ class BudgetProcessor(LogitsProcessor):
         if self._seen is None or sequences.shape[1] == self._seen.shape[1] + 1:
             self._hear(sequences)
         return self.budgets
-
-    def _acts(self, row: int) -> bool:
-        return self.budgets[row].stopped is not None or self.budgets[row].adjusts
 
     def _hear(self, ids: torch.Tensor) -> None:
         """Begin with the prompts, or go on with the token written since."""
@@ -119,7 +118,7 @@ class BudgetProcessor(LogitsProcessor):
         if self._cut[row]:
             self._ended[row] = True
             return
-        self.budgets[row].advance(token)
+        self.budgets[row].advance(token, token == self._moved[row])
         self._ended[row] = token in self._ends
 
     def _seed_of(self, row: int, rows: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,9 +24,26 @@ class PassSteering(Protocol):
         """The next pass reads `tokens` [rows, n], a tensor; `where` [rows, n] says which may be steered."""
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a guide wants of the next token, before any truncation.
+
+    `forced` is the one token that may come; with it the others mean nothing. The tokens `banned` may not come.
+    Where one of them would have, `heir` comes instead: it takes the highest logit of the banned ones where that
+    is above its own, so it is drawn whatever the sampler.
+
+        Wish(banned=(end,), heir=wait)  # what would have ended goes on
+    """
+
+    forced: int | None = None
+    banned: TokenIds = ()
+    heir: int | None = None
+
+
 class Guide(Protocol):
     """Follows one completion token by token; the engine asks it before every draw and tells it what came.
 
+    It never sees logits: it says what it wants, and the engine does that for all rows of a batch at once.
     `injected` are the positions of the completion's tokens that the model did not choose.
     """
 
@@ -40,15 +58,14 @@ class Guide(Protocol):
     def steered(self, variant: int) -> int:
         """The variant of the pass that reads the last token, of a request of `variant`; 0 is none."""
 
-    @property
-    def adjusts(self) -> bool:
-        """Whether `adjust` would change anything now: most steps it would not."""
+    def wish(self) -> Wish | None:
+        """What it wants of the next token; None, most steps, where that is the model's alone to choose."""
 
-    def adjust(self, logits: Any) -> None:
-        """Change the next token's logits [vocabulary], a tensor, in place, before any truncation."""
+    def advance(self, token: int, moved: bool = False) -> bool:
+        """Hear of the next token, drawn or forced; True where the completion must end with it.
 
-    def advance(self, token: int) -> bool:
-        """Hear of the next token, drawn or forced; True where the completion must end with it."""
+        `moved`: the token is the wish's heir, and stands where a banned one would have been drawn.
+        """
 
     def fork(self) -> Guide:
         """A copy, for a completion that goes another way from here."""

@@ -10,6 +10,7 @@ from pts.decoding.budget import BudgetGuide
 from pts.decoding.limits import TokenLimits
 from pts.decoding.think_format import ThinkFormat
 from pts.errors import ConfigError
+from pts.policies.transformers.wishes import grant, wishes_of
 
 WORD, EOS, OTHER_EOS = 0, 1, 2
 START, END, WAIT, ALSO = 3, 4, 5, 6
@@ -26,6 +27,20 @@ def budget_of(limits, think=SINGLE, *, opened=True, ends=(EOS, OTHER_EOS), seed=
     return BudgetGuide(limits, think, opened=opened, end_token_ids=ends, seed=seed)
 
 
+def granted(budget, logits):
+    """The token that stands in the place of a banned one, after the logits were changed; -1 for none."""
+    return int(grant(logits[None], wishes_of([budget]))[0])
+
+
+def drawn(budget, wanted):
+    """The likeliest token where the model wants one, and whether it stands in the place of a banned one."""
+    logits = torch.zeros(VOCABULARY)
+    logits[wanted] = 5.0
+    moved = granted(budget, logits)
+    token = int(logits.argmax())
+    return token, token == moved
+
+
 def written(budget, wanted):
     """What a model that wants these tokens writes under the budget, until something ends it.
 
@@ -34,14 +49,10 @@ def written(budget, wanted):
     made = []
     wanted = list(wanted)
     while wanted and budget.stopped is None:
-        logits = torch.zeros(VOCABULARY)
-        logits[wanted[0]] = 5.0
-        if budget.adjusts:
-            budget.adjust(logits)
-        token = int(logits.argmax())
+        token, moved = drawn(budget, wanted[0])
         made.append(token)
         put_in = len(budget.injected)
-        budget.advance(token)
+        budget.advance(token, moved)
         if len(budget.injected) == put_in or token == WAIT:
             wanted.pop(0)
         if token in (EOS, OTHER_EOS):
@@ -125,12 +136,8 @@ def test_the_continuation_is_chosen_by_the_seed():
 
     def forced(budget, tokens):
         for token in tokens:
-            logits = torch.zeros(VOCABULARY)
-            logits[token] = 5.0
-            if budget.adjusts:
-                budget.adjust(logits)
-            token = int(logits.argmax())
-            budget.advance(token)
+            token, moved = drawn(budget, token)
+            budget.advance(token, moved)
             yield token
 
     assert chosen(3) == chosen(3)
@@ -142,7 +149,7 @@ def test_the_continuation_is_as_likely_as_the_end_was():
     budget = budget_of(TokenLimits(least_thinking=4))
     logits = torch.zeros(VOCABULARY)
     logits[END] = 3.0
-    budget.adjust(logits)
+    assert granted(budget, logits) == WAIT
     assert logits[WAIT] == 3.0
     assert torch.isinf(logits[[END, EOS, OTHER_EOS]]).all()
 
@@ -226,7 +233,7 @@ def test_it_goes_on_under_other_limits():
 def test_thinking_is_ended_by_force_only_where_it_is_open():
     budget = budget_of(TokenLimits())
     written(budget, [WORD, END, WORD])
-    assert not budget.end_thinking().adjusts
+    assert not budget.end_thinking().wish()
     assert budget_of(TokenLimits(), opened=False).end_thinking().phase == "idle"
 
 

@@ -34,6 +34,7 @@ from pts.policies.transformers.memory import is_out_of_memory, release_cached
 from pts.policies.transformers.prefill import PrefixStore
 from pts.policies.transformers.prefilled import Prefilled, Reading
 from pts.policies.transformers.rows import Branch, Parked, RowTable
+from pts.policies.transformers.wishes import grant, wishes_of
 from pts.records import RolloutRequest, Sampling, TokenIds
 
 _Result = TypeVar("_Result")
@@ -80,6 +81,7 @@ class Engine:
     _waiting: deque[RolloutRequest | Parked] = field(init=False, default_factory=deque)
     _unread: list[int] = field(init=False, default_factory=list)
     _last_try: bool = field(init=False, default=False)
+    _moved: Ints | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.table = RowTable()
@@ -358,11 +360,10 @@ class Engine:
         self.work.forward_passes += 1
         self.work.rows_forwarded += active
         logits = output.logits[:, -1]
-        # Before any guide changes them.
+        # Before any guide has them changed.
         totals = log_totals(logits) if self.own_probs else None
-        for row, guide in enumerate(table.guides[:active]):
-            if guide is not None and guide.adjusts:
-                guide.adjust(logits[row])
+        wishes = wishes_of(table.guides[:active])
+        self._moved = grant(logits, wishes) if wishes else None
         draws = self._draws(logits)
         draws = draws if totals is None else with_own_probs(draws, logits, totals)
         table.avoid[:active] = -1
@@ -392,7 +393,7 @@ class Engine:
         keys = child_keys(table.key[draws.rows], draws.tokens)
         made = table.made[draws.rows] + 1
         ended = self.ends.drawn(draws, table)
-        guides, stopped = advanced(table.guides, draws)
+        guides, stopped = advanced(table.guides, draws, self._moved)
         done = ended | (made == table.budget[draws.rows]) | stopped
         for child in np.flatnonzero(~draws.first).tolist():
             row = int(draws.rows[child])
