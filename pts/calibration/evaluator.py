@@ -25,7 +25,7 @@ Key: TypeAlias = tuple[str, str, int, int]
 """A setting's name, the digest of what it adds and where, and the first problem and the one after the last."""
 
 STREAM = 4096
-"""Completions of one stream of requests, about: many enough to keep a batch full, and what a kill may lose."""
+"""Completions of one stream of requests, about: many enough to keep a batch full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Measurement:
 class Evaluator:
     """Measures settings on one list of problems.
 
-    `journal` is appended to after every few settings, and what stands in it is not measured again, as long as
+    `journal` is appended to after every setting, and what stands in it is not measured again, as long as
     a setting has the direction and the gate that it had; it belongs to these problems, samples and seed (the
     caller names it so). `observe` hears, as completions come, of their tokens and of how many completions are
     `done` of what was asked so far, those of the journal too.
@@ -96,8 +96,16 @@ class Evaluator:
     def _measure(self, settings: Sequence[Setting], first: int, end: int) -> None:
         variants = [[self.directions.intervention(setting)] for setting in settings]
         numbers = range(1, len(settings) + 1) if settings else [0]
+        named = [(setting.key, self._digest(setting)) for setting in settings] or [(_UNSTEERED, "")]
+        keys = {number: (*name, first, end) for name, number in zip(named, numbers, strict=True)}
+
+        def keep(number: int, outcomes: Outcomes) -> None:
+            self._known[keys[number]] = outcomes
+            if self._journal is not None:
+                self._journal.append(_measurement(keys[number], outcomes))
+
         with self.decoder.steered(variants) as policy:
-            measured = run_variants(
+            run_variants(
                 policy,
                 self.decoder.sampling,
                 self.problems[first:end],
@@ -106,12 +114,8 @@ class Evaluator:
                 self.samples,
                 self.seed,
                 self._count,
+                keep,
             )
-        named = [(setting.key, self._digest(setting)) for setting in settings] or [(_UNSTEERED, "")]
-        found = {(*name, first, end): measured[number] for name, number in zip(named, numbers, strict=True)}
-        if self._journal is not None:
-            self._journal.append(*(_measurement(key, outcomes) for key, outcomes in found.items()))
-        self._known |= found
 
     @property
     def measured(self) -> Collection[Outcomes]:

@@ -71,11 +71,13 @@ def run_variants(
     samples: int,
     seed: int,
     observe: Callable[[int, int], None] | None = None,
+    complete: Callable[[int, Outcomes], None] | None = None,
 ) -> Mapping[int, Outcomes]:
     """Outcomes of each variant on the same problems, all in one stream of requests.
 
     A problem's random numbers come from `seed` and its id, the same for every variant: two that write the same
-    tokens draw the same next one. `observe` hears of completions and their tokens as they come.
+    tokens draw the same next one. `observe` hears of completions and their tokens as they come, `complete` of a
+    variant's outcomes as soon as they are all there.
     """
     requests = [
         RolloutRequest(
@@ -91,6 +93,7 @@ def run_variants(
     ]
     places = {request.key: index % len(problems) for index, request in enumerate(requests)}
     sums = {variant: np.zeros((3, len(problems)), dtype=np.int64) for variant in variants}
+    missing = dict.fromkeys(variants, samples * len(problems))
     for rollout in policy.rollouts(requests):
         place = places[rollout.request.key]
         ended = rollout.finish == "end"
@@ -103,4 +106,8 @@ def run_variants(
         )
         if observe is not None:
             observe(rollout.count, tokens)
+        variant = rollout.request.variant
+        missing[variant] -= rollout.count
+        if complete is not None and not missing[variant]:
+            complete(variant, Outcomes(samples, *sums[variant]))
     return {variant: Outcomes(samples, *sums[variant]) for variant in variants}

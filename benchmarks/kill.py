@@ -1,0 +1,253 @@
+"""`kill -9` at random moments over search, extraction, evaluation and decoding: what is lost.
+
+    python benchmarks/kill.py [--quick] [--moments N] [--minutes N] [--seed N]
+
+Each stage runs by the command line on the demo model, in a process of its own with one thread, first
+undisturbed. Then runs are killed, up to three times each, at moments drawn evenly from an undisturbed run's
+duration, start-up included, and resumed to their end. Printed are, over all moments:
+
+- `identical_share`: runs whose findings, vectors, table or answers equal those of the undisturbed run, to the
+  last digit;
+- `lost_tokens_share`: of the tokens that a run decodes, how many one kill makes it decode again, in the mean. A
+  token is counted for each row of a batch, in the engine itself, those of rollouts under way too;
+- `drawn_twice`: requests that stand more than once in a search's journal of rollouts.
+
+The batch is held at 32 rows, so that, as in a real run, it is a small part of all the work.
+The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import mmap
+import os
+import random
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MOMENTS, QUICK_MOMENTS = 200, 10
+KILLS_EACH = 3
+ROWS = ("--batch-rows", "32")
+SEARCH = ("--problems", "64", "--levels", "2,3", "--threshold", "0.3", "--traces", "1", *ROWS)
+EXTRACT = (
+    *("--layers", "1", "--strengths", "0.4", "--gates", "always", "--calibration-problems", "24"),
+    *("--samples", "2", "--test-problems", "24", "--test-samples", "2", "--random", "4", "--no-divergence"),
+    *ROWS,
+)
+EVALUATE = ("--dataset", "demo", "--split", "test", "--problems", "60", "--seeds", "3", "--strategies", "full")
+QUESTIONS = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A stage: its command but for the output, and what of its output must be equal."""
+
+    name: str
+    arguments: tuple[str, ...]
+    result: Callable[[Path], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Undisturbed:
+    """A stage's run without a kill: seconds, decoded tokens and result."""
+
+    seconds: float
+    tokens: int
+    result: object
+
+
+def main() -> None:
+    """Run all moments and print what came of them."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--moments", type=int)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="no further run begins after these")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    moments = arguments.moments or (QUICK_MOMENTS if arguments.quick else MOMENTS)
+    with tempfile.TemporaryDirectory() as folder:
+        measure(Path(folder), moments, 60 * arguments.minutes, random.Random(arguments.seed))
+
+
+def measure(folder: Path, moments: int, seconds: float, draws: random.Random) -> None:
+    """Every stage in turn until there were so many kills, or the time is over."""
+    end = time.monotonic() + seconds
+    jobs, whole = stages(folder)
+    kills: Counter[str] = Counter()
+    runs, identical, lost, twice = 0, 0, 0.0, 0
+    while kills.total() < moments and (not runs or time.monotonic() < end):
+        job = jobs[runs % len(jobs)]
+        output = folder / f"{job.name}-{runs}"
+        killed, tokens = disturbed(job, output, whole[job.name], draws, moments - kills.total())
+        same = job.result(output) == whole[job.name].result
+        share = max(0.0, tokens / whole[job.name].tokens - 1)
+        kills[job.name] += killed
+        runs, identical, lost = runs + 1, identical + same, lost + share
+        twice += recorded_twice(output)
+        equal = "equal" if same else "DIFFERENT"
+        print(f"{job.name}: {killed} kills, {share:.1%} decoded again, {equal}", flush=True)
+    for name, count in kills.items():
+        print(
+            f"{name}: {count} kills, {whole[name].seconds:.1f} s and {whole[name].tokens:,} tokens undisturbed"
+        )
+    figures = {
+        "moments": kills.total(),
+        "runs": runs,
+        "identical_share": identical / runs,
+        "lost_tokens_share": round(lost / max(1, kills.total()), 4),
+        "drawn_twice": twice,
+    }
+    print(json.dumps(figures))
+
+
+def stages(folder: Path) -> tuple[list[Job], dict[str, Undisturbed]]:
+    """The stages and their undisturbed runs; the extraction is of the undisturbed search."""
+    searched = folder / "search-whole"
+    questions = folder / "questions.jsonl"
+    asked = (f"What is {n % 37} + {n % 11} - {n % 7} ?" for n in range(QUESTIONS))
+    questions.write_text("".join(json.dumps({"question": text}) + "\n" for text in asked))
+    jobs = [
+        Job("search", ("search", *SEARCH), findings),
+        Job("extract-vectors", ("extract-vectors", str(searched), *EXTRACT), vectors),
+        Job("eval", ("eval", *EVALUATE, "--no-baselines", *ROWS), table),
+        Job("decode", ("decode", "--input", str(questions), *ROWS), Path.read_bytes),
+    ]
+    return jobs, {job.name: undisturbed(job, folder / f"{job.name}-whole") for job in jobs}
+
+
+def undisturbed(job: Job, output: Path) -> Undisturbed:
+    """A run to its end."""
+    with counted(output) as (counter, tokens):
+        started = time.perf_counter()
+        finish(job, output, counter)
+        return Undisturbed(time.perf_counter() - started, tokens(), job.result(output))
+
+
+def disturbed(job: Job, output: Path, whole: Undisturbed, draws: random.Random, left: int) -> tuple[int, int]:
+    """Kill a run at random moments and let it come to its end; how many kills, and all tokens decoded."""
+    killed = 0
+    with counted(output) as (counter, tokens):
+        while killed < min(KILLS_EACH, left):
+            child = start(job, output, counter)
+            try:
+                child.wait(timeout=draws.uniform(0, whole.seconds))
+                break
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+                killed += 1
+        finish(job, output, counter)
+        return killed, tokens()
+
+
+class counted:
+    """A counter of decoded tokens that outlives the processes that add to it."""
+
+    def __init__(self, output: Path) -> None:
+        self._path = output.with_name(output.name + ".count")
+
+    def __enter__(self) -> tuple[Path, Callable[[], int]]:
+        self._path.write_bytes(bytes(8))
+        return self._path, lambda: int(struct.unpack("<Q", self._path.read_bytes())[0])
+
+    def __exit__(self, *_: object) -> None:
+        self._path.unlink()
+
+
+def start(job: Job, output: Path, counter: Path) -> subprocess.Popen[bytes]:
+    """The stage's command in a process of its own."""
+    command = [
+        sys.executable,
+        __file__,
+        "--child",
+        str(counter),
+        *job.arguments,
+        "--output",
+        str(output),
+        "--quiet",
+    ]
+    return subprocess.Popen(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+
+
+def finish(job: Job, output: Path, counter: Path) -> None:
+    """Run the stage to its end; a decoding that had come to it already is left as it is."""
+    if output.is_file():
+        return
+    child = start(job, output, counter)
+    _, errors = child.communicate()
+    if child.returncode:
+        raise RuntimeError(f"{job.name} failed: {errors.decode()}")
+
+
+def child(counter: Path, arguments: Sequence[str]) -> None:
+    """`pts` with every row of every decoding step counted in a file, which a kill leaves right."""
+    from pts.cli import main as pts
+    from pts.policies.transformers.engine import Engine
+
+    with counter.open("r+b") as file:
+        memory = mmap.mmap(file.fileno(), 8)
+    step = Engine._step
+
+    def counting(engine: Engine) -> object:
+        (before,) = struct.unpack("<Q", memory[:8])
+        memory[:8] = struct.pack("<Q", before + len(engine.table.occupied))
+        return step(engine)
+
+    Engine._step = counting  # type: ignore[method-assign, assignment]
+    sys.argv = ["pts", *arguments]
+    pts()
+
+
+def findings(run: Path) -> object:
+    """A search's records without their time, its summary, and each problem's result."""
+    from pts.runs.search_run import read_search
+
+    records = [json.loads(line) for line in (run / "pivotal_tokens.jsonl").read_text().splitlines()]
+    timeless = [{key: value for key, value in record.items() if key != "timestamp"} for record in records]
+    results = {result.problem_id: repr(result) for result in read_search(run).results}
+    return timeless, (run / "summary.json").read_text(), results
+
+
+def vectors(run: Path) -> object:
+    """A vector set's tensors and all that is measured of it."""
+    data = json.loads((run / "vectors.json").read_text())
+    return (run / "vectors.safetensors").read_bytes(), data["vectors"], data["effects"]
+
+
+def table(run: Path) -> object:
+    """An evaluation's answers by what they answer, and its summary."""
+    lines = [json.loads(line) for line in (run / "items.jsonl").read_text().splitlines()]
+    return sorted(map(json.dumps, lines)), (run / "summary.json").read_text()
+
+
+def recorded_twice(run: Path) -> int:
+    """Requests whose rollouts stand in the journal in more than one place."""
+    from pts.runs.rollout_parts import read_parts
+
+    seen: set[tuple[str, bytes]] = set()
+    twice, last = 0, None
+    for part in read_parts(run / "rollouts", ["key", "digest"]):
+        # The rows of one request follow each other.
+        for request in zip(*part.to_pydict().values(), strict=True):
+            if request != last:
+                twice += request in seen
+                seen.add(request)
+            last = request
+    return twice
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(Path(sys.argv[2]), sys.argv[3:])
+    else:
+        main()
