@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from pts.evaluation.summary import EvaluationSummary
@@ -16,6 +15,7 @@ from pts.report.evaluation_cells import (
     ordered_systems,
     system_cells,
 )
+from pts.report.rendering import plain_table
 
 EVALUATION_COLUMNS = 140
 """Columns that the tables need."""
@@ -24,17 +24,13 @@ _STYLES = {1: "green", 0: "", -1: "red"}
 
 def evaluation_report(summary: EvaluationSummary) -> RenderableType:
     """What was measured, the systems (baselines dimmed) and the comparisons (in colour where clear)."""
-    systems = Table(title="Systems", title_justify="left", box=None, pad_edge=False)
-    for at, heading in enumerate(SYSTEM_HEADINGS):
-        systems.add_column(heading, justify="left" if at == 0 else "right", no_wrap=True)
+    systems = plain_table("Systems", SYSTEM_HEADINGS[:1], SYSTEM_HEADINGS[1:])
     for system in ordered_systems(summary):
         systems.add_row(*system_cells(system), style="" if system.asked else "dim")
     parts: list[RenderableType] = [Text(line) for line in head_lines(summary)]
     parts += [Text(), systems]
     if summary.comparisons or summary.direction is not None:
-        comparisons = Table(title="Comparisons of success", title_justify="left", box=None, pad_edge=False)
-        for at, heading in enumerate(COMPARISON_HEADINGS):
-            comparisons.add_column(heading, justify="left" if at < 3 else "right", no_wrap=True)
+        comparisons = plain_table("Comparisons of success", COMPARISON_HEADINGS[:3], COMPARISON_HEADINGS[3:])
         for verdict, cells in comparison_rows(summary):
             comparisons.add_row(*cells, style=_STYLES[verdict])
         parts += [Text(), comparisons]

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import StringIO
 
 from rich.console import Console, RenderableType
+from rich.table import Table
 
 COLUMNS = 120
 _PRE = "<pre style='white-space:pre;overflow-x:auto;line-height:1.3;font-family:monospace'>{code}</pre>"
+
+
+def plain_table(title: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    """An empty table without lines: columns of text on the left, columns of numbers on the right."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for heading in texts:
+        table.add_column(heading, no_wrap=True)
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def as_text(shown: RenderableType, columns: int = COLUMNS) -> str:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pts.evaluation.measured import Measured
+from pts.report.rendering import plain_table
 from pts.steering.claims import Claim, claims, rank_sentence
 from pts.steering.pattern_source import groups_without, source_sentence
 from pts.steering.vector_set import Effect, VectorSet
@@ -62,11 +63,8 @@ def measured_report(measured: Measured) -> RenderableType:
 
 
 def _patterns(vectors: VectorSet) -> Table:
-    table = Table(title="Vectors", title_justify="left", box=None, pad_edge=False)
-    table.add_column("pattern")
-    table.add_column("method")
-    for name in ("layer", "strength", "norm", "gate", "pairs", "held-out shift", "AUC", "halves cos"):
-        table.add_column(name, justify="right")
+    headings = ("layer", "strength", "norm", "gate", "pairs", "held-out shift", "AUC", "halves cos")
+    table = plain_table("Vectors", ("pattern", "method"), headings)
     for vector in vectors.vectors.values():
         evidence = vector.evidence
         table.add_row(
@@ -87,10 +85,8 @@ def _patterns(vectors: VectorSet) -> Table:
 def _effects(vectors: VectorSet) -> Table:
     first = next(iter(vectors.effects.values()))
     title = f"Effect on {first.problems} test problems × {first.samples}"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    table.add_column("pattern")
-    for name in ("unsteered", "steered", "difference", "interval", "best random", "rank", "tokens", "KL/token"):
-        table.add_column(name, justify="right")
+    headings = ("unsteered", "steered", "difference", "interval", "best random", "rank", "tokens", "KL/token")
+    table = plain_table(title, ("pattern",), headings)
     for effect in vectors.effects.values():
         table.add_row(
             effect.pattern,
