@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import torch
 
-from pts.setting_names import setting
-
-logger = logging.getLogger(__name__)
-
-_UNKNOWN = 4 << 30
-"""Assumed where the machine says nothing at all: 4 GiB."""
 _EXHAUSTED = ("out of memory", "can't allocate memory", "not enough memory", "DefaultCPUAllocator")
 """What the errors say by which PyTorch reports exhausted memory outside CUDA (CPU: two wordings; Metal)."""
 
@@ -37,7 +30,7 @@ def release_cached(device: torch.device) -> None:
 def available_bytes(device: torch.device, root: Path = Path("/")) -> int:
     """Free memory of the device in bytes; for a CPU, the least that the machine and its control groups leave.
 
-    `root` is where the system's files are looked for.
+    `root` is where the control groups' files are looked for.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -45,31 +38,7 @@ def available_bytes(device: torch.device, root: Path = Path("/")) -> int:
         return int(free + cached)
     if device.type == "mps":
         return max(0, int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()))
-    host = _host_available(root)
-    if host is None:
-        host = _assumed()
-    return max(0, min([host, *_left_by_groups(root)]))
-
-
-def _host_available(root: Path) -> int | None:
-    """MemAvailable of Linux; None elsewhere."""
-    found = _numbers(root / "proc/meminfo").get("MemAvailable:")
-    return None if found is None else found << 10
-
-
-def _assumed() -> int:
-    """Half of the machine's memory, where the system does not say how much of it is free (macOS)."""
-    try:
-        assumed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    except (AttributeError, ValueError, OSError):
-        assumed = 0
-    assumed = assumed if assumed > 0 else _UNKNOWN
-    logger.info(
-        "this system does not say how much memory is free: %.1f GiB are assumed (see "
-        f"{setting('batch_rows')}).",
-        assumed / (1 << 30),
-    )
-    return assumed
+    return max(0, min([int(psutil.virtual_memory().available), *_left_by_groups(root)]))
 
 
 def _left_by_groups(root: Path) -> Iterator[int]:
