@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import difflib
 import logging
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from pts.errors import ConfigError
+from pts.runs.codec import ShapeError, from_json, known_keys
 
 logger = logging.getLogger(__name__)
 
 _UNREAD = ("min_thinking_tokens", "max_thinking_tokens")
 """Keys that optillm has and reads nowhere: the limits by complexity hold."""
+_OPTIONAL_TEXTS = ("classifier_model", "steering_dataset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,10 @@ class AutoThinkConfig:
                 raise ConfigError(
                     f"{level}_complexity limits are {least} to {most} tokens; give 0 <= min <= max."
                 )
+        if self.thought_switch_tokens is not None and not all(self.thought_switch_tokens or ("",)):
+            raise ConfigError("thought_switch_tokens must be a list of words, or left out.")
+        if not all(map(math.isfinite, self.pattern_strengths.values())):
+            raise ConfigError("pattern_strengths must have a finite number for each pattern.")
         threshold = self.complexity_threshold
         if threshold is not None and not 0 <= threshold <= 1:
             raise ConfigError(f"complexity_threshold is {threshold}; it is a probability, from 0 to 1.")
@@ -66,7 +73,7 @@ def autothink_config(given: Mapping[str, Any]) -> AutoThinkConfig:
 
     Raises ConfigError for an unknown key, with the nearest known one, and for a value of another kind.
     """
-    known = {entry.name: entry for entry in fields(AutoThinkConfig)}
+    known = known_keys(AutoThinkConfig)
     chosen: dict[str, Any] = {}
     for key, value in given.items():
         if key in _UNREAD:
@@ -76,35 +83,9 @@ def autothink_config(given: Mapping[str, Any]) -> AutoThinkConfig:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
             raise ConfigError(f"AutoThink has no setting {key!r}: {hint}")
-        chosen[key] = _checked(key, value)
-    return AutoThinkConfig(**chosen)
-
-
-def _checked(key: str, value: Any) -> Any:
-    """A value of the kind that its key wants. Raises ConfigError."""
-    if key == "pattern_strengths":
-        fits = isinstance(value, Mapping) and all(_is_number(strength) for strength in value.values())
-        wanted = "a mapping of patterns to numbers"
-    elif key == "thought_switch_tokens":
-        fits = isinstance(value, list | tuple) and len(value) > 0 and all(map(_is_word, value))
-        value, wanted = tuple(value) if fits else value, "a list of words"
-    elif key == "complexity_threshold":
-        fits, wanted = value is None or _is_number(value), "a number"
-    elif key.endswith(("_tokens", "_layer", "_thoughts")):
-        fits, wanted = type(value) is int or (value is None and key == "target_layer"), "a whole number"
-    else:
-        optional = key in ("classifier_model", "steering_dataset")
-        fits, wanted = isinstance(value, str) or (value is None and optional), "text"
         # optillm's way to say none.
-        value = None if optional and value == "" else value
-    if not fits:
-        raise ConfigError(f"AutoThink's {key} is {value!r}; it must be {wanted}.")
-    return value
-
-
-def _is_word(value: object) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        chosen[key] = None if value == "" and key in _OPTIONAL_TEXTS else value
+    try:
+        return from_json(AutoThinkConfig, chosen, "AutoThink")
+    except ShapeError as error:
+        raise ConfigError(f"{error}.") from error

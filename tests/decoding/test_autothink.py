@@ -253,11 +253,12 @@ def test_our_vector_sets_are_read_by_their_records(demo):
         ({"steering_datset": "x"}, "did you mean steering_dataset"),
         ({"max_thoughts": 0}, "at least 1"),
         ({"max_thoughts": "many"}, "a whole number"),
-        ({"pattern_strengths": {"a": "b"}}, "a mapping of patterns to numbers"),
+        ({"pattern_strengths": {"a": "b"}}, "pattern_strengths.a: wanted a number"),
+        ({"pattern_strengths": {"a": None}}, "a finite number for each pattern"),
         ({"thought_switch_tokens": []}, "a list of words"),
         ({"complexity_threshold": 2}, "from 0 to 1"),
         ({"low_complexity_min_tokens": 9, "low_complexity_max_tokens": 3}, "9 to 3"),
-        ({"start_think_token": 3}, "must be text"),
+        ({"start_think_token": 3}, "start_think_token: wanted a text"),
     ],
 )
 def test_a_bad_setting_is_refused(config, message):
