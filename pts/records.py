@@ -241,6 +241,45 @@ class Candidate:
         return self.token_prob * self.value + (1 - self.token_prob) * self.off_trace_value
 
 
+Fate: TypeAlias = Literal[
+    "excluded_exact",
+    "excluded_value",
+    "screened_out",
+    "unresolved",
+    "out_of_region",
+    "shared",
+    "confirmed",
+]
+"""What became of a trace's token in a search; see `SearchedTrace`."""
+FATE_LETTERS: Mapping[str, Fate] = {
+    "e": "excluded_exact",
+    "v": "excluded_value",
+    "s": "screened_out",
+    "u": "unresolved",
+    "o": "out_of_region",
+    "d": "shared",
+    "c": "confirmed",
+}
+"""The letter of each fate in `TokenDetails.fates`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDetails:
+    """What a report says of each token of a trace: one letter or one number a token.
+
+    `fates` has a letter of `FATE_LETTERS` for each. `offsets` are where each token's text begins in the
+    completion's text. `values` are what the search believed of the value after each token at its end, by all
+    its rollouts, and `values_low` to `values_high` the middle 90% of that belief. Confirmed figures are the
+    candidates' alone.
+    """
+
+    fates: str
+    offsets: tuple[int, ...]
+    values: tuple[float, ...]
+    values_low: tuple[float, ...]
+    values_high: tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SearchedTrace:
     """One trace after the search, with what became of each of its tokens.
@@ -248,7 +287,8 @@ class SearchedTrace:
     Every token is in exactly one of the counts: `excluded_exact` (1 − q < threshold, no rollout),
     `excluded_value` (by the bound that knows V, no rollout of its own), `screened_out` (dropped on rollouts),
     `unresolved` (the spending limit came first), `out_of_region`, `shared` (an earlier trace of the problem
-    begins with the same tokens and answers for them), and `confirmed` (entered the confirmation).
+    begins with the same tokens and answers for them), and `confirmed` (entered the confirmation). `details` are
+    None in a run of an earlier version.
     """
 
     completion: TokenIds
@@ -263,6 +303,11 @@ class SearchedTrace:
     out_of_region: int
     shared: int
     confirmed: int
+    details: TokenDetails | None = None
+
+    def fate(self, position: int) -> Fate | None:
+        """What became of one token; None where the run does not say."""
+        return None if self.details is None else FATE_LETTERS[self.details.fates[position]]
 
 
 @dataclass(frozen=True, slots=True)

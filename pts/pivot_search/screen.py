@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,18 +28,6 @@ EXPECTED_DRAWS = 8
 """Rollouts that a candidate takes on average, for saying beforehand what a screen will cost."""
 FEWEST_BLOCKS, MOST_BLOCKS = 4, 256
 """Blocks in one look at a trace; between these, one for each open candidate."""
-
-
-@dataclass(frozen=True)
-class ScreenCounts:
-    """What became of a trace's tokens in the screen; every token is in exactly one count."""
-
-    excluded_exact: int
-    excluded_value: int
-    screened_out: int
-    unresolved: int
-    out_of_region: int
-    shared: int
 
 
 class TraceScreen:
@@ -71,31 +58,23 @@ class TraceScreen:
         self._rng = np.random.default_rng(seed)
         self._looks = 0
         length = len(trace_map.trace.completion)
-        inside = (trace_map.forks >= region[0] * length) & (trace_map.forks < max(region[1] * length, 1))
-        large = (trace_map.most_effect >= threshold) & (trace_map.forks >= shared)
+        forks = trace_map.forks
+        inside = (forks >= region[0] * length) & (forks < max(region[1] * length, 1))
+        large = (trace_map.most_effect >= threshold) & (forks >= shared)
         self._open = {int(k) for k in np.flatnonzero(inside & large)}
         self._prefixes: dict[int, TokenIds] = {}
-        self._excluded_value = 0
-        self._screened_out = 0
-        self._out_of_region = int((large & ~inside).sum())
-        self._shared = shared
-        self._excluded_exact = length - shared - int(large.sum())
+        self._fates = np.full(length, "e")
+        self._fates[:shared] = "d"
+        self._fates[forks[large]] = np.where(inside[large], "u", "o")
 
     @property
     def open(self) -> int:
         """How many candidates are not decided yet."""
         return len(self._open)
 
-    def counts(self) -> ScreenCounts:
-        """What became of the trace's tokens so far; the undecided count as unresolved."""
-        return ScreenCounts(
-            self._excluded_exact,
-            self._excluded_value,
-            self._screened_out,
-            len(self._open),
-            self._out_of_region,
-            self._shared,
-        )
+    def fates(self) -> str:
+        """What became of each token so far, by letter (`pts.records.FATE_LETTERS`); the undecided are open."""
+        return "".join(self._fates.tolist())
 
     def expected_tokens(self, rollouts: Sequence[GradedRollout]) -> int:
         """A rough cost of screening the open candidates: a few rollouts at each, to the end of the trace."""
@@ -144,11 +123,9 @@ class TraceScreen:
                 self.advanced.append(k)
             elif chance >= drop_below[k] and not at_limit:
                 continue
-            elif draws[k] == 0:
-                # Fact 3 at work: (1 − q)·max(V, 1 − V) below the threshold leaves the belief no room.
-                self._excluded_value += 1
             else:
-                self._screened_out += 1
+                # Without a draw it was fact 3: (1 − q)·max(V, 1 − V) below the threshold leaves no room.
+                self._fates[self.map.forks[k]] = "v" if draws[k] == 0 else "s"
             self._open.discard(k)
 
     def _allocate(self, belief: Belief, cost: Floats) -> Ints:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Generator, Sequence
 from typing import TypeAlias
+
+import numpy as np
 
 from pts.pivot_search import range_filter
 from pts.pivot_search.config import Phase, SearchConfig
 from pts.pivot_search.confirm import Confirmation, tally
 from pts.pivot_search.grades import CompletionGrades
+from pts.pivot_search.offsets import text_offsets
+from pts.pivot_search.posterior import believed_values
 from pts.pivot_search.screen import TraceScreen
-from pts.pivot_search.values import GradedRollout, TraceMap, shared_length
+from pts.pivot_search.values import GradedRollout, TraceMap, off_trace_counts, shared_length
 from pts.policies.protocol import Policy
 from pts.records import (
+    FATE_LETTERS,
     Candidate,
     Completions,
     Problem,
@@ -21,6 +27,7 @@ from pts.records import (
     ProblemStatus,
     RolloutRequest,
     SearchedTrace,
+    TokenDetails,
     TokenDistribution,
     TokenIds,
     Trace,
@@ -84,7 +91,7 @@ class ProblemSearch:
             c.candidate(self._policy.decode, distributions[c.trace_index][c.position]) for c in confirmations
         )
         searched = tuple(
-            self._searched_trace(trace, success, screen, sum(c.trace == i for c in candidates))
+            self._searched_trace(i, trace, success, screen, confirmations)
             for i, ((trace, success), screen) in enumerate(zip(graded, screens, strict=True))
         )
         cut = any(screen.open for screen in screens) or not all(c.stopped for c in pending)
@@ -220,23 +227,31 @@ class ProblemSearch:
         return pending
 
     def _searched_trace(
-        self, trace: Trace, success: bool, screen: TraceScreen, confirmed: int
+        self, index: int, trace: Trace, success: bool, screen: TraceScreen, confirmations: list[Confirmation]
     ) -> SearchedTrace:
-        counts = screen.counts()
+        fates = list(screen.fates())
+        for confirmation in confirmations:
+            if confirmation.trace_index == index:
+                fates[confirmation.position] = "c"
+        counts = Counter(FATE_LETTERS[letter] for letter in fates)
         return SearchedTrace(
             completion=trace.completion,
             tokens=tuple(self._policy.decode((token,)) for token in trace.completion),
             token_probs=trace.token_probs,
             finish=trace.finish,
             success=success,
-            excluded_exact=counts.excluded_exact,
-            excluded_value=counts.excluded_value,
-            screened_out=counts.screened_out,
-            unresolved=counts.unresolved + len(screen.advanced) - confirmed,
-            out_of_region=counts.out_of_region,
-            shared=counts.shared,
-            confirmed=confirmed,
+            **{fate: counts[fate] for fate in FATE_LETTERS.values()},
+            details=self._details("".join(fates), screen, confirmations),
         )
+
+    def _details(self, fates: str, screen: TraceScreen, confirmations: list[Confirmation]) -> TokenDetails:
+        """Each token's fate and offset, and the value that all rollouts together say it has."""
+        confirming = (r for c in confirmations for rollouts in (c.on, c.off) for r in rollouts)
+        successes, draws = off_trace_counts([*self._pool, *confirming], screen.map)
+        rng = np.random.default_rng(derive_seed(self._seed, "believed"))
+        mean, low, high = believed_values(screen.map, successes, draws, rng)
+        offsets = text_offsets(screen.map.trace.completion, self._policy.decode)
+        return TokenDetails(fates, offsets, *(tuple(each.round(3).tolist()) for each in (mean, low, high)))
 
     def _result(
         self,

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, TypeVar, get_args
 from pts.errors import DataError, RunError
 from pts.pivot_search.config import Phase
 from pts.pivot_search.findings import Finding, select_findings
-from pts.records import Completions, ProblemResult
+from pts.records import FATE_LETTERS, Completions, Fate, ProblemResult
 from pts.runs.codec import ShapeError, from_json, to_json
 from pts.runs.directory import RunKind, find_run
 from pts.runs.manifest import Manifest, text_digest
@@ -197,6 +197,24 @@ class SearchResults:
             known = ", ".join(list(self.latest)[:3])
             raise DataError(f"{self.path} has no result of problem {problem}; it has {known or 'none'}, ...")
         return [finding for finding in self.findings if finding.problem.problem_id == problem]
+
+    def fates(self, problem: str, trace: int) -> tuple[Fate | Literal["found"], ...] | None:
+        """What became of each token of a trace, a confirmed one that is a finding as "found".
+
+        None where an earlier version searched, which did not keep it. Raises DataError for an unknown problem.
+        """
+        found = {
+            finding.candidate.position
+            for finding in self.findings_of(problem)
+            if finding.candidate.trace == trace
+        }
+        details = self.latest[problem].result.traces[trace].details
+        if details is None:
+            return None
+        return tuple(
+            "found" if position in found else FATE_LETTERS[letter]
+            for position, letter in enumerate(details.fates)
+        )
 
     @property
     def tokens_spent(self) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -72,6 +73,22 @@ def test_what_a_run_writes(small, summary):
     assert manifest["settings"]["search"]["threshold"] == 0.4
     assert manifest["resolved"]["model_revision"]
     assert manifest["versions"]["torch"]
+
+
+def test_what_is_kept_of_each_token(small, summary):
+    run = read_search(small.output)
+    letters = Counter()
+    for key, line in run.latest.items():
+        for index, trace in enumerate(line.result.traces):
+            fates = run.fates(key, index)
+            found = {f.candidate.position for f in run.findings_of(key) if f.candidate.trace == index}
+            assert {i for i, fate in enumerate(fates) if fate == "found"} == found
+            letters.update(fates)
+            # Tokens by their offsets are the tokens' own texts, but for the spaces between them.
+            assert len(trace.details.offsets) == len(trace.details.values) == len(trace.completion)
+            assert list(trace.details.offsets) == sorted(trace.details.offsets)
+    assert letters["found"] == summary.findings
+    assert letters["excluded_exact"] == round(summary.token_shares["excluded_exact"] * summary.trace_tokens)
 
 
 def test_a_second_run_does_nothing(small, summary):
