@@ -104,18 +104,18 @@ def recorded_answers(target: Path) -> Recorded | None:
         return None  # `answer_file` says what is wrong with it.
 
 
-def with_recorded_layers(run: DecodeInputs, target: Path) -> DecodeInputs:
+def with_recorded_layers(inputs: DecodeInputs, target: Path) -> DecodeInputs:
     """The inputs with the `layers_path` of the stopped run that they go on with, where they name none."""
     part = _part(target)
-    if run.layers_path is not None or not part.exists():
-        return run
+    if inputs.layers_path is not None or not part.exists():
+        return inputs
     settings = (_journal(part).header() or {}).get("settings")
     recorded = settings.get("layers_path") if isinstance(settings, Mapping) else None
-    return replace(run, layers_path=recorded) if isinstance(recorded, str) else run
+    return replace(inputs, layers_path=recorded) if isinstance(recorded, str) else inputs
 
 
 def answer_file(
-    run: DecodeInputs,
+    inputs: DecodeInputs,
     decoder: SteeredDecoder,
     source: Path,
     target: Path,
@@ -132,7 +132,7 @@ def answer_file(
     lines, bad = read_questions(source, warn=True)
     fitting, unfit = _fitting(decoder, lines)
     part = _part(target)
-    settings = _settings(run, decoder, source)
+    settings = _settings(inputs, decoder, source)
     journal = _journal(part)
     done = _kept(journal, settings, source)
     if not part.exists():
@@ -145,29 +145,33 @@ def answer_file(
     for start in range(0, len(todo), _CHUNK):
         chunk = todo[start : start + _CHUNK]
         prompts, at = [line.prompt for line in chunk], [places[line.number] for line in chunk]
-        for index, answer in decoder.stream(prompts, seed=run.seed, places=at):
+        for index, answer in decoder.stream(prompts, seed=inputs.seed, places=at):
             line = chunk[index]
             done[line.number] = entry = {"line": line.number, **answer.to_json(), "id": line.id}
             journal.append(entry)
             if observe is not None:
                 observe(1, answer.usage.total)
     ordered = [done[line.number] for line in fitting]
-    _warn_of_cut(run, decoder, target, ordered)
+    _warn_of_cut(inputs, decoder, target, ordered)
     replace_text(target, "".join(json_line(entry) + "\n" for entry in ordered))
     part.unlink()
     return sorted([*bad, *unfit], key=lambda line: line.number)
 
 
 def _warn_of_cut(
-    run: DecodeInputs, decoder: SteeredDecoder, target: Path, answers: Sequence[Mapping[str, object]]
+    inputs: DecodeInputs, decoder: SteeredDecoder, target: Path, answers: Sequence[Mapping[str, object]]
 ) -> None:
     from pts.decoding.answers import ENDED
 
     ledgers = [answer["ledger"] for answer in answers]
     cut = sum(isinstance(ledger, Mapping) and ledger["finish"] not in ENDED for ledger in ledgers)
-    thinks = decoder.think is not None and run.thinking is not False
+    thinks = decoder.think is not None and inputs.thinking is not False
     warn_of_cut(
-        str(target), Completions(len(ledgers), cut), run.sampling().budget, thinks=thinks, runs_on=run.runs_on
+        str(target),
+        Completions(len(ledgers), cut),
+        inputs.sampling().budget,
+        thinks=thinks,
+        runs_on=inputs.runs_on,
     )
 
 
@@ -258,14 +262,14 @@ def _require_text(text: str, what: str) -> None:
         raise DataError(f"{what} {fault}")
 
 
-def _settings(run: DecodeInputs, decoder: SteeredDecoder, source: Path) -> dict[str, object]:
+def _settings(inputs: DecodeInputs, decoder: SteeredDecoder, source: Path) -> dict[str, object]:
     """What decides the answers: inputs, model, vectors, options, and the questions' bytes."""
     from pts.models.prompt import prompt_digest
     from pts.stages.decode.strategies import options_digests, second_model_found, second_model_settled
     from pts.steering.vector_files import vectors_digest
 
-    inputs = {name: value for name, value in asdict(run).items() if name not in _NO_MATTER}
-    inputs = {name: value for name, value in inputs.items() if value or name not in _LATER}
+    given = {name: value for name, value in asdict(inputs).items() if name not in _NO_MATTER}
+    given = {name: value for name, value in given.items() if value or name not in _LATER}
     second_dtype, second_date = second_model_settled(decoder.options)
     model = {"model_id": decoder.model.model_id, "model_revision": decoder.model.revision}
     found = {
@@ -277,9 +281,9 @@ def _settings(run: DecodeInputs, decoder: SteeredDecoder, source: Path) -> dict[
         "prompt_digest": prompt_digest(decoder.model.tokenizer, decoder.prompt_format),
     }
     vectors = None if decoder.vectors is None else vectors_digest(decoder.vectors)
-    files = {"vectors_digest": vectors, "parts_digests": options_digests(decoder.options, run)}
+    files = {"vectors_digest": vectors, "parts_digests": options_digests(decoder.options, inputs)}
     digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    settings = {**inputs, **model, **files, "questions": digest, "found": found}
+    settings = {**given, **model, **files, "questions": digest, "found": found}
     loaded: dict[str, object] = json.loads(json.dumps(settings))
     return loaded
 

@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def open_decoder(
-    run: DecodeInputs, recorded: Recorded | None = None, vectors: VectorSet | None = None
+    inputs: DecodeInputs, recorded: Recorded | None = None, vectors: VectorSet | None = None
 ) -> SteeredDecoder:
     """Load the model, and the vectors where they are not given, as an earlier session `recorded` them.
 
@@ -34,19 +34,19 @@ def open_decoder(
     from pts.stages.decode.strategies import strategy_options, with_second_model
     from pts.steering.vector_files import load_vectors
 
-    if vectors is None and run.vectors is not None:
-        vectors = load_vectors(run.vectors, run.vectors_revision)
-    options = strategy_options(run, (run.strategy,), vectors, same_shape=run.same_shape)
-    if run.model is None:
-        run = replace(run, model="demo" if vectors is None else vectors.model.id)
+    if vectors is None and inputs.vectors is not None:
+        vectors = load_vectors(inputs.vectors, inputs.vectors_revision)
+    options = strategy_options(inputs, (inputs.strategy,), vectors, same_shape=inputs.same_shape)
+    if inputs.model is None:
+        inputs = replace(inputs, model="demo" if vectors is None else vectors.model.id)
     recorded = recorded or Recorded("the file of answers")
-    loaded = load_model(recorded_options(run.model_options(), recorded))
-    prompt_format, _ = settled_prompts(loaded, run.prompt_format(), recorded)
+    loaded = load_model(recorded_options(inputs.model_options(), recorded))
+    prompt_format, _ = settled_prompts(loaded, inputs.prompt_format(), recorded)
     if vectors is not None:
-        _warn_without_effect(vectors, run)
+        _warn_without_effect(vectors, inputs)
         warn_of_other_numbers(vectors, loaded)
-    options = with_second_model(options, run, prompt_format.written_on or recorded.prompt_date)
-    return make_decoder(run, loaded, vectors, run.strategy, options, prompt_format)
+    options = with_second_model(options, inputs, prompt_format.written_on or recorded.prompt_date)
+    return make_decoder(inputs, loaded, vectors, inputs.strategy, options, prompt_format)
 
 
 def warn_of_other_numbers(vectors: VectorSet, loaded: LoadedModel) -> None:
@@ -64,7 +64,7 @@ def warn_of_other_numbers(vectors: VectorSet, loaded: LoadedModel) -> None:
 
 
 def make_decoder(
-    run: AnswerInputs,
+    inputs: AnswerInputs,
     loaded: LoadedModel,
     vectors: VectorSet | None,
     strategy: str,
@@ -85,22 +85,22 @@ def make_decoder(
         vectors,
         strategy,
         options=options,
-        sampling=run.sampling(),
+        sampling=inputs.sampling(),
         prompt_format=prompt_format,
-        patterns=run.pattern,
-        where=run.where,
-        contexts=matched_contexts(run.where, vectors, loaded, run.pattern),
+        patterns=inputs.pattern,
+        where=inputs.where,
+        contexts=matched_contexts(inputs.where, vectors, loaded, inputs.pattern),
         think=find_think_format(
             loaded.tokenizer,
             prompt_format,
-            run.think_start,
-            run.think_end,
-            run.continuations or None,
-            run.switches or None,
+            inputs.think_start,
+            inputs.think_end,
+            inputs.continuations or None,
+            inputs.switches or None,
         ),
-        batch_rows=run.batch_rows,
-        layers_path=run.layers_path,
-        same_shape=run.same_shape,
+        batch_rows=inputs.batch_rows,
+        layers_path=inputs.layers_path,
+        same_shape=inputs.same_shape,
     )
 
 
@@ -121,11 +121,11 @@ def matched_contexts(
     return pivot_contexts(load_records(vectors.directory), model.tokenizer, None if ALL in on else on)
 
 
-def _warn_without_effect(vectors: VectorSet, run: DecodeInputs) -> None:
+def _warn_without_effect(vectors: VectorSet, inputs: DecodeInputs) -> None:
     """Say it where a pattern that is used was measured and nothing is proved of it."""
     from pts.steering.claims import claims, rank_sentence
 
-    used = list(run.pattern or ()) or list(vectors.vectors)[:1]
+    used = list(inputs.pattern or ()) or list(vectors.vectors)[:1]
     made = claims(vectors.effects)
     for name in used:
         effect = vectors.effects.get(name)
@@ -133,7 +133,7 @@ def _warn_without_effect(vectors: VectorSet, run: DecodeInputs) -> None:
             _LOG.warning(
                 "no effect is proved of pattern %s of %s (%+.3f, %.3f to %.3f; %s).",
                 name,
-                Path(str(run.vectors)).name,
+                Path(str(inputs.vectors)).name,
                 effect.difference,
                 effect.low,
                 effect.high,

@@ -80,39 +80,39 @@ class EvaluationPlan:
         return shares_of(self.items[key] for key in keys if key in self.items)
 
 
-def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationPlan:
+def plan_evaluation(inputs: EvaluateInputs, directory: RunDirectory) -> EvaluationPlan:
     """Read and check the data, and compare with the run that is there. Raises PtsError."""
     from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
     from pts.graders import make_grader
     from pts.stages.decode.strategies import options_digests, strategy_options
     from pts.steering.vector_files import controls_digest, load_vectors, vectors_digest
 
-    benchmark, budget = run.benchmark(), run.sampling().budget
-    vectors = None if run.vectors is None else load_vectors(run.vectors, run.vectors_revision)
-    controls = 0 if vectors is None or no_direction_test(run, vectors) else len(vectors.controls)
+    benchmark, budget = inputs.benchmark(), inputs.sampling().budget
+    vectors = None if inputs.vectors is None else load_vectors(inputs.vectors, inputs.vectors_revision)
+    controls = 0 if vectors is None or no_direction_test(inputs, vectors) else len(vectors.controls)
     systems = tuple(
-        plan_systems(run.strategies, vectors is not None, run.baselines, budget, run.sweep, controls)
+        plan_systems(inputs.strategies, vectors is not None, inputs.baselines, budget, inputs.sweep, controls)
     )
-    options = strategy_options(run, run.strategies, vectors, same_shape=run.same_shape)
+    options = strategy_options(inputs, inputs.strategies, vectors, same_shape=inputs.same_shape)
     settings = {
-        **run.settings(),
+        **inputs.settings(),
         "vectors_digest": None if vectors is None else vectors_digest(vectors),
-        "parts_digests": options_digests(options, run),
+        "parts_digests": options_digests(options, inputs),
     }
     if controls and vectors is not None:
         settings["controls_digest"] = controls_digest(vectors)
-    earlier = None if run.fresh else directory.manifest
+    earlier = None if inputs.fresh else directory.manifest
     if earlier is not None:
         directory.require_same("configuration", earlier.settings, settings)
-    source = run.source()
+    source = inputs.source()
     if benchmark is not None:
-        source = benchmark_source(benchmark, run.data, source)
+        source = benchmark_source(benchmark, inputs.data, source)
     problem_set = benchmark_problems(benchmark, source)
     require_unseen(options.router, problem_set.problems)
     fitting = problem_set.grader if benchmark is None else benchmark.grader
-    name = graded_by(run.grader, earlier, fitting)
-    grader = make_grader(name, pattern=run.grader_pattern)
-    to_fit_on = threshold_problems(run, problem_set) if to_fit(run) else []
+    name = graded_by(inputs.grader, earlier, fitting)
+    grader = make_grader(name, pattern=inputs.grader_pattern)
+    to_fit_on = threshold_problems(inputs, problem_set) if to_fit(inputs) else []
     check_references(grader, (*problem_set.problems, *to_fit_on), earlier, name)
     digests = {problem.id: item_digest(problem) for problem in problem_set.problems}
     items: dict[Key, Item] = {}
@@ -122,7 +122,7 @@ def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationP
         items = {item.key: item for item in Journal(directory.shard, Item).read()}
         left_out = _earlier(Mapping[str, str], earlier, "left_out")
         fits = _earlier(Mapping[str, ThresholdFit], earlier, "thresholds")
-        require_same_problems(run, to_fit_on, fits)
+        require_same_problems(inputs, to_fit_on, fits)
         _require_same_problems(directory, items, digests)
     return EvaluationPlan(
         settings,
@@ -132,7 +132,7 @@ def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationP
         name,
         grader,
         systems,
-        run.seeds,
+        inputs.seeds,
         digests,
         items,
         left_out,
@@ -141,9 +141,9 @@ def plan_evaluation(run: EvaluateInputs, directory: RunDirectory) -> EvaluationP
     )
 
 
-def no_direction_test(run: EvaluateInputs, vectors: VectorSet) -> str | None:
+def no_direction_test(inputs: EvaluateInputs, vectors: VectorSet) -> str | None:
     """Why the set's random directions cannot answer for what is steered with; None where they can."""
-    if run.pattern is not None and len(run.pattern) != 1:
+    if inputs.pattern is not None and len(inputs.pattern) != 1:
         return "several patterns are added at once, and each random direction was calibrated alone"
     if not vectors.controls:
         return "the set has no random directions that were calibrated as its vectors were; extract it again"

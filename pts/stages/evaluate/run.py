@@ -41,94 +41,64 @@ from pts.stages.shared.recorded_layers import with_recorded_layers
 
 if TYPE_CHECKING:
     from pts.decoding import Session
+    from pts.decoding.steered_decoder import SteeredDecoder
     from pts.steering.hooks import Variant
     from pts.steering.vector_set import VectorSet
 
 logger = logging.getLogger(__name__)
 
 
-def run_evaluation(run: EvaluateInputs, observe: Observe | None = None) -> EvaluationSummary:
-    """Do the evaluation that `run` describes, or what is left of it, and write its directory.
+def run_evaluation(inputs: EvaluateInputs, observe: Observe | None = None) -> EvaluationSummary:
+    """Do the evaluation that `inputs` describes, or what is left of it, and write its directory.
 
     Nothing is generated or written before model, vectors, data, reference answers, prompts and strategies have
     been found good. More problems, seeds or strategies extend a run. Raises PtsError.
     """
-    with open_run(run.directory(), EVALUATION) as directory:
-        run = with_recorded_layers(run, directory.manifest)
-        plan = plan_evaluation(run, directory)
+    with open_run(inputs.directory(), EVALUATION) as directory:
+        inputs = with_recorded_layers(inputs, directory.manifest)
+        plan = plan_evaluation(inputs, directory)
         if not plan.todo(plan.left_out):
             logger.info("%s: nothing is left to answer.", directory.path)
         else:
-            plan = _evaluate(run, plan, directory, observe)
-        summary = _write_derived(run, plan, directory)
-        _warn_of_cut(run, plan, directory)
+            plan = _evaluate(inputs, plan, directory, observe)
+        summary = _write_derived(inputs, plan, directory)
+        _warn_of_cut(inputs, plan, directory)
         return summary
 
 
-def resume_note(run: EvaluateInputs) -> str:
+def resume_note(inputs: EvaluateInputs) -> str:
     """A sentence on what a stopped evaluation leaves and how to go on with it."""
-    path = run.directory()
+    path = inputs.directory()
     if read_manifest(path) is None:
         return "nothing had been written yet."
-    again = "the same command without --fresh" if run.fresh else "the same command"
+    again = "the same command without --fresh" if inputs.fresh else "the same command"
     done = len(Journal(path / EVALUATION.shard, Item).read())
     return f"{done} answers are kept in {path}; {again} continues."
 
 
 def _evaluate(
-    run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory, observe: Observe | None
+    inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory, observe: Observe | None
 ) -> EvaluationPlan:
     """Load the model and answer what is missing; the plan with what the model cannot run left out."""
     from pts.models.load import load_model
 
-    recorded = recorded_by(None if run.fresh else directory.manifest, str(directory.path))
-    loaded = load_model(recorded_options(run.model_options(), recorded))
-    prompt_format, digest = settled_prompts(loaded, run.prompt_format(), recorded)
-    decoder = make_decoder(run, loaded, plan.vectors, "full", StrategyOptions(), prompt_format)
+    recorded = recorded_by(None if inputs.fresh else directory.manifest, str(directory.path))
+    loaded = load_model(recorded_options(inputs.model_options(), recorded))
+    prompt_format, digest = settled_prompts(loaded, inputs.prompt_format(), recorded)
+    decoder = make_decoder(inputs, loaded, plan.vectors, "full", StrategyOptions(), prompt_format)
     if plan.vectors is not None:
         warn_of_other_numbers(plan.vectors, loaded)
-    variants = _variants(run, plan.vectors)
+    variants = _variants(inputs, plan.vectors)
     date = prompt_format.written_on
-    plan = replace(plan, options=with_second_model(plan.options, run, date or recorded.prompt_date))
+    plan = replace(plan, options=with_second_model(plan.options, inputs, date or recorded.prompt_date))
     with decoder.session([]) as session:
         plan = replace(plan, left_out=_check(plan, session))
         _check_prompts(plan, session, observe)
-    second_dtype, second_date = second_model_settled(plan.options)
-    resolved = EvaluationResolved(
-        model_id=loaded.model_id,
-        model_revision=loaded.revision,
-        dtype=dtype_name(loaded),
-        think_end=None if decoder.think is None else decoder.think.end,
-        dataset_id=plan.problem_set.name,
-        problem_schema=plan.problem_set.schema,
-        grader=plan.grader_name,
-        second_model=second_model_found(plan.options),
-        second_dtype=second_dtype,
-        attention=attention_name(loaded),
-        prompt_date=date or second_date,
-        prompt_digest=digest,
-    )
-    environment = EvaluationEnvironment(
-        device=str(loaded.device),
-        batch_rows=run.batch_rows,
-        problems=len(plan.problem_set.problems),
-        seeds=run.seeds,
-        lines=tuple(system.name for system in plan.systems),
-        left_out=plan.left_out,
-        thresholds={name: to_json(fit) for name, fit in plan.fits.items()},
-    )
-    settle_manifest(
-        directory,
-        settings=plan.settings,
-        resolved=resolved,
-        environment=environment,
-        problems=list(plan.digests.values()),
-        fresh=run.fresh,
-    )
-    total = plan.todo(plan.left_out) + len(answers_to_fit(run, plan.to_fit_on, plan.items, plan.fits))
-    answering = Answering(run.seed, plan.grader, plan.grader_name, plan.items, directory, total, observe)
+    _settle_manifest(inputs, plan, directory, decoder, digest)
+    total = plan.todo(plan.left_out) + len(answers_to_fit(inputs, plan.to_fit_on, plan.items, plan.fits))
+    answering = Answering(inputs.seed, plan.grader, plan.grader_name, plan.items, directory, total, observe)
     with decoder.session([]) as session:
-        fits = fit_thresholds(run, plan.options, session, plan.to_fit_on, plan.fits, answering)
+        fits = fit_thresholds(inputs, plan.options, session, plan.to_fit_on, plan.fits, answering)
     plan = replace(plan, fits={**plan.fits, **fits}, options=with_thresholds(plan.options, fits))
     _note_thresholds(plan, directory)
     systems = plan.kept_systems(plan.left_out)
@@ -144,16 +114,54 @@ def _evaluate(
     return plan
 
 
-def _variants(run: EvaluateInputs, vectors: VectorSet | None) -> list[Variant]:
+def _settle_manifest(
+    inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory, decoder: SteeredDecoder, digest: str
+) -> None:
+    """Write what the run is about, or compare it with what is written. Raises RunError where they differ."""
+    second_dtype, second_date = second_model_settled(plan.options)
+    resolved = EvaluationResolved(
+        model_id=decoder.model.model_id,
+        model_revision=decoder.model.revision,
+        dtype=dtype_name(decoder.model),
+        think_end=None if decoder.think is None else decoder.think.end,
+        dataset_id=plan.problem_set.name,
+        problem_schema=plan.problem_set.schema,
+        grader=plan.grader_name,
+        second_model=second_model_found(plan.options),
+        second_dtype=second_dtype,
+        attention=attention_name(decoder.model),
+        prompt_date=decoder.prompt_format.written_on or second_date,
+        prompt_digest=digest,
+    )
+    environment = EvaluationEnvironment(
+        device=str(decoder.model.device),
+        batch_rows=inputs.batch_rows,
+        problems=len(plan.problem_set.problems),
+        seeds=inputs.seeds,
+        lines=tuple(system.name for system in plan.systems),
+        left_out=plan.left_out,
+        thresholds={name: to_json(fit) for name, fit in plan.fits.items()},
+    )
+    settle_manifest(
+        directory,
+        settings=plan.settings,
+        resolved=resolved,
+        environment=environment,
+        problems=list(plan.digests.values()),
+        fresh=inputs.fresh,
+    )
+
+
+def _variants(inputs: EvaluateInputs, vectors: VectorSet | None) -> list[Variant]:
     """The vectors, then each of their calibrated random directions, added in the same way."""
     from pts.steering import interventions
     from pts.steering.vector_algebra import control_sets
 
     if vectors is None:
         return []
-    pattern = next(iter(vectors.vectors if run.pattern is None else run.pattern))
-    sets = [vectors, *([] if no_direction_test(run, vectors) else control_sets(vectors, pattern))]
-    return [interventions(each, run.pattern, gated=run.where == "gate") for each in sets]
+    pattern = next(iter(vectors.vectors if inputs.pattern is None else inputs.pattern))
+    sets = [vectors, *([] if no_direction_test(inputs, vectors) else control_sets(vectors, pattern))]
+    return [interventions(each, inputs.pattern, gated=inputs.where == "gate") for each in sets]
 
 
 def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
@@ -205,11 +213,11 @@ def _answer_system(plan: EvaluationPlan, system: System, session: Session, answe
     answering.answer(system.name, strategy, plan.missing(system), session, variant, shares)
 
 
-def _write_derived(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
+def _write_derived(inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
     """Write table and figure, unless they are there and right already; the run's summary."""
     from pts.report.evaluation_page import write_report
 
-    summary = _summary(run, plan, directory)
+    summary = _summary(inputs, plan, directory)
     text = json.dumps(to_json(summary), ensure_ascii=False, indent=2) + "\n"
     paths = [directory.path / name for name in EVALUATION.derived]
     if not all(path.exists() for path in paths) or paths[-1].read_text(encoding="utf-8") != text:
@@ -219,7 +227,7 @@ def _write_derived(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDire
     return summary
 
 
-def _warn_of_cut(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> None:
+def _warn_of_cut(inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> None:
     """Say it where a limit cut too many answers of a system: of the worst one, those of a fit included."""
     counted: dict[str, Completions] = {}
     for item in plan.items.values():
@@ -231,19 +239,19 @@ def _warn_of_cut(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirect
         warn_of_cut(
             f"{directory.path}, system {worst}",
             counted[worst],
-            run.sampling().budget,
-            thinks=thinks and run.thinking is not False,
-            runs_on=run.runs_on,
+            inputs.sampling().budget,
+            thinks=thinks and inputs.thinking is not False,
+            runs_on=inputs.runs_on,
         )
 
 
-def _data_name(run: EvaluateInputs, plan: EvaluationPlan) -> str:
-    if run.benchmark() is None:
+def _data_name(inputs: EvaluateInputs, plan: EvaluationPlan) -> str:
+    if inputs.benchmark() is None:
         return plan.problem_set.name
-    return run.dataset if run.data is None else f"{Path(run.data).name} (read as {run.dataset})"
+    return inputs.dataset if inputs.data is None else f"{Path(inputs.data).name} (read as {inputs.dataset})"
 
 
-def _summary(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
+def _summary(inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
     from pts.evaluation.benchmarks import chance_level
     from pts.evaluation.direction import direction_test
     from pts.evaluation.estimates import LEVEL
@@ -255,7 +263,7 @@ def _summary(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory)
     systems = compared(kept)
     problems = plan.problem_set.problems
     ids = [problem.id for problem in problems]
-    keys = [(system.name, key, k) for system in systems for key in ids for k in range(run.seeds)]
+    keys = [(system.name, key, k) for system in systems for key in ids for k in range(inputs.seeds)]
     items = {key: plan.items[key] for key in keys}
     controls = {
         (system.name, key, 0): plan.items[system.name, key, 0]
@@ -264,15 +272,15 @@ def _summary(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory)
         if system.control is not None
     }
     every = {**items, **controls}
-    paired = paired_systems(systems, ids, run.seeds, items, run.seed)
+    paired = paired_systems(systems, ids, inputs.seeds, items, inputs.seed)
     return EvaluationSummary(
         model_id=str(manifest.resolved["model_id"]),
-        dataset_id=_data_name(run, plan),
+        dataset_id=_data_name(inputs, plan),
         grader=plan.grader_name,
-        vectors=run.vectors,
+        vectors=inputs.vectors,
         problems=len(problems),
-        seeds=run.seeds,
-        budget=run.sampling().budget,
+        seeds=inputs.seeds,
+        budget=inputs.sampling().budget,
         level=LEVEL,
         chance=chance_level(problems, plan.grader_name),
         items=len(every),
@@ -281,18 +289,18 @@ def _summary(run: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory)
         comparisons=tuple(compare_systems(systems, paired)),
         frontiers=frontiers_of(systems, paired),
         left_out=dict(plan.left_out),
-        thresholds=tuple(plan.fits[name] for name in to_fit(run)),
-        direction=direction_test(kept, ids, every, *_direction(run, plan)) if run.baselines else None,
+        thresholds=tuple(plan.fits[name] for name in to_fit(inputs)),
+        direction=direction_test(kept, ids, every, *_direction(inputs, plan)) if inputs.baselines else None,
         undecided=sum(item.undecided for item in items.values()),
     )
 
 
-def _direction(run: EvaluateInputs, plan: EvaluationPlan) -> tuple[int, str | None]:
+def _direction(inputs: EvaluateInputs, plan: EvaluationPlan) -> tuple[int, str | None]:
     """How many methods the vector is the best of, and why its direction cannot be tested, if so."""
     vectors = plan.vectors
     if vectors is None:
         return 1, None
-    pattern = next(iter(vectors.vectors if run.pattern is None else run.pattern))
+    pattern = next(iter(vectors.vectors if inputs.pattern is None else inputs.pattern))
     effect = vectors.effects.get(pattern)
     methods = max((each.methods for each in vectors.effects.values()), default=1)
-    return (methods if effect is None else effect.methods), no_direction_test(run, vectors)
+    return (methods if effect is None else effect.methods), no_direction_test(inputs, vectors)

@@ -34,11 +34,13 @@ _FITTED: Mapping[str, tuple[str, tuple[float, ...]]] = {
 """Strategies with a threshold: the option that it is, and those that are tried."""
 
 
-def to_fit(run: EvaluateInputs) -> list[str]:
+def to_fit(inputs: EvaluateInputs) -> list[str]:
     """The strategies whose threshold is to be fitted. Raises ConfigError where that is asked for in vain."""
-    if run.fit_problems is None:
+    if inputs.fit_problems is None:
         return []
-    found = [name for name in run.strategies if name in _FITTED and getattr(run, _FITTED[name][0]) is None]
+    found = [
+        name for name in inputs.strategies if name in _FITTED and getattr(inputs, _FITTED[name][0]) is None
+    ]
     if not found:
         raise ConfigError(
             f"{setting('fit_problems')} is for thresholds of {' and '.join(_FITTED)} that are not "
@@ -54,31 +56,31 @@ def is_fit(system: str) -> bool:
 
 
 def answers_to_fit(
-    run: EvaluateInputs, problems: Sequence[Problem], items: Mapping[Key, Item], fits: Fits
+    inputs: EvaluateInputs, problems: Sequence[Problem], items: Mapping[Key, Item], fits: Fits
 ) -> list[tuple[str, Problem]]:
     """What the fit of thresholds that are not in `fits` still has to ask: a system, and a problem."""
     systems = [
-        _line(name, threshold) for name in to_fit(run) if name not in fits for threshold in _FITTED[name][1]
+        _line(name, threshold) for name in to_fit(inputs) if name not in fits for threshold in _FITTED[name][1]
     ]
     return [
         (system, problem) for system in systems for problem in problems if not _answered(items, system, problem)
     ]
 
 
-def threshold_problems(run: EvaluateInputs, evaluated: ProblemSet) -> list[Problem]:
+def threshold_problems(inputs: EvaluateInputs, evaluated: ProblemSet) -> list[Problem]:
     """The problems to fit on: the last of the data set, or of `fit_split`, none of which is among `evaluated`.
 
     Of a registered data set they are of its split to fit on. Raises DataError where there are too few.
     """
     from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
 
-    benchmark, count = run.benchmark(), run.fit_problems or 0
-    source = run.source()
+    benchmark, count = inputs.benchmark(), inputs.fit_problems or 0
+    source = inputs.source()
     if benchmark is not None:
-        source = benchmark_source(benchmark, run.data, source)
-    split, limit = run.fit_split or source.split, None
+        source = benchmark_source(benchmark, inputs.data, source)
+    split, limit = inputs.fit_split or source.split, None
     if source.registered is not None:
-        split = run.fit_split or source.registered.fitting_split(source.split)
+        split = inputs.fit_split or source.registered.fitting_split(source.split)
         limit = count + (len(evaluated.problems) if split == source.split else 0)
     every = benchmark_problems(benchmark, replace(source, split=split, limit=limit)).problems
     known = {question_words(problem) for problem in evaluated.problems}
@@ -93,9 +95,9 @@ def threshold_problems(run: EvaluateInputs, evaluated: ProblemSet) -> list[Probl
     return free[:count]
 
 
-def require_same_problems(run: EvaluateInputs, problems: Sequence[Problem], earlier: Fits) -> None:
+def require_same_problems(inputs: EvaluateInputs, problems: Sequence[Problem], earlier: Fits) -> None:
     """Raise ConfigError where an earlier fit was made on other problems than these."""
-    for name in to_fit(run):
+    for name in to_fit(inputs):
         if name in earlier and earlier[name].digest != _digest(problems):
             raise ConfigError(
                 f"the threshold of {name} was fitted on problems that are evaluated now, or that changed: "
@@ -104,7 +106,7 @@ def require_same_problems(run: EvaluateInputs, problems: Sequence[Problem], earl
 
 
 def fit_thresholds(
-    run: EvaluateInputs,
+    inputs: EvaluateInputs,
     options: StrategyOptions,
     session: Session,
     problems: Sequence[Problem],
@@ -112,9 +114,9 @@ def fit_thresholds(
     answering: Answering,
 ) -> dict[str, ThresholdFit]:
     """Each threshold to fit: that of `earlier`, or else a new one, by answers of the model as it is."""
-    missing = answers_to_fit(run, problems, answering.items, earlier)
+    missing = answers_to_fit(inputs, problems, answering.items, earlier)
     fits = {}
-    for name in to_fit(run):
+    for name in to_fit(inputs):
         fit = earlier.get(name)
         if fit is None:
             for threshold in _FITTED[name][1]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pts.errors import ConfigError, DataError, RunError
-from pts.records import Completions, Problem
+from pts.records import Problem
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_text
 from pts.runs.manifest import Manifest, list_problems, text_digest
@@ -18,26 +18,23 @@ from pts.runs.search_run import SearchResults, read_search
 from pts.runs.settle import settle_manifest
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
 from pts.setting_names import setting
+from pts.stages.extract.assemble import assemble, write_set
+from pts.stages.extract.calibration import Observe, choose
 from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.extract.patterns import (
     PATTERNS_NAME,
-    Division,
     divide_pairs,
     make_directions,
     pattern_source,
     patterns_text,
-    set_records,
 )
-from pts.stages.shared.cut_completions import cut_of
 from pts.stages.shared.recorded_layers import with_recorded_layers
 
 if TYPE_CHECKING:
-    from pts.calibration.calibrate import Calibrated
-    from pts.calibration.settings import Directions
     from pts.stages.search.reload import Loaded
     from pts.steering.harvest import Harvest
     from pts.steering.pairs import Pair
-    from pts.steering.vector_set import Effect, VectorSet
+    from pts.steering.vector_set import VectorSet
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +42,6 @@ LEAST_PAIRS, LEAST_PROBLEMS = 24, 8
 """Pairs, and problems that they are of, without which nothing can be fitted and judged."""
 LAYER_SHARES = (0.25, 0.5, 0.75)
 """Depths that calibration tries where no layers are named."""
-
-Observe = Callable[[str, int, float], None]
-"""Told of the phase, how much more is done (pairs of the harvest, generated tokens of the rest), and the share
-of the phase that is done."""
 
 
 def run_extract(inputs: ExtractInputs, observe: Observe | None = None) -> VectorSet | None:
@@ -170,15 +163,13 @@ def _extract(
     if inputs.until == "cluster":
         return None
     directions, held_out = make_directions(inputs, search.loaded.model, pairs, harvested, division)
-    calibrated, effects, completions = _choose(
-        inputs, search, directions, layers, directory.path, calibration, test, observe
-    )
+    choice = choose(inputs, search, directions, layers, directory.path, calibration, test, observe)
     _note_undecided(directory, earlier, undecided_by(search.grade))
-    made = _assemble(inputs, searched, directory, directions, held_out, calibrated, effects)
-    counted = {phase: each.to_json() for phase, each in completions.items()}
+    made = assemble(inputs, searched, directory, directions, held_out, choice.calibrated, choice.effects)
+    counted = {phase: each.to_json() for phase, each in choice.completions.items()}
     provenance = {**made.provenance, "completions": counted}
     vectors = replace(made, patterns=pattern_source(inputs, division), provenance=provenance)
-    _write(inputs, directory.path, searched, search.loaded.model, pairs, division, vectors)
+    write_set(inputs, directory.path, searched, search.loaded.model, pairs, division, vectors)
     return vectors
 
 
@@ -238,170 +229,3 @@ def _harvest(
     return harvest(
         search.loaded.model, pairs, folder, seed=inputs.seed, layers_path=inputs.layers_path, observe=more
     )
-
-
-def _choose(
-    inputs: ExtractInputs,
-    search: Loaded,
-    directions: Directions,
-    layers: tuple[int, ...],
-    folder: Path,
-    calibration: Sequence[Problem],
-    test: Sequence[Problem],
-    observe: Observe,
-) -> tuple[Calibrated, Mapping[str, Effect], Mapping[str, Completions]]:
-    from pts.calibration.calibrate import Choices, calibrate, calibration_size
-    from pts.calibration.effect import measure_effects
-    from pts.calibration.evaluator import Evaluator
-    from pts.evaluation.decoder import Decoder
-    from pts.steering.vector_set import GateKind
-
-    decoder = Decoder(
-        search.loaded,
-        search.sampling,
-        search.prompt_format,
-        search.grade,
-        inputs.batch_rows,
-        inputs.layers_path,
-    )
-    choices = Choices(
-        inputs.methods,
-        layers,
-        inputs.strengths,
-        cast(tuple[GateKind, ...], inputs.gates),
-        inputs.controls(),
-    )
-    patterns = list(directions.by_pattern)
-    to_do = calibration_size(len(patterns), choices, len(calibration)) * inputs.samples
-    on_calibration = Evaluator(
-        decoder,
-        directions,
-        calibration,
-        inputs.samples,
-        inputs.seed,
-        folder / VECTORS.shard,
-        lambda tokens, done: observe("calibration", tokens, done / to_do),
-    )
-    calibrated = calibrate(on_calibration, patterns, choices)
-    to_measure = (1 + len(patterns) + choices.random) * len(test) * inputs.test_samples
-    on_test = Evaluator(
-        decoder,
-        directions,
-        test,
-        inputs.test_samples,
-        inputs.seed,
-        folder / "effect.jsonl",
-        lambda tokens, done: observe("effect", tokens, done / to_measure),
-    )
-    chosen = {pattern: setting for pattern, (setting, _) in calibrated.chosen.items()}
-    effects = measure_effects(
-        on_test, chosen, calibrated.controls, len(inputs.methods), divergence=inputs.divergence
-    )
-    completions = {"calibration": cut_of(on_calibration.measured), "effect": cut_of(on_test.measured)}
-    for phase, counted in completions.items():
-        search.warn_of_cut(f"{folder}, {phase}", counted)
-    return calibrated, effects, completions
-
-
-def _assemble(
-    inputs: ExtractInputs,
-    searched: SearchResults,
-    directory: RunDirectory,
-    directions: Directions,
-    held_out: Mapping[str, list[Pair]],
-    calibrated: Calibrated,
-    effects: Mapping[str, Effect],
-) -> VectorSet:
-    from pts.steering.evidence import direction_evidence, gate_evidence
-    from pts.steering.vector_set import SteeredModel, SteeringVector, VectorSet
-
-    vectors = {}
-    for pattern, (chosen, outcomes) in calibrated.chosen.items():
-        sign = 1.0 if chosen.strength > 0 else -1.0
-        fitted = directions.by_pattern[pattern]
-        judged = fitted.of(held_out[pattern])
-        by_layer = {
-            layer: sign * directions.direction(pattern, chosen.method, layer) for layer in calibrated.layers
-        }
-        gate = directions.gate(chosen.gate, chosen.layer)
-        evidence = {
-            **direction_evidence(
-                fitted, judged, chosen.method, chosen.layer, by_layer[chosen.layer], abs(chosen.strength)
-            ),
-            **gate_evidence(judged, gate, chosen.layer),
-            "sign": int(sign),
-            "calibration_success": outcomes.success,
-        }
-        vectors[pattern] = SteeringVector(
-            pattern,
-            chosen.method,
-            by_layer,
-            chosen.layer,
-            abs(chosen.strength),
-            gate,
-            evidence,
-        )
-    whole = directions.whole
-    config = whole.model.config.get_text_config(decoder=True)
-    model = SteeredModel(
-        searched.resolved.model_id,
-        searched.resolved.model_revision,
-        int(config.hidden_size),
-        int(config.num_hidden_layers),
-        inputs.layers_path,
-    )
-    norms = whole.harvest.residual_norms
-    return VectorSet(
-        model,
-        tuple(norms[layer] for layer in range(model.layers)),
-        vectors,
-        effects,
-        _provenance(inputs, searched, directory, calibrated),
-        controls=tuple(directions.control(setting) for setting in calibrated.controls),
-    )
-
-
-def _provenance(
-    inputs: ExtractInputs, searched: SearchResults, directory: RunDirectory, calibrated: Calibrated
-) -> dict[str, object]:
-    manifest = directory.manifest
-    assert manifest is not None
-    summary = searched.summary()
-    return {
-        "created": manifest.created,
-        "dataset": searched.resolved.dataset_id,
-        "problems_searched": summary.searched,
-        "pivotal_tokens": summary.findings,
-        "search": dict(searched.manifest.settings),
-        "found": dict(searched.manifest.resolved),
-        "seed": inputs.seed,
-        "calibration_problems": inputs.calibration_problems,
-        "calibration_by_way": {
-            method: {"setting": setting.key, "success": outcomes.success}
-            for method, (setting, outcomes) in calibrated.by_method.items()
-        },
-        "versions": dict(manifest.versions),
-        "git_commit": manifest.git_commit,
-    }
-
-
-def _write(
-    inputs: ExtractInputs,
-    folder: Path,
-    searched: SearchResults,
-    model: object,
-    pairs: Sequence[Pair],
-    division: Division,
-    vectors: VectorSet,
-) -> None:
-    """Write the set and what travels with it; vectors.json comes last, and says that all is there."""
-    from pts.publishing.card import vector_set_card
-    from pts.publishing.card_text import CARD_NAME
-    from pts.steering.records import write_records_parquet
-    from pts.steering.set_location import RECORDS_NAME
-    from pts.steering.vector_files import save_vectors
-
-    records = set_records(inputs, searched.resolved.problem_schema, model, pairs, division, vectors)
-    write_records_parquet(folder / RECORDS_NAME, records)
-    replace_text(folder / CARD_NAME, vector_set_card(vectors, folder.resolve().name, None, len(records)))
-    save_vectors(vectors, folder)

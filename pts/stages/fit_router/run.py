@@ -98,24 +98,12 @@ def _fit(
     from pts.calibration.router_fit import dearest
     from pts.decoding.routers.files import save_router
     from pts.decoding.routers.fitted import FittedRouter
-    from pts.models.prompt import prompt_digest
-    from pts.problems import problem_digest
     from pts.stages.shared.cut_completions import cut_of
-    from pts.stages.shared.recorded import attention_name, dtype_name
     from pts.steering.hooks import interventions
     from pts.steering.vector_algebra import described
 
     decoder = _decoder(inputs, search, vectors)
-    known = None if vectors is None else vectors.model.layers_path
-    settings = {
-        **router_settings(inputs, searched, vectors),
-        "model_revision": search.loaded.revision,
-        "dtype": dtype_name(search.loaded),
-        "attention": attention_name(search.loaded),
-        "prompt_date": search.prompt_format.written_on,
-        "prompt_digest": prompt_digest(search.loaded.tokenizer, search.prompt_format),
-        "problem_list": text_digest(map(problem_digest, problems)),
-    }
+    settings = _measured_settings(inputs, searched, search, vectors, problems)
     total = len(problems) * inputs.samples * len(inputs.budgets()) * (1 if vectors is None else 2)
     measure = BudgetMeasurement(
         problems,
@@ -142,6 +130,7 @@ def _fit(
             steered = fit.probe(outcomes, on, reference)
         counted = cut_of(measured)
         search.warn_of_cut(f"{directory}, measured", counted)
+        known = None if vectors is None else vectors.model.layers_path
         router = FittedRouter(
             replace(described(search.loaded), layers_path=inputs.layers_path or known),
             search.sampling.budget,
@@ -161,6 +150,29 @@ def _fit(
     save_router(router, directory)
     logger.info("%s: the router is stored.", directory)
     return router
+
+
+def _measured_settings(
+    inputs: FitRouterInputs,
+    searched: SearchResults,
+    search: Loaded,
+    vectors: VectorSet | None,
+    problems: Sequence[Problem],
+) -> dict[str, object]:
+    """What decides the measurements, the loaded model included: the journal's first line."""
+    from pts.models.prompt import prompt_digest
+    from pts.problems import problem_digest
+    from pts.stages.shared.recorded import attention_name, dtype_name
+
+    return {
+        **router_settings(inputs, searched, vectors),
+        "model_revision": search.loaded.revision,
+        "dtype": dtype_name(search.loaded),
+        "attention": attention_name(search.loaded),
+        "prompt_date": search.prompt_format.written_on,
+        "prompt_digest": prompt_digest(search.loaded.tokenizer, search.prompt_format),
+        "problem_list": text_digest(map(problem_digest, problems)),
+    }
 
 
 def router_settings(

@@ -57,7 +57,7 @@ class MeasureInputs:
             require_positive(name.replace("_", "-"), getattr(self, name))
 
 
-def measure_set(run: MeasureInputs, observe: Callable[[str, int, float], None] | None = None) -> Measured:
+def measure_set(inputs: MeasureInputs, observe: Callable[[str, int, float], None] | None = None) -> Measured:
     """Decode fresh problems with and without a set, with common random numbers. Raises PtsError.
 
     `observe` is told of the phase, how many tokens more were generated, and the share of it that is done.
@@ -69,29 +69,29 @@ def measure_set(run: MeasureInputs, observe: Callable[[str, int, float], None] |
     from pts.steering import interventions, load_vectors
     from pts.steering.vector_algebra import require_fits
 
-    vectors = load_vectors(run.vectors)
-    variant = interventions(vectors, run.strengths)
-    settings, found, recorded = _origin(vectors, run)
-    inputs = inputs_from(settings, f"{run.vectors} (provenance)")
-    problems = _problems(run, inputs.dataset, inputs.levels)
-    inputs = replace(inputs, device=run.device, trust_remote_code=run.trust_remote_code)
-    search = load_inputs(inputs, found, recorded)
+    vectors = load_vectors(inputs.vectors)
+    variant = interventions(vectors, inputs.strengths)
+    settings, found, recorded = _origin(vectors, inputs)
+    search_inputs = inputs_from(settings, f"{inputs.vectors} (provenance)")
+    problems = _problems(inputs, search_inputs.dataset, search_inputs.levels)
+    search_inputs = replace(search_inputs, device=inputs.device, trust_remote_code=inputs.trust_remote_code)
+    search = load_inputs(search_inputs, found, recorded)
     check_references(search.grade, problems)
-    require_fits(vectors, search.loaded, same_shape=run.same_shape)
+    require_fits(vectors, search.loaded, same_shape=inputs.same_shape)
     decoder = Decoder(
         search.loaded,
         search.sampling,
         search.prompt_format,
         search.grade,
-        batch_rows=run.batch_rows,
+        batch_rows=inputs.batch_rows,
         layers_path=vectors.model.layers_path,
     )
     with decoder.steered([variant]) as policy:
-        return _measure(run, search, policy, problems, observe)
+        return _measure(inputs, search, policy, problems, observe)
 
 
 def _measure(
-    run: MeasureInputs,
+    inputs: MeasureInputs,
     search: Loaded,
     policy: Policy,
     problems: list[Problem],
@@ -106,7 +106,7 @@ def _measure(
         nonlocal done
         done += completions
         if observe is not None:
-            observe("measuring", tokens, done / (2 * len(problems) * run.samples))
+            observe("measuring", tokens, done / (2 * len(problems) * inputs.samples))
 
     outcomes = run_variants(
         policy,
@@ -114,28 +114,28 @@ def _measure(
         problems,
         search.grade,
         [0, 1],
-        run.samples,
-        run.seed,
+        inputs.samples,
+        inputs.seed,
         count,
     )
     unsteered, steered = outcomes[0], outcomes[1]
-    search.warn_of_cut(f"{run.vectors}, measured", cut_of(outcomes.values()))
-    low, high = bootstrap_mean_interval(steered.rates - unsteered.rates, LEVEL, run.seed)
+    search.warn_of_cut(f"{inputs.vectors}, measured", cut_of(outcomes.values()))
+    low, high = bootstrap_mean_interval(steered.rates - unsteered.rates, LEVEL, inputs.seed)
     return Measured(
         unsteered,
         steered,
         steered.success - unsteered.success,
         low,
         high,
-        _example(run, search, policy, problems),
+        _example(inputs, search, policy, problems),
     )
 
 
-def _example(run: MeasureInputs, search: Loaded, policy: Policy, problems: list[Problem]) -> Example | None:
+def _example(inputs: MeasureInputs, search: Loaded, policy: Policy, problems: list[Problem]) -> Example | None:
     requests = [
         RolloutRequest(
             policy.encode(problem),
-            seed=derive_seed(run.seed, "example", problem.id),
+            seed=derive_seed(inputs.seed, "example", problem.id),
             variant=variant,
             key=f"{index}/{variant}",
             sampling=search.sampling,
@@ -156,23 +156,23 @@ def _example(run: MeasureInputs, search: Loaded, policy: Policy, problems: list[
     return None
 
 
-def _origin(vectors: VectorSet, run: MeasureInputs) -> tuple[Mapping[str, object], SearchResolved, Recorded]:
+def _origin(vectors: VectorSet, inputs: MeasureInputs) -> tuple[Mapping[str, object], SearchResolved, Recorded]:
     """The configuration of the set's search, what it found, and what it recorded. Raises ConfigError."""
     from pts.stages.shared.recorded import recorded_in
 
     settings, found = vectors.provenance.get("search"), vectors.provenance.get("found")
     if not isinstance(settings, Mapping) or not isinstance(found, Mapping):
         raise ConfigError(
-            f"{run.vectors} does not say what search it is from: it cannot be measured by itself."
+            f"{inputs.vectors} does not say what search it is from: it cannot be measured by itself."
         )
     fields = {name: found[name] for name in SearchResolved.__slots__ if name in found}
     try:
-        return settings, from_json(SearchResolved, fields), recorded_in(fields, run.vectors)
+        return settings, from_json(SearchResolved, fields), recorded_in(fields, inputs.vectors)
     except ShapeError as error:
-        raise ConfigError(f"{run.vectors} does not say what search it is from ({error}).") from error
+        raise ConfigError(f"{inputs.vectors} does not say what search it is from ({error}).") from error
 
 
-def _no_data_options(run: MeasureInputs) -> None:
+def _no_data_options(inputs: MeasureInputs) -> None:
     """Raises ConfigError for an option that is about a data set where none is named."""
     names = (
         "config",
@@ -183,38 +183,38 @@ def _no_data_options(run: MeasureInputs) -> None:
         "id_field",
         "choices_field",
     )
-    given = [name for name in names if getattr(run, name) is not None]
+    given = [name for name in names if getattr(inputs, name) is not None]
     if given:
         raise ConfigError(f"{setting(given[0])} needs a data set: name it with {setting('dataset')}.")
 
 
-def _problems(run: MeasureInputs, searched: str, levels: tuple[int, ...] | None) -> list[Problem]:
+def _problems(inputs: MeasureInputs, searched: str, levels: tuple[int, ...] | None) -> list[Problem]:
     from pts.problems import ProblemSource
     from pts.problems.benchmarks import BENCHMARKS, benchmark_problems, benchmark_source
 
-    if run.dataset is None:
-        _no_data_options(run)
-    if run.dataset is None:
+    if inputs.dataset is None:
+        _no_data_options(inputs)
+    if inputs.dataset is None:
         registered = registered_dataset(searched)
         if registered is not None:
-            return registered.draw(registered.test_split, run.problems, run.seed, levels)
+            return registered.draw(registered.test_split, inputs.problems, inputs.seed, levels)
         raise ConfigError(
             f"the set was made on {searched}: name problems that nothing was chosen on by "
             f"{setting('dataset')} and {setting('split')}."
         )
     source = ProblemSource(
-        dataset=run.dataset,
-        config=run.config,
-        split=run.split,
-        revision=run.dataset_revision,
-        question_field=run.question_field,
-        answer_field=run.answer_field,
-        id_field=run.id_field,
-        choices_field=run.choices_field,
-        limit=run.problems,
-        seed=run.seed,
+        dataset=inputs.dataset,
+        config=inputs.config,
+        split=inputs.split,
+        revision=inputs.dataset_revision,
+        question_field=inputs.question_field,
+        answer_field=inputs.answer_field,
+        id_field=inputs.id_field,
+        choices_field=inputs.choices_field,
+        limit=inputs.problems,
+        seed=inputs.seed,
     )
-    benchmark = BENCHMARKS.get(run.dataset)  # a name stands for the split that is not searched
+    benchmark = BENCHMARKS.get(inputs.dataset)  # a name stands for the split that is not searched
     if benchmark is not None:
         source = benchmark_source(benchmark, None, source)
     return list(benchmark_problems(benchmark, source).problems)

@@ -1,0 +1,102 @@
+"""The part `calibrate` of an extraction: layer, strength, gate and method, and the effect that they have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from pts.records import Completions, Problem
+from pts.runs.vector_run import VECTORS
+from pts.stages.extract.inputs import ExtractInputs
+from pts.stages.shared.cut_completions import cut_of
+
+if TYPE_CHECKING:
+    from pts.calibration.calibrate import Calibrated
+    from pts.calibration.settings import Directions
+    from pts.evaluation.decoder import Decoder
+    from pts.stages.search.reload import Loaded
+    from pts.steering.vector_set import Effect
+
+Observe = Callable[[str, int, float], None]
+"""Told of the phase, how much more is done (pairs of the harvest, generated tokens of the rest), and the share
+of the phase that is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What calibration chose, the effects on the test problems, and the completions of both, by phase."""
+
+    calibrated: Calibrated
+    effects: Mapping[str, Effect]
+    completions: Mapping[str, Completions]
+
+
+def choose(
+    inputs: ExtractInputs,
+    search: Loaded,
+    directions: Directions,
+    layers: tuple[int, ...],
+    folder: Path,
+    calibration: Sequence[Problem],
+    test: Sequence[Problem],
+    observe: Observe,
+) -> Choice:
+    """Choose on the calibration problems and measure on the test problems. Raises PtsError."""
+    from pts.calibration.calibrate import Choices, calibrate, calibration_size
+    from pts.calibration.effect import measure_effects
+    from pts.calibration.evaluator import Evaluator
+    from pts.steering.vector_set import GateKind
+
+    decoder = _decoder(inputs, search)
+    choices = Choices(
+        inputs.methods,
+        layers,
+        inputs.strengths,
+        cast(tuple[GateKind, ...], inputs.gates),
+        inputs.controls(),
+    )
+    patterns = list(directions.by_pattern)
+    to_do = calibration_size(len(patterns), choices, len(calibration)) * inputs.samples
+    on_calibration = Evaluator(
+        decoder,
+        directions,
+        calibration,
+        inputs.samples,
+        inputs.seed,
+        folder / VECTORS.shard,
+        lambda tokens, done: observe("calibration", tokens, done / to_do),
+    )
+    calibrated = calibrate(on_calibration, patterns, choices)
+    to_measure = (1 + len(patterns) + choices.random) * len(test) * inputs.test_samples
+    on_test = Evaluator(
+        decoder,
+        directions,
+        test,
+        inputs.test_samples,
+        inputs.seed,
+        folder / "effect.jsonl",
+        lambda tokens, done: observe("effect", tokens, done / to_measure),
+    )
+    chosen = {pattern: setting for pattern, (setting, _) in calibrated.chosen.items()}
+    effects = measure_effects(
+        on_test, chosen, calibrated.controls, len(inputs.methods), divergence=inputs.divergence
+    )
+    completions = {"calibration": cut_of(on_calibration.measured), "effect": cut_of(on_test.measured)}
+    for phase, counted in completions.items():
+        search.warn_of_cut(f"{folder}, {phase}", counted)
+    return Choice(calibrated, effects, completions)
+
+
+def _decoder(inputs: ExtractInputs, search: Loaded) -> Decoder:
+    from pts.evaluation.decoder import Decoder
+
+    return Decoder(
+        search.loaded,
+        search.sampling,
+        search.prompt_format,
+        search.grade,
+        inputs.batch_rows,
+        inputs.layers_path,
+    )
