@@ -116,13 +116,12 @@ class BudgetMeasurement:
 
 
 def _measurement(key: Key, outcomes: Outcomes) -> BudgetOutcomes:
-    sums = (tuple(each.tolist()) for each in (outcomes.successes, outcomes.tokens, outcomes.cut))
-    return BudgetOutcomes(*key, *sums)
+    return BudgetOutcomes(*key, *outcomes.sums)
 
 
 def _outcomes(measured: BudgetOutcomes, samples: int) -> tuple[Key, Outcomes]:
     sums = (measured.successes, measured.tokens, measured.cut)
-    outcomes = Outcomes(samples, *(np.asarray(each, dtype=np.int64) for each in sums))
+    outcomes = Outcomes.of(samples, *sums)
     return (measured.steered, measured.arm, measured.first), outcomes
 
 

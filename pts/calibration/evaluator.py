@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
 from pts.calibration.settings import Directions, Setting
 from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import Outcomes, run_variants
@@ -175,16 +173,7 @@ def intervention_digest(intervention: Intervention) -> str:
 
 def _measurement(key: Key, outcomes: Outcomes) -> Measurement:
     setting, digest, first, end = key
-    return Measurement(
-        setting,
-        first,
-        end,
-        outcomes.samples,
-        successes=tuple(outcomes.successes.tolist()),
-        tokens=tuple(outcomes.tokens.tolist()),
-        cut=tuple(outcomes.cut.tolist()),
-        digest=digest,
-    )
+    return Measurement(setting, first, end, outcomes.samples, *outcomes.sums, digest)
 
 
 def _outcomes(measurement: Measurement) -> tuple[Key, Outcomes]:
@@ -194,5 +183,5 @@ def _outcomes(measurement: Measurement) -> tuple[Key, Outcomes]:
     if digest is None:
         digest = "" if name == _UNSTEERED else "unknown"
     sums = (measurement.successes, measurement.tokens, measurement.cut)
-    outcomes = Outcomes(measurement.samples, *(np.asarray(each, dtype=np.int64) for each in sums))
+    outcomes = Outcomes.of(measurement.samples, *sums)
     return (name, digest, measurement.first, measurement.end), outcomes

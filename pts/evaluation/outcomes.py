@@ -28,6 +28,16 @@ class Outcomes:
     tokens: Ints
     cut: Ints
 
+    @classmethod
+    def of(cls, samples: int, *sums: Sequence[int]) -> Outcomes:
+        """Outcomes from the sums that `sums` gave."""
+        return cls(samples, *(np.asarray(each, dtype=np.int64) for each in sums))
+
+    @property
+    def sums(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Successes, tokens and cuts as plain numbers, as journals keep them."""
+        return tuple(self.successes.tolist()), tuple(self.tokens.tolist()), tuple(self.cut.tolist())
+
     @property
     def success(self) -> float:
         """Share of all completions that succeeded."""
@@ -54,12 +64,7 @@ class Outcomes:
             raise ValueError(
                 f"outcomes of {self.samples} samples cannot be joined with those of {more.samples}"
             )
-        return Outcomes(
-            self.samples,
-            np.concatenate([self.successes, more.successes]),
-            np.concatenate([self.tokens, more.tokens]),
-            np.concatenate([self.cut, more.cut]),
-        )
+        return Outcomes.of(self.samples, *(a + b for a, b in zip(self.sums, more.sums, strict=True)))
 
 
 def run_variants(
