@@ -107,8 +107,9 @@ def _source(vectors: VectorSet | str | Path | None) -> str | None:
         source = source_of(vectors)
         if source is None:
             raise ConfigError(
-                "these vectors are in no directory, and an evaluation that continues must find them again: "
-                "write them by pts.save_vectors(vectors, directory), and give the directory."
+                "these vectors are only in memory, and an evaluation needs them in a "
+                "directory: write them with pts.save_vectors(vectors, directory), and give "
+                "the directory."
             )
         return source
     return None if vectors is None else str(vectors)

@@ -37,8 +37,8 @@ def load_model(
     if isinstance(model, str):
         if tokenizer is not None or name is not None:
             raise ConfigError(
-                f"{model} brings its own tokenizer and name: leave out tokenizer and name, or give a model "
-                "that is in memory."
+                f"{model} has its own tokenizer and name: leave out tokenizer and name, or "
+                "give a model that is in memory."
             )
         return load(ModelOptions(model, revision, device, dtype, adapter, trust_remote_code))
     given = {"revision": revision, "adapter": adapter}

@@ -45,8 +45,8 @@ def model_inputs(model: LoadedModel | str) -> dict[str, Any]:
         )
     if is_steered(model.model):
         raise ConfigError(
-            "the model is being steered by pts.steer: leave that context first, and give vectors= where "
-            "steered answers are wanted."
+            "the model is being steered by pts.steer: leave that block first, and give "
+            "vectors= for steered answers."
         )
     return {
         "model": options.spec,

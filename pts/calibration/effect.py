@@ -90,7 +90,7 @@ def _kl_or_reason(evaluator: Evaluator, setting: Setting) -> tuple[float | None,
         if math.isfinite(kl):
             return kl, None
         reason = f"it came out as {kl}"
-    logger.warning("%s: the set is written without its KL per token: %s.", setting.pattern, reason)
+    logger.warning("%s: the set is written without its KL divergence: %s.", setting.pattern, reason)
     return None, reason
 
 

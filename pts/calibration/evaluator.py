@@ -128,8 +128,8 @@ class Evaluator:
         changed = [name for name, _, first, end in todo if (name, first, end) in self._journaled]
         if changed:
             logger.warning(
-                "%s: %d settings have another direction or gate than was measured (such as %s), and are "
-                "measured again.",
+                "%s: %d settings have another direction or gate than when they were measured "
+                "(such as %s); they are measured again.",
                 self.journal,
                 len(changed),
                 changed[0],

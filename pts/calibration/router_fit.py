@@ -199,8 +199,9 @@ def _folds(groups: Ints, seed: int) -> Folds:
     distinct = len(set(groups.tolist()))
     if distinct < 2 * FOLDS:
         raise DataError(
-            f"{distinct} different problems are too few to fit a router: give at least {2 * FOLDS}, and many "
-            f"hundreds for a good one ({setting('problems')})."
+            f"{distinct} different problems are too few to fit a router: at least "
+            f"{2 * FOLDS} are needed, and many hundreds for a good one "
+            f"({setting('problems')})."
         )
     return list(GroupKFold(FOLDS, shuffle=True, random_state=seed % 2**32).split(groups, groups=groups))
 

@@ -118,23 +118,25 @@ def decode_command(
 
 def _check(prompt: str | None, source: Path | None, target: Path | None, compare: bool) -> None:
     if (prompt is None) == (source is None):
-        raise ConfigError("give a prompt, or a file of questions by --input; one of the two.")
+        raise ConfigError("give either a prompt, or a file of questions with --input.")
     fault = None if prompt is None else text_fault(prompt)
     if fault is not None:
         raise ConfigError(f"the prompt {fault}; give it as whole UTF-8 text.")
     if (source is None) != (target is None):
-        raise ConfigError("--input and --output go together: the questions' file, and where answers go.")
+        raise ConfigError(
+            "--input and --output are needed together: the file of questions, and the file for the answers."
+        )
     if compare and source is not None:
-        raise ConfigError("--compare is for one prompt; measure a file by pts eval.")
+        raise ConfigError("--compare is for one prompt; to compare on a file of problems, use pts eval.")
     if target is not None and target.exists():
-        raise ConfigError(f"{target} exists: give another --output, or remove it.")
+        raise ConfigError(f"{target} already exists: give another --output, or remove it.")
 
 
 def _with_vectors(inputs: dict[str, Any], compare: bool) -> dict[str, Any]:
     """The demo's vectors for a comparison on the demo model that names none."""
     if compare and inputs["vectors"] is None:
         if inputs["model"] not in (None, "demo"):
-            raise ConfigError("--compare needs vectors: name a set by --vectors.")
+            raise ConfigError("--compare needs a vector set: give --vectors.")
         return {**inputs, "vectors": "demo"}
     return inputs
 

@@ -92,7 +92,7 @@ def _optillm(source: str, output: Path, pattern: str | None) -> _Written:
         vectors.vector(pattern)
     if not Path(source).expanduser().is_dir():
         raise DataError(
-            f"{source} is on the hub, where optillm reads it as it is; to export, download it first."
+            f"{source} is on the Hub, where optillm reads it as it is; to export it, download it first."
         )
     every = read_records_parquet(Path(source).expanduser() / RECORDS_NAME)
     records = [record for record in every if pattern in (None, record.reasoning_pattern)]
@@ -110,7 +110,9 @@ def _dpo(source: str, output: Path, pattern: str | None) -> _Written:
     from pts.steering.formats.dpo import preference_pairs, write_pairs_jsonl, write_pairs_parquet
 
     if pattern is not None:
-        raise ConfigError("--pattern chooses a vector; preference pairs come from a run and have none.")
+        raise ConfigError(
+            "--pattern chooses a vector; preference pairs come from a search run, which has none."
+        )
     run = read_search(Path(source).expanduser())
     pairs = preference_pairs(run, _detokenizer(run))
     write = write_pairs_parquet if output.suffix == ".parquet" else write_pairs_jsonl
@@ -154,4 +156,4 @@ def _check_output(form: str, output: Path) -> None:
     if output.is_dir():
         raise ConfigError(f"--output {output} is a directory; give a file.")
     if not output.parent.is_dir():
-        raise ConfigError(f"--output {output}: there is no directory {output.parent}; make it first.")
+        raise ConfigError(f"--output {output}: the directory {output.parent} does not exist; create it first.")

@@ -20,4 +20,4 @@ def _strength(entry: str) -> tuple[str, float]:
     try:
         return name, float(factor) if factor else 1.0
     except ValueError:
-        raise ConfigError(f"--pattern {entry}: {factor!r} is no number; give NAME or NAME=1.5.") from None
+        raise ConfigError(f"--pattern {entry}: {factor!r} is not a number; give NAME or NAME=1.5.") from None

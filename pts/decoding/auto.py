@@ -96,8 +96,8 @@ def length_router(budgets: ClassBudgets | None = None) -> LengthRouter:
     """The router by prompt length, for want of a fitted one, which it says in the log."""
     router = LengthRouter(budgets=AUTO_BUDGETS if budgets is None else budgets)
     logger.warning(
-        "auto has no fitted router (`pts fit-router` makes one): it uses the router length instead, which "
-        "takes a prompt of more than %d tokens for hard.",
+        "auto has no fitted router (`pts fit-router` makes one). It uses prompt length instead, "
+        "and takes a prompt of more than %d tokens for hard.",
         router.long,
     )
     return router

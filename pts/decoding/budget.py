@@ -42,7 +42,7 @@ class BudgetGuide:
         trail: Trail | None = None,
     ) -> None:
         if think is None and limits.needs_thinking:
-            raise ConfigError("a limit on thinking needs think tags: the model has none that are known.")
+            raise ConfigError("a limit on thinking needs think tags, and none of this model are known.")
         if think is not None and limits.least_thinking > 0 and not think.continuations:
             raise ConfigError("a minimum of thinking needs a continuation that the vocabulary can write.")
         self.limits = limits

@@ -59,11 +59,12 @@ class EarlyExit(OneReader):
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
-            raise ConfigError(f"the confidence to exit at is {self.threshold:g}; it must be in (0, 1].")
+            raise ConfigError(f"the exit threshold is {self.threshold:g}; it must be above 0 and at most 1.")
         if self.step <= 0 or self.trial_tokens < 1 or (isinstance(self.step, float) and self.step > 1):
             raise ConfigError(
-                f"a trial of {self.trial_tokens} tokens every {self.step:g} makes no sense: both are whole "
-                "tokens above 0, or the step a share of the total up to 1."
+                f"a trial of {self.trial_tokens} tokens every {self.step:g} is not possible: "
+                "both must be whole tokens above 0, or the step a share of the total up to "
+                "1."
             )
 
     def check(self, session: Session) -> None:

@@ -55,17 +55,15 @@ class Escalate:
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:
-            raise ConfigError(f"the confidence to escalate below is {self.threshold:g}; it must be in [0, 1].")
+            raise ConfigError(f"the escalation threshold is {self.threshold:g}; it must be from 0 to 1.")
         if self.over not in get_args(Over):
-            raise ConfigError(f"confidence is over the completion or the answer, not {self.over!r}.")
+            raise ConfigError(f"the confidence can be over the completion or the answer, not {self.over!r}.")
 
     def check(self, session: Session) -> None:
         """Raise ConfigError for no second model, or a budget that does not fit both."""
         require_thinking(self.name, session, self.budget)
         if self.second is None:
-            raise ConfigError(
-                f"strategy {self.name} needs a second model: name one by {setting('second_model')}."
-            )
+            raise ConfigError(f"strategy {self.name} needs a second model: give {setting('second_model')}.")
         require_thinking(f"{self.name} (the second model's part)", self.second(), self.budget)
 
     def readers(self, session: Session) -> Sequence[Reader]:

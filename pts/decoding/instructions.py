@@ -32,6 +32,7 @@ class Instructed(Plain):
         policy = session.policy
         if policy.unknown_token_id in policy.encode_completion(self.suffix or ""):
             _log.warning(
-                "strategy %s puts an instruction that the model's vocabulary cannot write: expect nothing.",
+                "strategy %s adds an instruction that the model's vocabulary cannot write: it "
+                "will have no effect.",
                 self.name,
             )

@@ -49,7 +49,7 @@ class ThinkingBudget:
         for entry in fields(self):
             value, name = getattr(self, entry.name), entry.name.replace("_", " ")
             if value is not None and value < 0:
-                raise ConfigError(f"the limit {name} is {value}; it cannot be below 0.")
+                raise ConfigError(f"the limit {name} is {value}; it must be at least 0.")
             if isinstance(value, float) and value > 1:
                 raise ConfigError(
                     f"the limit {name} is {value:g} of the total; give a share from 0 to 1, or whole tokens."
@@ -79,9 +79,11 @@ class ThinkingBudget:
                 f"least {end_length}, or 0 for none."
             )
         if least > total:
-            raise ConfigError(f"at least {least} tokens of thinking are more than the total of {total}.")
+            raise ConfigError(f"a minimum of {least} tokens of thinking is more than the total of {total}.")
         if thinking is not None and least > thinking:
-            raise ConfigError(f"at least {least} tokens of thinking are more than the limit of {thinking}.")
+            raise ConfigError(
+                f"a minimum of {least} tokens of thinking is more than the maximum of {thinking}."
+            )
         return TokenLimits(thinking, least, tokens_of(self.answer, total), total, self.switches)
 
 

@@ -42,7 +42,9 @@ class BudgetProcessor(LogitsProcessor):
         seed: int | Sequence[int] = 0,
     ) -> None:
         if limits.pause:
-            raise ConfigError("a pause where a thought turns is for a loop that can go on: generate cannot.")
+            raise ConfigError(
+                "generate cannot pause where a thought turns: use pts.decode for such a strategy."
+            )
         self._limits = limits
         self._think = think
         self._ends = tuple(end_token_ids)

@@ -27,7 +27,7 @@ def named_scorer(spec: str) -> Scorer:
         raise ConfigError(f"the scorer's file {path} does not exist.")
     function = runpy.run_path(path).get(name)
     if not callable(function):
-        raise ConfigError(f"{path} has no function {name} to score branches by.")
+        raise ConfigError(f"{path} has no function {name} to rank branches with.")
 
     def scorer(written: Written) -> Score:
         try:

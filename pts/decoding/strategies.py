@@ -85,7 +85,7 @@ def require_thinking(name: str, session: Session, budget: ThinkingBudget) -> Non
     limits = session.limits(budget)
     if limits.thinking is not None and limits.total is not None and limits.thinking > limits.total:
         logger.warning(
-            "strategy %s may think for %d tokens of a total of %d: only the total limits it.",
+            "strategy %s may think for %d tokens of a total of %d: in effect, only the total limits it.",
             name,
             limits.thinking,
             limits.total,
@@ -104,7 +104,7 @@ def require_thinking(name: str, session: Session, budget: ThinkingBudget) -> Non
         require_no_stop(name, session, session.policy.decode(session.think.empty))
     if session.think is not None and limits.least_thinking and not session.think.continuations:
         raise ConfigError(
-            f"strategy {name} needs a word to go on with: name one by {setting('continuations')}."
+            f"strategy {name} needs a word with which thinking continues: give {setting('continuations')}."
         )
 
 
@@ -112,8 +112,8 @@ def require_no_stop(name: str, session: Session, text: str) -> None:
     """Raise ConfigError where a text that a strategy puts into its completions would end them."""
     if any(stop in text for stop in session.sampling.stop):
         raise ConfigError(
-            f"strategy {name} writes {text!r} itself, which holds a stop text ({setting('stop')}): give "
-            "another stop text."
+            f"strategy {name} writes {text!r} itself, which contains a stop text "
+            f"({setting('stop')}): give another stop text."
         )
 
 
@@ -121,8 +121,9 @@ def require_think_format(name: str, session: Session) -> None:
     """Raise ConfigError where the session's model has no think tags that are known."""
     if session.think is None:
         raise ConfigError(
-            f"strategy {name} needs a model that thinks, and this one has no think tags that are known: name "
-            f"them by {setting('think_start')} and {setting('think_end')}, or choose full."
+            f"strategy {name} needs a model that thinks, and no think tags of this model are "
+            f"known: give {setting('think_start')} and {setting('think_end')}, or choose the "
+            "strategy full."
         )
 
 

@@ -67,9 +67,7 @@ def plan_systems(
     strategy, for one named twice, or for a share outside (0, 1].
     """
     if not strategies:
-        raise ConfigError(
-            f"there is no strategy to evaluate: name some by {setting('strategies', 'full,budget:64')}."
-        )
+        raise ConfigError(f"there is no strategy to evaluate: give {setting('strategies', 'full,budget:64')}.")
     twice = next((name for name in strategies if list(strategies).count(name) > 1), None)
     if twice is not None:
         raise ConfigError(f"strategy {twice} is named twice: once is enough.")

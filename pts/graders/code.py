@@ -27,8 +27,9 @@ class CodeGrader:
         missing = [name for name in (SECCOMP, LANDLOCK) if name not in self.isolation]
         if missing:
             _log.warning(
-                "The programs that the model writes are held in by %s alone: without %s they could read your "
-                "files or use the network. Run this in a container or a virtual machine.",
+                "Programs that the model writes run with limited protection, by %s alone. Without "
+                "%s they could read your files or use the network: run this in a container or a "
+                "virtual machine.",
                 " and ".join(self.isolation),
                 " and ".join(missing),
             )

@@ -53,8 +53,9 @@ class CodeTests:
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise GraderError(
-                f"The reference answer {_short(answer)} holds no tests: the grader code needs a data set with "
-                "unit tests (fields test and entry_point, test_list, or tests)."
+                f"The reference answer {_short(answer)} has no tests: the grader code needs "
+                "a data set with unit tests (fields test and entry_point, test_list, or "
+                "tests)."
             ) from error
         tests.check()
         return tests
@@ -120,7 +121,7 @@ def _read(value: object, field: str) -> CodeTests:
         inputs = [one.get("input", one.get("stdin")) for one in value]
         outputs = [one.get("output", one.get("expected_output", one.get("stdout"))) for one in value]
         return _columns({"inputs": inputs, "outputs": outputs}, field)
-    raise GraderError(f"The field {field} holds {_short(str(value))}, which is no form of tests.")
+    raise GraderError(f"The field {field} holds {_short(str(value))}, which cannot be read as tests.")
 
 
 def _columns(value: Mapping[object, object], field: str) -> CodeTests:

@@ -26,9 +26,7 @@ class ExactGrader:
     def check_reference(self, answer: str) -> None:
         """Raises GraderError for an answer without any text."""
         if not plain_text(plain_characters(answer)):
-            raise GraderError(
-                f"The reference answer {answer!r} holds no text to compare; leave the problem out."
-            )
+            raise GraderError(f"The reference answer {answer!r} has no text to compare; leave the problem out.")
 
     def __call__(self, completion: str, answer: str) -> bool:
         """Whether the texts are equal."""

@@ -95,8 +95,8 @@ class MathVerifyProcess:
 def _warn_unlimited() -> None:
     """Say, once a process, that nothing bounds the memory of a comparison."""
     logger.warning(
-        "this system sets no limit on the memory of a process: an expression such as 10^10^10 may take much of "
-        "it until its time is over."
+        "this system cannot limit the memory of a process: an expression such as 10^10^10 may "
+        "take much of it until its time is over."
     )
 
 

@@ -18,6 +18,6 @@ def undecided_by(grader: object) -> int:
 def warn_undecided() -> None:
     """Say, once a process, that an answer could not be decided."""
     logger.warning(
-        "an answer could not be compared with its reference (Math-Verify took too long or died of it); "
-        "it counts as wrong. The summary says how many there were."
+        "an answer could not be compared with its reference (Math-Verify took too long or "
+        "crashed); it counts as wrong. The summary says how often this happened."
     )

@@ -50,7 +50,7 @@ def _folder(adapter: str) -> Path:
             folder = Path(snapshot_download(adapter, allow_patterns=wanted, local_files_only=cached))
         except (OSError, ValueError, HfHubHTTPError) as error:
             raise ModelError(
-                f"adapter {adapter} is neither a local directory nor to be had from the hub."
+                f"adapter {adapter} is neither a local directory nor available on the Hub."
             ) from error
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():

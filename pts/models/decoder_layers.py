@@ -51,8 +51,8 @@ def decoder_layers(model: Any, path: str | None = None) -> nn.ModuleList:
         return next(iter(fitting.values()))
     if path is not None:
         raise ModelError(
-            f"the blocks at {path!r} do not hand a residual stream of width {width} from one to the next; "
-            f"{_lists_of(lists)}."
+            f"the blocks at {path!r} do not pass a residual stream of width {width} from one "
+            f"to the next; {_lists_of(lists)}."
         )
     found = f"{len(fitting)} lists that could be" if fitting else "no list that is"
     raise ModelError(

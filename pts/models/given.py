@@ -26,8 +26,8 @@ def given_model(model: Any, tokenizer: Any, name: str | None = None) -> LoadedMo
     config = getattr(model, "config", None)
     if config is None or not hasattr(model, "generate") or getattr(config, "is_encoder_decoder", False):
         raise ModelError(
-            f"{type(model).__name__} is no causal language model of transformers: give what "
-            "AutoModelForCausalLM.from_pretrained returns."
+            f"{type(model).__name__} is not a causal language model of transformers: give "
+            "what AutoModelForCausalLM.from_pretrained returns."
         )
     if tokenizer is None or not hasattr(tokenizer, "decode"):
         raise ModelError("a model in memory needs its tokenizer: pts.load_model(model, tokenizer).")
@@ -35,7 +35,7 @@ def given_model(model: Any, tokenizer: Any, name: str | None = None) -> LoadedMo
     model.eval().requires_grad_(False)
     ends = end_token_ids(model, tokenizer)
     if not ends:
-        raise ModelError(f"{named} names no end token: set eos_token_id in its generation config.")
+        raise ModelError(f"{named} has no end token: set eos_token_id in its generation config.")
     options = ModelOptions(f"{GIVEN}{named}")
     return LoadedModel(model, tokenizer, named, weights_digest(model), model.device, model.dtype, ends, options)
 

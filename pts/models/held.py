@@ -40,9 +40,9 @@ def held_model(options: ModelOptions) -> LoadedModel | None:
     if options.spec.startswith(GIVEN):
         name = options.spec.removeprefix(GIVEN)
         raise ModelError(
-            f"the model {name} was given in Python and is in no file: load it there, give it by "
-            f"pts.load_model(model, tokenizer, name={name!r}), and go on with pts.extract_vectors, pts.decode "
-            "or pts.evaluate."
+            f"the model {name} was given in Python and is in no file: load it there with "
+            f"pts.load_model(model, tokenizer, name={name!r}), and continue with "
+            "pts.extract_vectors, pts.decode or pts.evaluate."
         )
     return None
 

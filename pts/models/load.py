@@ -109,7 +109,7 @@ def load_model(options: ModelOptions) -> LoadedModel:
     model.eval().requires_grad_(False)
     ends = end_token_ids(model, tokenizer)
     if not ends:
-        raise ModelError(f"{options.spec} names no end token: set eos_token_id in its generation_config.json.")
+        raise ModelError(f"{options.spec} has no end token: set eos_token_id in its generation_config.json.")
     return LoadedModel(model, tokenizer, model_id, revision, model.device, model.dtype, ends, options)
 
 
@@ -117,7 +117,8 @@ def _check_directory(path: Path) -> None:
     """Raise ModelError for a directory without a configuration, or whose weights are pickled or missing."""
     if not (path / "config.json").is_file():
         raise ModelError(
-            f"{path} holds no config.json: it is not a model directory (adapters go with {setting('adapter')})."
+            f"{path} has no config.json, so it is not a model directory (an adapter is given "
+            f"by {setting('adapter')})."
         )
     if any(path.glob("*.safetensors")):
         return
@@ -127,7 +128,7 @@ def _check_directory(path: Path) -> None:
             f"{path} holds pickled weights only ({pickled[0]}), which can run code; if you trust them, convert "
             f"them: AutoModelForCausalLM.from_pretrained({str(path)!r}).save_pretrained('NEW_DIRECTORY')."
         )
-    raise ModelError(f"{path} holds no .safetensors weights.")
+    raise ModelError(f"{path} has no .safetensors weights.")
 
 
 def _check_causal(config: Any, options: ModelOptions) -> None:
@@ -144,8 +145,9 @@ def _check_complete(info: Any, options: ModelOptions) -> None:
     missing = sorted(info["missing_keys"])
     if missing:
         raise ModelError(
-            f"{options.spec} lacks {len(missing)} weights of a causal language model ({missing[0]}, ...): "
-            "give a model with a language modelling head and all of its weights."
+            f"{options.spec} lacks {len(missing)} weights of a causal language model "
+            f"({missing[0]}, ...): use a model with a language modelling head and all of its "
+            "weights."
         )
 
 
@@ -157,7 +159,7 @@ def _placement(options: ModelOptions, config: Any, device: torch.device) -> dict
     if getattr(config, "quantization_config", None) is not None:
         if options.dtype != "auto":
             raise ModelError(
-                f"{options.spec} is quantised and keeps its own dtype: leave out {setting('dtype')}."
+                f"{options.spec} is quantised and has its own number format: leave out {setting('dtype')}."
             )
         return {"dtype": "auto", "device_map": {"": str(device)}}
     dtype = options.auto_dtype if options.dtype == "auto" else options.dtype

@@ -68,8 +68,9 @@ def prompt_digest(tokenizer: Any, fmt: PromptFormat) -> str:
     probes = {encode_prompt(tokenizer, _PROBE, fmt) for _ in range(_RENDERED)}
     if len(probes) > 1:
         raise ModelError(
-            "the model's chat template writes another prompt each time for the same question: remove what is "
-            f"random in it, or use {setting('chat_template', False)}."
+            "the model's chat template writes a different prompt each time for the same "
+            "question: remove what is random in it, or use "
+            f"{setting('chat_template', False)}."
         )
     return hashlib.sha256(repr(probes.pop()).encode()).hexdigest()[:16]
 
@@ -165,7 +166,9 @@ def template_variables(tokenizer: Any, content: str, fmt: PromptFormat) -> dict[
         )
     name, on, off = switch
     if name in variables:
-        raise ModelError(f"the template option {name} is the thinking switch too: give one of the two.")
+        raise ModelError(
+            f"the template option {name} is the thinking switch as well: give only one of the two."
+        )
     return {**variables, name: on if fmt.thinking else off}
 
 
@@ -231,7 +234,9 @@ def _options(tokenizer: Any, fmt: PromptFormat) -> dict[str, Any]:
         if not given or not name.isidentifier():
             raise ModelError(f"template option {option!r} is not NAME=VALUE.")
         if re.search(rf"\b{name}\b", _template_text(tokenizer)) is None:
-            raise ModelError(f"the model's chat template has no {name}: leave the template option out.")
+            raise ModelError(
+                f"the model's chat template has no variable {name}: leave the template option out."
+            )
         variables[name] = _value(value)
     return variables
 

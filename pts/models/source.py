@@ -54,9 +54,9 @@ def find_source(options: ModelOptions) -> Source:
     if path.is_dir():
         return Source(str(path), named, path)
     if path.exists():
-        raise ModelError(f"{spec} is a file: a model is a directory, a .gguf file, a hub id or demo.")
+        raise ModelError(f"{spec} is a file: give a directory, a .gguf file, a Hub id, or demo.")
     if spec.startswith((".", "/", "~")) or not _HUB_ID.fullmatch(spec):
-        raise ModelError(f"model directory {spec} does not exist, and {spec!r} is no hub id.")
+        raise ModelError(f"model directory {spec} does not exist, and {spec!r} is not a Hub id.")
     if options.revision is not None:
         named["revision"] = options.revision
     if only_from_cache("model", spec, "model", options.revision, "config.json", ModelError):
@@ -93,12 +93,13 @@ def one_line_errors(options: ModelOptions, source: Source) -> Iterator[None]:
         reason = one_line(error)
         if "trust_remote_code" in str(error):
             raise ModelError(
-                f"{options.spec} needs code from its repository: {setting('trust_remote_code', True)} runs it."
+                f"{options.spec} needs code from its repository: "
+                f"{setting('trust_remote_code', True)} allows it to run."
             ) from error
         if source.path is None and isinstance(error, (OSError, HfHubHTTPError)):
             raise ModelError(
-                f"{options.spec} is no local directory, and the hub does not give it; offline, use a local "
-                f"directory, a .gguf file, HF_HUB_OFFLINE=1 if it is cached, or {setting('model', 'demo')} "
-                f"({reason})"
+                f"{options.spec} is not a local directory, and the Hub does not provide it. "
+                "Offline, use a local directory, a .gguf file, HF_HUB_OFFLINE=1 if it is "
+                f"cached, or {setting('model', 'demo')}. ({reason})"
             ) from error
         raise ModelError(f"{options.spec} cannot be loaded: {reason}") from error

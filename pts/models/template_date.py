@@ -70,6 +70,6 @@ def _codes(written_on: str) -> dict[str, str]:
     try:
         moment = datetime.fromisoformat(written_on)
     except ValueError as error:
-        raise ModelError(f"the prompts' date {written_on!r} is no time: give it as 2026-03-01.") from error
+        raise ModelError(f"the prompts' date {written_on!r} is not a date: write it as 2026-03-01.") from error
     codes = [f"%{flag}{letter}" for flag in _FLAGS for letter in (*string.ascii_letters, "%")]
     return {code: moment.strftime(code) for code in codes}

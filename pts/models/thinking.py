@@ -44,7 +44,7 @@ def find_think_tags(tokenizer: Any, start: str | None = None, end: str | None = 
     vocabulary cannot express one.
     """
     if (start is None) != (end is None):
-        raise ModelError("a think tag was given alone: give both the one that opens and the one that closes.")
+        raise ModelError("only one think tag was given: give both the one that opens and the one that closes.")
     if start is not None and end is not None:
         return _encoded(tokenizer, start, end)
     template = _template(tokenizer)
@@ -66,9 +66,9 @@ def require_think_tags(tokenizer: Any, start: str | None = None, end: str | None
     tags = find_think_tags(tokenizer, start, end)
     if tags is None:
         raise ModelError(
-            "neither the chat template nor the vocabulary has think tags that are known: give "
-            f"{setting('think_start')} "
-            f"and {setting('think_end')}, or take a model that thinks."
+            "no think tags of this model are known, neither in the chat template nor in the "
+            f"vocabulary: give {setting('think_start')} and {setting('think_end')}, or use a "
+            "model that thinks."
         )
     template, added = _template(tokenizer), set(tokenizer.get_added_vocab())
     for tag in (tags.start, tags.end):

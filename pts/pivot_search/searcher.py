@@ -188,8 +188,8 @@ class ProblemSearch:
         expected = sum(screen.expected_tokens(self._pool) for screen in screens)
         if expected >= LONG_SEARCH:
             logger.warning(
-                "problem %s: screening its %d candidates takes about %s tokens "
-                f"({setting('region')} and {setting('max_tokens')} limit that)",
+                "problem %s has %d candidates: the screen is expected to generate about %s tokens "
+                f"for it ({setting('region')} and {setting('max_tokens')} limit this).",
                 self.problem.id,
                 sum(screen.open for screen in screens),
                 f"{expected:,}",

@@ -26,7 +26,7 @@ def hub_rows(source: ProblemSource) -> Iterator[FileRow]:
         loaded = datasets.load_dataset(source.dataset, source.config, split=None, revision=source.revision)
     except datasets.exceptions.DatasetNotFoundError as error:
         raise DataError(
-            f"The hub has no data set {source.dataset}: {one_line(error)}; check the name."
+            f"The Hub has no data set {source.dataset}: {one_line(error)}; check the name."
         ) from error
     except ConnectionError as error:
         raise DataError(f"{one_line(error)}; {_instead()}.") from error
@@ -56,24 +56,22 @@ def check_reachable(source: ProblemSource) -> None:
         HfApi().dataset_info(name, revision=source.revision, timeout=_ANSWERS_WITHIN)
     except hub.HFValidationError as error:
         raise DataError(
-            f"{name!r} is neither a file here nor a hub id; check it, or try {setting('dataset', 'demo')}."
+            f"{name!r} is neither a local file nor a Hub id; check it, or try {setting('dataset', 'demo')}."
         ) from error
     except hub.GatedRepoError as error:
-        raise DataError(
-            f"The data set {name} is gated; accept its terms on the hub and log in first."
-        ) from error
+        raise DataError(f"The data set {name} is gated: accept its terms on the Hub and log in.") from error
     except hub.RevisionNotFoundError as error:
         raise DataError(
             f"The data set {name} has no revision {source.revision!r}; leave {setting('dataset_revision')} out."
         ) from error
     except hub.RepositoryNotFoundError as error:
         raise DataError(
-            f"There is no data set {name}, neither as a file here nor on the hub (or it is private: log in); "
-            f"check the name, or try {setting('dataset', 'demo')}."
+            f"There is no data set {name}, neither as a local file nor on the Hub (or it is "
+            f"private: log in); check the name, or try {setting('dataset', 'demo')}."
         ) from error
     except unreachable as error:
         raise DataError(
-            f"The hub cannot be reached for the data set {name} ({one_line(error)}); {_instead()}."
+            f"The Hub cannot be reached for the data set {name} ({one_line(error)}); {_instead()}."
         ) from error
 
 

@@ -41,15 +41,13 @@ def read_problems(source: ProblemSource) -> ProblemSet:
     rows = local_rows(source.dataset, source.split) if local else hub_rows(source)
     first = next(rows, None)
     if first is None:
-        raise DataError(f"The data set {source.dataset} is empty; give one with problems in it.")
+        raise DataError(f"The data set {source.dataset} is empty; give another one.")
     schema = detect_schema(source, first.fields)
     id_field = source.id_field or next((field for field in _ID_FIELDS if field in first.fields), None)
     fit = _fit_rows(chain([first], rows), schema, source.dataset)
     kept = list(islice(fit, source.limit))
     if not kept:
-        raise DataError(
-            f"The data set {source.dataset} has no row that is a problem; give one with problems in it."
-        )
+        raise DataError(f"The data set {source.dataset} has no row that is a problem; give another one.")
     problems = tuple(_problem(row, index, schema, id_field, source.dataset) for index, row in kept)
     _check_ids(problems, [row for _, row in kept], source.dataset, id_field)
     name = Path(source.dataset).name if local else source.dataset
@@ -80,7 +78,9 @@ def _fit_rows(rows: Iterable[FileRow], schema: Schema, dataset: str) -> Iterator
         unfit.append(f"{row.place}: {why}")
         if len(unfit) == 1:
             logger.warning(
-                "%s: rows that the data set itself calls unfit are left out (first %s).", dataset, unfit[0]
+                "%s: rows that the data set itself marks as unfit are left out (the first is %s).",
+                dataset,
+                unfit[0],
             )
     if unfit:
         logger.info("%s: %d rows were left out.", dataset, len(unfit))

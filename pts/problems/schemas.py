@@ -90,9 +90,9 @@ def detect_schema(source: ProblemSource, first: Row) -> Schema:
     if found is not None:
         return found
     raise DataError(
-        f"The fields of {source.dataset} are not those of a known data set; name them with "
-        f"{setting('question_field')} "
-        f"and {setting('answer_field')}. It has: {', '.join(first)}."
+        f"The fields of {source.dataset} are not those of a known data set: name them with "
+        f"{setting('question_field')} and {setting('answer_field')}. Its fields are: "
+        f"{', '.join(first)}."
     )
 
 
@@ -170,7 +170,7 @@ def _check_named(source: ProblemSource, first: Row) -> None:
     named = (source.question_field, source.answer_field, source.choices_field, source.id_field)
     for field in named:
         if field is not None and field not in first and value_at(first, field) is None:
-            raise DataError(f"{source.dataset} has no field {field!r}. It has: {', '.join(first)}.")
+            raise DataError(f"{source.dataset} has no field {field!r}. Its fields are: {', '.join(first)}.")
 
 
 def _named(source: ProblemSource, first: Row) -> Schema:

@@ -36,7 +36,7 @@ class ProblemSource:
 
     def __post_init__(self) -> None:
         if not self.dataset.strip():
-            raise ConfigError("The data set has no name; give a file, a hub id, or demo.")
+            raise ConfigError("The data set has no name; give a file, a Hub id, or demo.")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"The number of problems is {self.limit}; it must be at least 1.")
         if self.registered is None:

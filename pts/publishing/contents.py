@@ -126,13 +126,13 @@ def _search_run(path: Path, target: Target) -> Contents:
     known = {key: now.get(key) for key in written} if isinstance(written, dict) else {}
     if not known or known != written or not (path / "pivotal_tokens.parquet").exists():
         raise RunError(
-            f"{path}: its results are behind its shard, as a kill leaves them or a search that goes on; "
+            f"{path}: its results are not up to date (a search was stopped, or is running); "
             "give the search command again, then publish."
         )
     if _parquet_rows(path / "pivotal_tokens.parquet") != summary.findings:
         raise RunError(
-            f"{path / 'pivotal_tokens.parquet'} does not hold the run's {summary.findings} findings; "
-            "delete it, give the search command again, then publish."
+            f"{path / 'pivotal_tokens.parquet'} does not match the run's {summary.findings} "
+            "findings; delete it, give the search command again, then publish."
         )
     card = _card(path) or search_card(run, target.name, target.repo_id, license_id=target.license_id).encode()
     data = {name: path / name for name in NAMES["search run"] if name != CARD_NAME}

@@ -84,16 +84,16 @@ def _ensure_repository(api: HfApi, target: Target) -> None:
     if private is not None:
         if target.private and not private:
             raise PublishError(
-                f"{target.repo_id} is there and public, which {setting('private', True)} cannot change; make "
-                "it private in its "
-                f"settings, or give another {setting('repo_id')}."
+                f"{target.repo_id} exists and is public, which {setting('private', True)} "
+                "cannot change; make it private in its settings, or give another "
+                f"{setting('repo_id')}."
             )
         return
     other: RepoType = "model" if target.repo_type == "dataset" else "dataset"
     if _privacy(api, target.repo_id, other) is not None:
         raise PublishError(
-            f"the name {target.repo_id} is taken by a {other} repository, and two of one name would be "
-            f"mistaken for each other; give {setting('repo_type', other)}, or another {setting('repo_id')}."
+            f"the name {target.repo_id} is taken by a {other} repository; give "
+            f"{setting('repo_type', other)}, or another {setting('repo_id')}."
         )
     if target.branch != MAIN:
         raise PublishError(
@@ -210,7 +210,7 @@ def _commit(
 
     changed, stale = _changes(listed, contents)
     if not changed and not stale:
-        logger.info("%s has this content already; no commit is made.", target.repo_id)
+        logger.info("%s already has this content; no commit is made.", target.repo_id)
         return head, None
     operations: list[CommitOperationAdd | CommitOperationDelete] = [
         *(CommitOperationAdd(name, contents.files[name]) for name in changed),
@@ -232,7 +232,7 @@ def _commit(
     missing, _ = _changes(_listed(api, target, done.oid), contents)
     if missing:
         raise PublishError(
-            f"the hub left {', '.join(missing)} out of commit {done.oid[:8]} of {target.repo_id}; look for a "
+            f"the Hub left {', '.join(missing)} out of commit {done.oid[:8]} of {target.repo_id}; look for a "
             ".gitignore there that names them."
         )
     return done.oid, None

@@ -23,7 +23,7 @@ def explained(target: Target) -> Iterator[None]:
     """Turn what the Hub's client raises inside into PublishError; let everything else pass."""
     from huggingface_hub import errors as hub
 
-    # HTTPError is that of whichever httpx the hub client is built on. The client raises RuntimeError around a
+    # HTTPError is that of whichever httpx the Hub client is built on. The client raises RuntimeError around a
     # failed upload, and ValueError for what the LFS endpoint refuses.
     raised = (hub.HTTPError, OSError, RuntimeError, ValueError)  # type: ignore[attr-defined]
     try:
@@ -41,7 +41,7 @@ def explain(error: Exception, target: Target) -> PublishError:
     for cause in _causes(error):
         if isinstance(cause, hub.LocalTokenNotFoundError):
             return PublishError(
-                f"no token for the hub: make one with write rights at {_TOKENS}, then set HF_TOKEN or run "
+                f"no token for the Hub: make one with write rights at {_TOKENS}, then set HF_TOKEN or run "
                 f"`hf auth login`; a dry run needs none."
             )
         if isinstance(cause, hub.OfflineModeIsEnabled):
@@ -53,7 +53,7 @@ def explain(error: Exception, target: Target) -> PublishError:
             )
         if isinstance(cause, hub.RepositoryNotFoundError):
             return PublishError(
-                f"the hub shows the token no {target.repo_type} repository {target.repo_id}; check the name "
+                f"the Hub shows the token no {target.repo_type} repository {target.repo_id}; check the name "
                 "and the token's rights."
             )
         if isinstance(cause, hub.HfHubHTTPError):
@@ -61,8 +61,8 @@ def explain(error: Exception, target: Target) -> PublishError:
     if any(word in str(error).lower() for word in _NO_ROOM):
         return PublishError(_no_room(target, first_line(error)))
     if isinstance(error, ValueError):
-        return PublishError(f"the hub refuses this for {target.repo_id}: {first_line(error)}")
-    return PublishError(f"lost the connection to the hub ({first_line(error)}). {AGAIN}.")
+        return PublishError(f"the Hub refuses this for {target.repo_id}: {first_line(error)}")
+    return PublishError(f"lost the connection to the Hub ({first_line(error)}). {AGAIN}.")
 
 
 def first_line(error: BaseException) -> str:
@@ -75,7 +75,7 @@ def _refusal(status: int, reason: str, target: Target) -> str:
     room = any(word in reason.lower() for word in _NO_ROOM)
     if status == 401:
         return (
-            f"the hub does not accept the token (401: {reason}); make one with write rights at {_TOKENS}, then "
+            f"the Hub does not accept the token (401: {reason}); make one with write rights at {_TOKENS}, then "
             "set HF_TOKEN or run `hf auth login`."
         )
     if status in (402, 413) or (status in (400, 403) and room):
@@ -90,15 +90,15 @@ def _refusal(status: int, reason: str, target: Target) -> str:
     if status == 412:
         return f"somebody else committed to {target.repo_id} meanwhile; give the same command again."
     if status == 429:
-        return f"the hub wants fewer requests (429: {reason}); wait some minutes. {AGAIN}."
+        return f"the Hub wants fewer requests (429: {reason}); wait some minutes. {AGAIN}."
     if status >= 500:
-        return f"the hub has trouble ({status}: {reason}). {AGAIN}."
-    return f"the hub refuses this for {target.repo_id} ({status}: {reason})."
+        return f"the Hub has trouble ({status}: {reason}). {AGAIN}."
+    return f"the Hub refuses this for {target.repo_id} ({status}: {reason})."
 
 
 def _no_room(target: Target, reason: str) -> str:
     return (
-        f"the hub has no room for these files in {target.repo_id} ({reason}); free some, or publish fewer "
+        f"the Hub has no room for these files in {target.repo_id} ({reason}); free some, or publish fewer "
         "records."
     )
 

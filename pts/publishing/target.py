@@ -49,7 +49,8 @@ class Target:
             raise ConfigError(f"a pull request has no tag until it is merged; leave {setting('tag')} out.")
         if self.create_pr and self.revision not in (None, MAIN):
             raise ConfigError(
-                f"{setting('create_pr', True)} opens its request against main; leave {setting('revision')} out."
+                f"{setting('create_pr', True)} opens a pull request against main; leave "
+                f"{setting('revision')} out."
             )
 
     @property

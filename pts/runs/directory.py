@@ -157,7 +157,7 @@ def _make_directories(path: Path) -> list[Path]:
     except OSError as error:
         where = error.filename or path
         raise RunError(
-            f"{where} could not be made: {error.strerror}; give another {setting('output')}."
+            f"{where} could not be created: {error.strerror}; give another {setting('output')}."
         ) from error
 
 

@@ -105,7 +105,7 @@ class Journal(Generic[T]):
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
         logger.warning(
-            "%s: dropped the last line, which was cut off after %d bytes; what it held is done again.",
+            "%s: the last line was cut off after %d bytes and is dropped; its content is computed again.",
             self.path,
             len(data) - whole,
         )

@@ -69,7 +69,8 @@ def read_manifest(directory: Path) -> Manifest | None:
         schema = data.get("schema_version") if isinstance(data, dict) else None
         if isinstance(schema, int) and schema > SCHEMA_VERSION:
             raise RunError(
-                f"{directory} was written by a newer pts (schema {schema}); use that version to read it."
+                f"{directory} was written by a newer version of pts (schema {schema}); use "
+                "that version to read it."
             )
         return from_json(Manifest, _with_names_of_now(data))
     except (ValueError, ShapeError) as error:

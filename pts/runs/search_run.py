@@ -195,7 +195,7 @@ class SearchResults:
             return self.findings
         if problem not in self.latest:
             known = ", ".join(list(self.latest)[:3])
-            raise DataError(f"{self.path} has no result of problem {problem}; it has {known or 'none'}, ...")
+            raise DataError(f"{self.path} has no result for problem {problem}; it has {known or 'none'}, ...")
         return [finding for finding in self.findings if finding.problem.problem_id == problem]
 
     def fates(self, problem: str, trace: int) -> tuple[Fate | Literal["found"], ...] | None:

@@ -44,7 +44,7 @@ def settle_manifest(
         directory.require_same_resolved(earlier.resolved, resolved_json)
         changed = other_versions(earlier.versions)
         if changed:
-            logger.warning("%s goes on with other versions: %s.", directory.path, "; ".join(changed))
+            logger.warning("%s continues with other versions: %s.", directory.path, "; ".join(changed))
     elif directory.manifest is not None:
         directory.clear()
     listed = list_problems(problems)

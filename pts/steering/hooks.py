@@ -368,4 +368,4 @@ def _require_eager(model: Any) -> None:
         for module in model.modules()
     )
     if compiled:
-        raise ModelError("a compiled model goes by the hooks that steer it: give the model before compiling.")
+        raise ModelError("a compiled model bypasses the hooks that steer it: give the model before compiling.")

@@ -126,7 +126,7 @@ def _words(key: object, words: object, path: Path) -> tuple[str, ...]:
         raise DataError(f"lexicon {path}: {key} must be a list of at least one word or phrase.")
     for word in words:
         if not isinstance(word, str) or not re.search(r"\w", word):
-            raise DataError(f"lexicon {path}: {word!r} under {key} is no word or phrase; put it in quotes.")
+            raise DataError(f"lexicon {path}: {word!r} under {key} is not a word or phrase; put it in quotes.")
     return tuple(words)
 
 

@@ -75,8 +75,8 @@ def measured_pairs(run: SearchResults) -> list[Pair]:
     findings = run.findings
     if not findings:
         raise DataError(
-            f"{run.path} has no confirmed pivot: search more problems, or some that the model solves now "
-            "and then."
+            f"{run.path} has no pivotal token: search more problems, or problems that the "
+            "model solves sometimes."
         )
     pairs = [_pair(run, index, finding) for index, finding in enumerate(findings)]
     return [pair for pair in pairs if pair is not None]

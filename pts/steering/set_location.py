@@ -90,7 +90,7 @@ def _download(repo_id: str, revision: str | None, names: tuple[str, ...]) -> Pat
             if unreachable is not None:
                 continue
             raise VectorError(
-                f"vector set {repo_id} is no local directory, and the hub does not give it "
+                f"vector set {repo_id} is not a local directory, and the Hub does not provide it "
                 f"({type(error).__name__}): check the name, the token and the connection."
             ) from error
     if unreachable is not None:
@@ -99,9 +99,9 @@ def _download(repo_id: str, revision: str | None, names: tuple[str, ...]) -> Pat
             "cache; check the name and the connection, or give a directory."
         )
     raise VectorError(
-        f"vector set {repo_id} is neither a local directory nor a repository that the hub lets you see."
+        f"vector set {repo_id} is neither a local directory nor a repository that you can see on the Hub."
     )
 
 
 def _neither(source: str) -> str:
-    return f"vector set {source} does not exist, and it is no hub id (owner/name)."
+    return f"vector set {source} does not exist, and it is not a Hub id (owner/name)."

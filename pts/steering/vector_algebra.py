@@ -21,8 +21,9 @@ def require_fits(vectors: VectorSet, loaded: Any, *, same_shape: bool = False) -
     other = known.revision not in (None, here.revision) if here.revision is not None else known.id != here.id
     if other and not same_shape:
         raise VectorError(
-            f"the vectors are of {known.id} (revision {known.revision}), the model is {here.id} (revision "
-            f"{here.revision}): use that model, or say that this one has the same shape (a fine-tune)."
+            f"the vectors were made for {known.id} (revision {known.revision}), and the "
+            f"model is {here.id} (revision {here.revision}): use that model, or accept "
+            "another one of the same shape (same_shape)."
         )
 
 
@@ -78,9 +79,9 @@ def _sum(first: VectorSet, second: VectorSet, name: str) -> SteeringVector:
     left, right = first.vectors[name], second.vectors[name]
     if left.layer != right.layer or left.gate.kind != right.gate.kind:
         raise VectorError(
-            f"pattern {name} is added at layer {left.layer} by a gate of kind {left.gate.kind} in one "
-            "set, at layer "
-            f"{right.layer} by {right.gate.kind} in the other: such vectors have no sum."
+            f"pattern {name} is added at layer {left.layer} by a gate of kind "
+            f"{left.gate.kind} in one set, and at layer {right.layer} by {right.gate.kind} "
+            "in the other: such vectors cannot be added."
         )
     total = first.added(name) + second.added(name) * (
         first.residual_norms[left.layer] / second.residual_norms[right.layer]

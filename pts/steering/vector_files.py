@@ -182,8 +182,9 @@ def _read_entry(path: Path) -> _SetEntry:
     if not path.exists():
         if (path.parent / MANIFEST_NAME).exists():
             raise VectorError(
-                f"{path.parent} has no {path.name}: it is a search's run, of which `pts extract-vectors` "
-                "makes a set, or an extraction that is not finished (its command again goes on)."
+                f"{path.parent} has no {path.name}: it is a search run (`pts "
+                "extract-vectors` makes a vector set of it), or an extraction that is not "
+                "finished (give its command again)."
             )
         raise VectorError(f"{path.parent} is not a vector set: it has no {path.name}.")
     return read_entry(path, _SetEntry, SCHEMA_VERSION, VectorError, _AGAIN)

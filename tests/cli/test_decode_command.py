@@ -171,24 +171,27 @@ def test_a_minimum_that_leaves_no_room_for_an_answer_is_told_of(capsys):
 
 def test_a_budget_above_the_total_is_told_of(capsys):
     assert run(("decode", "--strategy", "budget:97", QUESTION)) == 0
-    assert "may think for 97 tokens of a total of 96: only the total limits it" in capsys.readouterr().err
+    assert (
+        "may think for 97 tokens of a total of 96: in effect, only the total limits it"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "give a prompt"),
-        (("x", "--input", "q.jsonl", "--output", "o"), "one of the two"),
+        ((), "give either a prompt"),
+        (("x", "--input", "q.jsonl", "--output", "o"), "a file of questions with --input"),
         (("--input", "q.jsonl"), "--output"),
         (("--input", "nowhere.jsonl", "--output", "o"), "nowhere.jsonl cannot be read"),
         (("--input", "empty.jsonl", "--output", "o"), "empty"),
-        (("--input", "q.jsonl", "--output", "there.jsonl"), "there.jsonl exists"),
+        (("--input", "q.jsonl", "--output", "there.jsonl"), "there.jsonl already exists"),
         (("",), "the prompt is empty"),
         (("1 " * 900,), "exceed the model's 512 positions"),
         (("--strategy", "buget:12", "x"), "did you mean budget?"),
         (("--strategy", "budget", "x"), "budget:64"),
         (("--strategy", "budget:0", "x"), "above 0"),
-        (("--strategy", "min:97", "x"), "at least 97 tokens of thinking are more than the total of 96"),
+        (("--strategy", "min:97", "x"), "a minimum of 97 tokens of thinking is more than the total of 96"),
         (("--strategy", "auto", "--class-budget", "hard=-5", "x"), "class-budget is 'hard=-5'"),
         (("--strategy", "auto", "--router", "none/such", "x"), "there is no router none/such"),
         (("--strategy", "reject:2", "--scorer", "boom.py:boom", "x"), "boom.py:boom failed: ValueError: no"),
@@ -225,7 +228,7 @@ def test_a_budget_above_the_total_is_told_of(capsys):
         (("--strategy", "auto", "--router", "lenght", "x"), "did you mean length?"),
         (("--strategy", "auto", "--class-budget", "deep=9", "x"), "it has none, easy, hard"),
         (("--strategy", "auto", "--thinking-budget", "9", "x"), "--thinking-budget has no effect on"),
-        (("--strategy", "escalate", "x"), "name one by --second-model"),
+        (("--strategy", "escalate", "x"), "give --second-model"),
         (("--strategy", "escalate", "--second-model", "nowhere", "x"), "nowhere"),
         (("--where", "always", "x"), "give one by --vectors"),
         (("--where", "nowhere", "x"), "--where"),
@@ -376,5 +379,5 @@ def test_messages_need_a_chat_template(capsys, tmp_path, no_template):
 def test_vectors_of_another_model(capsys, no_template):
     assert run(("decode", "--model", no_template, "--vectors", "demo", "--no-chat-template", "x")) == 2
     said = capsys.readouterr().err
-    assert said.startswith("pts: the vectors are of demo")
+    assert said.startswith("pts: the vectors were made for demo")
     assert said.count("\n") == 1

@@ -71,7 +71,7 @@ def test_a_file_in_a_named_sets_place_is_named(capsys, tmp_path):
         (("--dataset", "gpqa-diamond", "--data", "nowhere.jsonl"), "nowhere.jsonl"),
         (("--vectors", "nowhere"), "nowhere does not exist"),
         (("--vectors", "demo", "--pattern", "nothing"), "no pattern nothing"),
-        (("--vectors", "demo", "--pattern", "x=much"), "'much' is no number"),
+        (("--vectors", "demo", "--pattern", "x=much"), "'much' is not a number"),
         (("--pattern", "x"), "give --vectors"),
         (("--seeds", "0"), "seeds is 0"),
         (("--problems", "0"), "must be at least 1"),
@@ -79,7 +79,7 @@ def test_a_file_in_a_named_sets_place_is_named(capsys, tmp_path):
         (("--sweep", "1.5"), "1.5 of the total"),
         (("--sweep", "some"), "--sweep"),
         (("--model", "./nowhere"), "./nowhere does not exist"),
-        (("--think-start", "<a>"), "alone"),
+        (("--think-start", "<a>"), "only one think tag"),
         (
             ("--exit-threshold", "0.5"),
             "--exit-threshold has no effect on the strategies full, nothink: leave it out",

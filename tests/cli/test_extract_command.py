@@ -116,7 +116,7 @@ def test_a_run_without_confirmed_pivots(capsys, tmp_path, few):
     bare = [{**line, "contexts": [], "result": {**line["result"], "candidates": []}} for line in lines(few)]
     path = rewritten(few, tmp_path / "run", bare)
     said = complaint(capsys, "extract-vectors", path, "--output", "out")
-    assert "no confirmed pivot: search more problems" in said
+    assert "no pivotal token: search more problems" in said
     assert not (tmp_path / "out").exists()
 
 

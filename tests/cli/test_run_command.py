@@ -155,7 +155,7 @@ def test_fresh_says_what_it_deletes_and_replaces_the_search_and_what_follows(mad
     assert content(made / "run") != search
     assert "left as it is" in done(capsys, *small)[0][0]
     with_set = refusal(capsys, *small[:4], "--from", "extract-vectors")
-    assert "vectors need at least 24 of 8" in with_set or "no confirmed pivot" in with_set
+    assert "vectors need at least 24 of 8" in with_set or "no pivotal token" in with_set
 
 
 def test_a_search_that_spent_its_limit_is_as_complete_as_it_can_be(empty, capsys):

@@ -184,4 +184,4 @@ def test_given_completions_are_searched_up_to_it(demo, caplog):
     end = demo.tokenizer.eos_token_id
     seven = policy.encode_completion("7 .")
     assert encode_traces(given, policy, sampling) == {"a": [known[:3], known[:3], (*seven, end), known[:3]]}
-    assert "2 of the given completions go on behind a stop text" in caplog.text
+    assert "2 of the given completions continue after a stop text" in caplog.text

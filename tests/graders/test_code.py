@@ -96,7 +96,7 @@ def test_tests_survive_the_text_that_carries_them() -> None:
 @pytest.mark.parametrize(
     ("reference", "says"),
     [
-        ("17", "holds no tests"),
+        ("17", "has no tests"),
         ("{}", "no tests"),
         ('{"tests": ["assert ("]}', "not Python"),
         ('{"tests": ["f(1)"]}', "asserts nothing"),
@@ -106,7 +106,7 @@ def test_tests_survive_the_text_that_carries_them() -> None:
         ),
         ('{"tests": ["def test_f(one):\\n    assert f(one) == 2"]}', "test_f of the tests needs arguments"),
         ('{"tests": ["class TestF:\\n  def test_f(self, one):\\n    assert f(one) == 2"]}', "needs arguments"),
-        ('{"tests": [], "examples": [{"input": "1"}]}', "holds no tests"),
+        ('{"tests": [], "examples": [{"input": "1"}]}', "has no tests"),
     ],
 )
 def test_a_reference_that_no_program_could_fail_is_refused(reference: str, says: str) -> None:

@@ -135,7 +135,7 @@ def test_a_path_that_is_not_there_raises() -> None:
 def test_a_path_to_something_else_raises() -> None:
     model = tiny_model("llama").model
     model.model.norms = nn.ModuleList(nn.LayerNorm(32) for _ in range(2))
-    with pytest.raises(ModelError, match="do not hand a residual stream of width 32"):
+    with pytest.raises(ModelError, match="do not pass a residual stream of width 32"):
         decoder_layers(model, "model.norms")
 
 

@@ -107,7 +107,7 @@ def test_a_digest_tells_days_templates_and_formats_apart(clock):
 
 @pytest.mark.parametrize("random", ["{{ ['a', 'b', 'c'] | random }}", "{{ lipsum(1) }}"])
 def test_a_template_that_writes_something_else_each_time_is_refused(random):
-    with pytest.raises(ModelError, match="another prompt each time"):
+    with pytest.raises(ModelError, match="a different prompt each time"):
         prompt_digest(tokenizer(random + BODY), PromptFormat())
 
 

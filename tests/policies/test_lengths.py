@@ -119,7 +119,7 @@ def test_windows_and_fixed_tables_are_right_on_both_sides(name):
 def test_a_window_of_the_key_length_is_refused_before_anything_is_drawn(window):
     loaded = built(neo(window))
     policy = OneSampling(loaded, Sampling(temperature=0.0, budget=40))
-    with pytest.raises(ModelError, match=r"gpt_neo does not decode rows .* not supported") as refused:
+    with pytest.raises(ModelError, match=r"gpt_neo does not give rows .* not supported") as refused:
         policy.check_length(1)
     assert "\n" not in str(refused.value)
 

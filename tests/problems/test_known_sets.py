@@ -197,7 +197,7 @@ def test_a_row_of_a_known_data_set(tmp_path, row, grader, query, answer):
         ({"problem": "q", "answer": "proof", "question_type": "proof"}, "no row that is a problem"),
         (
             {"prompt": [{"content": "q"}], "reward_model": {}},
-            "question_field= and answer_field=. It has: prompt",
+            "question_field= and answer_field=. Its fields are: prompt",
         ),
         ({"Problem": "q", "options": "a ) 38 , b ) 27", "correct": "a"}, "name them with question_field="),
         ({"question": "q \ud83d", "answer": "1"}, "field question of problem 0 holds half of a surrogate pair"),

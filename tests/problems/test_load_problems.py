@@ -159,7 +159,7 @@ def test_a_limit_leaves_the_rest_of_the_file_unread(tmp_path):
         ('{"question": "q", "answer": "1"}\n\n{"question": \n', "line 3 is not JSON"),
         ("[1]\n", "line 1 is not a JSON object"),
         ("", "is empty"),
-        ('{"ask": "q", "truth": "1"}\n', "question_field= and answer_field=. It has: ask, truth"),
+        ('{"ask": "q", "truth": "1"}\n', "question_field= and answer_field=. Its fields are: ask, truth"),
         ('{"question": " ", "answer": "1"}\n', "field question of problem 0 is ' '"),
         (
             '{"question": "q", "answer": "1"}\n{"question": "q", "answer": null}\n',
@@ -201,7 +201,7 @@ def test_a_malformed_file_is_named_in_one_line(tmp_path, name, content, message)
 
 @pytest.mark.parametrize("field", ["question_field", "answer_field", "id_field", "choices_field"])
 def test_a_named_field_that_is_not_there_lists_those_that_are(tmp_path, field):
-    with pytest.raises(DataError, match=r"no field 'nope'. It has: question, answer"):
+    with pytest.raises(DataError, match=r"no field 'nope'. Its fields are: question, answer"):
         load(tmp_path, [{"question": "q", "answer": "1"}], **{field: "nope"})
 
 

@@ -36,7 +36,7 @@ def test_a_run_of_a_version_that_counted_less_is_whole(tmp_path):
     (directory / "summary.json").write_text(json.dumps(older))
     assert "not counted" in read_contents(directory, HERE).card
     (directory / "summary.json").write_text(json.dumps({**older, "candidates": 99}))
-    with pytest.raises(PtsError, match="behind its shard"):
+    with pytest.raises(PtsError, match="not up to date"):
         read_contents(directory, HERE)
 
 
@@ -68,9 +68,9 @@ def test_a_broken_vector_set(tmp_path, spoil, said):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda d: (d / "summary.json").unlink(), "behind its shard"),
-        (lambda d: (d / "pivotal_tokens.parquet").unlink(), "behind its shard"),
-        (lambda d: (d / "problems.jsonl").write_text(""), "behind its shard"),
+        (lambda d: (d / "summary.json").unlink(), "not up to date"),
+        (lambda d: (d / "pivotal_tokens.parquet").unlink(), "not up to date"),
+        (lambda d: (d / "problems.jsonl").write_text(""), "not up to date"),
         (lambda d: (d / "pivotal_tokens.parquet").write_bytes(b"x"), "cannot be read as Parquet"),
     ],
 )
@@ -85,7 +85,7 @@ def test_a_table_of_another_run(tmp_path):
     directory = write_search_run(tmp_path / "run")
     other = write_search_run(tmp_path / "other", findings=1)
     (other / "pivotal_tokens.parquet").replace(directory / "pivotal_tokens.parquet")
-    with pytest.raises(PtsError, match="does not hold the run's 2 findings"):
+    with pytest.raises(PtsError, match="does not match the run's 2 findings"):
         read_contents(directory, HERE)
 
 

@@ -106,7 +106,7 @@ def test_a_private_repository_and_one_that_is_public_already(hub, api, vectors_d
     assert hub.repository("me/set").private
     push(api, vectors_dir, private=True)
     hub.make("me/open")
-    refused(api, vectors_dir, "there and public", repo_id="me/open", private=True)
+    refused(api, vectors_dir, "exists and is public", repo_id="me/open", private=True)
     assert set(hub.repository("me/open").files()) == {".gitattributes"}
 
 

@@ -36,7 +36,7 @@ def no_token(monkeypatch, tmp_path):
 
 
 def test_no_token(hub, vectors_dir, no_token):
-    assert "no token for the hub" in failure(HfApi(endpoint=hub.url), vectors_dir)
+    assert "no token for the Hub" in failure(HfApi(endpoint=hub.url), vectors_dir)
     assert hub.asked == []
 
 
@@ -64,13 +64,13 @@ def test_a_name_of_somebody_else(hub, api, vectors_dir):
     [
         ("repos/create", 409, "This name is reserved", "name me/set is taken (409: This name is reserved)"),
         ("whoami", 429, "slow down", "wants fewer requests"),
-        ("repos/create", 500, "oops", "the hub has trouble (500: oops). A commit is made whole"),
+        ("repos/create", 500, "oops", "the Hub has trouble (500: oops). A commit is made whole"),
         (COMMIT, 412, "A commit has happened since", "somebody else committed to me/set meanwhile"),
         (COMMIT, 413, "payload", "no room for these files"),
         (COMMIT, 403, "Private repository storage limit reached", "no room for these files"),
         (COMMIT, 403, "Forbidden", "may not write to me/set (403: Forbidden)"),
-        (COMMIT, 400, "bad path", "the hub refuses this for me/set (400: bad path)"),
-        (COMMIT, 503, "maintenance", "the hub has trouble (503: maintenance)"),
+        (COMMIT, 400, "bad path", "the Hub refuses this for me/set (400: bad path)"),
+        (COMMIT, 503, "maintenance", "the Hub has trouble (503: maintenance)"),
         ("objects/batch", 403, "over your storage quota", "no room for these files"),
         (STORE, 413, "EntityTooLarge", "no room for these files"),
         (STORE, 403, "Forbidden", "may not write"),
@@ -90,7 +90,7 @@ def test_a_refusal_at_any_step_leaves_nothing(hub, api, vectors_dir, pattern, st
 def test_a_connection_lost_at_any_step_leaves_nothing(hub, api, vectors_dir, pattern):
     hub.faults = [Fault(pattern, "drop")]
     said = failure(api, vectors_dir)
-    assert "lost the connection to the hub" in said
+    assert "lost the connection to the Hub" in said
     assert "again is safe" in said
     assert untouched(hub)
     hub.faults = []
@@ -135,7 +135,7 @@ def test_a_hub_that_goes_silent(hub, api, vectors_dir, monkeypatch):
 
 def test_no_hub_there(vectors_dir):
     api = HfApi(endpoint="http://127.0.0.1:9", token=READ)
-    assert "lost the connection to the hub" in failure(api, vectors_dir)
+    assert "lost the connection to the Hub" in failure(api, vectors_dir)
 
 
 def test_offline(hub, api, vectors_dir, monkeypatch):

@@ -207,7 +207,7 @@ def test_a_set_refuses_another_model_unless_told():
     loaded = tiny_model("qwen3")
     require_fits(make(), loaded)
     renamed = make(SteeredModel("another", None, WIDTH, 2))
-    with pytest.raises(VectorError, match="the vectors are of another"):
+    with pytest.raises(VectorError, match="the vectors were made for another"):
         require_fits(renamed, loaded)
     require_fits(renamed, loaded, same_shape=True)
     with pytest.raises(VectorError, match="do not fit"):
@@ -222,7 +222,7 @@ def test_sums_and_cosines():
     table = cosines(first, second)
     assert table["all", "organization", 1] == pytest.approx(float(unit(1) @ unit(22)), abs=1e-6)
     assert cosines(first, first)["all", "all", 0] == pytest.approx(1.0, abs=1e-6)
-    with pytest.raises(VectorError, match="have no sum"):
+    with pytest.raises(VectorError, match="cannot be added"):
         added(first, make(layer=0))
     with pytest.raises(VectorError, match="cancel"):
         added(first, first.scaled(-1))

@@ -21,7 +21,7 @@ AUTOTHINK_LABELS: ClassBudgets = {"HIGH": AUTO_BUDGETS[HARD], "LOW": AUTO_BUDGET
 
 
 class AdaptiveRouter:
-    """Classifies the question's text by a classifier in a local directory or on the hub.
+    """Classifies the question's text by a classifier in a local directory or on the Hub.
 
     `budgets` maps its labels, any number of them, to budgets. Raises ConfigError where the package is missing
     or a label has no budget, ModelError where the classifier cannot be loaded.
@@ -48,7 +48,10 @@ class AdaptiveRouter:
         Raises ConfigError for labels without a budget, or where there are not as many as texts.
         """
         if len(texts) != len(labels) or not texts:
-            raise ConfigError(f"{len(texts)} questions and {len(labels)} labels are no examples; give as many.")
+            raise ConfigError(
+                f"{len(texts)} questions and {len(labels)} labels do not match: give one "
+                "label for each question."
+            )
         self._require_budgets(labels)
         self._classifier.add_examples(list(texts), list(labels))
 
@@ -95,10 +98,10 @@ def _load(source: str, device: str | None) -> Any:
         ) from error
     try:
         return AdaptiveClassifier.load(source, device=device, use_onnx=False)
-    except Exception as error:  # the package and the hub raise whatever they like
+    except Exception as error:  # the package and the Hub raise whatever they like
         raise ModelError(
             f"the classifier {source} cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0]}): "
-            "give a directory that it was saved to, or its hub id."
+            "give a directory that it was saved to, or its Hub id."
         ) from error
 
 

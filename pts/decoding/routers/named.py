@@ -19,7 +19,7 @@ from pts.steering.set_location import bundled_sets
 from pts.steering.vector_set import VectorError
 
 ROUTERS = ("probe", "length[:SHORT-LONG]", "random[:CLASS=SHARE,...]", "adaptive-classifier:SOURCE")
-"""How routers are named, besides by the directory or hub id of a fitted one."""
+"""How routers are named, besides by the directory or Hub id of a fitted one."""
 
 
 def stored_router(
@@ -77,8 +77,8 @@ def with_classes(router: Router, budgets: ClassBudgets) -> ClassBudgets:
     unknown = next((name for name in budgets if name not in classes), None)
     if unknown is not None:
         raise ConfigError(
-            f"the router {router.name} has no class {unknown}, which a budget is given for; it has "
-            f"{', '.join(classes)}."
+            f"a budget is given for the class {unknown}, which the router {router.name} does "
+            f"not have; it has {', '.join(classes)}."
         )
     return {**router.budgets, **budgets}
 
@@ -106,15 +106,14 @@ def _random(argument: str | None, budgets: ClassBudgets) -> RandomRouter:
             shares[name.strip()] = float(share)
         except ValueError:
             raise ConfigError(
-                f"the random router's share {part!r} is none; give shares as in "
+                f"the random router's share {part!r} is not a share; give shares as in "
                 "random:none=0.2,easy=0.3,hard=0.5."
             ) from None
     known = {**AUTO_BUDGETS, **budgets}
     bare = next((name for name in shares if name not in known), None)
     if bare is not None:
         raise ConfigError(
-            f"the random router's class {bare} has no budget: give it one by "
-            f"{setting('class_budget', f'{bare}=0.4')}."
+            f"the random router's class {bare} has no budget: give {setting('class_budget', f'{bare}=0.4')}."
         )
     return RandomRouter(shares, budgets={name: known[name] for name in shares})
 
@@ -122,7 +121,7 @@ def _random(argument: str | None, budgets: ClassBudgets) -> RandomRouter:
 def _adaptive(argument: str | None, budgets: ClassBudgets) -> AdaptiveRouter:
     if not argument:
         raise ConfigError(
-            "the router adaptive-classifier needs the directory or hub id of a classifier: "
+            "the router adaptive-classifier needs the directory or Hub id of a classifier: "
             "adaptive-classifier:adaptive-classifier/llm-router."
         )
     return AdaptiveRouter(argument, {**AUTOTHINK_LABELS, **budgets})

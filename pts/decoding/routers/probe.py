@@ -32,7 +32,7 @@ class ProbeRouter:
 
     def __post_init__(self) -> None:
         if self.price is not None and not 0 <= self.price < float("inf"):
-            raise ConfigError(f"the price of a token is {self.price}; it must be 0 or more.")
+            raise ConfigError(f"the price of a token is {self.price}; it must be at least 0.")
 
     @property
     def budgets(self) -> ClassBudgets:

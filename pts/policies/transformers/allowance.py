@@ -92,8 +92,8 @@ class RowAllowance:
         """Hear that more rows are wanted than fit: where they are few it is said, once."""
         if self.few(cost, columns) and self._first("few"):
             logger.warning(
-                "memory allows only %s a batch, which is slow: %s are granted, and a row of %s tokens takes "
-                f"%s. Free memory, or lower {setting('budget')}.",
+                "memory allows only %s in a batch, which is slow: %s are granted, and a row of %s "
+                f"tokens takes %s. Free memory, or lower {setting('budget')}.",
                 _rows(self.fitting(cost, columns)),
                 _size(self.granted),
                 f"{columns:,}",

@@ -72,14 +72,14 @@ class RaggedCheck:
                 raise
             said = " ".join(str(error).split())[:120] or type(error).__name__
             raise ModelError(
-                f"{kind} cannot decode rows of different lengths with masks and a cache of ours ({said}): "
-                "not supported."
+                f"{kind} cannot decode rows of different lengths in one batch ({said}): not supported."
             ) from error
         apart, spread = float((stepped - plain).abs().max()), float(plain.std())
         if not apart <= (0.01 if self.model.dtype == torch.float32 else 0.3) * spread:
             raise ModelError(
-                f"{kind} does not decode rows of {', '.join(map(str, lengths))} tokens together as it reads "
-                f"each alone (logits differ by {apart:.3g}, spread {spread:.3g}): not supported."
+                f"{kind} does not give rows of {', '.join(map(str, lengths))} tokens in one "
+                f"batch the logits that each has alone (they differ by {apart:.3g}, spread "
+                f"{spread:.3g}): not supported."
             )
 
     @torch.inference_mode()

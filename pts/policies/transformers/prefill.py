@@ -214,8 +214,8 @@ class PrefixStore:
         if not self._said:
             self._said = True
             logger.warning(
-                "memory ran out on %s while prompts were read: fewer tokens are read at once, with the same "
-                "results.",
+                "memory ran out on %s while prompts were read: fewer tokens are read at a time, "
+                "with the same results.",
                 self._model.device,
             )
 

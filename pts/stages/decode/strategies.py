@@ -189,8 +189,7 @@ def _with_router(
         stored = stored_router(directory, price, same_shape)
         if stored is None and price is not None:
             raise ConfigError(
-                f"{setting('token_price')} needs a fitted router, and there is none: name one by "
-                f"{setting('router')}."
+                f"{setting('token_price')} needs a fitted router, and there is none: give {setting('router')}."
             )
         router = LengthRouter() if stored is None else stored
     budgets = with_classes(router, given) if given else None

@@ -43,9 +43,8 @@ def to_fit(inputs: EvaluateInputs) -> list[str]:
     ]
     if not found:
         raise ConfigError(
-            f"{setting('fit_problems')} is for thresholds of {' and '.join(_FITTED)} that are not "
-            "given, and there is "
-            "none: leave it out."
+            f"{setting('fit_problems')} fits thresholds of {' and '.join(_FITTED)} that you "
+            "did not give, and there is none to fit: leave it out."
         )
     return found
 

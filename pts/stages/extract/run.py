@@ -206,8 +206,9 @@ def require_same_problems(directory: RunDirectory, earlier: Manifest, problems: 
     same = [problem_digest(problem) for problem in problems], [problem.id for problem in problems]
     if earlier.problems not in map(list_problems, same):
         raise RunError(
-            f"{directory.path} was measured on other problems: the data changed since. Restore it, or give "
-            f"another {setting('output')}, or {setting('fresh', True)} to start again."
+            f"{directory.path} was measured on other problems: the data changed since then. "
+            f"Restore the data, give another {setting('output')}, or "
+            f"{setting('fresh', True)} to start again."
         )
 
 

@@ -62,8 +62,8 @@ def _measured(path: Path) -> Mapping[str, object]:
     known = budgets_journal(path).header()
     if known is None:
         raise RunError(
-            f"{path} does not say what is measured; give {setting('fresh', True)} to delete it and "
-            "measure again."
+            f"{path} does not record what it measured; give {setting('fresh', True)} to "
+            "delete it and measure again."
         )
     return known
 

@@ -36,7 +36,7 @@ def hub_api(variable: str | None) -> HfApi:
 
     if variable is None:
         if get_token() is None:
-            raise ConfigError("there is no token for the hub; set HF_TOKEN or run `hf auth login`.")
+            raise ConfigError("there is no token for the Hub; set HF_TOKEN or run `hf auth login`.")
         return HfApi()
     token = os.environ.get(variable, "").strip()
     if not token:

@@ -73,8 +73,7 @@ def encode_traces(
             encoded.setdefault(problem_id, []).append(ids)
     if shortened:
         logger.warning(
-            f"%d of the given completions go on behind a stop text ({setting('stop')}): they are "
-            "searched up to it.",
+            "%d of the given completions continue after a stop text: they are searched up to it.",
             shortened,
         )
     return encoded

@@ -36,7 +36,10 @@ class SearchInputs(ProblemInputs):
         ProblemInputs.__post_init__(self)
         self.search_config()
         if self.temperature == 0 or self.top_k == 1:
-            raise ConfigError("a greedy sampler never leaves its one completion, so no token can be pivotal.")
+            raise ConfigError(
+                "with temperature 0 the model always gives the same completion, so no token "
+                "can be pivotal: give a temperature above 0."
+            )
 
     def search_config(self) -> SearchConfig:
         """The settings of the search itself. Raises ConfigError for a value outside its range."""

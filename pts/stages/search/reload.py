@@ -58,7 +58,7 @@ def inputs_from(settings: Mapping[str, object], where: str) -> SearchInputs:
     sampling, search = own.pop("sampling", None), own.pop("search", None)
     own.pop("traces_from", None)
     if not isinstance(sampling, Mapping) or not isinstance(search, Mapping):
-        raise RunError(f"{where} has no sampling or search settings; search again.")
+        raise RunError(f"{where} lacks the settings of the search; search again.")
     renamed = {"value_range": "range"}
     given = {**own, **sampling, **{renamed.get(name, name): value for name, value in search.items()}}
     try:
@@ -227,7 +227,7 @@ def _problems_again(searched: SearchResults, inputs: SearchInputs, limit: int | 
     changed = [key for key, line in searched.latest.items() if digests.get(key) != line.digest]
     if changed:
         raise DataError(
-            f"{inputs.dataset} is not the data of {searched.path}: problem {changed[0]} changed since. Restore "
-            "the data, or search again."
+            f"{inputs.dataset} is not the data that {searched.path} searched: problem "
+            f"{changed[0]} changed since. Restore the data, or search again."
         )
     return every

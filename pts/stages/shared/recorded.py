@@ -90,7 +90,7 @@ def recorded_options(options: ModelOptions, recorded: Recorded) -> ModelOptions:
     if before == now:
         return options
     if options.device != "auto":
-        logger.warning("%s was begun on %s and goes on on %s.", recorded.where, before, now)
+        logger.warning("%s began on %s and continues on %s.", recorded.where, before, now)
         return options
     try:
         choose_device(before)

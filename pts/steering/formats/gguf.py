@@ -43,8 +43,8 @@ def write_gguf(vectors: VectorSet, pattern: str, path: Path, model_hint: str | N
     _check_writable(vectors, vector, added)
     if vector.gate.kind != "always":
         logger.warning(
-            "pattern %s is gated (%s), and a GGUF control vector is added at every position: "
-            "the effect measured with the gate does not carry over.",
+            "pattern %s has a gate (%s), and a GGUF control vector is added at every position: "
+            "expect another effect than the one measured with the gate.",
             pattern,
             vector.gate.kind,
         )
@@ -130,8 +130,8 @@ def _read(path: Path) -> dict[int, torch.Tensor]:
         tensors = [(tensor.name, np.array(tensor.data)) for tensor in reader.tensors]
     except _BROKEN as error:
         raise VectorError(
-            f"{path} cannot be read as GGUF ({one_line(error)}): it is cut short or no GGUF file; copy it "
-            "again."
+            f"{path} cannot be read as GGUF ({one_line(error)}): it is incomplete, or not a GGUF "
+            "file; copy it again."
         ) from error
     if architecture != ARCHITECTURE:
         raise VectorError(

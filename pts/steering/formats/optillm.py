@@ -173,7 +173,9 @@ def _numbers(value: object, where: str, name: str = "steering_vector") -> torch.
 def _warn_of_other_models(where: str, named: set[str], model: SteeredModel) -> None:
     others = sorted(named - {"", model.id})
     if others:
-        logger.warning("%s says that its vectors are of %s, not of %s.", where, ", ".join(others), model.id)
+        logger.warning(
+            "%s says that its vectors were made for %s, not for %s.", where, ", ".join(others), model.id
+        )
 
 
 def _mean_vector(where: str, pattern: str, rows: Sequence[_Row]) -> SteeringVector:

@@ -100,7 +100,7 @@ def test_the_router_is_the_sets_own_or_length(caplog):
             "max_switches= has no effect .* choose one of full, budget, min, auto",
         ),
         ({"second_model": "demo"}, ("full",), "second_model= has no effect .* choose one of escalate"),
-        ({"token_price": 0.1}, ("auto",), "there is none: name one by router="),
+        ({"token_price": 0.1}, ("auto",), "there is none: give router="),
         ({"class_budget": ("easy",)}, ("auto",), "easy=64"),
         ({"class_budget": ("easy=few",)}, ("auto",), "class-budget easy is 'few'"),
         ({"class_budget": ("easy=9", "easy=8")}, ("auto",), "easy twice"),

@@ -333,7 +333,7 @@ def test_bad_input_writes_nothing(tmp_path, changes, error, said):
 
 def test_vectors_of_another_model(thoughtless, tmp_path):
     run = replace(SMALL, model=thoughtless, vectors="demo", output=tmp_path / "out")
-    with pytest.raises(PtsError, match="the vectors are of demo"):
+    with pytest.raises(PtsError, match="the vectors were made for demo"):
         run_evaluation(run)
     assert not run.output.exists()
 

@@ -239,7 +239,7 @@ def test_a_device_that_is_not_here_has_to_be_replaced_by_the_user(run, caplog):
     with pytest.raises(RunError, match="device='cpu'"):
         load_again(read_search(run["output"]), "auto")
     run_search(SearchInputs(**run, problems=2, device="cpu"))
-    assert "begun on cuda and goes on on cpu" in caplog.text
+    assert "began on cuda and continues on cpu" in caplog.text
 
 
 def test_an_extraction_does_not_go_on_with_other_problems(tmp_path):
