@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -98,13 +99,10 @@ def read_records_parquet(path: Path) -> list[VectorRecord]:
 
 
 def _record(row: Mapping[str, object], where: str) -> VectorRecord:
-    vectors = {name: row.get(name) for name in _VECTORS}
+    record = from_json(VectorRecord, row, where)
+    vectors = {name: getattr(record, name) for name in _VECTORS}
+    # A null in a list would be read as "not a number", which no vector has.
     for name, vector in vectors.items():
-        if not isinstance(vector, list) or any(value is None for value in vector):
-            raise ShapeError(f"{where}.{name}: wanted a list of numbers, found {str(vector)[:40]}")
-    plain = {name: value for name, value in row.items() if name not in _VECTORS}
-    # The vectors are many numbers, checked above in one go; the codec looks at each number by itself.
-    checked = from_json(VectorRecord, {**plain, **dict.fromkeys(_VECTORS, ())}, where)
-    short = {name: short_floats(vector) for name, vector in vectors.items() if isinstance(vector, list)}
-    fields = {name: getattr(checked, name) for name in known_keys(VectorRecord)}
-    return VectorRecord(**{**fields, **short})
+        if any(map(math.isnan, vector)):
+            raise ShapeError(f"{where}.{name}: wanted a list of numbers, found one that is none")
+    return replace(record, **{name: short_floats(vector) for name, vector in vectors.items()})
