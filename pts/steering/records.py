@@ -47,9 +47,6 @@ class VectorRecord:
     steering_layer: int
 
 
-_VECTORS = ("steering_vector", "cluster_vector")
-
-
 def short_floats(vector: torch.Tensor | Sequence[float] | npt.NDArray[np.floating[Any]]) -> Floats:
     """A vector [hidden] as float32 values in their shortest decimals: half the text, and nothing lost."""
     array = vector.detach().float().cpu().numpy() if isinstance(vector, torch.Tensor) else vector
@@ -100,9 +97,11 @@ def read_records_parquet(path: Path) -> list[VectorRecord]:
 
 def _record(row: Mapping[str, object], where: str) -> VectorRecord:
     record = from_json(VectorRecord, row, where)
-    vectors = {name: getattr(record, name) for name in _VECTORS}
-    # A null in a list would be read as "not a number", which no vector has.
-    for name, vector in vectors.items():
-        if any(map(math.isnan, vector)):
-            raise ShapeError(f"{where}.{name}: wanted a list of numbers, found one that is none")
-    return replace(record, **{name: short_floats(vector) for name, vector in vectors.items()})
+    # A null in a list is read as "not a number", which no vector has.
+    if any(map(math.isnan, (*record.steering_vector, *record.cluster_vector))):
+        raise ShapeError(f"{where}: its vectors must be lists of numbers")
+    return replace(
+        record,
+        steering_vector=short_floats(record.steering_vector),
+        cluster_vector=short_floats(record.cluster_vector),
+    )
