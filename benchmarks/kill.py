@@ -3,8 +3,10 @@
     python benchmarks/kill.py [--quick] [--moments N] [--minutes N] [--seed N]
 
 Each stage runs by the command line on the demo model, in a process of its own with one thread, first
-undisturbed. Then runs are killed, up to three times each, at moments drawn evenly from an undisturbed run's
-duration, start-up included, and resumed to their end. Printed are, over all moments:
+undisturbed. Then runs are killed, up to six times each, and resumed to their end. A quarter of the moments is
+drawn evenly from an undisturbed run's duration, counted from the start of the process; the others come after the
+process has begun to decode, drawn evenly from a third of what an undisturbed run takes from there. Printed are,
+over all moments:
 
 - `identical_share`: runs whose findings, vectors, table or answers equal those of the undisturbed run, to the
   last digit;
@@ -34,7 +36,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MOMENTS, QUICK_MOMENTS = 200, 10
-KILLS_EACH = 3
+KILLS_EACH = 6
+FROM_START = 0.25
+"""Share of the moments that are counted from the start of the process."""
 ROWS = ("--batch-rows", "32")
 SEARCH = ("--problems", "64", "--levels", "2,3", "--threshold", "0.3", "--traces", "1", *ROWS)
 EXTRACT = (
@@ -57,9 +61,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Undisturbed:
-    """A stage's run without a kill: seconds, decoded tokens and result."""
+    """A stage's run without a kill: seconds, those of decoding, decoded tokens and result."""
 
     seconds: float
+    decoding: float
     tokens: int
     result: object
 
@@ -127,8 +132,11 @@ def undisturbed(job: Job, output: Path) -> Undisturbed:
     """A run to its end."""
     with counted(output) as (counter, tokens):
         started = time.perf_counter()
-        finish(job, output, counter)
-        return Undisturbed(time.perf_counter() - started, tokens(), job.result(output))
+        process = start(job, output, counter)
+        begun = when_it_decodes(process, tokens, 0)
+        require_success(job, process)
+        ended = time.perf_counter()
+        return Undisturbed(ended - started, ended - begun, tokens(), job.result(output))
 
 
 def disturbed(job: Job, output: Path, whole: Undisturbed, draws: random.Random, left: int) -> tuple[int, int]:
@@ -136,13 +144,18 @@ def disturbed(job: Job, output: Path, whole: Undisturbed, draws: random.Random, 
     killed = 0
     with counted(output) as (counter, tokens):
         while killed < min(KILLS_EACH, left):
-            child = start(job, output, counter)
+            process, before = start(job, output, counter), tokens()
+            if draws.random() < FROM_START:
+                wait = draws.uniform(0, whole.seconds)
+            else:
+                when_it_decodes(process, tokens, before)
+                wait = draws.uniform(0, whole.decoding / 3)
             try:
-                child.wait(timeout=draws.uniform(0, whole.seconds))
+                process.wait(timeout=wait)
                 break
             except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+                process.kill()
+                process.communicate()
                 killed += 1
         finish(job, output, counter)
         return killed, tokens()
@@ -179,13 +192,23 @@ def start(job: Job, output: Path, counter: Path) -> subprocess.Popen[bytes]:
     )
 
 
+def when_it_decodes(process: subprocess.Popen[bytes], tokens: Callable[[], int], before: int) -> float:
+    """The time at which a process has decoded its first tokens, or has ended."""
+    while process.poll() is None and tokens() == before:
+        time.sleep(0.005)
+    return time.perf_counter()
+
+
 def finish(job: Job, output: Path, counter: Path) -> None:
     """Run the stage to its end; a decoding that had come to it already is left as it is."""
-    if output.is_file():
-        return
-    child = start(job, output, counter)
-    _, errors = child.communicate()
-    if child.returncode:
+    if not output.is_file():
+        require_success(job, start(job, output, counter))
+
+
+def require_success(job: Job, process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process; raise RuntimeError with what it said where it failed."""
+    _, errors = process.communicate()
+    if process.returncode:
         raise RuntimeError(f"{job.name} failed: {errors.decode()}")
 
 
