@@ -4,9 +4,9 @@
 
 Each stage runs by the command line on the demo model, in a process of its own with one thread, first
 undisturbed. Then runs are killed, up to six times each, and resumed to their end. A quarter of the moments is
-drawn evenly from an undisturbed run's duration, counted from the start of the process; the others come after the
-process has begun to decode, drawn evenly from a third of what an undisturbed run takes from there. Printed are,
-over all moments:
+drawn evenly from an undisturbed run's duration, counted from the start of the process. The others come after
+the process has begun to decode, drawn evenly from a third of what an undisturbed run takes from there. Printed
+are, over all moments:
 
 - `identical_share`: runs whose findings, vectors, table or answers equal those of the undisturbed run, to the
   last digit;

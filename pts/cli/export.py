@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from pts.cli.logs import log_to_stderr
-from pts.errors import ConfigError, DataError, RunError
+from pts.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from pts.runs.search_run import SearchResults
     from pts.steering.vector_set import VectorSet
 
 _TABLES = (".jsonl", ".parquet")
@@ -35,15 +34,15 @@ class _Written:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["gguf", "optillm", "dpo"]),
+    type=click.Choice(["gguf", "optillm", "dpo", "rollouts"]),
     required=True,
-    help="gguf: control vector; optillm: vector records; dpo: preference pairs.",
+    help="gguf: control vector; optillm: vector records; dpo: preference pairs; rollouts: graded completions.",
 )
 @click.option(
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="File to write: .gguf for gguf, else .jsonl or .parquet.",
+    help="File to write: .gguf for gguf, .parquet for rollouts, else .jsonl or .parquet.",
 )
 @click.option(
     "--pattern",
@@ -58,7 +57,7 @@ def export_command(
     """Write what is at PATH in another program's format.
 
     PATH is a vector set, local or on the hub, for gguf; a local one with its records for optillm; the directory
-    of a search for dpo.
+    of a search for dpo and rollouts. Beside the rollouts a card says what they are.
     """
     log_to_stderr(0, quiet)
     _check_output(form, output)
@@ -106,6 +105,7 @@ def _optillm(source: str, output: Path, pattern: str | None) -> _Written:
 
 
 def _dpo(source: str, output: Path, pattern: str | None) -> _Written:
+    from pts.runs.run_tokenizer import load_run_detokenizer
     from pts.runs.search_run import read_search
     from pts.steering.formats.dpo import preference_pairs, write_pairs_jsonl, write_pairs_parquet
 
@@ -114,7 +114,7 @@ def _dpo(source: str, output: Path, pattern: str | None) -> _Written:
             "--pattern chooses a vector; preference pairs come from a search run, which has none."
         )
     run = read_search(Path(source).expanduser())
-    pairs = preference_pairs(run, _detokenizer(run))
+    pairs = preference_pairs(run, load_run_detokenizer(run))
     write = write_pairs_parquet if output.suffix == ".parquet" else write_pairs_jsonl
     write(output, pairs)
     return _Written(
@@ -122,7 +122,22 @@ def _dpo(source: str, output: Path, pattern: str | None) -> _Written:
     )
 
 
-_EXPORTS = {"gguf": _gguf, "optillm": _optillm, "dpo": _dpo}
+def _rollouts(source: str, output: Path, pattern: str | None) -> _Written:
+    from pts.publishing.rollouts_card import rollouts_card
+    from pts.runs.files import replace_text
+    from pts.runs.rollout_table import write_rollouts
+    from pts.runs.search_run import read_search
+
+    if pattern is not None:
+        raise ConfigError("--pattern chooses a vector; rollouts come from a run and have none.")
+    run = read_search(Path(source).expanduser())
+    rows = write_rollouts(run, output)
+    card = output.with_suffix(".md")
+    replace_text(card, rollouts_card(run, output.name, rows))
+    return _Written(rows, "rows of rollouts", f"{card.name} says what its columns are.")
+
+
+_EXPORTS = {"gguf": _gguf, "optillm": _optillm, "dpo": _dpo, "rollouts": _rollouts}
 
 
 def _pattern(vectors: VectorSet, source: str, asked: str | None) -> str:
@@ -133,22 +148,9 @@ def _pattern(vectors: VectorSet, source: str, asked: str | None) -> str:
     return vectors.vector(name).pattern
 
 
-def _detokenizer(run: SearchResults) -> Callable[[tuple[int, ...]], str]:
-    """The detokenizer of the run's model. Raises ModelError, RunError."""
-    from pts.models.options import ModelOptions
-    from pts.models.tokenizer import load_detokenizer
-
-    spec, revision = run.manifest.settings.get("model"), run.manifest.settings.get("revision")
-    if not isinstance(spec, str) or not isinstance(revision, str | None):
-        raise RunError(
-            f"{run.path / 'manifest.json'} does not name the model; search again with another --output."
-        )
-    return load_detokenizer(ModelOptions(spec, revision))
-
-
 def _check_output(form: str, output: Path) -> None:
     """Raise ConfigError for a file that cannot be written in the format."""
-    suffixes = (".gguf",) if form == "gguf" else _TABLES
+    suffixes = {"gguf": (".gguf",), "rollouts": (".parquet",)}.get(form, _TABLES)
     if output.suffix not in suffixes:
         raise ConfigError(
             f"--output {output} does not fit --format {form}: it must end in {' or '.join(suffixes)}."

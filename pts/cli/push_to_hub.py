@@ -35,6 +35,7 @@ from pts.publishing.target import RepoType
     metavar="NAME",
     help="Environment variable that holds the token.  [default: HF_TOKEN, or that of `hf auth login`]",
 )
+@click.option("--rollouts", is_flag=True, help="Publish the graded rollouts of a search run, too.")
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -51,6 +52,7 @@ def push_to_hub_command(
     tag: str | None,
     license_id: str | None,
     token_from_env: str | None,
+    rollouts: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -71,5 +73,6 @@ def push_to_hub_command(
         "tag": tag,
         "license": license_id,
         "token_from_env": token_from_env,
+        "rollouts": rollouts,
     }
     run_command_stage("publish", given, quiet=False, as_json=as_json)

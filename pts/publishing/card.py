@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from pts.publishing.card_text import base_model, front_matter, marked, parquet_config, render, size_category
+from pts.publishing.card_text import base_model, front_matter, marked, parquet_configs, render, size_category
 from pts.ranks import SIGNIFICANCE
 from pts.runs.codec import to_json
 from pts.steering.claims import claims, rank_sentence
@@ -43,7 +43,7 @@ def vector_set_card(
             base_model=base_model(vectors.model.id, vectors.model.revision),
             tags=["pts", "steering-vectors", "pivotal-token-search"],
             size_categories=[size_category(rows)] if rows else None,
-            configs=parquet_config(RECORDS_NAME) if rows else None,
+            configs=parquet_configs({"default": RECORDS_NAME}) if rows else None,
         ),
         vectors=vectors,
         name=name,

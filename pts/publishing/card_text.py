@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,11 @@ def front_matter(**fields: Any) -> str:
     return f"---\n{CardData(**fields).to_yaml()}\n---\n"
 
 
-def parquet_config(file: str) -> list[dict[str, object]]:
-    """The header's `configs` by which `datasets.load_dataset` reads one Parquet file as the split `train`."""
-    return [{"config_name": "default", "data_files": [{"split": "train", "path": file}]}]
+def parquet_configs(files: Mapping[str, str]) -> list[dict[str, object]]:
+    """The header's `configs` by which `datasets.load_dataset` reads Parquet files, each as `train`."""
+    return [
+        {"config_name": name, "data_files": [{"split": "train", "path": path}]} for name, path in files.items()
+    ]
 
 
 def size_category(rows: int) -> str:

@@ -28,12 +28,12 @@ NAMES: Mapping[Kind, tuple[str, ...]] = {
         "router.safetensors",
         CARD_NAME,
     ),
-    "search run": ("manifest.json", "pivotal_tokens.parquet", "summary.json", CARD_NAME),
+    "search run": ("manifest.json", "pivotal_tokens.parquet", "rollouts.parquet", "summary.json", CARD_NAME),
 }
 """The files that each kind may have in a repository; the first one tells that a repository is of the kind.
 
 A run's shard stays at home: it holds the data set's answers and every trace. So does its JSONL, which is the
-Parquet file again.
+Parquet file again. The rollouts are published where they are requested.
 """
 
 
@@ -64,15 +64,21 @@ class Contents:
         return content(self.files[CARD_NAME]).decode()
 
 
-def read_contents(path: Path, target: Target) -> Contents:
+def read_contents(path: Path, target: Target, *, rollouts: bool = False) -> Contents:
     """The publication that the directory holds, loaded and checked as a reader would.
+
+    With `rollouts` those of a search belong to it; their table is written into the directory first.
 
     Raises VectorError, RunError, DataError or ConfigError where it is not whole; sends nothing.
     """
     if (path / NAMES["vector set"][0]).exists():
+        if rollouts:
+            raise ConfigError(
+                f"{path} is a vector set, which has no rollouts; leave {setting('rollouts', True)} out."
+            )
         return _vector_set(path, target)
     if (path / NAMES["search run"][0]).exists():
-        return _search_run(path, target)
+        return _search_run(path, target, rollouts)
     what = "holds neither a vector set nor a search run" if path.is_dir() else "is no directory"
     raise DataError(
         f"{path} {what}. Give a directory with vectors.json and vectors.safetensors, or one that "
@@ -109,10 +115,11 @@ def _vector_set(path: Path, target: Target) -> Contents:
     return Contents("vector set", summary, {**{name: path / name for name in data}, CARD_NAME: card})
 
 
-def _search_run(path: Path, target: Target) -> Contents:
+def _search_run(path: Path, target: Target, rollouts: bool) -> Contents:
     from pts.publishing.search_card import search_card
     from pts.runs.codec import to_json
-    from pts.runs.search_run import read_search
+    from pts.runs.rollout_table import write_rollouts
+    from pts.runs.search_run import ROLLOUTS_TABLE, read_search
 
     if target.repo_type != "dataset":
         raise ConfigError(
@@ -134,8 +141,13 @@ def _search_run(path: Path, target: Target) -> Contents:
             f"{path / 'pivotal_tokens.parquet'} does not match the run's {summary.findings} "
             "findings; delete it, give the search command again, then publish."
         )
-    card = _card(path) or search_card(run, target.name, target.repo_id, license_id=target.license_id).encode()
-    data = {name: path / name for name in NAMES["search run"] if name != CARD_NAME}
+    rows = write_rollouts(run, path / ROLLOUTS_TABLE) if rollouts else None
+    card = (
+        _card(path)
+        or search_card(run, target.name, target.repo_id, license_id=target.license_id, rollouts=rows).encode()
+    )
+    left_out = {CARD_NAME} if rollouts else {CARD_NAME, ROLLOUTS_TABLE}
+    data = {name: path / name for name in NAMES["search run"] if name not in left_out}
     title = f"Pivotal tokens of {summary.model_id} on {summary.dataset_id}: {summary.findings}"
     return Contents("search run", title, {**data, CARD_NAME: card})
 

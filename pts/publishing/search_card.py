@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from pts.publishing.card_text import base_model, front_matter, marked, parquet_config, render, size_category
+from pts.publishing.card_text import base_model, front_matter, marked, parquet_configs, render, size_category
 from pts.runs.pivotal_tokens import pivotal_tokens
-from pts.runs.search_run import SearchResults
+from pts.runs.rollout_table import FIELDS as ROLLOUT_FIELDS
+from pts.runs.search_run import ROLLOUTS_TABLE, SearchResults
 
 TOKENS = "pivotal_tokens.parquet"
 _SHOWN = 10
 
 
-def search_card(run: SearchResults, name: str, repo_id: str | None, *, license_id: str | None = None) -> str:
-    """The README.md of a search run's pivotal tokens, header included. Raises RunError."""
+def search_card(
+    run: SearchResults,
+    name: str,
+    repo_id: str | None,
+    *,
+    license_id: str | None = None,
+    rollouts: int | None = None,
+) -> str:
+    """The README.md of a search run's pivotal tokens, header included. Raises RunError.
+
+    `rollouts` is the number of rows of the rollouts that are published with it, None where they are not.
+    """
     summary, records = run.summary(), pivotal_tokens(run, run.findings)
     counted = summary.completions
+    tables = {"default": TOKENS} if records else {}
+    tables |= {} if rollouts is None else {"rollouts": ROLLOUTS_TABLE}
     text = render(
         "search_run.md.j2",
         header=front_matter(
@@ -21,7 +34,7 @@ def search_card(run: SearchResults, name: str, repo_id: str | None, *, license_i
             base_model=base_model(run.resolved.model_id, run.resolved.model_revision),
             tags=["pts", "pivotal-token-search", "pivotal-tokens"],
             size_categories=[size_category(len(records))],
-            configs=parquet_config(TOKENS) if records else None,
+            configs=parquet_configs(tables) if tables else None,
         ),
         name=name,
         repo_id=repo_id,
@@ -34,6 +47,8 @@ def search_card(run: SearchResults, name: str, repo_id: str | None, *, license_i
         sampling=run.manifest.settings.get("sampling"),
         drawn=None if counted is None else sum(each.drawn for each in counted.values()),
         fields=FIELDS,
+        rollouts=rollouts,
+        rollout_fields=ROLLOUT_FIELDS,
     )
     return marked(text)
 

@@ -22,13 +22,13 @@ logger = logging.getLogger(__name__)
 class RunKind:
     """A kind of run: its name in the manifest, its append-only shard, and the files derived from that.
 
-    `folders` are folders of its own beside them.
+    `others` are files and folders beside them that a run may have.
     """
 
     name: str
     shard: str
     derived: tuple[str, ...]
-    folders: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -82,10 +82,10 @@ class RunDirectory:
     def clear(self) -> None:
         """Delete the run that is here: its own files and nothing else. Raises RunError."""
         # The manifest goes last, so that a kill in between leaves a run that can be cleared again.
-        for name in (*self.kind.folders, *self.kind.files):
+        for name in (*self.kind.others, *self.kind.files):
             try:
-                if name in self.kind.folders:
-                    shutil.rmtree(self.path / name, ignore_errors=not (self.path / name).exists())
+                if (self.path / name).is_dir():
+                    shutil.rmtree(self.path / name)
                 else:
                     (self.path / name).unlink(missing_ok=True)
             except OSError as error:

@@ -24,11 +24,13 @@ T = TypeVar("T")
 
 ROLLOUTS = "rollouts"
 """The folder of the run's rollouts (`pts.runs.rollout_journal`)."""
+ROLLOUTS_TABLE = "rollouts.parquet"
+"""The rollouts as a table for others, made where they are published (`pts.runs.rollout_table`)."""
 SEARCH = RunKind(
     name="search",
     shard="problems.jsonl",
     derived=("pivotal_tokens.jsonl", "pivotal_tokens.parquet", "summary.json"),
-    folders=(ROLLOUTS,),
+    others=(ROLLOUTS, ROLLOUTS_TABLE),
 )
 
 RunStatus: TypeAlias = Literal["complete", "partial", "spent"]

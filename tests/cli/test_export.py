@@ -104,6 +104,40 @@ def test_a_directory_that_is_named_like_a_file(one, capsys):
     assert "is a directory" in refusal(capsys, one, "--format", "gguf", "--output", "v.gguf")
 
 
+def require_rollouts(capsys, tmp_path):
+    """The rollouts of the run in `out`: all of its tokens, texts as graded, a card, and a publication."""
+    assert run(["export", "out", "--format", "rollouts", "--output", "r.parquet", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    rows = pq.read_table(tmp_path / "r.parquet").to_pylist()
+    assert len(rows) == said["rows"]
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    new = [row["count"] * (len(row["completion_ids"]) - row["prefix_length"]) for row in rows]
+    assert sum(new) == summary["tokens_generated"]
+    assert sum(row["count"] for row in rows) == sum(c["drawn"] for c in summary["completions"].values())
+    for row in rows:
+        first = row["completion_ids"][row["prefix_length"]]
+        assert row["forced"] in (None, first)
+        assert row["avoided"] != first
+        assert "The answer is" in row["text"] or not row["success"]
+    assert {row["phase"] for row in rows} == {"range", "traces", "screen", "confirm"}
+    card = (tmp_path / "r.md").read_text()
+    assert all(f"| `{name}` |" in card for name in rows[0])
+    assert f"`r.parquet` has {len(rows):,} rows" in card
+    for arguments, said in (
+        (("out", "--format", "rollouts", "--output", "r.jsonl"), "must end in .parquet"),
+        (("out", "--format", "rollouts", "--output", "r.parquet", "--pattern", "calm"), "--pattern chooses"),
+    ):
+        assert said in refusal(capsys, *arguments)
+    push = ["push-to-hub", "out", "--repo-id", "me/run", "--dry-run"]
+    assert run(push) == 0
+    assert "rollouts.parquet" not in capsys.readouterr().out
+    assert run([*push, "--rollouts"]) == 0
+    shown = capsys.readouterr().out
+    assert "bytes  rollouts.parquet" in shown
+    assert f"has {len(rows):,} rows: the graded completions" in shown
+    assert pq.read_table(tmp_path / "out" / "rollouts.parquet").to_pylist() == rows
+
+
 @pytest.mark.slow
 def test_preference_pairs(capsys, tmp_path):
     search = ("--problems", "5", "--levels", "2,3", "--threshold", "0.4", "--traces", "1", "--output", "out")
@@ -117,6 +151,7 @@ def test_preference_pairs(capsys, tmp_path):
     assert rows == pq.read_table(tmp_path / "p.parquet").to_pylist()
     assert len(rows) == said["rows"]
     assert list(rows[0]) == known_keys(PreferencePair)
+    require_rollouts(capsys, tmp_path)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     manifest["settings"]["model"] = "./nowhere"
     (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pts.errors import ConfigError, PtsError
+from pts.errors import ConfigError, DataError, PtsError
 from pts.publishing.contents import read_contents
 from pts.publishing.target import Target
 from tests.publishing.artifacts import write_search_run, write_vector_set
@@ -26,6 +26,13 @@ def test_a_search_run_without_answers_traces_and_locks(run_dir):
     for name, source in contents.files.items():
         content = source if isinstance(source, bytes) else source.read_bytes()
         assert b"the secret answer" not in content, name
+
+
+def test_rollouts_of_what_has_none(run_dir, vectors_dir):
+    with pytest.raises(DataError, match="no recorded rollouts"):
+        read_contents(run_dir, Target("me/run"), rollouts=True)
+    with pytest.raises(ConfigError, match="has no rollouts; leave rollouts=True out"):
+        read_contents(vectors_dir, Target("me/set"), rollouts=True)
 
 
 def test_a_run_of_a_version_that_counted_less_is_whole(tmp_path):

@@ -18,7 +18,8 @@ class PublishInputs:
     """All inputs of a publication: the keys of a recipe, and the options of `pts push-to-hub`.
 
     Nothing is sent unless `push` is true, and until then `repo_id` may be missing. `token_from_env` names the
-    environment variable with the token, None for the user's own. Raises ConfigError for what cannot be.
+    environment variable with the token, None for the user's own. `rollouts` publishes those of a search with
+    it. Raises ConfigError for what cannot be.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class PublishInputs:
     tag: str | None = None
     license: str | None = None
     token_from_env: str | None = None
+    rollouts: bool = False
 
     def __post_init__(self) -> None:
         if self.push and self.repo_id is None:

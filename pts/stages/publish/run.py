@@ -20,7 +20,7 @@ def run_publish(inputs: PublishInputs, *, bars: bool = False) -> Contents | Publ
     `bars` lets the Hub's client show its own progress. Without `push` neither a token nor the network
     is needed. Raises PtsError.
     """
-    contents = read_contents(inputs.path, inputs.target())
+    contents = read_contents(inputs.path, inputs.target(), rollouts=inputs.rollouts)
     if not inputs.push:
         return contents
     _quiet_client(bars)
