@@ -316,7 +316,7 @@ def test_a_model_that_does_not_think_goes_without_the_baselines_that_need_it(tho
         ),
         ({"seeds": 0}, ConfigError, "seeds is 0"),
         ({"problems": 0}, ConfigError, "must be at least 1"),
-        ({"pattern": {"x": 1.0}}, ConfigError, "give --vectors"),
+        ({"pattern": {"x": 1.0}}, ConfigError, "give one by vectors="),
         ({"vectors": "demo", "pattern": {"x": 1.0}}, ConfigError, "has no pattern x"),
         ({"vectors": "nowhere"}, PtsError, "nowhere does not exist"),
         ({"dataset": "gsm8k"}, ConfigError, "levels"),

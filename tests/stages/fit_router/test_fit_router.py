@@ -167,7 +167,7 @@ def test_problems_are_neither_the_searched_nor_of_the_test(run):
         ({"short": 20, "long": 20}, "not below the long one"),
         ({"token_price": -1.0}, "token-price is -1.0"),
         ({"layer": 9}, "decoder layers 0 to 4"),
-        ({"vectors": "demo", "output": None}, "give --output"),
+        ({"vectors": "demo", "output": None}, "give output="),
     ],
 )
 def test_bad_settings_are_said(run, tmp_path, changes, message):
