@@ -72,7 +72,7 @@ def test_a_file_in_a_named_sets_place_is_named(capsys, tmp_path):
         (("--vectors", "nowhere"), "nowhere does not exist"),
         (("--vectors", "demo", "--pattern", "nothing"), "no pattern nothing"),
         (("--vectors", "demo", "--pattern", "x=much"), "'much' is not a number"),
-        (("--pattern", "x"), "give --vectors"),
+        (("--pattern", "x"), "give one by --vectors"),
         (("--seeds", "0"), "seeds is 0"),
         (("--problems", "0"), "must be at least 1"),
         (("--budget", "500"), "positions"),
