@@ -83,7 +83,7 @@ def test_votes_and_trials_read_up_to_it(demo, spec, stop):
 
 @pytest.mark.parametrize(("spec", "stop"), [("early-exit", "answer is"), ("nothink", "</think>")])
 def test_a_stop_text_in_what_a_strategy_puts_in_is_refused(demo, spec, stop):
-    with pytest.raises(ConfigError, match="holds a stop text"):
+    with pytest.raises(ConfigError, match="contains a stop text"):
         SteeredDecoder(demo, strategy=spec, sampling=Sampling(budget=96, stop=(stop,)))
 
 
