@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from pts.errors import ConfigError
+from pts.packed_ids import packs_completion
 
 if TYPE_CHECKING:
     from pts.policies.guide import Guide
@@ -142,46 +142,6 @@ class RolloutRequest:
     resumed: bool = False
     key: str = ""
     sampling: Sampling = DEFAULT_SAMPLING
-
-
-_Drawn = TypeVar("_Drawn")
-
-
-def packs_completion(kind: type[_Drawn]) -> type[_Drawn]:
-    """A dataclass that keeps the ids of its `completion` after its request's prefix in four bytes each.
-
-    To whoever reads it `completion` is a tuple; as one it would take forty bytes for each id.
-    """
-    setattr(kind, _PACKED, PackedIds())
-    return kind
-
-
-_PACKED = "completion"
-
-
-class PackedIds:
-    """Ids that begin with the prefix of the same object's request, packed; see `packs_completion`."""
-
-    def __get__(self, owner: Any, kind: type) -> TokenIds:
-        if owner is None:
-            raise AttributeError(_PACKED)
-        shared, own = owner.__dict__["_ids"]
-        return (*owner.request.prefix[:shared], *own)
-
-    def __set__(self, owner: Any, ids: TokenIds) -> None:
-        prefix: TokenIds = owner.request.prefix
-        shared = len(prefix) if ids[: len(prefix)] == prefix else 0
-        try:
-            own = array("i", ids[shared:])
-        except OverflowError:
-            own = array("q", ids[shared:])
-        owner.__dict__["_ids"] = (shared, own)
-
-    @staticmethod
-    def length(owner: Any) -> int:
-        """How many ids it is."""
-        shared, own = owner.__dict__["_ids"]
-        return int(shared + len(own))
 
 
 @packs_completion

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pts.records import Finish, PackedIds, RolloutRequest, TokenIds, Trace, packs_completion
+from pts.packed_ids import PackedIds, packs_completion
+from pts.records import Finish, RolloutRequest, TokenIds, Trace
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
