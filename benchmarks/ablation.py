@@ -5,8 +5,9 @@
 `fact 3`: a candidate is not dropped before a rollout was drawn at it. `fact 5`: a rollout counts at the fork
 that it was asked to leave at, and nowhere else. `screen`: all candidates that the exact bound leaves go
 straight to the confirmation (facts 4 and 5 then do nothing). `looks`: the confirmation draws all its rollouts
-at once. `prior`: the mixture expects too little or too much of forks; `own prior` knows the shape's true
-mixture, which is the most that learning it could give. The last line of the output is one line of JSON.
+at once. `prior`: the mixture is not learned, and expects too little or too much of forks; `own prior` knows
+the shape's true mixture, which is the most that learning it could give. The last line of the output is one line
+of JSON.
 """
 
 from __future__ import annotations
@@ -32,11 +33,9 @@ from pts.pivot_search.values import GradedRollout, Ints, TraceMap
 def without_fact_3(shape: str) -> None:  # noqa: ARG001 - one signature for all
     believe = screen.believe
 
-    def seen_first(
-        trace_map: TraceMap, successes: Ints, draws: Ints, threshold: float, rng: np.random.Generator
-    ) -> Belief:
-        belief = believe(trace_map, successes, draws, threshold, rng)
-        unseen = np.where(draws == 0, max(screen.DROP_BELOW), 0.0)
+    def seen_first(trace_map: TraceMap, successes: Ints, draws: Ints, threshold: float) -> Belief:
+        belief = believe(trace_map, successes, draws, threshold)
+        unseen = np.where(draws == 0, screen.DROPPED_IN_ALL, 0.0)
         return replace(belief, pivotal=np.maximum(belief.pivotal, unseen))
 
     screen.believe = seen_first
@@ -69,7 +68,7 @@ def with_own_prior(shape: str) -> None:
         return
     # A normal of this width around a middling value is worth about so many draws of a Beta.
     worth = 0.2 / drawn.jitter**2
-    with_prior(OffTracePrior(drawn.indifferent * (1 - 2 * drawn.recovers), worth, drawn.spread), shape)
+    with_prior(OffTracePrior(1 - drawn.indifferent * (1 - 2 * drawn.recovers), worth, drawn.spread), shape)
 
 
 VARIANTS: dict[str, Callable[[str], None]] = {
@@ -78,8 +77,8 @@ VARIANTS: dict[str, Callable[[str], None]] = {
     "without fact 5": without_fact_5,
     "without the screen": without_screen,
     "without looks": without_looks,
-    "prior: half matter": partial(with_prior, OffTracePrior(0.5, 30.0, 0.6)),
-    "prior: a tenth matter": partial(with_prior, OffTracePrior(0.9, 30.0, 0.6)),
+    "prior: half matter": partial(with_prior, OffTracePrior(0.5, 30.0)),
+    "prior: a tenth matter": partial(with_prior, OffTracePrior(0.1, 30.0)),
     "own prior": with_own_prior,
 }
 

@@ -101,8 +101,7 @@ def tabular_cases(shape: str, count: int, seed: int) -> list[Case]:
 
 def tabular_case(name: str, policy: TabularPolicy, trace: TokenIds) -> Case:
     """A trace of a tabular policy with its exact effects."""
-    values = [policy.value(trace[:position]) for position in range(len(trace) + 1)]
-    effects = tuple(np.diff(values).tolist())
+    effects = tuple(np.diff(policy.values_along(trace)).tolist())
     return Problem(name, "q", "a"), policy, Sampling(budget=policy.budget), policy.grade, trace, effects
 
 

@@ -1,46 +1,42 @@
-"""The screen's belief about a trace: a particle posterior over its values, run from its end to its start.
+"""The screen's belief about a trace: the posterior of its values on a grid of levels, from all rollouts so far.
 
-It directs spending and drops the hopeless; no reported number comes from it.
+It directs spending and drops the hopeless; no reported number comes from it. Time and memory grow with the
+number of forks, not with its square.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from pts.pivot_search.levels import GRID, LEVELS, Kernels, OffTracePrior, PriorGrid, landing, log_likelihood
 from pts.pivot_search.values import Floats, Ints, TraceMap
 
-PARTICLES = 400
+CHUNK = 64
+"""Forks whose joint posteriors (GRID² numbers each) are in memory at once."""
 BAND = (0.05, 0.95)
 """Quantiles that bound what is believed of a value."""
-EDGE = 0.02
-"""Values are kept this far from 0 and 1 where they centre a prior."""
-
-
-@dataclass(frozen=True, slots=True)
-class OffTracePrior:
-    """What an off-trace value is thought to be before it is seen: a mixture of two Beta distributions.
-
-    With probability `indifferent` the fork changes nothing much (a Beta around the value of the token taken,
-    worth `concentration` draws); otherwise anything goes, success or failure rather than a middle
-    (Beta(`spread`, `spread`), U-shaped below 1).
-    """
-
-    indifferent: float = 0.75
-    concentration: float = 30.0
-    spread: float = 0.6
 
 
 @dataclass(frozen=True)
 class Belief:
-    """The posterior over a trace, by fork [F]: effect, chance that it is pivotal, off-trace value."""
+    """The posterior over a trace, by fork [F].
+
+    `pivotal` is the chance that |Δ| reaches the threshold, `effect_variance` the variance of Δ, and
+    `pivotal_variance` the part of it that an effect of that size makes. `off_trace_mean` and
+    `off_trace_variance` are those of O, and `value_told` is the part of the latter that V after the token
+    explains. `link` is the correlation of V after the token with V before it. `prior` is the one in use.
+    """
 
     pivotal: Floats
     effect_variance: Floats
+    pivotal_variance: Floats
+    value_told: Floats
     off_trace_mean: Floats
     off_trace_variance: Floats
+    link: Floats
+    prior: OffTracePrior
 
 
 def believe(
@@ -48,97 +44,146 @@ def believe(
     successes: Ints,
     draws: Ints,
     threshold: float,
-    rng: np.random.Generator,
     prior: OffTracePrior | None = None,
 ) -> Belief:
-    """Runs the recursion V_{i−1} = q_i V_i + (1 − q_i) O_i (fact 1) backwards over particles.
+    """The posterior of the recursion V_{i−1} = q_i V_i + (1 − q_i) O_i (fact 1), exact up to the grid.
 
-    The off-trace draws (`successes` of `draws`, [F] each) enter as each fork's Beta-binomial likelihood given
-    the value after it; particles are resampled when their effective number halves.
+    The off-trace draws (`successes` of `draws`, [F] each) enter as binomial likelihoods of O. Messages run over
+    the trace both ways, so that a rollout informs the values before and after the fork at which it left.
+    Without a `prior` it is learned from these draws.
     """
-    belief = Belief(*(np.zeros(len(trace_map.forks)) for _ in range(4)))
-    for k, value, off, weight in _backwards(trace_map, successes, draws, rng, prior or OffTracePrior()):
-        effect = (1.0 - trace_map.q[k]) * (value - off)
-        belief.pivotal[k] = weight[np.abs(effect) >= threshold].sum()
-        belief.effect_variance[k] = _variance(effect, weight)
-        belief.off_trace_mean[k] = np.dot(weight, off)
-        belief.off_trace_variance[k] = _variance(off, weight)
-    return belief
+    chain = _Chain(trace_map, successes, draws)
+    prior = prior or chain.learned_prior()
+    messages = chain.messages(prior)
+    parts = [
+        _moments(chain.joint(rows, messages, prior), 1.0 - trace_map.q[rows], threshold)
+        for rows in chain.chunks()
+    ]
+    columns = np.concatenate(parts, axis=1) if parts else np.zeros((7, 0))
+    pivotal, effect, large, told, off, off_variance, link = columns
+    return Belief(pivotal, effect, large, told, off, off_variance, link, prior)
 
 
 def believed_values(
-    trace_map: TraceMap, successes: Ints, draws: Ints, rng: np.random.Generator
+    trace_map: TraceMap, successes: Ints, draws: Ints, prior: OffTracePrior | None = None
 ) -> tuple[Floats, Floats, Floats]:
     """The value after each token of the trace, as it is believed to be: mean, 5% and 95% quantile ([T] each).
 
     Between two forks a value does not change; after the last one it is the trace's own grade.
     """
-    length, forks = len(trace_map.trace.completion), trace_map.forks
-    mean, low, high = (np.full(length, trace_map.final_value) for _ in range(3))
-    end = length
-    for k, value, off, weight in _backwards(trace_map, successes, draws, rng, OffTracePrior()):
-        start = int(forks[k])
-        mean[start:end], low[start:end], high[start:end] = _mean_and_band(value, weight)
-        end = start
-        if k == 0:
-            q = trace_map.q[0]
-            mean[:end], low[:end], high[:end] = _mean_and_band(q * value + (1.0 - q) * off, weight)
+    chain = _Chain(trace_map, successes, draws)
+    later, earlier = chain.messages(prior or chain.learned_prior())
+    belief = later * earlier
+    belief /= belief.sum(axis=1, keepdims=True)
+    through = np.cumsum(belief, axis=1)
+    low, high = (LEVELS[np.minimum((through < level).sum(axis=1), GRID - 1)] for level in BAND)
+    tokens = np.diff(np.concatenate(([0], trace_map.forks, [len(trace_map.trace.completion)])))
+    mean, low, high = (np.repeat(each, tokens) for each in (belief @ LEVELS, low, high))
     return mean, low, high
 
 
-def _backwards(
-    trace_map: TraceMap, successes: Ints, draws: Ints, rng: np.random.Generator, prior: OffTracePrior
-) -> Iterator[tuple[int, Floats, Floats, Floats]]:
-    """Each fork, the last one first: the particles' values after it, their off-trace values, their weights."""
-    value = np.full(PARTICLES, trace_map.final_value)
-    weight = np.full(PARTICLES, 1.0 / PARTICLES)
-    for k in range(len(trace_map.forks) - 1, -1, -1):
-        off, likelihood = _draw_off_trace(value, int(successes[k]), int(draws[k]), prior, rng)
-        weight = weight * likelihood
+class _Chain:
+    """A trace's values as a Markov chain over levels: value k is that before fork k, value F the last.
+
+    It runs from the trace's end, where the value is the trace's own grade, to its start.
+    """
+
+    def __init__(self, trace_map: TraceMap, successes: Ints, draws: Ints) -> None:
+        self._steps = Kernels.steps(trace_map.q)
+        logs = log_likelihood(successes, draws)
+        self._likelihood = np.exp(logs - logs.max(axis=1, keepdims=True))
+        self._drawn = draws > 0
+        self._end = np.zeros(GRID)
+        self._end[round(trace_map.final_value * (GRID - 1))] = 1.0
+
+    def chunks(self) -> list[slice]:
+        """The forks, so many at a time as their joint posteriors may be in memory."""
+        return [slice(first, first + CHUNK) for first in range(0, len(self._steps), CHUNK)]
+
+    def learned_prior(self) -> OffTracePrior:
+        """Of the priors in `PriorGrid` the likeliest concentration, and the mean share of influential forks."""
+        grid = PriorGrid.of(len(self._steps))
+        free_share = grid.shares[:, None]
+        message = np.broadcast_to(self._end, (*grid.weights.shape, GRID))
+        log_evidence = np.zeros(grid.weights.shape)
+        for k in range(len(self._steps) - 1, -1, -1):
+            kernels = Kernels.at(int(self._steps[k]), grid.concentrations, grid.spread)
+            near, free = kernels.moves(self._likelihood[k] if self._drawn[k] else None)
+            message = (1.0 - free_share) * (message @ near) + free_share * (message @ free)
+            total = message.sum(axis=-1)
+            log_evidence += np.log(total)
+            message = message / total[..., None]
+        weight = np.exp(log_evidence - log_evidence.max()) * grid.weights
         weight /= weight.sum()
-        yield k, value, off, weight
-        q = trace_map.q[k]
-        value = q * value + (1.0 - q) * off
-        if 1.0 / np.dot(weight, weight) < PARTICLES / 2:
-            value = value[_resample(weight, rng)]
-            weight = np.full(PARTICLES, 1.0 / PARTICLES)
+        likeliest = int(np.argmax(weight.sum(axis=1)))
+        return OffTracePrior(
+            float(weight.sum(axis=0) @ grid.shares), grid.concentrations[likeliest], grid.spread
+        )
+
+    def messages(self, prior: OffTracePrior) -> tuple[Floats, Floats]:
+        """How likely each level is for each value [F + 1, GRID], by the draws at later forks and by others.
+
+        The first is a distribution, the second a likelihood.
+        """
+        forks = len(self._steps)
+        later, earlier = np.empty((forks + 1, GRID)), np.ones((forks + 1, GRID))
+        later[forks] = self._end
+        moves: list[Floats] = []
+        for k in range(forks - 1, -1, -1):
+            kernels = Kernels.at(int(self._steps[k]), (prior.concentration,), prior.spread)
+            moves.append(kernels.blend(prior.influential, self._likelihood[k] if self._drawn[k] else None))
+            message = later[k + 1] @ moves[-1]
+            later[k] = message / message.sum()
+        for k, move in enumerate(reversed(moves)):
+            message = move @ earlier[k]
+            earlier[k + 1] = message / message.max()
+        return later, earlier
+
+    def joint(self, rows: slice, messages: tuple[Floats, Floats], prior: OffTracePrior) -> Floats:
+        """The joint posterior of the value after each fork of `rows` and of its off-trace value [K, GRID²]."""
+        later, earlier = messages
+        lower, fraction = landing(self._steps[rows])
+        ahead = earlier[:-1][rows]
+        cells = lower + GRID * np.arange(len(ahead))[:, None, None]
+        joint = np.take(ahead, cells)
+        joint += fraction * np.take(np.diff(ahead, axis=1, append=0.0), cells)
+        joint *= prior.kernel()
+        joint *= later[1:][rows, :, None]
+        joint *= self._likelihood[rows, None, :]
+        flat: Floats = joint.reshape(len(ahead), GRID * GRID)
+        flat /= flat.sum(axis=1, keepdims=True)
+        return flat
 
 
-def _draw_off_trace(
-    value: Floats, successes: int, draws: int, prior: OffTracePrior, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """Off-trace values [PARTICLES] from each particle's posterior, and its likelihood up to a factor."""
-    from scipy.special import betaln  # heavy to import, and `pts --help` needs none of it
-
-    centre = np.clip(value, EDGE, 1.0 - EDGE)
-    near_a, near_b = prior.concentration * centre, prior.concentration * (1.0 - centre)
-    failures = draws - successes
-    # In logarithms and relative to the best particle: many draws make every likelihood tiny.
-    near = betaln(near_a + successes, near_b + failures) - betaln(near_a, near_b) + np.log(prior.indifferent)
-    free = betaln(prior.spread + successes, prior.spread + failures) - betaln(prior.spread, prior.spread)
-    either = np.logaddexp(near, free + np.log1p(-prior.indifferent))
-    share_near = np.exp(near - either)
-    likelihood = np.exp(either - either.max())
-    is_near = rng.random(PARTICLES) < share_near
-    a = np.where(is_near, near_a, prior.spread) + successes
-    b = np.where(is_near, near_b, prior.spread) + failures
-    return rng.beta(a, b), likelihood
+_VALUE, _OFF = (each.ravel() for each in np.meshgrid(LEVELS, LEVELS, indexing="ij"))
+_GAP = _VALUE - _OFF
+_MOMENTS = np.stack([_VALUE, _OFF, _VALUE**2, _OFF**2, _VALUE * _OFF], axis=1)
+_LARGE_MOMENTS = np.stack([np.ones_like(_GAP), _GAP, _GAP**2], axis=1)
 
 
-def _mean_and_band(values: Floats, weight: Floats) -> tuple[float, float, float]:
-    """Weighted mean, 5% and 95% quantile."""
-    order = np.argsort(values)
-    low, high = np.searchsorted(np.cumsum(weight[order]), BAND)
-    last = len(values) - 1
-    return float(np.dot(weight, values)), values[order[min(low, last)]], values[order[min(high, last)]]
-
-
-def _variance(values: Floats, weight: Floats) -> float:
-    mean = np.dot(weight, values)
-    return float(np.dot(weight, (values - mean) ** 2))
-
-
-def _resample(weight: Floats, rng: np.random.Generator) -> Ints:
-    """Systematic resampling: indices [PARTICLES] in proportion to weight."""
-    points = (rng.random() + np.arange(PARTICLES)) / PARTICLES
-    return np.minimum(np.searchsorted(np.cumsum(weight), points), PARTICLES - 1)
+def _moments(joint: Floats, share: Floats, threshold: float) -> Floats:
+    """The columns of `Belief` [7, K] from joint posteriors [K, GRID²]; `share` is 1 − q [K]."""
+    least = (threshold - 1e-9) / np.maximum(share, 1e-12)
+    large = np.where(np.abs(_GAP) >= least[:, None], joint, 0.0)
+    value, off, value_square, off_square, product = (joint @ _MOMENTS).T
+    chance, large_gap, large_square = (large @ _LARGE_MOMENTS).T
+    value_variance = np.maximum(value_square - value**2, 0.0)
+    off_variance = np.maximum(off_square - off**2, 0.0)
+    shared = product - value * off
+    gap_variance = np.maximum(value_variance + off_variance - 2.0 * shared, 0.0)
+    large_variance = np.maximum(large_square - large_gap**2, 0.0)
+    # V before is V after less (1 − q) times the gap.
+    with_before = value_variance - share * (value_variance - shared)
+    before_variance = np.maximum(with_before - share * (value_variance - shared - share * gap_variance), 0.0)
+    link = with_before / np.sqrt(np.maximum(value_variance * before_variance, 1e-16))
+    return np.stack(
+        [
+            chance,
+            share**2 * gap_variance,
+            share**2 * large_variance,
+            shared**2 / np.maximum(value_variance, 1e-12),
+            off,
+            off_variance,
+            np.clip(link, 0.0, 1.0),
+        ]
+    )

@@ -6,28 +6,31 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pts.pivot_search.allocate import information, spread_draws
 from pts.pivot_search.posterior import Belief, believe
 from pts.pivot_search.values import Floats, GradedRollout, Ints, TraceMap, off_trace_counts
 from pts.records import DEFAULT_SAMPLING, RolloutRequest, Sampling, TokenIds
 from pts.seeds import derive_seed
 
-DROP_PER_TOKEN = 0.0003
-"""A candidate is dropped when it is less likely to be pivotal than this for each token of a rollout from it."""
-DROP_BELOW = (0.004, 0.03)
-"""Bounds of what drops a candidate: certainty is cheap where rollouts are short, not where they are long."""
-ADVANCE_ABOVE = 0.8
+PRICE = 0.03
+"""Rollouts that tell less of large effects, in nats for the tokens of a full trace, are not drawn."""
+DROPPED_IN_ALL = 0.1
+"""A candidate is dropped when it is less likely to be pivotal than this, shared among all candidates."""
+ADVANCE_ABOVE = 0.95
 """A candidate more likely than this to be pivotal goes to the confirmation."""
 ADVANCE_AT_LIMIT = 0.3
-"""What is enough for a candidate that has had all the rollouts that the screen gives."""
+"""What is enough when the screen ends, or has given a candidate all the rollouts that it gives."""
 MOST_DRAWS = 24
 """Off-trace draws at one fork after which the screen decides on its candidate."""
-MOST_LOOKS = 48
-BLOCK = 2
-"""Rollouts are asked for in blocks of this many from one prefix."""
+MOST_LOOKS = 64
 EXPECTED_DRAWS = 8
-"""Rollouts that a candidate takes on average, for saying beforehand what a screen will cost."""
-FEWEST_BLOCKS, MOST_BLOCKS = 4, 256
-"""Blocks in one look at a trace; between these, one for each open candidate."""
+"""Rollouts of a candidate of a short trace, on average: for saying beforehand what a screen will cost."""
+EXPECTED_UNITS = 150
+"""Full traces that a screen of a long trace takes in tokens, on average."""
+LEAST_COST = 0.03
+"""Of the trace's length: shorter rollouts are no cheaper, since they take a look as well."""
+FEWEST_DRAWS, LARGEST_LOOK = 8, 64
+"""Draws in one look at a trace, at most; between these, one for every two open candidates."""
 
 
 class TraceScreen:
@@ -55,13 +58,16 @@ class TraceScreen:
         self._seed = seed
         self._key = key
         self._sampling = sampling
-        self._rng = np.random.default_rng(seed)
         self._looks = 0
+        self._read = 0
+        self._successes = np.zeros(len(trace_map.forks), dtype=np.int64)
+        self._draws = np.zeros(len(trace_map.forks), dtype=np.int64)
         length = len(trace_map.trace.completion)
         forks = trace_map.forks
         inside = (forks >= region[0] * length) & (forks < max(region[1] * length, 1))
         large = (trace_map.most_effect >= threshold) & (forks >= shared)
         self._open = {int(k) for k in np.flatnonzero(inside & large)}
+        self._drop_below = DROPPED_IN_ALL / max(len(self._open), 1)
         self._prefixes: dict[int, TokenIds] = {}
         self._fates = np.full(length, "e")
         self._fates[:shared] = "d"
@@ -77,35 +83,47 @@ class TraceScreen:
         return "".join(self._fates.tolist())
 
     def expected_tokens(self, rollouts: Sequence[GradedRollout]) -> int:
-        """A rough cost of screening the open candidates: a few rollouts at each, to the end of the trace."""
+        """A rough cost of screening the open candidates: a few rollouts at each, or a long trace's share."""
         cost = _expected_cost(self.map, rollouts)
-        return int(sum(EXPECTED_DRAWS * cost[k] for k in self._open))
+        each = sum(EXPECTED_DRAWS * cost[k] for k in self._open)
+        return int(min(each, EXPECTED_UNITS * len(self.map.trace.completion)))
 
     def next_look(self, rollouts: Sequence[GradedRollout]) -> list[RolloutRequest]:
-        """Decides on candidates by all rollouts so far and returns what to draw next; empty when done."""
+        """Decides on candidates by all rollouts so far and returns what to draw next; empty when done.
+
+        `rollouts` are those of the last call and what came after them.
+        """
         if not self._open:
             return []
-        successes, draws = off_trace_counts(rollouts, self.map)
-        belief = believe(self.map, successes, draws, self._threshold, self._rng)
+        self._count(rollouts)
+        belief = believe(self.map, self._successes, self._draws, self._threshold)
         cost = _expected_cost(self.map, rollouts)
-        self._decide(belief, draws, cost)
-        if not self._open:
+        self._decide(belief)
+        draws = self._allocate(belief, cost)
+        if not draws.any():
+            self._close(belief)
             return []
         self._looks += 1
         trace = self.map.trace
-        blocks = self._allocate(belief, cost)
         return [
             RolloutRequest(
                 prompt=trace.prompt,
                 prefix=self._prefix(int(k)),
                 avoid=trace.completion[int(self.map.forks[k])],
-                n=int(blocks[k]) * BLOCK,
+                n=int(draws[k]),
                 seed=derive_seed(self._seed, self._looks, int(k)),
                 key=f"{self._key}/{self._looks}/{int(self.map.forks[k])}",
                 sampling=self._sampling,
             )
-            for k in np.flatnonzero(blocks)
+            for k in np.flatnonzero(draws)
         ]
+
+    def _count(self, rollouts: Sequence[GradedRollout]) -> None:
+        """Adds what was drawn since the last look to the counts by fork."""
+        successes, draws = off_trace_counts(rollouts[self._read :], self.map)
+        self._read = len(rollouts)
+        self._successes += successes
+        self._draws += draws
 
     def _prefix(self, k: int) -> TokenIds:
         """The tokens before a fork: one tuple for all looks, since every rollout keeps its request."""
@@ -113,42 +131,47 @@ class TraceScreen:
             self._prefixes[k] = self.map.trace.completion[: int(self.map.forks[k])]
         return self._prefixes[k]
 
-    def _decide(self, belief: Belief, draws: Ints, cost: Floats) -> None:
-        drop_below = np.clip(DROP_PER_TOKEN * cost, *DROP_BELOW)
-        last = self._looks >= MOST_LOOKS
+    def _decide(self, belief: Belief) -> None:
         for k in sorted(self._open):
             chance = belief.pivotal[k]
-            at_limit = last or draws[k] >= MOST_DRAWS
+            at_limit = self._draws[k] >= MOST_DRAWS
             if chance >= (ADVANCE_AT_LIMIT if at_limit else ADVANCE_ABOVE):
-                self.advanced.append(k)
-            elif chance >= drop_below[k] and not at_limit:
-                continue
+                self._advance(k)
+            elif chance < self._drop_below or at_limit:
+                self._drop(k)
+
+    def _close(self, belief: Belief) -> None:
+        """Decides on all that is open: more rollouts would tell too little for their tokens."""
+        for k in sorted(self._open):
+            if belief.pivotal[k] >= ADVANCE_AT_LIMIT:
+                self._advance(k)
             else:
-                # Without a draw it was fact 3: (1 − q)·max(V, 1 − V) below the threshold leaves no room.
-                self._fates[self.map.forks[k]] = "v" if draws[k] == 0 else "s"
-            self._open.discard(k)
+                self._drop(k)
+
+    def _advance(self, k: int) -> None:
+        self.advanced.append(k)
+        self._open.discard(k)
+
+    def _drop(self, k: int) -> None:
+        # Without a draw of its own it was what others told of the values: fact 3, or that nothing changes here.
+        self._fates[self.map.forks[k]] = "v" if self._draws[k] == 0 else "s"
+        self._open.discard(k)
 
     def _allocate(self, belief: Belief, cost: Floats) -> Ints:
-        """Blocks of rollouts by fork [F]: each where it resolves most open effects for a token spent."""
-        opened = np.array(sorted(self._open))
-        chance = np.clip(belief.pivotal[opened], 0.01, 0.99)
-        urgency = np.zeros(len(belief.pivotal))
-        urgency[opened] = chance * (1.0 - chance) / np.maximum(belief.effect_variance[opened], 1e-9)
-        pull = self.map.pull(urgency)
-        spread = np.maximum(belief.off_trace_mean * (1.0 - belief.off_trace_mean), 1e-4)
-        variance = np.minimum(belief.off_trace_variance, spread * 0.999)
-        blocks = np.zeros(len(variance), dtype=np.int64)
-        for _ in range(int(np.clip(len(opened), FEWEST_BLOCKS, MOST_BLOCKS))):
-            # One Bernoulli draw lowers the expected variance of its rate by variance² / (mean·(1 − mean)).
-            gain = pull * variance**2 / (spread * cost)
-            best = int(np.argmax(gain))
-            blocks[best] += 1
-            variance[best] = 1.0 / (1.0 / variance[best] + BLOCK / spread[best])
-        return blocks
+        """Draws by fork [F]: each where it tells most about open effects for a token spent."""
+        if not self._open or self._looks >= MOST_LOOKS:
+            return np.zeros(len(cost), dtype=np.int64)
+        opened = np.zeros(len(cost), dtype=bool)
+        opened[list(self._open)] = True
+        nats = information(belief, opened, self.map.most_effect)
+        most = int(np.clip(len(self._open) // 2, FEWEST_DRAWS, LARGEST_LOOK))
+        return spread_draws(nats, cost, belief, most, PRICE / len(self.map.trace.completion))
 
 
 def _expected_cost(trace_map: TraceMap, rollouts: Sequence[GradedRollout]) -> Floats:
     """Expected new tokens of a rollout from each fork [F], from the mean length of completions so far."""
     lengths = [len(trace_map.trace.completion)] + [r.length for r in rollouts]
     counts = [1] + [r.count for r in rollouts]
-    return np.maximum(np.average(lengths, weights=counts) - trace_map.forks, 4.0)
+    length = float(np.average(lengths, weights=counts))
+    cost: Floats = np.maximum(length - trace_map.forks, max(LEAST_COST * length, 4.0))
+    return cost

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from typing import TypeAlias
 
-import numpy as np
-
 from pts.pivot_search import range_filter
 from pts.pivot_search.config import Phase, SearchConfig
 from pts.pivot_search.confirm import Confirmation, tally
@@ -248,8 +246,7 @@ class ProblemSearch:
         """Each token's fate and offset, and the value that all rollouts together say it has."""
         confirming = (r for c in confirmations for rollouts in (c.on, c.off) for r in rollouts)
         successes, draws = off_trace_counts([*self._pool, *confirming], screen.map)
-        rng = np.random.default_rng(derive_seed(self._seed, "believed"))
-        mean, low, high = believed_values(screen.map, successes, draws, rng)
+        mean, low, high = believed_values(screen.map, successes, draws)
         offsets = text_offsets(screen.map.trace.completion, self._policy.decode)
         return TokenDetails(fates, offsets, *(tuple(each.round(3).tolist()) for each in (mean, low, high)))
 

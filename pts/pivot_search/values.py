@@ -76,28 +76,19 @@ class TraceMap:
             weight[i, i + 1 :] = stayed * (1.0 - self.q[i + 1 :])
         return weight
 
-    def pull(self, urgency: Floats) -> Floats:
-        """How much knowing each fork's off-trace value says of the effects that are wanted, `urgency` [F] each.
 
-        Σ_i urgency_i · (∂Δ_i/∂O_j)² for each fork j [F], where ∂Δ_i/∂O_j is (1 − q_i)·w_i(j) after fork i and
-        1 − q_i at it. From its start to its end, since w_i(j+1)/(1 − q_{j+1}) = q_j · w_i(j)/(1 − q_j).
-        """
-        share = self.most_effect
-        own = urgency * share**2
-        pulled = np.empty(len(own))
-        before = 0.0
-        for fork, (q, wanted) in enumerate(zip(self.q.tolist(), own.tolist(), strict=True)):
-            pulled[fork] = before * (1.0 - q) ** 2 + wanted
-            before = before * q**2 + wanted
-        return pulled
+_STRETCH = 64
+"""Tokens that are compared at a time."""
 
 
 def shared_length(first: TokenIds, second: TokenIds) -> int:
     """How many leading tokens two completions share."""
     limit = min(len(first), len(second))
-    if first[:limit] == second[:limit]:
-        return limit
-    return next(i for i in range(limit) if first[i] != second[i])
+    for start in range(0, limit, _STRETCH):
+        end = min(start + _STRETCH, limit)
+        if first[start:end] != second[start:end]:
+            return next(i for i in range(start, end) if first[i] != second[i])
+    return limit
 
 
 def leaving_position(rollout: GradedRollout, trace: Trace) -> int | None:

@@ -104,6 +104,14 @@ class TabularPolicy:
         """Exact V: P(success) from the completion so far, under the budget."""
         return self._value(self.node(path), self.budget - len(path))
 
+    def values_along(self, trace: TokenIds) -> list[float]:
+        """Exact V_0 … V_T: the value before each token of a trace, and after the last."""
+        node, values = self.root, [self.value(())]
+        for position, token in enumerate(trace):
+            node = node.children[token][1]
+            values.append(self._value(node, self.budget - position - 1))
+        return values
+
     def off_trace_value(self, path: TokenIds, token: int) -> float:
         """Exact O: P(success) from `path` given that the next token is not `token`."""
         node, left = self.node(path), self.budget - len(path) - 1
@@ -175,9 +183,11 @@ class TabularPolicy:
             open_rows += self._split(request.prefix, start, request.n, request.avoid, rng)
         while open_rows:
             path, node, count = open_rows.pop()
-            while len(node.children) == 1 and len(path) < budget:
+            run: list[int] = []
+            while len(node.children) == 1 and len(path) + len(run) < budget:
                 token, (_, node) = next(iter(node.children.items()))
-                path = (*path, token)
+                run.append(token)
+            path += tuple(run)
             if not node.children:
                 yield Rollout(request, path, count, "end")
             elif len(path) >= budget:

@@ -1,19 +1,27 @@
+import itertools
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from pts.pivot_search.posterior import believe
+from pts.pivot_search.levels import GRID, LEVELS, OffTracePrior, landing
+from pts.pivot_search.posterior import Belief, believe, believed_values
 from pts.pivot_search.values import TraceMap
 from pts.records import Trace
 
+PRIOR = OffTracePrior()
 
-def belief_of(q: tuple[float, ...], success: bool, successes: list[int], draws: list[int], threshold: float):
-    trace_map = TraceMap.of(Trace((), tuple(range(len(q))), q, "end"), success)
-    rng = np.random.default_rng(0)
-    return believe(trace_map, np.array(successes), np.array(draws), threshold, rng)
+
+def map_of(q: tuple[float, ...], success: bool = True) -> TraceMap:
+    return TraceMap.of(Trace((), tuple(range(len(q))), q, "end"), success)
+
+
+def belief_of(q: tuple[float, ...], successes: list[int], draws: list[int]) -> Belief:
+    return believe(map_of(q), np.array(successes), np.array(draws), 0.2, PRIOR)
 
 
 def test_many_draws_settle_it() -> None:
-    belief = belief_of((0.5, 0.5), True, [100, 1900], [2000, 2000], 0.2)
+    belief = belief_of((0.5, 0.5), [100, 1900], [2000, 2000])
     # V after the first token is 0.5·1 + 0.5·0.95; the first effect is 0.5·(0.975 − 0.05) = 0.46.
     assert belief.pivotal[0] > 0.999
     assert belief.pivotal[1] < 0.001
@@ -23,9 +31,74 @@ def test_many_draws_settle_it() -> None:
 def test_knowing_the_value_alone_excludes_a_candidate() -> None:
     # Fact 3: V of the first token is about 0.5 whatever its own alternatives are worth, so with q = 0.65
     # its effect is at most 0.175; with q = 0.4 it may reach 0.3.
-    assert belief_of((0.65, 0.01), True, [0, 1000], [0, 2000], 0.2).pivotal[0] < 0.02
-    assert belief_of((0.4, 0.01), True, [0, 1000], [0, 2000], 0.2).pivotal[0] > 0.02
+    assert belief_of((0.65, 0.01), [0, 1000], [0, 2000]).pivotal[0] < 0.02
+    assert belief_of((0.4, 0.01), [0, 1000], [0, 2000]).pivotal[0] > 0.02
 
 
 def test_an_unseen_fork_stays_open() -> None:
-    assert 0.05 < belief_of((0.4,), True, [0], [0], 0.2).pivotal[0] < 0.95
+    assert 0.05 < belief_of((0.4,), [0], [0]).pivotal[0] < 0.95
+
+
+def test_the_belief_is_that_of_a_sum_over_all_paths() -> None:
+    """Two forks by brute force: every pair of off-trace levels, the value between them split over its cells."""
+    q, successes, draws = (0.4, 0.7), np.array([1, 2]), np.array([3, 3])
+    kernel = PRIOR.kernel()
+    seen = np.clip(LEVELS, 0.004, 0.996)
+    likelihood = [seen**s * (1 - seen) ** (n - s) for s, n in zip(successes, draws, strict=True)]
+    lower, fraction = (each[0] for each in landing(np.array([70])))
+    pivotal, means, total = np.zeros(2), np.zeros(2), 0.0
+    for last, up in itertools.product(range(GRID), (0, 1)):
+        between = lower[GRID - 1, last] + up
+        share = fraction[GRID - 1, last] if up else 1 - fraction[GRID - 1, last]
+        mass = kernel[GRID - 1, last] * likelihood[1][last] * share
+        weights = mass * kernel[between] * likelihood[0]
+        total += weights.sum()
+        means += [weights @ LEVELS, weights.sum() * LEVELS[last]]
+        first_effect = 0.6 * (LEVELS[between] - LEVELS)
+        pivotal[0] += weights[np.abs(first_effect) >= 0.2 - 1e-9].sum()
+        pivotal[1] += weights.sum() * (0.3 * (1 - LEVELS[last]) >= 0.2 - 1e-9)
+    belief = believe(map_of(q), successes, draws, 0.2, PRIOR)
+    assert belief.pivotal == pytest.approx(pivotal / total, rel=1e-9)
+    assert belief.off_trace_mean == pytest.approx(means / total, rel=1e-9)
+
+
+def test_draws_on_both_sides_of_a_fork_tell_of_it() -> None:
+    """Values of 0.1 before the middle and 0.9 after it leave one of the undrawn forks between as the cause."""
+    forks = 30
+    successes, draws = np.zeros(forks, dtype=int), np.zeros(forks, dtype=int)
+    draws[[2, 4, 6, 8, 21, 23, 25, 27]] = 10
+    successes[[2, 4, 6, 8]], successes[[21, 23, 25, 27]] = 1, 9
+    belief = believe(map_of((0.5,) * forks), successes, draws, 0.2, OffTracePrior(0.02, 120.0))
+    assert belief.pivotal[9:21].sum() > 0.9
+    assert belief.pivotal[:9].sum() + belief.pivotal[21:].sum() < 0.3
+
+
+def test_a_calm_trace_teaches_that_few_forks_matter() -> None:
+    rng = np.random.default_rng(3)
+    forks = 200
+    draws = np.full(forks, 2)
+    calm = believe(map_of((0.6,) * forks), draws, draws, 0.2).prior
+    eventful = believe(map_of((0.6,) * forks), 2 * (rng.random(forks) < 0.5).astype(int), draws, 0.2).prior
+    assert calm.influential < 0.1 < eventful.influential
+
+
+def test_believed_values_follow_the_draws_and_end_at_the_grade() -> None:
+    q = (1.0, 0.5, 1.0, 0.5, 1.0)
+    mean, low, high = believed_values(map_of(q), np.array([100, 1000]), np.array([2000, 2000]), PRIOR)
+    # Before the last fork 0.5·1 + 0.5·0.5 = 0.75, before the first 0.5·0.75 + 0.5·0.05 = 0.4.
+    assert mean == pytest.approx([0.4, 0.75, 0.75, 1.0, 1.0], abs=0.02)
+    assert np.all((low <= mean + 1 / GRID) & (mean - 1 / GRID <= high))
+    nothing = believed_values(map_of((1.0, 1.0), success=False), np.array([]), np.array([]), PRIOR)
+    assert [list(each) for each in nothing] == [[0.0, 0.0]] * 3
+
+
+def test_a_belief_takes_memory_by_the_number_of_forks_and_not_by_its_square() -> None:
+    peaks = []
+    for forks in (500, 2000):
+        trace_map, zeros = map_of((0.7,) * forks), np.zeros(forks, dtype=int)
+        believe(trace_map, zeros, zeros, 0.2, PRIOR)
+        tracemalloc.start()
+        believe(trace_map, zeros, zeros, 0.2, PRIOR)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 4.5 * peaks[0]

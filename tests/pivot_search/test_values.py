@@ -1,10 +1,8 @@
-import tracemalloc
-
 import numpy as np
 import pytest
 from shapes import ON, ChainShape, chain, long_trace
 
-from pts.pivot_search.values import GradedRollout, TraceMap, leaving_position, off_trace_counts
+from pts.pivot_search.values import GradedRollout, TraceMap, leaving_position, off_trace_counts, shared_length
 from pts.policies.tabular import TabularPolicy
 from pts.records import RolloutRequest, Sampling, TokenIds, Trace
 
@@ -28,22 +26,11 @@ def test_values_are_the_weighted_off_trace_values(seed: int) -> None:
         assert trace_map.weight[k].sum() + stayed == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_pull_is_what_the_matrix_of_all_pairs_gives(seed: int) -> None:
-    _, trace_map = mapped_chain(seed)
-    size = len(trace_map.forks)
-    urgency = np.random.default_rng(seed).random(size) * (np.arange(size) % 3 == 0)
-    influence = trace_map.most_effect[:, None] * (trace_map.weight + np.eye(size))
-    assert trace_map.pull(urgency) == pytest.approx(urgency @ influence**2, rel=1e-9)
-
-
-def test_a_trace_s_map_grows_with_its_length_and_not_with_its_square() -> None:
-    size = 20_000
-    trace_map = TraceMap.of(Trace((), (ON,) * size, (0.7,) * size, "end"), True)
-    tracemalloc.start()
-    assert trace_map.pull(np.ones(size)).shape == (size,)
-    assert tracemalloc.get_traced_memory()[1] < 1000 * size
-    tracemalloc.stop()
+def test_shared_length_is_that_of_the_common_beginning() -> None:
+    first = tuple(range(300))
+    for shared in (0, 1, 63, 64, 65, 200, 300):
+        other = first[:shared] + (-1,) * 5
+        assert shared_length(first, other) == shared_length(other, first) == shared
 
 
 def test_no_effect_exceeds_either_bound() -> None:
