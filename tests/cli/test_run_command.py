@@ -166,14 +166,16 @@ def test_a_search_that_spent_its_limit_is_as_complete_as_it_can_be(empty, capsys
     assert "of 4 problems done" in said[0]
     assert "all that max_tokens allowed) and left as it is" in said[0]
     assert content(empty) == before
-    assert "comes before --from" in refusal(capsys, "--from", "harvest", *short[2:], "max_tokens=9000")
-    assert "search: goes on with run" in done(capsys, *short, "max_tokens=9000")[0][0]
+    assert "--from skips search, which is not complete" in refusal(
+        capsys, "--from", "harvest", *short[2:], "max_tokens=9000"
+    )
+    assert "search: continues run" in done(capsys, *short, "max_tokens=9000")[0][0]
 
 
 def test_a_longer_search_makes_the_vectors_again(made, capsys):
     pairs = (made / "set" / "manifest.json").read_text().split('"pairs"')[1][:60]
     said, printed = done(capsys, "--set", "problems=16", "--until", "calibrate")
-    assert "search: goes on with run (14 of 14 problems done" in said[0]
+    assert "search: continues run (14 of 14 problems done" in said[0]
     assert "set (a finished vector set), that is deleted and made again" in said[1]
     assert "0 to do; 16 in all" in words(printed)
     assert "Effect" in printed
@@ -187,7 +189,9 @@ def test_the_parts_of_an_extraction_one_by_one(made, capsys):
     assert said[1] == "pts: extract-vectors, until harvest: writes set."
     assert printed == "harvest: the activations are in set\n"
     assert not (made / "set" / "patterns.json").exists()
-    assert "not complete up to cluster" in refusal(capsys, "--from", "calibrate")
+    assert "--from skips extract-vectors up to cluster, which is not complete" in refusal(
+        capsys, "--from", "calibrate"
+    )
     before = content(made)
     assert "left as it is" in done(capsys, "--until", "harvest")[0][1]
     assert content(made) == before
@@ -196,7 +200,7 @@ def test_the_parts_of_an_extraction_one_by_one(made, capsys):
     assert printed.startswith("cluster: ")
     assert not (made / "set" / "calibration.jsonl").exists()
     said, printed = done(capsys, "--from", "calibrate")
-    assert "goes on with set" in said[0]
+    assert "continues set" in said[0]
     assert "Effect" in printed
     assert "Nothing was sent" in printed
     said = refusal(capsys, "--from", "publish", "--set", "samples=2")
@@ -205,10 +209,10 @@ def test_the_parts_of_an_extraction_one_by_one(made, capsys):
 
 def test_from_needs_what_comes_before_it(empty, made, monkeypatch, capsys):
     said = refusal(capsys, "--from", "publish", "--set", "problems=15")
-    assert "search comes before --from" in said
+    assert "--from skips search, which is not complete" in said
     assert "run has 14 of 14 problems done" in said
     monkeypatch.chdir(empty)
-    assert "run does not exist; leave --from out" in refusal(capsys, "--from", "harvest")
+    assert "run does not exist. Leave --from out" in refusal(capsys, "--from", "harvest")
     assert [path.name for path in empty.iterdir() if path.is_file()] == ["r.yaml"]
 
 
@@ -273,7 +277,7 @@ def test_a_recipe_evaluates_leaves_what_is_complete_and_keeps_what_others_made(c
     assert "2 problems × 1 seed" in first.out
     items = (tmp_path / "out" / "items.jsonl").read_bytes()
     assert run(["run", "e.yaml"]) == 0
-    assert "eval: goes on with out" in capsys.readouterr().err
+    assert "eval: continues out" in capsys.readouterr().err
     assert run(["run", "e.yaml", "--set", "top_p=0.5"]) == 2
     assert "sampling.top_p 0.95 → 0.5" in capsys.readouterr().err
     assert (tmp_path / "out" / "items.jsonl").read_bytes() == items

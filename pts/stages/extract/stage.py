@@ -118,7 +118,7 @@ def _plan(inputs: ExtractInputs, context: Context) -> Plan:
         return Plan(f"{name}: deletes {path} ({_content(path)}) and starts again.", deletes=True)
     if "search" in context.active:
         text = (
-            f"{name}: follows the search; where its settings or pairs are no longer those of "
+            f"{name}: runs after the search; if its settings or pairs are then no longer those of "
             f"{path} ({_content(path)}), that is deleted and made again."
         )
         return Plan(text, deletes=True)
@@ -131,7 +131,7 @@ def _plan(inputs: ExtractInputs, context: Context) -> Plan:
         return Plan(text, deletes=True)
     if status.state == "complete":
         return Plan(f"{name}: {path} is complete and left as it is.", idle=True)
-    return Plan(f"{name}: goes on with {path} ({status.content}).")
+    return Plan(f"{name}: continues {path} ({status.content}).")
 
 
 def _run(inputs: ExtractInputs, observe: Observer | None) -> VectorSet | None:

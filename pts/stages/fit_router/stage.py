@@ -78,7 +78,7 @@ def _plan(inputs: FitRouterInputs, context: Context) -> Plan:
         return Plan(f"fit-router: deletes {content} in {path} and starts again.", deletes=True)
     if context.active:
         text = (
-            f"fit-router: follows the stages before it; where {content} in {path} no longer fits what they "
+            f"fit-router: runs after the stages before it; if {content} in {path} no longer fits what they "
             "make, it is deleted and made again."
         )
         return Plan(text, deletes=True)
@@ -91,7 +91,7 @@ def _plan(inputs: FitRouterInputs, context: Context) -> Plan:
         return Plan(text, deletes=True)
     if status.state == "complete":
         return Plan(f"fit-router: the router in {path} is complete and left as it is.", idle=True)
-    return Plan(f"fit-router: goes on with {content} in {path}.")
+    return Plan(f"fit-router: continues {content} in {path}.")
 
 
 def _run(inputs: FitRouterInputs, observe: Observer | None) -> FittedRouter:

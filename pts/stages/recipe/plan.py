@@ -69,7 +69,8 @@ def _require_complete(step: Step) -> None:
         "begun": f"{directory} has {status.content}",
         "changed": f"{directory} was made with other settings ({'; '.join(status.changes)})",
     }[status.state]
+    through = f" up to {step.parts[-1]}" if step.stage.parts else ""
     raise RunError(
-        f"{step.name} comes before --from and is not complete up to {step.parts[-1]}: {what}; leave --from "
-        "out, or begin with an earlier stage."
+        f"--from skips {step.name}{through}, which is not complete: {what}. Leave --from out, or begin with an "
+        "earlier stage."
     )

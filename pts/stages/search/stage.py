@@ -76,7 +76,7 @@ def _plan(inputs: SearchInputs, _context: Context) -> Plan:
         )
     if status.state == "complete":
         return Plan(f"search: {path} is complete ({status.content}) and left as it is.", idle=True)
-    return Plan(f"search: goes on with {path} ({status.content}).")
+    return Plan(f"search: continues {path} ({status.content}).")
 
 
 def _run(inputs: SearchInputs, observe: Observer | None) -> SearchSummary:

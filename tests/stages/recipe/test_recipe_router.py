@@ -119,7 +119,7 @@ def test_a_recipe_fits_a_router_and_evaluates_it(here):
     # Another price: fitted again from what was measured.
     journal = Path("routers/run/router.jsonl").read_bytes()
     priced = run("--from", "fit-router", "--until", "fit-router", "--set", "fit-router.token_price=0.001")
-    assert "fit-router: goes on with a fitted router" in priced.stderr
+    assert "fit-router: continues a fitted router" in priced.stderr
     assert Path("routers/run/router.jsonl").read_bytes() == journal
     assert Path("routers/run/router.json").read_bytes() != made
     # Other problems: measured again, where the stage is run.
@@ -127,7 +127,7 @@ def test_a_recipe_fits_a_router_and_evaluates_it(here):
     plan = plan_stages(before, chosen, fresh=False)
     assert "(problems 12 → 14); it is deleted and made again" in plan[0].plan.text
     assert (plan[0].plan.deletes, renewed(plan[0].step).inputs.fresh) == (True, True)
-    with pytest.raises(RunError, match="fit-router comes before --from and is not complete up to fit-router"):
+    with pytest.raises(RunError, match="--from skips fit-router, which is not complete"):
         plan_stages([*before, chosen[0]], chosen[1:], fresh=False)
 
     # The evaluation itself compares the questions: no split of the demo's is asked that the fit drew from.
