@@ -78,7 +78,8 @@ def in_old_streams(evaluator: Evaluator) -> Evaluate:
             with evaluator.decoder.steered(
                 [[evaluator.directions.intervention(one)] for one in part]
             ) as policy:
-                measured = run_variants(policy, problems, grade, numbers, SAMPLES, evaluator.seed)
+                sampling = evaluator.decoder.sampling
+                measured = run_variants(policy, sampling, problems, grade, numbers, SAMPLES, evaluator.seed)
             found |= {setting: measured[number] for setting, number in zip(part, numbers, strict=True)}
         return found
 

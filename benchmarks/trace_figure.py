@@ -43,7 +43,7 @@ class Word:
 
 def measured_values(search: Loaded, problem: ProblemResult, trace: SearchedTrace, rollouts: int) -> list[float]:
     """Success from every prefix of a completion, the empty one first and the whole one last."""
-    policy = TransformersPolicy(search.loaded, search.sampling, search.prompt_format)
+    policy = TransformersPolicy(search.loaded, search.prompt_format)
     requests = [
         RolloutRequest(
             problem.prompt,
@@ -51,6 +51,7 @@ def measured_values(search: Loaded, problem: ProblemResult, trace: SearchedTrace
             n=rollouts,
             seed=derive_seed(17, "figure", end),
             key=str(end),
+            sampling=search.sampling,
         )
         for end in range(len(trace.completion))
     ]
