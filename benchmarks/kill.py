@@ -9,7 +9,7 @@ the process has begun to decode, drawn evenly from a third of what an undisturbe
 are, over all moments:
 
 - `identical_share`: runs whose findings, vectors, table or answers equal those of the undisturbed run, to the
-  last digit;
+  last digit but for the times they state;
 - `lost_tokens_share`: of the tokens that a run decodes, how many one kill makes it decode again, in the mean. A
   token is counted for each row of a batch, in the engine itself, those of rollouts under way too;
 - `drawn_twice`: requests that stand more than once in a search's journal of rollouts.
@@ -48,6 +48,8 @@ EXTRACT = (
 )
 EVALUATE = ("--dataset", "demo", "--split", "test", "--problems", "60", "--seeds", "3", "--strategies", "full")
 QUESTIONS = 150
+TIMES = ("timestamp", "seconds", "router_seconds")
+"""Keys whose values are times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def stages(folder: Path) -> tuple[list[Job], dict[str, Undisturbed]]:
         Job("search", ("search", *SEARCH), findings),
         Job("extract-vectors", ("extract-vectors", str(searched), *EXTRACT), vectors),
         Job("eval", ("eval", *EVALUATE, "--no-baselines", *ROWS), table),
-        Job("decode", ("decode", "--input", str(questions), *ROWS), Path.read_bytes),
+        Job("decode", ("decode", "--input", str(questions), *ROWS), lines_of),
     ]
     return jobs, {job.name: undisturbed(job, folder / f"{job.name}-whole") for job in jobs}
 
@@ -232,13 +234,11 @@ def child(counter: Path, arguments: Sequence[str]) -> None:
 
 
 def findings(run: Path) -> object:
-    """A search's records without their time, its summary, and each problem's result."""
+    """A search's records, its summary, and each problem's result."""
     from pts.runs.search_run import read_search
 
-    records = [json.loads(line) for line in (run / "pivotal_tokens.jsonl").read_text().splitlines()]
-    timeless = [{key: value for key, value in record.items() if key != "timestamp"} for record in records]
     results = {result.problem_id: repr(result) for result in read_search(run).results}
-    return timeless, (run / "summary.json").read_text(), results
+    return lines_of(run / "pivotal_tokens.jsonl"), (run / "summary.json").read_text(), results
 
 
 def vectors(run: Path) -> object:
@@ -248,9 +248,20 @@ def vectors(run: Path) -> object:
 
 
 def table(run: Path) -> object:
-    """An evaluation's answers by what they answer, and its summary."""
-    lines = [json.loads(line) for line in (run / "items.jsonl").read_text().splitlines()]
-    return sorted(map(json.dumps, lines)), (run / "summary.json").read_text()
+    """An evaluation's answers, in whatever order they came, and its summary."""
+    return sorted(lines_of(run / "items.jsonl")), (run / "summary.json").read_text()
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file of JSON objects, without what says when something was or how long it took."""
+    return [json.dumps(timeless(json.loads(line))) for line in path.read_text().splitlines()]
+
+
+def timeless(value: object) -> object:
+    """A JSON value without its times."""
+    if not isinstance(value, dict):
+        return value
+    return {key: timeless(item) for key, item in value.items() if key not in TIMES}
 
 
 def recorded_twice(run: Path) -> int:

@@ -6,8 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
+
+from pts.runs.rollout_parts import read_parts
 
 SEARCH = ("search", "--problems", "4", "--levels", "2,3", "--threshold", "0.4", "--traces", "1", "--quiet")
 DERIVED = ("pivotal_tokens.jsonl", "summary.json")
@@ -90,6 +93,32 @@ def test_stopped_again_and_again_it_ends_with_the_same_findings(whole, tmp_path)
         assert killed[0] == -signal.SIGKILL
     code, _, err = finish(start(path))
     assert (code, err) == (0, "")
+    assert records(path) == records(whole)
+
+
+def drawn(path):
+    """How many completions were recorded for each request."""
+    counts = Counter()
+    for part in read_parts(path / "rollouts", ["key", "digest", "count"]):
+        for row in part.to_pylist():
+            counts[row["key"], row["digest"]] += row["count"]
+    return counts
+
+
+@pytest.mark.slow
+def test_killed_in_the_midst_of_its_problems_it_goes_on_and_draws_nothing_twice(whole, tmp_path):
+    path = tmp_path / "run"
+    kept = []
+    for share in (0.2, 0.5, 0.8):
+        wanted = share * drawn(whole).total()
+        killed = stop(path, [signal.SIGKILL], lambda p, n=wanted: until(lambda: drawn(path).total() >= n, p))
+        assert killed[0] == -signal.SIGKILL
+        kept.append(drawn(path))
+        assert kept[-1].items() <= drawn(whole).items()
+    assert lines(path) < 4
+    assert kept[0].items() < kept[1].items() < kept[2].items()
+    assert finish(start(path))[0] == 0
+    assert drawn(path) == drawn(whole)
     assert records(path) == records(whole)
 
 
