@@ -1,4 +1,4 @@
-"""Intervals and tests over problems, and the correction for many of them.
+"""Intervals and tests over problems.
 
 Problems are the independent units: a problem's seeds are averaged first, and a resample draws problems.
 """
