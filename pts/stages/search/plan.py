@@ -50,19 +50,19 @@ class SearchPlan:
     first: ProblemResult | None
 
 
-def plan_search(run: SearchInputs, directory: RunDirectory) -> SearchPlan:
+def plan_search(inputs: SearchInputs, directory: RunDirectory) -> SearchPlan:
     """Read and check the data, and compare with the run that is there. Raises PtsError."""
     from pts.graders import make_grader
     from pts.problems import problem_digest
 
-    traces, traces_digest = read_traces(run.traces_from)
-    settings = {**run.settings(), "traces_from": traces_digest}
-    earlier = None if run.fresh else directory.manifest
+    traces, traces_digest = read_traces(inputs.traces_from)
+    settings = {**inputs.settings(), "traces_from": traces_digest}
+    earlier = None if inputs.fresh else directory.manifest
     if earlier is not None:
         directory.require_same("configuration", fixed_settings(earlier.settings), fixed_settings(settings))
-    problem_set = _load_problems(run, traces)
-    name = graded_by(run.grader, earlier, problem_set.grader)
-    grader = make_grader(name, pattern=run.grader_pattern)
+    problem_set = _load_problems(inputs, traces)
+    name = graded_by(inputs.grader, earlier, problem_set.grader)
+    grader = make_grader(name, pattern=inputs.grader_pattern)
     check_references(grader, problem_set.problems, earlier, name)
     digests = {problem.id: problem_digest(problem) for problem in problem_set.problems}
     lines: list[ShardLine] = []
@@ -72,11 +72,11 @@ def plan_search(run: SearchInputs, directory: RunDirectory) -> SearchPlan:
         _require_same_problems(directory, earlier, digests, lines)
         _note_changes(directory, earlier, settings, lines)
         latest = latest_results(lines, search_digest(settings))
-        settled = {key for key, line in latest.items() if line.settled(run.max_tokens)}
+        settled = {key for key, line in latest.items() if line.settled(inputs.max_tokens)}
         todo = tuple(problem for problem in todo if problem.id not in settled)
         recorded = RolloutJournal(directory.path / ROLLOUTS).tokens
         spent = recorded.total() + sum(line.result.tokens_generated for line in lines if line.paid is None)
-        if run.max_tokens is not None and spent >= run.max_tokens:
+        if inputs.max_tokens is not None and spent >= inputs.max_tokens:
             # What is recorded costs nothing more.
             todo = tuple(problem for problem in todo if recorded[problem.id])
     done = len(problem_set.problems) - len(todo)
@@ -116,17 +116,18 @@ def _note_changes(
     )
 
 
-def _load_problems(run: SearchInputs, traces: Mapping[str, object] | None) -> ProblemSet:
+def _load_problems(inputs: SearchInputs, traces: Mapping[str, object] | None) -> ProblemSet:
     from pts.problems import load_problems
 
-    loaded = load_problems(run.source())
+    loaded = load_problems(inputs.source())
     if traces is None:
         return loaded
     chosen = tuple(problem for problem in loaded.problems if problem.id in traces)
     unknown = sorted(set(traces) - {problem.id for problem in chosen})
-    if unknown and (run.problems is None or not chosen):
+    if unknown and (inputs.problems is None or not chosen):
         raise DataError(
-            f"{run.traces_from} has completions of problem {unknown[0]}, which is not among the problems read; "
+            f"{inputs.traces_from} has completions of problem {unknown[0]}, which is not among the "
+            "problems read; "
             f"check the ids, or {setting('problems')}."
         )
     return replace(loaded, problems=chosen)

@@ -52,32 +52,32 @@ TOKENS_AFTER = 16
 """How much of what followed a candidate is kept as text."""
 
 
-def run_search(run: SearchInputs, observe: Callable[[Progress], None] | None = None) -> SearchSummary:
-    """Do the search that `run` describes, or what is left of it, and write its directory.
+def run_search(inputs: SearchInputs, observe: Callable[[Progress], None] | None = None) -> SearchSummary:
+    """Do the search that `inputs` describes, or what is left of it, and write its directory.
 
     Nothing is generated or written before the model, the data, every reference answer and the prompt format
     have been found good. A complete run is left as it is. `observe` hears of every rollout; its problems
     and tokens are of the whole run, its confirmed candidates of this session. Raises PtsError.
     """
-    with open_run(run.directory(), SEARCH) as directory:
-        plan = plan_search(run, directory)
+    with open_run(inputs.directory(), SEARCH) as directory:
+        plan = plan_search(inputs, directory)
         if not plan.todo:
             logger.info("%s: nothing is left to search.", directory.path)
             if plan.earlier is not None and differences(plan.earlier.settings, plan.settings):
                 directory.write_manifest(replace(plan.earlier, settings=plan.settings))
         else:
-            _search(run, plan, directory, observe)
+            _search(inputs, plan, directory, observe)
         return _write_derived(directory)
 
 
-def resume_note(run: SearchInputs) -> str:
+def resume_note(inputs: SearchInputs) -> str:
     """A sentence on what a stopped search leaves and how to go on with it."""
-    path = run.directory()
+    path = inputs.directory()
     try:
         done = read_search(path).summary()
     except RunError:
         return "nothing had been written yet."
-    again = "the same command without --fresh" if run.fresh else "the same command"
+    again = "the same command without --fresh" if inputs.fresh else "the same command"
     kept = (
         f"{done.done} of {done.problems} problems are done, and {done.tokens_generated:,} generated tokens kept"
     )
@@ -85,15 +85,15 @@ def resume_note(run: SearchInputs) -> str:
 
 
 def _search(
-    run: SearchInputs, plan: SearchPlan, directory: RunDirectory, observe: Callable[[Progress], None] | None
+    inputs: SearchInputs, plan: SearchPlan, directory: RunDirectory, observe: Callable[[Progress], None] | None
 ) -> None:
     """Load the model, settle the manifest and search what is left. Raises PtsError."""
     from pts.graders.code import held_in_by
     from pts.graders.undecided import undecided_by
     from pts.pivot_search import search_problems
 
-    policy, grader, resolved = _load(run, plan, directory)
-    policy.check_length(len(policy.encode(plan.todo[0])), run.sampling())
+    policy, grader, resolved = _load(inputs, plan, directory)
+    policy.check_length(len(policy.encode(plan.todo[0])), inputs.sampling())
     logger.info("%s in %s on %s.", resolved.model_id, resolved.dtype, policy.identity.device)
     logger.info(
         "%s: read as %s, graded by %s; %d problems to search.",
@@ -102,9 +102,9 @@ def _search(
         resolved.grader,
         len(plan.todo),
     )
-    given = None if plan.traces is None else encode_traces(plan.traces, policy, run.sampling())
+    given = None if plan.traces is None else encode_traces(plan.traces, policy, inputs.sampling())
     environment = SearchEnvironment(
-        policy.identity.device, run.batch_rows, run.max_tokens, run.problems, held_in_by(grader)
+        policy.identity.device, inputs.batch_rows, inputs.max_tokens, inputs.problems, held_in_by(grader)
     )
     settle_manifest(
         directory,
@@ -112,7 +112,7 @@ def _search(
         resolved=resolved,
         environment=environment,
         problems=list(plan.digests.values()),
-        fresh=run.fresh,
+        fresh=inputs.fresh,
     )
     if plan.spent:
         _write_derived(directory)
@@ -123,7 +123,7 @@ def _search(
             plan.todo,
             policy,
             grader,
-            run.search_config(),
+            inputs.search_config(),
             given_traces=given,
             done=plan.done,
             spent=plan.spent,
@@ -136,14 +136,14 @@ def _search(
             rollouts.forget(result.problem_id)
             undecided = undecided_by(grader)
             paid = rollouts.tokens[result.problem_id] - plan.paid[result.problem_id]
-            line = _line(run, plan, policy, result)
+            line = _line(inputs, plan, policy, result)
             journal.append(replace(line, undecided=undecided - counted, paid=paid))
             counted = undecided
             drawn = sum((result.completions or {}).values(), drawn)
             if not warned and drawn.drawn >= FEWEST:
-                warned = _warn_of_cut(run, directory, drawn, resolved.think_end)
+                warned = _warn_of_cut(inputs, directory, drawn, resolved.think_end)
     if not warned:
-        _warn_of_cut(run, directory, drawn, resolved.think_end)
+        _warn_of_cut(inputs, directory, drawn, resolved.think_end)
 
 
 @contextmanager
@@ -157,13 +157,17 @@ def _rollouts(directory: RunDirectory) -> Iterator[RolloutJournal]:
         journal.close(complete=complete)
 
 
-def _warn_of_cut(run: SearchInputs, directory: RunDirectory, drawn: Completions, think_end: str | None) -> bool:
-    thinks = think_end is not None and run.thinking is not False
-    return warn_of_cut(str(directory.path), drawn, run.sampling().budget, thinks=thinks, runs_on=run.runs_on)
+def _warn_of_cut(
+    inputs: SearchInputs, directory: RunDirectory, drawn: Completions, think_end: str | None
+) -> bool:
+    thinks = think_end is not None and inputs.thinking is not False
+    return warn_of_cut(
+        str(directory.path), drawn, inputs.sampling().budget, thinks=thinks, runs_on=inputs.runs_on
+    )
 
 
 def _load(
-    run: SearchInputs, plan: SearchPlan, directory: RunDirectory
+    inputs: SearchInputs, plan: SearchPlan, directory: RunDirectory
 ) -> tuple[Policy, Grader, SearchResolved]:
     """The policy and the grader, and what they turned out to be. Raises PtsError."""
     from pts.graders import make_grader
@@ -172,21 +176,21 @@ def _load(
     from pts.models.thinking import find_think_tags, require_think_tags
     from pts.policies import policy_of
 
-    earlier = None if run.fresh else directory.manifest
+    earlier = None if inputs.fresh else directory.manifest
     recorded = recorded_by(earlier, str(directory.path))
-    loaded = load_model(recorded_options(run.model_options(), recorded))
+    loaded = load_model(recorded_options(inputs.model_options(), recorded))
     settle_threads(loaded.device, loaded.model.num_parameters())
-    prompt_format, digest = settled_prompts(loaded, run.prompt_format(), recorded, plan.first)
-    needed = run.thinking is True or run.think_end is not None
+    prompt_format, digest = settled_prompts(loaded, inputs.prompt_format(), recorded, plan.first)
+    needed = inputs.thinking is True or inputs.think_end is not None
     find = require_think_tags if needed else find_think_tags
-    tags = find(loaded.tokenizer, run.think_start, run.think_end)
+    tags = find(loaded.tokenizer, inputs.think_start, inputs.think_end)
     grader = make_grader(
         plan.grader,
-        pattern=run.grader_pattern,
+        pattern=inputs.grader_pattern,
         think_end=None if tags is None else tags.end,
-        think_required=run.thinking is True,
+        think_required=inputs.thinking is True,
     )
-    policy = policy_of(loaded, prompt_format, batch_rows=run.batch_rows)
+    policy = policy_of(loaded, prompt_format, batch_rows=inputs.batch_rows)
     resolved = SearchResolved(
         model_id=loaded.model_id,
         model_revision=loaded.revision,
@@ -202,7 +206,7 @@ def _load(
     return policy, grader, resolved
 
 
-def _line(run: SearchInputs, plan: SearchPlan, policy: Policy, result: ProblemResult) -> ShardLine:
+def _line(inputs: SearchInputs, plan: SearchPlan, policy: Policy, result: ProblemResult) -> ShardLine:
     prompt = policy.decode(result.prompt)
     contexts = tuple(
         _context(policy, prompt, result.traces[candidate.trace].completion, candidate.position)
@@ -210,7 +214,7 @@ def _line(run: SearchInputs, plan: SearchPlan, policy: Policy, result: ProblemRe
     )
     return ShardLine(
         plan.digests[result.problem_id],
-        run.max_tokens,
+        inputs.max_tokens,
         result,
         contexts,
         search=search_digest(plan.settings),
