@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pts.errors import PtsError
+from pts.errors import PtsError, one_line
 
 _ANSWERS_WITHIN = 10.0
 """Seconds to wait for the Hub's first answer."""
@@ -20,8 +20,7 @@ def why_unreachable() -> str | None:
     try:
         get_session().head(constants.ENDPOINT, timeout=_ANSWERS_WITHIN)
     except unreachable as error:
-        lines = str(error).strip().splitlines()
-        return lines[0][:100] if lines else type(error).__name__
+        return one_line(error, 100)
     return None
 
 
