@@ -43,7 +43,7 @@ def kl_per_token(
     total, tokens = 0.0, 0
     with steer(model, [variant], engine_driven=True, layers_path=layers_path) as steering:
         logits_bytes = min(_LOGITS_BYTES, granted // (2 * _COPIES))
-        store = PrefixStore(model, granted // 8, steering, logits_bytes=logits_bytes)
+        store = PrefixStore(model, granted // 8, steering=steering, logits_bytes=logits_bytes)
         for rollout in rollouts:
             total += _summed(store, rollout.request.prompt, rollout.completion)
             tokens += len(rollout.completion)

@@ -140,12 +140,13 @@ def _answer(
     think = _think(tokenizer, config)
     with ExitStack() as stack:
         found = _stored(config)
-        steering = None
+        policy = policy_of(loaded)
         if found:
             variants = [[addition.intervention] for addition in found]
             steering = stack.enter_context(steer(model, variants, engine_driven=True))
+            stack.enter_context(policy.steered(steering))
         sampling = Sampling(temperature=1.0, top_k=0, top_p=1.0, budget=total)
-        session = Session(policy_of(loaded, steering=steering), sampling, think)
+        session = Session(policy, sampling, think)
         question = Question("", _query(messages), seed)
         route = _route(session, config, question, prompt)
         least, most = config.tokens(route.name == HIGH)

@@ -9,7 +9,6 @@ from pts.errors import ConfigError
 from pts.models.options import ModelOptions
 from pts.models.prompt import PromptFormat
 from pts.plugins import load_plugin, plugin_names
-from pts.policies.guide import PassSteering
 from pts.policies.protocol import Policy, SteerablePolicy
 
 if TYPE_CHECKING:
@@ -58,14 +57,13 @@ def policy_of(
     *,
     batch_rows: int | None = None,
     memory_bytes: int | None = None,
-    steering: PassSteering | None = None,
     layers_path: str | None = None,
 ) -> SteerablePolicy:
     """A policy of a model that is loaded, in this process.
 
     `batch_rows` bounds the rows of a batch and `memory_bytes` what caches and prefilled sequences may take
-    together; both follow from the device where they are None. `steering` makes the requests' variants differ;
-    `layers_path` names the decoder layers where they cannot be found. Raises ModelError for a model that the
+    together; both follow from the device where they are None. `layers_path` names the decoder layers where they
+    cannot be found. Raises ModelError for a model that the
     engine cannot run.
     """
     from pts.policies.transformers.policy import TransformersPolicy
@@ -75,6 +73,5 @@ def policy_of(
         prompt_format,
         batch_rows=batch_rows,
         memory_bytes=memory_bytes,
-        steering=steering,
         layers_path=layers_path,
     )

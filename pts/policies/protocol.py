@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias
 
 from pts.models.prompt import PromptFormat
-from pts.policies.guide import Guide
+from pts.policies.guide import Guide, PassSteering
 from pts.policies.source import RolloutRequests
 from pts.records import Problem, Rollout, Sampling, TokenDistribution, TokenIds
 
@@ -97,10 +98,7 @@ class Finished:
 
 
 class SteerablePolicy(Policy, Protocol):
-    """A policy that also does what only some engines can: guides, steering variants, residual streams.
-
-    Requests may name variants where the policy was opened with steering (see `PassSteering`).
-    """
+    """A policy that also does what only some engines can: guides, steering variants, residual streams."""
 
     @property
     def prompt_format(self) -> PromptFormat:
@@ -122,6 +120,9 @@ class SteerablePolicy(Policy, Protocol):
         The probabilities are the sampler's or, with `own_probs`, the model's own: temperature 1, nothing
         truncated.
         """
+
+    def steered(self, steering: PassSteering) -> AbstractContextManager[Self]:
+        """The policy itself, whose requests may name the variants of `steering` while the context lasts."""
 
     def residuals(self, prompts: Sequence[TokenIds], layers: Sequence[int]) -> torch.Tensor:
         """The residual stream at prompts' ends, after decoder layers (from 0): [prompts, layers, hidden]."""

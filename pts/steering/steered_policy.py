@@ -25,21 +25,18 @@ def steered_policy(
 
     No hook stays behind, and without variants none is there. Raises VectorError for a vector that does not fit.
     """
+    policy = policy_of(
+        loaded,
+        prompt_format,
+        batch_rows=batch_rows,
+        memory_bytes=memory_bytes,
+        layers_path=layers_path,
+    )
     if not variants:
-        yield policy_of(
-            loaded,
-            prompt_format,
-            batch_rows=batch_rows,
-            memory_bytes=memory_bytes,
-            layers_path=layers_path,
-        )
+        yield policy
         return
-    with steer(loaded.model, variants, engine_driven=True, layers_path=layers_path) as steering:
-        yield policy_of(
-            loaded,
-            prompt_format,
-            batch_rows=batch_rows,
-            memory_bytes=memory_bytes,
-            steering=steering,
-            layers_path=layers_path,
-        )
+    with (
+        steer(loaded.model, variants, engine_driven=True, layers_path=layers_path) as steering,
+        policy.steered(steering),
+    ):
+        yield policy

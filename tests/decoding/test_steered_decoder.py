@@ -122,8 +122,8 @@ def test_going_on_from_a_steered_prefix_is_as_if_it_had_never_stopped(name, kind
     vector = 2 * torch.randn(32, generator=torch.Generator().manual_seed(3))
     variants = [[Intervention(1, vector, gate_of(kind, 32))]]
     prompt, sampling = (5, 9, 12, 7), Sampling(1.0, 0, 1.0, 0.0, 12)
-    with steer(loaded.model, variants, engine_driven=True) as steering:
-        policy = TransformersPolicy(loaded, steering=steering)
+    plain = TransformersPolicy(loaded)
+    with steer(loaded.model, variants, engine_driven=True) as steering, plain.steered(steering) as policy:
         whole = next(
             finished
             for seed in range(20)
@@ -133,25 +133,29 @@ def test_going_on_from_a_steered_prefix_is_as_if_it_had_never_stopped(name, kind
         completion = whole.rollout.completion
         plain_differs = []
         for size in (1, 4, 9):
-            fresh = TransformersPolicy(loaded, steering=steering)
             # The plain reading of the same prefix, kept by the policy, must not be taken for the steered one.
-            for variant in (0, 1):
-                request = RolloutRequest(
-                    prompt,
-                    completion[:size],
-                    seed=whole.rollout.request.seed,
-                    variant=variant,
-                    guide=WantsNothing,
-                    resumed=True,
-                    sampling=sampling,
-                )
-                (rest,) = fresh.finished([request])
+            with TransformersPolicy(loaded).steered(steering) as fresh:
+                rests = [rest_of(fresh, whole, size, variant) for variant in (0, 1)]
+            for variant, rest in enumerate(rests):
                 same = rest.rollout.completion == completion and np.allclose(
                     rest.new_probs, whole.new_probs[size:], atol=1e-5
                 )
                 assert same or not variant
                 plain_differs += [] if variant else [not same]
     assert any(plain_differs)
+
+
+def rest_of(policy, whole, size, variant):
+    """A completion drawn on from its first tokens."""
+    request = replace(
+        whole.rollout.request,
+        prefix=whole.rollout.completion[:size],
+        variant=variant,
+        guide=WantsNothing,
+        resumed=True,
+    )
+    (rest,) = policy.finished([request])
+    return rest
 
 
 class WantsNothing:

@@ -34,10 +34,9 @@ def vector():
 def measured(loaded, vector):
     problems = demo_problems("test", 5, 3, (1, 2))
     grade = make_grader("demo", think_end="</think>")
-    with steer(
-        loaded.model, [[Intervention(2, 0 * vector)], [Intervention(2, vector)]], engine_driven=True
-    ) as on:
-        policy = TransformersPolicy(loaded, PromptFormat(thinking=True), steering=on)
+    variants = [[Intervention(2, 0 * vector)], [Intervention(2, vector)]]
+    thinking = TransformersPolicy(loaded, PromptFormat(thinking=True))
+    with steer(loaded.model, variants, engine_driven=True) as on, thinking.steered(on) as policy:
         outcomes = run_variants(policy, SAMPLING, problems, grade, [0, 1, 2], 6, seed=9)
         requests = [
             RolloutRequest(policy.encode(p), n=6, seed=derive_seed(9, "evaluate", p.id), sampling=SAMPLING)

@@ -146,8 +146,8 @@ def test_steering_is_what_a_hook_by_hand_adds_and_other_rows_are_untouched(loade
         RolloutRequest(prompt_of(20, salt), variant=salt % 2, key=str(salt), sampling=sampling)
         for salt in range(6)
     ]
-    with steer(loaded.model, [(Intervention(layer, vector),)], engine_driven=True) as steering:
-        policy = TransformersPolicy(loaded, steering=steering)
+    plain, variants = TransformersPolicy(loaded), [(Intervention(layer, vector),)]
+    with steer(loaded.model, variants, engine_driven=True) as on, plain.steered(on) as policy:
         found = {r.request.key: r.completion for r in policy.rollouts(requests)}
 
     def add(_module, _args, output):

@@ -188,10 +188,11 @@ def test_steered_rows_go_on_as_they_were(failing):
     sampling = Sampling(temperature=1.0, top_k=8, top_p=1.0, budget=12)
     requests = [RolloutRequest(prompt_of(6, k), n=4, seed=k, variant=k % 2) for k in range(6)]
     with steer(loaded.model, [[Intervention(0, direction)]], engine_driven=True) as steering:
-        undisturbed = outcome(OneSampling(loaded, sampling, steering=steering), requests)
-        policy = OneSampling(loaded, sampling, steering=steering)
+        with OneSampling(loaded, sampling).steered(steering) as policy:
+            undisturbed = outcome(policy, requests)
         failing(loaded, 3)
-        assert outcome(policy, requests) == undisturbed
+        with OneSampling(loaded, sampling).steered(steering) as policy:
+            assert outcome(policy, requests) == undisturbed
     assert policy.work.row_limit <= 3
 
 

@@ -233,8 +233,8 @@ def test_wrong_width_layer_and_rows_are_refused(loaded, vector):
 def test_rollouts_of_a_variant_equal_generate_and_share_their_random_numbers(loaded, vector):
     sampling = Sampling(temperature=0.0, top_k=0, top_p=1.0, budget=7)
     interventions = [[Intervention(LAYER, vector)], [Intervention(0, -vector)]]
-    with steer(loaded.model, interventions, engine_driven=True) as steering:
-        policy = TransformersPolicy(loaded, steering=steering)
+    plain = TransformersPolicy(loaded)
+    with steer(loaded.model, interventions, engine_driven=True) as on, plain.steered(on) as policy:
         requests = [RolloutRequest(PROMPT, variant=variant, sampling=sampling) for variant in (0, 1, 2, 0)]
         rolled = {rollout.request.variant: rollout.completion for rollout in policy.rollouts(requests)}
     for variant in (0, 1, 2):
@@ -247,8 +247,8 @@ def test_rollouts_of_a_variant_equal_generate_and_share_their_random_numbers(loa
 
 
 def test_a_variant_that_changes_nothing_draws_the_very_same(loaded, vector):
-    with steer(loaded.model, [[Intervention(LAYER, 0 * vector)]], engine_driven=True) as steering:
-        policy = TransformersPolicy(loaded, steering=steering)
+    plain, nothing = TransformersPolicy(loaded), [[Intervention(LAYER, 0 * vector)]]
+    with steer(loaded.model, nothing, engine_driven=True) as on, plain.steered(on) as policy:
         sampling = Sampling(budget=12)
         requests = [
             RolloutRequest(PROMPT, n=20, seed=4, variant=variant, sampling=sampling) for variant in (0, 1)
@@ -280,3 +280,29 @@ def test_steps_equal_one_pass_over_the_whole(loaded, vector):
             steering.begin_step(np.array([1]), ids[:, column].numpy())
             last = loaded.model(ids[:, column : column + 1], past_key_values=cache).logits[0, -1]
     torch.testing.assert_close(last, whole, rtol=1e-4, atol=1e-4)
+
+
+def test_a_policy_is_steered_anew_and_is_itself_between(loaded, vector):
+    """A variant's number means what it means in the context: nothing that another steering read is used."""
+    sampling = Sampling(temperature=0.0, budget=12)
+    policy = TransformersPolicy(loaded)
+
+    def drawn(policy, variant):
+        requests = [RolloutRequest(PROMPT, PROMPT[:4], variant=variant, sampling=sampling)]
+        (finished,) = policy.finished(requests)
+        return finished.rollout.completion, [round(prob, 4) for prob in finished.new_probs]
+
+    def with_steering(policy, direction):
+        variants = [[Intervention(LAYER, direction)]]
+        with steer(loaded.model, variants, engine_driven=True) as on, policy.steered(on):
+            with pytest.raises(ValueError, match="steered already"), policy.steered(on):
+                pass
+            return drawn(policy, 1)
+
+    plain = drawn(policy, 0)
+    for direction in (vector, -vector, vector):
+        assert with_steering(policy, direction) == with_steering(TransformersPolicy(loaded), direction)
+        assert drawn(policy, 0) == plain
+        with pytest.raises(ValueError, match="variant 1"):
+            drawn(policy, 1)
+    assert with_steering(policy, vector) != with_steering(policy, -vector)

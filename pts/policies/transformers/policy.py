@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import numpy as np
 import torch
@@ -71,8 +73,7 @@ class TransformersPolicy:
     `batch_rows` bounds the rows of a batch; by default the device's bound, or fewer where memory is short.
     `memory_bytes` is what caches and prefilled sequences may take together; by default a share of what is free.
     Where memory runs out all the same, a batch goes on with half its rows.
-    `steering` is what makes the requests' variants differ; without it they are refused. `layers_path` names the
-    decoder blocks where they cannot be found.
+    `layers_path` names the decoder blocks where they cannot be found.
     Raises ModelError where the model's cache is not keys and values that rows can share.
     """
 
@@ -83,7 +84,6 @@ class TransformersPolicy:
         *,
         batch_rows: int | None = None,
         memory_bytes: int | None = None,
-        steering: PassSteering | None = None,
         layers_path: str | None = None,
     ) -> None:
         if batch_rows is not None and batch_rows < 1:
@@ -93,7 +93,7 @@ class TransformersPolicy:
         self.loaded = loaded
         self.prompt_format = prompt_format
         self._ends = CompletionEnds(loaded.end_token_ids, loaded.tokenizer)
-        self._steering = steering
+        self._steering: PassSteering | None = None
         self._layers_path = layers_path
         self._blocks: Sequence[torch.nn.Module] | None = None
         self._residuals: OrderedDict[tuple[TokenIds, tuple[int, ...]], torch.Tensor] = OrderedDict()
@@ -102,7 +102,7 @@ class TransformersPolicy:
         for_rows = int(_ROWS_SHARE * granted)
         self._allowance = RowAllowance(batch_rows or _ROWS.get(loaded.device.type, 256), for_rows)
         logits_bytes = max(1 << 20, min(_LOGITS_BYTES, granted // 16))
-        self._prefixes = PrefixStore(loaded.model, granted - for_rows, steering, logits_bytes=logits_bytes)
+        self._prefixes = PrefixStore(loaded.model, granted - for_rows, logits_bytes=logits_bytes)
         self._length_limit = length_limit(loaded.model.config.get_text_config(decoder=True))
         self._check = RaggedCheck(loaded.model, self._plan, self._prefixes)
         self._check.at_start()
@@ -158,6 +158,21 @@ class TransformersPolicy:
     def encode(self, problem: Problem) -> TokenIds:
         """The prompt for a problem in the policy's format. Raises ModelError where the format does not fit."""
         return self.encode_prompt(problem.query)
+
+    @contextmanager
+    def steered(self, steering: PassSteering) -> Iterator[Self]:
+        """The policy itself, whose requests may name the variants of `steering` while the context lasts.
+
+        Raises ValueError where it is steered already.
+        """
+        if self._steering is not None:
+            raise ValueError("the policy is steered already: leave that context first.")
+        self._steering = self._prefixes.steering = steering
+        try:
+            yield self
+        finally:
+            self._steering = self._prefixes.steering = None
+            self._prefixes.forget_steered()
 
     def encode_prompt(self, prompt: Prompt, fmt: PromptFormat | None = None) -> TokenIds:
         """A question's or a conversation's ids in the policy's prompt format, or another.

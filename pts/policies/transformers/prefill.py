@@ -45,8 +45,8 @@ class PrefixStore:
         self,
         model: Any,
         max_bytes: int,
-        steering: PassSteering | None = None,
         *,
+        steering: PassSteering | None = None,
         logits_bytes: int = _LOGITS_BYTES,
     ) -> None:
         self.tokens_forwarded = 0
@@ -56,7 +56,7 @@ class PrefixStore:
         self._logits_bytes = logits_bytes
         self._vocab: int = model.config.get_text_config(decoder=True).vocab_size
         self._chunk, self._batch_tokens, self._said = _CHUNK, _BATCH_TOKENS, False
-        self._steering = steering
+        self.steering = steering
         self._layout: CacheLayout | None = None
         self._entries: list[Prefilled] = []
         self._found: dict[Key, Prefilled] = {}
@@ -114,6 +114,11 @@ class PrefixStore:
         while self._entries:
             self._drop(self._entries[0])
 
+    def forget_steered(self) -> None:
+        """Let the sequences go that were read by a steering: another one may give a variant's number anew."""
+        for entry in [entry for entry in self._entries if entry.reading.variant]:
+            self._drop(entry)
+
     def residuals(
         self, sequences: Sequence[TokenIds], blocks: Sequence[Any]
     ) -> Iterator[tuple[TokenIds, torch.Tensor]]:
@@ -158,7 +163,8 @@ class PrefixStore:
         for chunk in self._forward(wanted, base, shared, reading, keep_logits=True, keep=keep):
             skip = max(0, start - done)
             done += len(chunk)
-            yield chunk[skip:]
+            if skip < len(chunk):
+                yield chunk[skip:]
 
     def _nearest(self, ids: npt.NDArray[np.int64], reading: Reading) -> tuple[Prefilled | None, int]:
         """The stored sequence with the longest common prefix, now the most recently used, and that length."""
@@ -293,11 +299,11 @@ class PrefixStore:
         positions = torch.arange(start, start + len(ids), device=device)[None]
         self.tokens_forwarded += len(ids)
         self.forward_passes += 1
-        if reading.variant and self._steering is not None:
+        if reading.variant and self.steering is not None:
             where = positions >= reading.start
             if reading.skipped:
                 where &= ~torch.isin(positions, torch.tensor(reading.skipped, device=device))
-            self._steering.begin_pass(torch.tensor([reading.variant]), inputs, where)
+            self.steering.begin_pass(torch.tensor([reading.variant]), inputs, where)
         output = self._model(
             input_ids=inputs,
             position_ids=positions,
