@@ -22,7 +22,7 @@ def write_jsonl(path, rows):
     ("arguments", "said"),
     [
         (("--model", "./nowhere"), "./nowhere does not exist"),
-        (("--model", "no/such-model"), "Offline"),
+        (("--model", "no/such-model"), "use a local"),
         (("--dataset", "nowhere.jsonl"), "nowhere.jsonl"),
         (("--dataset", "no/such-data"), "no/such-data"),
         (("--threshold", "0"), "threshold is 0.0; it must be in (0, 1]"),

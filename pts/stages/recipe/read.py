@@ -169,6 +169,10 @@ def _step(entry: _Entry, before: Sequence[Step]) -> Step:
             return Step(stage, inputs)
     except ShapeError as error:
         raise ConfigError(f"{entry.where} ({entry.name}): {error}.") from error
+    except ConfigError as error:
+        if entry.name not in str(error):
+            error.args = (f"stage {entry.name}: {error}",)
+        raise
 
 
 def _spelled(key: object) -> str:

@@ -76,7 +76,7 @@ def test_outputs_flow_to_the_next_stage(whole, tmp_path):
         ("stages: [{stage: publish, path: p, licence: mit}]", "Did you mean license"),
         ("stages: [{stage: extract-vectors}]", r"stage 1 \(extract-vectors\): missing: run"),
         ("stages: [{stage: search}, {stage: search, seed: 1}]", "has the stage search twice"),
-        ("stages: [{stage: search}, {stage: extract-vectors, samples: 0}]", "samples is 0"),
+        ("stages: [{stage: search}, {stage: extract-vectors, samples: 0}]", "^stage extract-vectors: samples"),
         ("stages: [{stage: search}, {stage: publish, push: true}]", "give publish.repo_id=OWNER/NAME"),
         ("stages: [{stage: search}, {stage: publish, repo_id: me}]", "lacks its owner"),
         ("stages: [{stage: extract-vectors, run: r, until: lunch}]", "until: wanted 'harvest' or"),
