@@ -73,7 +73,7 @@ class SteeredDecoder:
         if vectors is not None:
             require_fits(vectors, model, same_shape=same_shape)
         elif patterns:
-            raise ConfigError(f"patterns ({', '.join(patterns)}) are a vector set's: give one.")
+            raise ConfigError(f"patterns ({', '.join(patterns)}) need a vector set: give one.")
         if options.router is None and vectors is not None and vectors.directory is not None:
             fitted = find_router(vectors.directory)
             options = (
@@ -191,7 +191,7 @@ class SteeredDecoder:
         if not strengths:
             return ()
         if self.vectors is None:
-            raise ConfigError(f"patterns ({', '.join(strengths)}) are a vector set's: give one.")
+            raise ConfigError(f"patterns ({', '.join(strengths)}) need a vector set: give one.")
         return interventions(self.vectors, strengths, gated=self._gated)
 
 

@@ -325,7 +325,7 @@ def steer(
         layers_path = layers_path or vectors.model.layers_path
         variants: Sequence[Variant] = [interventions(vectors, patterns)]
     elif patterns is not None:
-        raise ConfigError(f"patterns ({', '.join(patterns)}) are a vector set's: give one.")
+        raise ConfigError(f"patterns ({', '.join(patterns)}) need a vector set: give one.")
     else:
         variants = vectors
     _require_eager(model)

@@ -81,8 +81,8 @@ def test_running_out_of_memory_changes_no_result(failing, caplog, rows, sampling
     assert len(failed) >= 2
     assert 1 <= policy.work.row_limit <= rows
     assert policy.work.largest_batch == policy.work.row_limit
-    said = [record.getMessage() for record in caplog.records if "rows a batch" in record.getMessage()]
-    said += [record.getMessage() for record in caplog.records if "1 row a batch" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if "rows in a batch" in record.getMessage()]
+    said += [record.getMessage() for record in caplog.records if "1 row in a batch" in record.getMessage()]
     assert len(said) == 1
     # What was learnt is kept: the next call does not fail again.
     before = len(failed)
@@ -254,7 +254,7 @@ def test_one_row_a_batch_is_never_a_secret(caplog):
         outcome(policy, requests_of(3))
         outcome(policy, requests_of(3))
         (said,) = caplog.messages
-        assert "memory allows only 1 row a batch" in said
+        assert "memory allows only 1 row in a batch" in said
         assert "0.0 MiB are granted" in said
         assert "a row of 17 tokens" in said
         caplog.clear()

@@ -77,7 +77,7 @@ class RowAllowance:
         """Say how many rows a batch gets, once."""
         if self._first("rows"):
             logger.info(
-                "at most %s a batch, of up to %s tokens each: %s are granted to them.",
+                "at most %s in a batch, of up to %s tokens each: %s are granted to them.",
                 _rows(self.fitting(cost, columns)),
                 f"{columns:,}",
                 _size(self.granted),
@@ -103,7 +103,9 @@ class RowAllowance:
     def ran_out(self, rows: int, device: str, reason: str) -> None:
         """Go on with at most so many rows, after memory ran out; said once."""
         self.limit = max(1, min(self.limit, rows))
-        text = "memory ran out on %s: the run goes on with at most %s a batch, and with the same results (%s)."
+        text = (
+            "memory ran out on %s: the run goes on with at most %s in a batch, and with the same results (%s)."
+        )
         level = logging.WARNING if self._first("ran out") else logging.INFO
         logger.log(level, text, device, _rows(self.limit), reason)
 
