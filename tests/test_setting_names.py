@@ -74,7 +74,7 @@ def commands():
 
 
 @pytest.mark.parametrize(
-    ("name", "command"), commands(), ids=lambda value: value if isinstance(value, str) else ""
+    ("name", "command"), list(commands()), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_what_messages_call_an_option_is_what_the_option_is_called(name, command):
     for parameter in command.params:

@@ -91,7 +91,7 @@ def test_what_does_not_fit_together(one, two, capsys, tmp_path):
         ((two, "--format", "optillm", "--output", "r.jsonl"), "records.parquet does not exist"),
         (("nowhere/at/all", "--format", "gguf", "--output", "v.gguf"), "does not exist"),
         ((tmp_path, "--format", "gguf", "--output", "v.gguf"), "is not a vector set"),
-        ((one, "--format", "gguf", "--output", "no/v.gguf"), "no directory no"),
+        ((one, "--format", "gguf", "--output", "no/v.gguf"), "the directory no does not exist"),
         ((one, "--format", "onnx", "--output", "v.gguf"), "onnx"),
         ((one, "--format", "gguf"), "--output"),
     ):
