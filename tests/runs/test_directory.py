@@ -57,7 +57,7 @@ def test_a_newer_schema_is_named(tmp_path):
     make_run(tmp_path / "run")
     path = tmp_path / "run" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": 99}))
-    with pytest.raises(RunError, match="newer pts"), open_run(tmp_path / "run", KIND):
+    with pytest.raises(RunError, match="newer version of pts"), open_run(tmp_path / "run", KIND):
         pass
 
 

@@ -109,7 +109,7 @@ def _note_changes(
             "that run and start again."
         )
     logger.warning(
-        "%s goes on with other settings (%s): every problem is searched again. Its rollouts are used again "
+        "%s continues with other settings (%s): every problem is searched again. Its rollouts are used again "
         "where the same ones are asked for; the others are drawn.",
         directory.path,
         "; ".join(changes),
