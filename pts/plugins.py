@@ -40,7 +40,7 @@ def load_plugin(kind: Kind, name: str, bundled: Collection[str]) -> Any:
     except Exception as error:
         said = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(
-            f"the {kind} {name} of the package {_package(point)} cannot be imported ({said}): mend the "
+            f"the {kind} {name} of the package {_package(point)} cannot be imported ({said}): repair the "
             "package, or uninstall it."
         ) from error
 
@@ -57,7 +57,7 @@ def _registered(kind: Kind, bundled: Collection[str]) -> dict[str, EntryPoint]:
         if point.name in bundled:
             raise ConfigError(
                 f"the package {_package(point)} registers the {kind} {point.name}, a name that pts itself has: "
-                "uninstall it, or have it take another name."
+                "uninstall it, or rename what it registers."
             )
         other = found.setdefault(point.name, point)
         if _package(other) != _package(point):

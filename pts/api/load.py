@@ -44,6 +44,7 @@ def load_model(
     given = {"revision": revision, "adapter": adapter}
     changed = [key for key, value in given.items() if value is not None]
     changed += ["device"] * (device != "auto") + ["dtype"] * (dtype != "auto")
+    changed += ["trust_remote_code"] * trust_remote_code
     if changed:
-        raise ConfigError(f"a model in memory is used as it is: leave out {', '.join(changed)}.")
+        raise ConfigError(f"a model in memory is loaded already: leave out {', '.join(changed)}.")
     return given_model(model, tokenizer, name)

@@ -23,6 +23,12 @@ def dataset_of(problems: Problems, folder: Path) -> str:
     """
     if isinstance(problems, str | Path):
         return str(problems)
+    given: object = problems
+    if isinstance(given, int):
+        raise DataError(
+            f"problems is {given}; give a name, a file, or a list of (question, answer). The maximum number of "
+            f"problems is limit={given}."
+        )
     lines = [json.dumps(_entry(number, problem), ensure_ascii=False) for number, problem in enumerate(problems)]
     if not lines:
         raise DataError("there are no problems: give at least one (question, answer).")

@@ -56,8 +56,8 @@ def export_command(
 ) -> None:
     """Write what is at PATH in another program's format.
 
-    PATH is a vector set, local or on the hub, for gguf; a local one with its records for optillm; the directory
-    of a search for dpo and rollouts. Beside the rollouts a card says what they are.
+    PATH is a vector set for gguf and optillm (for optillm a local one, with its records), and a search run for
+    dpo and rollouts. A card that describes the rollouts is written beside them.
     """
     log_to_stderr(0, quiet)
     _check_output(form, output)
@@ -90,9 +90,7 @@ def _optillm(source: str, output: Path, pattern: str | None) -> _Written:
     if pattern is not None:
         vectors.vector(pattern)
     if not Path(source).expanduser().is_dir():
-        raise DataError(
-            f"{source} is on the Hub, where optillm reads it as it is; to export it, download it first."
-        )
+        raise DataError(f"{source} is on the Hub, where optillm can read it; to export it, download it first.")
     every = read_records_parquet(Path(source).expanduser() / RECORDS_NAME)
     records = [record for record in every if pattern in (None, record.reasoning_pattern)]
     if not records:

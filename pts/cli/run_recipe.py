@@ -47,7 +47,7 @@ def run_command(
     parts of extract-vectors: harvest, cluster and calibrate. The stage publish sends nothing unless its key
     push is true.
 
-    First, pts says what each stage will do. Complete stages are left as they are, and a stopped one continues.
+    First, pts says what each stage will do. Complete stages are not run again, and a stopped one continues.
     Where the settings, the search or the vectors of a vector set or router have changed, it is deleted and made
     again. A search or an evaluation with other settings is never deleted without --fresh: the command stops.
     """

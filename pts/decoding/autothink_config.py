@@ -77,7 +77,7 @@ def autothink_config(given: Mapping[str, Any]) -> AutoThinkConfig:
     chosen: dict[str, Any] = {}
     for key, value in given.items():
         if key in _UNREAD:
-            logger.warning("%s is read nowhere, not by optillm either: set the limits by complexity.", key)
+            logger.warning("%s has no effect, in optillm neither: set the limits by complexity.", key)
             continue
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)

@@ -71,7 +71,7 @@ STRATEGIES: Mapping[str, StrategyEntry] = {
     "full": StrategyEntry(
         None,
         "think and answer freely, within the total limit",
-        "the model as it is",
+        "the model's default",
         _plain(lambda _: ThinkingBudget()),
         _LIMITS,
     ),

@@ -75,7 +75,8 @@ class CodeTests:
         if idle is not None:
             raise GraderError(
                 f"The function {idle} of the tests needs arguments, and nothing calls it: tests are functions "
-                "without arguments, or check(candidate) beside a field entry_point; pytest's fixtures are none."
+                "without arguments, or check(candidate) beside a field entry_point. Fixtures of pytest are not "
+                "supported."
             )
 
 

@@ -105,7 +105,7 @@ def head_lines(summary: EvaluationSummary) -> list[str]:
     lines = [
         f"{summary.model_id} on {summary.dataset_id}{vectors}: {_counted(summary.problems, 'problem')} × "
         f"{_counted(summary.seeds, 'seed')}, graded by {summary.grader}, "
-        f"{summary.budget:,} tokens at most.{chance}"
+        f"at most {summary.budget:,} tokens.{chance}"
     ]
     lines += [
         f"The threshold of {fit.strategy}, {fit.threshold:g}, was fitted on {fit.problems} other problems."
@@ -120,8 +120,8 @@ def head_lines(summary: EvaluationSummary) -> list[str]:
 def note(summary: EvaluationSummary) -> str:
     """What the columns mean."""
     text = (
-        f"Intervals: {summary.level:.0%}, bootstrap over problems. Tokens: all that an answer took after its "
-        "prompt, of what was dropped too."
+        f"Intervals: {summary.level:.0%}, bootstrap over problems. Tokens: all that were generated for an "
+        "answer, dropped branches and trials included."
     )
     direction = "" if summary.direction is None else f" {direction_note(summary.direction)}"
     if not summary.comparisons:

@@ -42,14 +42,14 @@ def measured_report(measured: Measured) -> RenderableType:
         example = measured.example
         parts += [
             Text(f"{example.query}  ({example.answer})", style="bold"),
-            Text(f"as it is: {example.unsteered}", style="red"),
-            Text(f"steered:  {example.steered}\n", style="green"),
+            Text(f"unsteered: {example.unsteered}", style="red"),
+            Text(f"steered:   {example.steered}\n", style="green"),
         ]
     plain, steered = measured.unsteered, measured.steered
     count = len(plain.successes)
     parts.append(
         Text(
-            f"{count} problems x {plain.samples}: success {plain.success:.3f} as it is, "
+            f"{count} problems x {plain.samples}: success {plain.success:.3f} unsteered, "
             f"{steered.success:.3f} steered, "
             f"difference {measured.difference:+.3f} ({measured.low:+.3f} to {measured.high:+.3f}); tokens "
             f"{plain.tokens_each:.0f} -> {steered.tokens_each:.0f} a completion; cut by the budget "

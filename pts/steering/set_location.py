@@ -27,7 +27,7 @@ def set_directory(
     directory = Path(source).expanduser()
     bundled = not directory.is_dir() and str(source) in bundled_sets()
     if revision is not None and (bundled or directory.exists()):
-        raise VectorError(f"revision {revision} is of a set on the Hub, and {source} is not: leave it out.")
+        raise VectorError(f"{source} is not on the Hub and has no revisions: leave out {revision}.")
     if directory.is_dir():
         return directory
     if bundled:

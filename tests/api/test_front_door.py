@@ -77,7 +77,13 @@ def test_a_list_of_problems_becomes_a_file_that_the_command_line_reads(tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("problems", "said"), [([], "no problems"), ([("alone",)], "problem 0"), ([{"question": "q"}], "problem 0")]
+    ("problems", "said"),
+    [
+        ([], "no problems"),
+        ([("alone",)], "problem 0"),
+        ([{"question": "q"}], "problem 0"),
+        (20, "problems is 20.*limit=20"),
+    ],
 )
 def test_bad_problems_are_refused(tmp_path, problems, said):
     with pytest.raises(pts.DataError, match=said):

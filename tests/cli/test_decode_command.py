@@ -202,7 +202,7 @@ def test_a_budget_above_the_total_is_told_of(capsys):
         (("--vectors", "demo", "--pattern", "nope", "x"), "nope"),
         (("--vectors", "demo", "--pattern", "all=strong", "x"), "strong"),
         (("--vectors", "nowhere", "x"), "nowhere"),
-        (("--vectors", "demo", "--vectors-revision", "v1", "x"), "revision v1 is of a set on the Hub"),
+        (("--vectors", "demo", "--vectors-revision", "v1", "x"), "demo is not on the Hub and has no revisions"),
         (("--vectors-revision", "v1", "x"), "--vectors-revision needs a vector set"),
         (("--revision", "main", "x"), "--revision main needs a model on the hub, and demo is not"),
         (("--compare", "--model", "./m", "x"), "--vectors"),

@@ -37,7 +37,7 @@ def test_the_tables_and_the_files(capsys, tmp_path):
     assert run(arguments) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
-    assert "demo on demo: 2 problems × 1 seed, graded by demo, 96 tokens at most." in printed.out
+    assert "demo on demo: 2 problems × 1 seed, graded by demo, at most 96 tokens." in printed.out
     assert "above fixed budgets?  min:8" in printed.out
     assert "McNemar's exact test" in printed.out
     files = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")}

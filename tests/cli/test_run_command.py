@@ -108,7 +108,7 @@ def test_a_second_run_leaves_everything_as_it_is(made, capsys):
     before = content(made)
     said, printed = done(capsys, "--until", "calibrate")
     assert "search: run is complete (14 of 14 problems done" in said[0]
-    assert said[1:] == ["pts: extract-vectors: set is complete and left as it is."]
+    assert said[1:] == ["pts: extract-vectors: set is complete: nothing to do."]
     assert "14 searched" not in printed
     assert "Effect on 4 test problems" in printed
     assert content(made) == before
@@ -125,7 +125,7 @@ def test_changed_settings_of_the_extraction_say_so_and_make_it_again(made, capsy
     assert (made / "set" / "calibration.jsonl").read_bytes() != calibration
     assert content(made / "run") == search
     said, _ = done(capsys, "--until", "calibrate", "--set", "samples=2")
-    assert "left as it is" in said[1]
+    assert "nothing to do" in said[1]
 
 
 def test_what_changes_nothing_that_is_compared_makes_nothing_again(made, capsys):
@@ -153,7 +153,7 @@ def test_fresh_says_what_it_deletes_and_replaces_the_search_and_what_follows(mad
     assert "search: deletes run (14 of 14 problems done, " in said[0]
     assert "0 to do; 2 in all" in words(printed)
     assert content(made / "run") != search
-    assert "left as it is" in done(capsys, *small)[0][0]
+    assert "nothing to do" in done(capsys, *small)[0][0]
     with_set = refusal(capsys, *small[:4], "--from", "extract-vectors")
     assert "vectors need at least 24 of 8" in with_set or "no pivotal token" in with_set
 
@@ -164,7 +164,7 @@ def test_a_search_that_spent_its_limit_is_as_complete_as_it_can_be(empty, capsys
     before = content(empty)
     said, _ = done(capsys, *short, "max_tokens=4000")
     assert "of 4 problems done" in said[0]
-    assert "all that max_tokens allowed) and left as it is" in said[0]
+    assert "all that max_tokens allowed): nothing to do" in said[0]
     assert content(empty) == before
     assert "--from skips search, which is not complete" in refusal(
         capsys, "--from", "harvest", *short[2:], "max_tokens=9000"
@@ -193,7 +193,7 @@ def test_the_parts_of_an_extraction_one_by_one(made, capsys):
         capsys, "--from", "calibrate"
     )
     before = content(made)
-    assert "left as it is" in done(capsys, "--until", "harvest")[0][1]
+    assert "nothing to do" in done(capsys, "--until", "harvest")[0][1]
     assert content(made) == before
     said, printed = done(capsys, "--from", "cluster", "--until", "cluster")
     assert len(said) == 1

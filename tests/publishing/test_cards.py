@@ -77,7 +77,7 @@ def test_a_found_effect_stands_with_interval_and_controls():
 @pytest.mark.parametrize(
     ("difference", "low", "high", "random", "said"),
     [
-        (0.02, -0.01, 0.05, (0.0,), "the interval holds zero"),
+        (0.02, -0.01, 0.05, (0.0,), "the interval contains zero"),
         (0.05, 0.01, 0.09, (0.06,), "a random direction, calibrated alike, did as well"),
         (-0.1, -0.13, -0.07, (0.0,), "success fell"),
     ],

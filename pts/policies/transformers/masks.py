@@ -71,7 +71,8 @@ def attention_plan(model: Any) -> AttentionPlan:
     implementation = config._attn_implementation
     if implementation not in ("sdpa", "eager"):
         raise ModelError(
-            f"attention {implementation!r} accepts no mask of ours: load the model with sdpa or eager."
+            f"attention {implementation!r} does not accept the masks that pts makes: load the model with sdpa "
+            "or eager."
         )
     kinds = tuple(sorted(set(types))) if types else None
     return AttentionPlan(kinds, getattr(config, "sliding_window", None), additive=implementation == "eager")

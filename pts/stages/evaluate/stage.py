@@ -53,7 +53,7 @@ def _plan(inputs: EvaluateInputs, context: Context) -> Plan:
             "evaluate "
             "again."
         )
-    return Plan(f"eval: continues {path}, or leaves it as it is if it is complete.")
+    return Plan(f"eval: continues {path}, or does nothing if it is complete.")
 
 
 def _run(inputs: EvaluateInputs, observe: Observer | None) -> EvaluationSummary:

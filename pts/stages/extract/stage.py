@@ -130,7 +130,7 @@ def _plan(inputs: ExtractInputs, context: Context) -> Plan:
         )
         return Plan(text, deletes=True)
     if status.state == "complete":
-        return Plan(f"{name}: {path} is complete and left as it is.", idle=True)
+        return Plan(f"{name}: {path} is complete: nothing to do.", idle=True)
     return Plan(f"{name}: continues {path} ({status.content}).")
 
 

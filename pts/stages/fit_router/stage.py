@@ -90,7 +90,7 @@ def _plan(inputs: FitRouterInputs, context: Context) -> Plan:
         )
         return Plan(text, deletes=True)
     if status.state == "complete":
-        return Plan(f"fit-router: the router in {path} is complete and left as it is.", idle=True)
+        return Plan(f"fit-router: the router in {path} is complete: nothing to do.", idle=True)
     return Plan(f"fit-router: continues {content} in {path}.")
 
 

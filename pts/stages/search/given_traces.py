@@ -91,4 +91,4 @@ def _read_row(where: str, fields: Mapping[str, Any]) -> tuple[str, TokenIds | st
         return problem_id, text
     if isinstance(ids, list) and text is None and all(type(token) is int for token in ids):
         return problem_id, tuple(ids)
-    raise DataError(f"{where} needs completion (a text) or completion_ids (a list of token ids), one of them.")
+    raise DataError(f"{where} needs either completion (a text) or completion_ids (a list of token ids).")

@@ -109,8 +109,8 @@ def _note_changes(
             "that run and start again."
         )
     logger.warning(
-        "%s continues with other settings (%s): every problem is searched again. Its rollouts are used again "
-        "where the same ones are asked for; the others are drawn.",
+        "%s continues with other settings (%s): every problem is searched again. Recorded rollouts are reused, "
+        "and only missing ones are drawn.",
         directory.path,
         "; ".join(changes),
     )

@@ -75,7 +75,7 @@ def _plan(inputs: SearchInputs, _context: Context) -> Plan:
             "search again."
         )
     if status.state == "complete":
-        return Plan(f"search: {path} is complete ({status.content}) and left as it is.", idle=True)
+        return Plan(f"search: {path} is complete ({status.content}): nothing to do.", idle=True)
     return Plan(f"search: continues {path} ({status.content}).")
 
 

@@ -132,7 +132,7 @@ def settled_prompts(
     if not same:
         raise RunError(
             f"{recorded.where} was made with other prompts: the model's chat template or tokenizer writes the "
-            "same question otherwise now. Give the model as it was, or start again with another "
+            "same question differently now. Use the earlier version of the model, or start again with another "
             f"{setting('output')}."
         )
     return settled, digest
