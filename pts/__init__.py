@@ -3,7 +3,7 @@
     import pts
 
     model = pts.load_model("demo")
-    run = pts.search(model, problems=20)
+    run = pts.search(model, limit=20)
     for token in run.findings:
         print(token)
 
