@@ -33,7 +33,7 @@ def test_a_limit_must_hold_the_end_sequence_and_the_minimum():
     with pytest.raises(ConfigError, match="below the 3"):
         ThinkingBudget(thinking=0.02).limits(96, 3)
     assert ThinkingBudget(thinking=0).limits(96, 3).thinking == 0
-    with pytest.raises(ConfigError, match="more than the limit"):
+    with pytest.raises(ConfigError, match="more than the maximum"):
         ThinkingBudget(thinking=10, least_thinking=11).limits(96, 3)
 
 

@@ -97,7 +97,7 @@ def test_no_trial_is_made_before_the_least_thinking(demo):
 @pytest.mark.parametrize("spec", strategies_with("least_thinking"))
 def test_limits_that_contradict_each_other_or_the_end_are_refused(demo, spec):
     if uses(spec, "thinking"):
-        with pytest.raises(ConfigError, match="more than the limit"):
+        with pytest.raises(ConfigError, match="more than the maximum"):
             decoder_of(demo, spec, ThinkingBudget(thinking=10, least_thinking=20))
     with pytest.raises(ConfigError, match="must be at least 0"):
         decoder_of(demo, spec, ThinkingBudget(least_thinking=-1))

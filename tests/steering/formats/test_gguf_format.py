@@ -74,7 +74,7 @@ def test_a_gate_that_a_gguf_cannot_hold_is_said(make_set, path, caplog):
         write_gguf(make_set(), "self_correction", path)
         assert caplog.messages == []
         write_gguf(make_set(gate=Gate("entropy", 0.5)), "self_correction", path)
-    assert "gated (entropy)" in caplog.text
+    assert "has a gate (entropy)" in caplog.text
 
 
 @pytest.mark.parametrize(
