@@ -40,7 +40,7 @@ class SearchConfig:
         checks = (
             (0 < self.threshold <= 1, f"threshold is {self.threshold}; it must be in (0, 1]."),
             (0 < self.fdr < 1, f"fdr is {self.fdr}; it must be in (0, 1)."),
-            (0 <= low < high <= 1, f"value range is {low}–{high}; it must be two rising numbers in [0, 1]."),
+            (0 <= low < high <= 1, f"range is {low} to {high}; it must be two rising numbers from 0 to 1."),
             (self.traces >= 1, f"traces is {self.traces}; it must be at least 1."),
             (0 <= first < last <= 1, f"region is {first}–{last}; it must be two rising fractions in [0, 1]."),
             (

@@ -39,7 +39,7 @@ def test_the_tables_and_the_files(capsys, tmp_path):
     assert printed.err == ""
     assert "demo on demo: 2 problems × 1 seed, graded by demo, at most 96 tokens." in printed.out
     assert "above fixed budgets?  min:8" in printed.out
-    assert "McNemar's exact test" in printed.out
+    assert "McNemar's exact test" in " ".join(printed.out.split())
     files = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")}
     assert files == {"manifest.json", "items.jsonl", "summary.json", "report.html", "frontier.png"}
     assert run((*arguments, "--json")) == 0
