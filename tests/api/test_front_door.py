@@ -127,7 +127,7 @@ def test_a_model_in_memory_with_other_weights_does_not_continue_a_run(model, tmp
     ("arguments", "options", "said"),
     [
         (("demo", object()), {}, "its own tokenizer"),
-        ((object(),), {}, "no causal language model"),
+        ((object(),), {}, "not a causal language model"),
         (("nowhere/at/all",), {}, "does not exist"),
     ],
 )
