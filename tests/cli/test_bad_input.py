@@ -27,7 +27,7 @@ def write_jsonl(path, rows):
         (("--dataset", "no/such-data"), "no/such-data"),
         (("--threshold", "0"), "threshold is 0.0; it must be in (0, 1]"),
         (("--threshold", "1.5"), "threshold is 1.5; it must be in (0, 1]"),
-        (("--range", "0.8", "0.2"), "value range"),
+        (("--range", "0.8", "0.2"), "range is 0.8 to 0.2"),
         (("--temperature", "0"), "temperature 0"),
         (("--dataset", "nowhere.jsonl", "--levels", "3"), "leave --levels out"),
         (("--top-p", "0"), "top-p is 0.0"),

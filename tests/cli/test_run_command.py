@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 RECIPE = """
 stages:
-  - {stage: search, problems: 14, levels: [2, 3, 4], thinking: true, output: run}
+  - {stage: search, problems: 18, levels: [2, 3, 4], thinking: true, output: run}
   - stage: extract-vectors
     output: set
     methods: [contrast]
@@ -94,7 +94,7 @@ def test_the_whole_recipe_from_search_to_card(first):
         "pts: extract-vectors: writes set.",
         "pts: publish: shows files and card of set, and sends nothing.",
     ]
-    assert "14 searched" in printed.stdout
+    assert "18 searched" in printed.stdout
     assert "Effect on 4 test problems × 1" in printed.stdout
     assert "bytes  vectors.safetensors" in printed.stdout
     assert "license: mit" in printed.stdout
@@ -107,9 +107,9 @@ def test_the_whole_recipe_from_search_to_card(first):
 def test_a_second_run_leaves_everything_as_it_is(made, capsys):
     before = content(made)
     said, printed = done(capsys, "--until", "calibrate")
-    assert "search: run is complete (14 of 14 problems done" in said[0]
+    assert "search: run is complete (18 of 18 problems done" in said[0]
     assert said[1:] == ["pts: extract-vectors: set is complete: nothing to do."]
-    assert "14 searched" not in printed
+    assert "18 searched" not in printed
     assert "Effect on 4 test problems" in printed
     assert content(made) == before
 
@@ -139,7 +139,7 @@ def test_what_changes_nothing_that_is_compared_makes_nothing_again(made, capsys)
 def test_a_changed_search_is_refused_before_anything_is_done(made, capsys):
     before = content(made)
     said = refusal(capsys, "--set", "search.seed=1", "--set", "samples=2")
-    assert "run holds a search with other settings (search.seed 0 → 1): 14 of 14 problems done" in said
+    assert "run holds a search with other settings (search.seed 0 → 1): 18 of 18 problems done" in said
     assert "--fresh" in said
     assert "--set search.output=" in said
     assert content(made) == before
@@ -150,7 +150,7 @@ def test_fresh_says_what_it_deletes_and_replaces_the_search_and_what_follows(mad
     small = ("--set", "search.seed=1", "--set", "problems=2", "--until", "search")
     said, printed = done(capsys, *small, "--fresh", "--quiet")
     assert len(said) == 1
-    assert "search: deletes run (14 of 14 problems done, " in said[0]
+    assert "search: deletes run (18 of 18 problems done, " in said[0]
     assert "0 to do; 2 in all" in words(printed)
     assert content(made / "run") != search
     assert "nothing to do" in done(capsys, *small)[0][0]
@@ -174,10 +174,10 @@ def test_a_search_that_spent_its_limit_is_as_complete_as_it_can_be(empty, capsys
 
 def test_a_longer_search_makes_the_vectors_again(made, capsys):
     pairs = (made / "set" / "manifest.json").read_text().split('"pairs"')[1][:60]
-    said, printed = done(capsys, "--set", "problems=16", "--until", "calibrate")
-    assert "search: continues run (14 of 14 problems done" in said[0]
+    said, printed = done(capsys, "--set", "problems=20", "--until", "calibrate")
+    assert "search: continues run (18 of 18 problems done" in said[0]
     assert "set (a finished vector set), that is deleted and made again" in said[1]
-    assert "0 to do; 16 in all" in words(printed)
+    assert "0 to do; 20 in all" in words(printed)
     assert "Effect" in printed
     assert (made / "set" / "manifest.json").read_text().split('"pairs"')[1][:60] != pairs
 
@@ -210,7 +210,7 @@ def test_the_parts_of_an_extraction_one_by_one(made, capsys):
 def test_from_needs_what_comes_before_it(empty, made, monkeypatch, capsys):
     said = refusal(capsys, "--from", "publish", "--set", "problems=15")
     assert "--from skips search, which is not complete" in said
-    assert "run has 14 of 14 problems done" in said
+    assert "run has 18 of 18 problems done" in said
     monkeypatch.chdir(empty)
     assert "run does not exist. Leave --from out" in refusal(capsys, "--from", "harvest")
     assert [path.name for path in empty.iterdir() if path.is_file()] == ["r.yaml"]

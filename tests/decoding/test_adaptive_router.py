@@ -60,5 +60,7 @@ def test_named_with_budgets_for_its_own_classes(classifier):
     inputs = StrategyInputs(router=f"adaptive-classifier:{classifier}", class_budget=("LOW=0", "HIGH=0.3-0.6"))
     options = strategy_options(inputs, ("auto",), None)
     assert options.budgets == {"LOW": ThinkingBudget(thinking=0), "HIGH": ThinkingBudget(0.6, 0.3)}
-    with pytest.raises(ConfigError, match=r"no class MIDDLE.* it has (LOW, HIGH|HIGH, LOW)"):
+    with pytest.raises(
+        ConfigError, match=r"class MIDDLE, which the router .* does not have; it has (LOW, HIGH|HIGH, LOW)"
+    ):
         strategy_options(replace(inputs, class_budget=("MIDDLE=9",)), ("auto",), None)

@@ -298,7 +298,7 @@ def test_think_tags_come_from_the_template_or_are_given():
 def test_think_tags_that_do_not_fit_are_refused():
     with pytest.raises(ModelError, match="cannot be written"):
         find_think_tags(tokenizer_of(PLAIN), "<ponder>", "</ponder>")
-    with pytest.raises(ModelError, match="alone"):
+    with pytest.raises(ModelError, match="only one think tag was given"):
         find_think_tags(tokenizer_of(PLAIN), "a")
     with pytest.raises(ModelError, match="think_start="):
         require_think_tags(tokenizer_of(PLAIN))

@@ -112,5 +112,5 @@ def test_a_template_that_writes_something_else_each_time_is_refused(random):
 
 
 def test_what_is_no_date_is_refused():
-    with pytest.raises(ModelError, match="'yesterday' is no time"):
+    with pytest.raises(ModelError, match="'yesterday' is not a date"):
         encode_prompt(tokenizer(TEMPLATES["plain"]), "?", PromptFormat(written_on="yesterday"))

@@ -194,7 +194,7 @@ def test_templates_name_their_switch_as_they_like(template, switch, on, off):
         (PLAIN, PromptFormat(thinking=True, thinking_switch="deep"), "changes nothing"),
         (PLAIN, PromptFormat(thinking_switch="deep"), "changes nothing"),
         (EFFORT, PromptFormat(thinking=True, thinking_switch="reasoning_effort=high"), "two values"),
-        (PLAIN, PromptFormat(template_options=("reasoning_effort=low",)), "has no reasoning_effort"),
+        (PLAIN, PromptFormat(template_options=("reasoning_effort=low",)), "has no variable reasoning_effort"),
         (GPT_OSS, PromptFormat(template_options=("low",)), "not NAME=VALUE"),
     ],
 )

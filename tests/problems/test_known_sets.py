@@ -284,7 +284,7 @@ def test_rows_that_the_data_set_calls_wrong_are_left_out_and_do_not_count(tmp_pa
     with caplog.at_level(logging.WARNING, "pts"):
         loaded = load(tmp_path, *rows, limit=2)
     assert [problem.id for problem in loaded.problems] == ["0", "2"]
-    assert "first line 2: error_type wrong_groundtruth" in caplog.text
+    assert "the first is line 2: error_type wrong_groundtruth" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_sources_that_cannot_be_used(vectors, records, tmp_path, caplog):
     write_records_jsonl(tmp_path / "r.jsonl", [replace(records[0], model_id="another/model")])
     with caplog.at_level(logging.WARNING):
         read_optillm(tmp_path / "r.jsonl", vectors.model)
-    assert "of another/model, not of some/model" in caplog.text
+    assert "for another/model, not for some/model" in caplog.text
 
 
 def test_a_parquet_file_of_something_else(tmp_path):
