@@ -19,7 +19,7 @@ Question: TypeAlias = "str | Sequence[Mapping[str, str]]"
 @overload
 def decode(
     model: LoadedModel | str,
-    questions: str,
+    questions: Question,
     *,
     strategy: str = ...,
     vectors: VectorSet | str | Path | None = ...,
@@ -40,7 +40,7 @@ def decode(
 
 def decode(
     model: LoadedModel | str,
-    questions: str | Sequence[Question],
+    questions: Question | Sequence[Question],
     *,
     strategy: str = "full",
     vectors: VectorSet | str | Path | None = None,
@@ -65,7 +65,8 @@ def decode(
     named = None if found is None else source_of(found) or "the vectors given"
     fixed = {**model_inputs(model), "strategy": strategy, "vectors": named}
     inputs = stage_inputs(DecodeInputs, "pts.decode", settings, fixed)
-    several: Sequence[Any] = [questions] if isinstance(questions, str) else questions
+    one = isinstance(questions, str) or (bool(questions) and isinstance(questions[0], Mapping))
+    several: Sequence[Any] = [questions] if one else questions
     with holding(loaded_or_none(model)):
         answers = open_decoder(inputs, vectors=found).generate(several, seed=inputs.seed)
-    return answers[0] if isinstance(questions, str) else answers
+    return answers[0] if one else answers

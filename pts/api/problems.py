@@ -29,6 +29,10 @@ def dataset_of(problems: Problems, folder: Path) -> str:
             f"problems is {given}; give a name, a file, or a list of (question, answer). The maximum number of "
             f"problems is limit={given}."
         )
+    if not isinstance(given, Sequence):
+        raise DataError(
+            f"problems is {type(given).__name__}; give a name, a file, or a list of (question, answer)."
+        )
     lines = [json.dumps(_entry(number, problem), ensure_ascii=False) for number, problem in enumerate(problems)]
     if not lines:
         raise DataError("there are no problems: give at least one (question, answer).")
@@ -52,4 +56,7 @@ def _entry(number: int, problem: Any) -> dict[str, str]:
             f"problem {number} is {str(problem)[:60]!r}; give (question, answer), or a dictionary with "
             "question and answer."
         )
+    empty = next((key for key in ("question", "answer") if found[key] in (None, "")), None)
+    if empty is not None:
+        raise DataError(f"problem {number} has no {empty}: give a question and its answer as text.")
     return {key: str(value) for key, value in {"id": number, **found}.items()}

@@ -83,6 +83,9 @@ def test_a_list_of_problems_becomes_a_file_that_the_command_line_reads(tmp_path,
         ([("alone",)], "problem 0"),
         ([{"question": "q"}], "problem 0"),
         (20, "problems is 20.*limit=20"),
+        (None, "problems is NoneType"),
+        ([("q", None)], "problem 0 has no answer"),
+        ([("", "a")], "problem 0 has no question"),
     ],
 )
 def test_bad_problems_are_refused(tmp_path, problems, said):
@@ -170,6 +173,12 @@ def test_steer_changes_generate_and_leaves_nothing(model):
 def test_steer_takes_one_of_patterns_and_strength(model):
     with pytest.raises(pts.ConfigError, match="not both"):
         pts.steer(model, "demo", {"all": 1.0}, strength=1.0)
+
+
+def test_a_conversation_is_one_question(model):
+    messages = [{"role": "user", "content": "What is 2 + 5 ?"}]
+    one = pts.decode(model, messages, budget=96)
+    assert one.completion == pts.decode(model, [messages], budget=96)[0].completion
 
 
 def test_decode_answers_one_or_several(model):
