@@ -142,7 +142,7 @@ def _widened(measured: Measurements, at: int) -> Floats:
 
 
 def dearest(outcomes: Iterable[Outcomes]) -> Outcomes:
-    """The class that takes the most tokens."""
+    """The class with the highest token count."""
     return max(outcomes, key=lambda each: each.tokens_each)
 
 

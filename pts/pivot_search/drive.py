@@ -59,7 +59,8 @@ def search_problems(
 
     `given_traces` are completions to search instead of fresh draws, by problem id; `done` and `spent` are the
     problems and tokens that the run has behind it, the latter counted against `config.max_tokens`. `recorder`
-    is given every graded rollout, and is asked for each before it is drawn. `observe` hears of every rollout.
+    stores every graded rollout. A request whose rollouts it has already is not drawn again. `observe` is called
+    after every rollout.
     Each problem's findings depend on its own seed alone, not on what else is in flight (a spending limit
     aside).
     """
@@ -159,7 +160,7 @@ class _Flight:
         if count < asked.request.n:
             return False
         asked.graded, asked.drawn = self._grades.graded(asked.drawn), []
-        # A given trace is asked about at no cost, and is asked about again.
+        # A given trace costs no tokens: it is not recorded, and is requested again on resume.
         if self._recorder is not None and any(each.new_tokens for each in asked.graded):
             self._recorder.record(self.search.problem.id, self.search.phase, asked.graded)
         self._missing -= 1
