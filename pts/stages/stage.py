@@ -152,3 +152,11 @@ class Context:
     def inputs_of(self, stage: str) -> list[Any]:
         """The inputs of the steps of a stage before this one."""
         return [step.inputs for step in self.before if step.name == stage]
+
+
+def note_of_measured(written: Path, *, fresh: bool) -> str | None:
+    """What a stopped stage leaves, by its first file `written`; None where that is not there yet."""
+    if not written.exists():
+        return None
+    again = "the same command without --fresh" if fresh else "the same command"
+    return f"what was measured is kept in {written.parent}; {again} continues."

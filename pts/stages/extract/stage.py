@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pts.errors import RunError
 from pts.setting_names import setting
 from pts.stages.extract.inputs import PARTS, ExtractInputs
-from pts.stages.stage import Context, Observer, Plan, Report, Source, Stage, Status
+from pts.stages.stage import Context, Observer, Plan, Report, Source, Stage, Status, note_of_measured
 
 if TYPE_CHECKING:
     from pts.runs.manifest import Manifest
@@ -167,14 +167,7 @@ def _resume_note(inputs: ExtractInputs) -> str | None:
     """What a stopped extraction leaves; None where it has not written anything."""
     from pts.runs.manifest import MANIFEST_NAME
 
-    if not (inputs.directory() / MANIFEST_NAME).exists():
-        return None
-    again = "the same command without --fresh" if inputs.fresh else "the same command"
-    return f"what was measured is kept in {inputs.directory()}; {again} continues."
-
-
-def _directory(inputs: ExtractInputs) -> Path:
-    return inputs.directory()
+    return note_of_measured(inputs.directory() / MANIFEST_NAME, fresh=inputs.fresh)
 
 
 STAGE: Stage[ExtractInputs, VectorSet | None] = Stage(
@@ -185,7 +178,7 @@ STAGE: Stage[ExtractInputs, VectorSet | None] = Stage(
     run=_run,
     report=_report,
     takes={"run": Source(("search",))},
-    directory=_directory,
+    directory=ExtractInputs.directory,
     status=_status,
     parts=PARTS,
     remakes=True,

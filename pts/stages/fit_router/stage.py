@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pts.errors import RunError
 from pts.setting_names import setting
 from pts.stages.fit_router.inputs import FitRouterInputs
-from pts.stages.stage import Context, Observer, Plan, Report, Source, Stage, Status
+from pts.stages.stage import Context, Observer, Plan, Report, Source, Stage, Status, note_of_measured
 
 if TYPE_CHECKING:
     from pts.decoding.routers.fitted import FittedRouter
@@ -118,14 +118,7 @@ def _resume_note(inputs: FitRouterInputs) -> str | None:
     """What a stopped fit leaves; None where it has not measured anything."""
     from pts.stages.fit_router.run import JOURNAL_NAME
 
-    if not (inputs.directory() / JOURNAL_NAME).exists():
-        return None
-    again = "the same command without --fresh" if inputs.fresh else "the same command"
-    return f"what was measured is kept in {inputs.directory()}; {again} continues."
-
-
-def _directory(inputs: FitRouterInputs) -> Path:
-    return inputs.directory()
+    return note_of_measured(inputs.directory() / JOURNAL_NAME, fresh=inputs.fresh)
 
 
 STAGE: Stage[FitRouterInputs, FittedRouter] = Stage(
@@ -141,7 +134,7 @@ STAGE: Stage[FitRouterInputs, FittedRouter] = Stage(
         # With another set than the recipe's own, the recipe's is no place for the router.
         "output": Source(("extract-vectors",), unless="vectors"),
     },
-    directory=_directory,
+    directory=FitRouterInputs.directory,
     status=_status,
     remakes=True,
     resume_note=_resume_note,

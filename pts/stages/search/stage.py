@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pts.errors import RunError
@@ -105,10 +104,6 @@ def _resume_note(inputs: SearchInputs) -> str | None:
     return resume_note(inputs)
 
 
-def _directory(inputs: SearchInputs) -> Path:
-    return inputs.directory()
-
-
 STAGE: Stage[SearchInputs, SearchSummary] = Stage(
     name="search",
     summary="Find the pivotal tokens of a model on a set of problems.",
@@ -116,7 +111,7 @@ STAGE: Stage[SearchInputs, SearchSummary] = Stage(
     plan=_plan,
     run=_run,
     report=_report,
-    directory=_directory,
+    directory=SearchInputs.directory,
     status=_status,
     notice=_notice,
     resume_note=_resume_note,
