@@ -13,6 +13,7 @@ from pts.version import __version__
 _COMMANDS = {
     "search": ("pts.cli.search", "search_command", "Find the pivotal tokens of a model on a set of problems."),
     "show": ("pts.cli.show", "show_command", "Show the pivotal tokens of a run in their context."),
+    "report": ("pts.cli.report", "report_command", "Write a run as one HTML page to look at and to send."),
     "extract-vectors": (
         "pts.cli.extract_vectors",
         "extract_vectors_command",

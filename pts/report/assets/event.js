@@ -1,0 +1,114 @@
+// One event: a token against its alternatives, what was measured before and after it, and how it went on.
+
+function eventCard(event) {
+  const { problem } = event.trace;
+  const name = effectWord(event.delta);
+  return make("article", { class: "event", "aria-labelledby": "event-title" },
+    make("h3", { id: "event-title" }, make("span", { class: `token ${name}` }, quoted(event.token)), ` ${name} `,
+      make("span", { class: `effect ${name}` }, signed(event.delta))),
+    make("p", {}, eventSentence(event)),
+    valueRows(event),
+    alternatives(event),
+    continuations(event),
+    make("p", { class: "buttons" },
+      event.pairs.length ? copyButton("Copy as preference pair", () => preferencePairs(event)) : null,
+      copyButton("Copy link", () => location.href.split("#")[0] + eventAddress(event)),
+      copyButton("Copy as JSON", () => JSON.stringify(eventRecord(event), null, 1))),
+    make("p", { class: "hint" }, `${problem.id}, completion ${event.trace.index + 1}, token ${event.position}`,
+      event.pairs.length ? "" : ". No alternative was confirmed to differ, so there is no preference pair."));
+}
+
+function eventSentence(event) {
+  const level = event.reported ? "" : " (95%, without allowance for selection)";
+  const verdict = event.reported
+    ? `Reported, q-value ${small(event.q_value)}.`
+    : `Confirmed and not reported: p ${small(event.p_value)}.`;
+  return `The model takes it with probability ${plain(event.prob)}. Its effect on the probability of a right answer lies between ${signed(event.low)} and ${signed(event.high)}${level}. ${verdict}`;
+}
+
+/** Before, after and instead, each as a point with its interval on one scale. */
+function valueRows(event) {
+  const rows = [["before", event.before], ["after", event.after], ["with another token", event.instead]];
+  const width = 330, left = 118, right = width - 46;
+  const sx = scale(0, 1, left, right);
+  const svg = draw("svg", { viewBox: `0 0 ${width} 104`, width, height: 104, role: "img",
+    "aria-label": rows.map(([n, r]) => `Value ${n}: ${plain(r.value)}, ${plain(r.low)} to ${plain(r.high)}`).join(". ") });
+  for (const at of [0, 0.5, 1]) {
+    svg.append(draw("line", { x1: sx(at), x2: sx(at), y1: 6, y2: 82, class: "grid" }),
+      draw("text", { x: sx(at), y: 98, "text-anchor": "middle" }, String(at)));
+  }
+  rows.forEach(([label, rate], index) => {
+    const y = 20 + 26 * index;
+    const point = draw("g", { class: `point ${index === 1 ? effectWord(event.delta) : "neutral"}` },
+      draw("line", { x1: sx(rate.low), x2: sx(rate.high), y1: y, y2: y }), draw("circle", { cx: sx(rate.value), cy: y, r: 4.5 }));
+    svg.append(draw("text", { x: left - 10, y: y + 4, "text-anchor": "end", class: "name" }, label),
+      tipped(point, [`${plain(rate.value)} (${plain(rate.low)} to ${plain(rate.high)})`, counted(rate.n, "rollout")]),
+      draw("text", { x: right + 10, y: y + 4, class: "name" }, plain(rate.value)));
+  });
+  return make("div", { class: "values" }, svg);
+}
+
+function alternatives(event) {
+  const taken = { token: event.token, prob: event.prob, rate: event.after, taken: true };
+  const rows = [taken, ...event.others].sort((a, b) => b.prob - a.prob);
+  const cell = (row) => make("tr", { class: row.taken ? "taken" : null },
+    make("th", { scope: "row" }, quoted(row.token), row.taken ? make("span", { class: "hint" }, " taken") : null),
+    make("td", { class: "number" }, plain(row.prob)),
+    make("td", { class: "number" }, row.rate.n ? plain(row.rate.value) : "–"),
+    make("td", {}, row.rate.n ? intervalBar(row.rate, row.taken ? effectWord(event.delta) : "neutral") : ""),
+    make("td", { class: "number" }, whole(row.rate.n)));
+  return make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "The token against its alternatives" },
+    make("table", { class: "alternatives" },
+      make("caption", {}, "The token against its alternatives"),
+      make("thead", {}, make("tr", {}, ["token", "probability", "value", "interval", "draws"].map((title, i) =>
+        make("th", { scope: "col", class: i && i !== 3 ? "number" : null }, title)))),
+      make("tbody", {}, rows.map(cell))));
+}
+
+function intervalBar(rate, name) {
+  const sx = scale(0, 1, 4, 76);
+  return draw("svg", { viewBox: "0 0 80 14", width: 80, height: 14, role: "img", "aria-label": `${plain(rate.low)} to ${plain(rate.high)}` },
+    draw("line", { x1: 4, x2: 76, y1: 7, y2: 7, class: "grid" }),
+    draw("g", { class: `point ${name}` },
+      draw("line", { x1: sx(rate.low), x2: sx(rate.high), y1: 7, y2: 7 }), draw("circle", { cx: sx(rate.value), cy: 7, r: 3.5 })));
+}
+
+function continuations(event) {
+  if (!event.examples.length) return null;
+  const groups = [[true, true, "With it, right"], [true, false, "With it, wrong"], [false, true, "Without it, right"], [false, false, "Without it, wrong"]];
+  return make("div", { class: "examples" }, make("h4", {}, "Example continuations"),
+    groups.map(([taken, success, label]) => {
+      const some = event.examples.filter((one) => one.taken === taken && one.success === success);
+      if (!some.length) return null;
+      return make("details", {}, make("summary", {}, make("span", { class: success ? "right" : "wrong" }, success ? "✓" : "✗"), ` ${label}`),
+        some.map((one) => make("blockquote", {}, make("b", {}, visible(one.first)), visible(one.rest),
+          one.cut ? make("span", { class: "hint" }, " (cut by the budget)") : null)));
+    }));
+}
+
+const promptOf = (event) => event.trace.problem.prompt + event.trace.text.slice(0, event.trace.starts[event.position]);
+
+/** The confirmed pairs, one JSON object a line: prompt, chosen, rejected. */
+function preferencePairs(event) {
+  return event.pairs.map((pair) => JSON.stringify({ prompt: promptOf(event), chosen: pair.chosen, rejected: pair.rejected })).join("\n");
+}
+
+function eventRecord(event) {
+  const { problem, index } = event.trace;
+  return {
+    problem: problem.id, trace: index, position: event.position, token: event.token, token_prob: event.prob,
+    prob_before: event.before.value, prob_after: event.after.value, prob_delta: event.delta,
+    ci_low: event.low, ci_high: event.high, p_value: event.p_value, q_value: event.q_value,
+    alternatives: event.others.map((other) => ({ token: other.token, prob: other.prob, value: other.rate.value, n: other.rate.n })),
+  };
+}
+
+/** What is known of a token that did not enter the confirmation. */
+function tokenCard(trace, i) {
+  const [, ...lines] = tokenLines(trace, i);
+  return make("article", { class: "event" },
+    make("h3", {}, quoted(tokenText(trace, i))),
+    make("p", {}, `Token ${i}, taken with probability ${(trace.probs[i] / 1000).toFixed(2)}.`),
+    lines.map((line) => make("p", {}, line)),
+    make("p", { class: "hint" }, "Believed values direct the search. They are no measurement."));
+}

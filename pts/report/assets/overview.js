@@ -1,0 +1,102 @@
+// The overview of a search: effects in order, against probability, and their place in the completion.
+
+function overview(runs) {
+  const figures = runs.flatMap((run) => {
+    const named = runs.length > 1 ? `${run.name}: ` : "";
+    if (!run.events.length) return [make("p", {}, `${named}No candidate entered the confirmation, so there is nothing to draw.`)];
+    return [
+      figure(`${named}Effects, the largest first`, "Reported tokens with their intervals, which allow for the selection. Click a point to read it.", effectsInOrder(run)),
+      figure(`${named}Effect and probability`, "Each confirmed candidate; hollow: not reported. No effect can be larger than 1 − probability (dashed).", effectAndProbability(run)),
+      figure(`${named}Where in the completion`, "Reported tokens by their place, as a share of the completion's length.", places(run)),
+      run.problems.some((p) => p.traces.some((t) => t.fates)) ? figure(`${named}What became of the tokens`, "Most tokens cannot matter, and cost nothing.", fates(run)) : null,
+    ].filter(Boolean);
+  });
+  byId("charts").replaceChildren(...figures);
+}
+
+function eventLines(event) {
+  return [
+    `${quoted(event.token)} ${signed(event.delta)} (${signed(event.low)} to ${signed(event.high)})`,
+    `value ${plain(event.before.value)} → ${plain(event.after.value)}, probability ${plain(event.prob)}`,
+    `${event.trace.problem.id}, token ${event.position}`,
+  ];
+}
+
+function effectsInOrder(run) {
+  const events = run.found;
+  const chart = frame({
+    width: 300, height: 220, label: `Effects of the ${counted(events.length, "reported token")} with intervals, the largest first`,
+    x: { from: 0.5, to: Math.max(1, events.length) + 0.5, title: "rank by size", at: ticks(1, Math.max(1, events.length), Math.min(5, events.length)) },
+    y: { from: -1, to: 1, title: "effect Δ", at: [-1, -0.5, 0, 0.5, 1], format: (v) => (v ? signed(v, 1) : "0") },
+  });
+  const radius = events.length > 150 ? 2 : 3.2;
+  events.forEach((event, index) => {
+    const x = chart.sx(index + 1), name = effectWord(event.delta);
+    const group = draw("g", { class: `point ${name}` },
+      draw("line", { x1: x, x2: x, y1: chart.sy(event.low), y2: chart.sy(event.high) }),
+      draw("circle", { cx: x, cy: chart.sy(event.delta), r: radius }),
+      draw("rect", { x: x - 4, width: 8, y: chart.sy(1), height: chart.sy(-1) - chart.sy(1), class: "target" }));
+    chart.layer.append(tipped(group, eventLines(event), () => goTo(eventAddress(event))));
+  });
+  return chart.svg;
+}
+
+function effectAndProbability(run) {
+  const chart = frame({
+    width: 300, height: 220, label: "Effect against the token's probability",
+    x: { from: 0, to: 1, title: "probability of the token", at: [0, 0.25, 0.5, 0.75, 1] },
+    y: { from: -1, to: 1, title: "effect Δ", at: [-1, -0.5, 0, 0.5, 1], format: (v) => (v ? signed(v, 1) : "0") },
+  });
+  for (const side of [1, -1]) {
+    chart.layer.append(draw("line", { x1: chart.sx(0), y1: chart.sy(side), x2: chart.sx(1), y2: chart.sy(0), class: "bound" }));
+  }
+  for (const event of [...run.events].sort((a, b) => a.reported - b.reported)) {
+    const point = draw("circle", {
+      cx: chart.sx(event.prob), cy: chart.sy(event.delta), r: 4,
+      class: `point ${effectWord(event.delta)}${event.reported ? "" : " hollow"}`,
+    });
+    chart.layer.append(tipped(point, eventLines(event), () => goTo(eventAddress(event))));
+  }
+  return chart.svg;
+}
+
+function places(run) {
+  const bins = Array.from({ length: 10 }, (_, i) => ({
+    from: i / 10, to: (i + 1) / 10, name: `${i * 10}–${i * 10 + 10}% of the length`, counts: { helps: 0, harms: 0 },
+  }));
+  for (const event of run.found) {
+    bins[Math.min(9, Math.floor((10 * event.position) / event.trace.count))].counts[effectWord(event.delta)] += 1;
+  }
+  return histogram({
+    bins, classes: ["helps", "harms"], noun: "reported tokens", label: "Where in the completion the reported tokens are",
+    x: { from: 0, to: 1, title: "place in the completion", at: [0, 0.25, 0.5, 0.75, 1], format: percent },
+  });
+}
+
+const FATE_NAMES = [
+  ["e", "excluded by probability"], ["v", "excluded by value"], ["s", "dropped by the screen"], ["d", "on an earlier completion"],
+  ["o", "outside the region"], ["u", "left open"], ["c", "confirmed, not reported"], ["r", "reported"],
+];
+
+function fates(run) {
+  const counts = Object.fromEntries(FATE_NAMES.map(([letter]) => [letter, 0]));
+  for (const trace of run.problems.flatMap((problem) => problem.traces)) {
+    for (const letter of trace.fates ?? "") counts[letter] += 1;
+  }
+  counts.r = run.found.length;
+  counts.c -= run.found.length;
+  const total = Object.values(counts).reduce((a, b) => a + b, 0) || 1;
+  const rows = FATE_NAMES.filter(([letter]) => counts[letter] || "evscr".includes(letter));
+  const height = 20 + 26 * rows.length;
+  const svg = draw("svg", { viewBox: `0 0 300 ${height}`, width: 300, height, role: "img",
+    "aria-label": "What became of the tokens: " + rows.map(([l, name]) => `${name} ${whole(counts[l])}`).join(", ") });
+  const most = Math.max(...rows.map(([letter]) => counts[letter]));
+  rows.forEach(([letter, name], index) => {
+    const y = 10 + index * 26;
+    svg.append(
+      draw("text", { x: 138, y: y + 13, "text-anchor": "end", class: "name" }, name),
+      draw("rect", { x: 145, y, height: 17, width: Math.max(1, 78 * (counts[letter] / most)), class: `bar fate-${letter}` }),
+      draw("text", { x: 150 + 78 * (counts[letter] / most), y: y + 13, class: "name" }, `${whole(counts[letter])} (${percent(counts[letter] / total)})`));
+  });
+  return svg;
+}

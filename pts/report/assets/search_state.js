@@ -1,0 +1,103 @@
+// A search's data, completed by what is counted from it, and the address of what is shown.
+
+const FATES = {
+  e: "excluded: its probability leaves no room for an effect",
+  v: "excluded: the values around it leave no room for an effect",
+  s: "dropped by the screen",
+  u: "left open: the spending limit came first",
+  o: "outside the region that was searched",
+  d: "searched on an earlier completion of the problem",
+  c: "confirmed, and not reported",
+};
+
+/** Adds to each problem and trace what the page asks of it often. */
+function complete(runs) {
+  runs.forEach((run, at) => {
+    run.at = at;
+    run.byId = new Map(run.problems.map((problem) => [problem.id, problem]));
+    for (const problem of run.problems) {
+      problem.run = run;
+      problem.traces.forEach((trace, index) => completeTrace(trace, problem, index));
+      problem.events = problem.traces.flatMap((trace) => trace.events);
+      problem.found = problem.events.filter((event) => event.reported);
+      problem.helping = problem.found.filter((event) => event.delta > 0).length;
+      problem.strongest = problem.found.reduce((best, event) => Math.max(best, Math.abs(event.delta)), 0);
+    }
+    run.events = run.problems.flatMap((problem) => problem.events);
+    run.found = run.events.filter((event) => event.reported).sort((a, b) => Math.abs(b.delta) - Math.abs(a.delta));
+  });
+}
+
+function completeTrace(trace, problem, index) {
+  trace.problem = problem;
+  trace.index = index;
+  trace.starts = new Array(trace.lengths.length);
+  let start = 0;
+  trace.lengths.forEach((length, i) => { trace.starts[i] = start; start += length; });
+  trace.eventAt = new Map(trace.events.map((event) => [event.position, event]));
+  for (const event of trace.events) event.trace = trace;
+  trace.count = trace.lengths.length;
+}
+
+const tokenText = (trace, i) => trace.text.slice(trace.starts[i], trace.starts[i] + trace.lengths[i]);
+
+/** The believed value before and after a token, or null where the run does not say. */
+function believed(trace, i) {
+  if (!trace.values) return null;
+  const before = i ? trace.values[i - 1] / 1000 : trace.problem.value ? trace.problem.value.value : trace.values[0] / 1000;
+  return { before, after: trace.values[i] / 1000, low: trace.lows[i] / 1000, high: trace.highs[i] / 1000 };
+}
+
+/** The effect that a token is tinted by: the measured one, else what the search believed. */
+function tint(trace, i) {
+  const event = trace.eventAt.get(i);
+  if (event) return event.delta;
+  const value = believed(trace, i);
+  return value ? value.after - value.before : 0;
+}
+
+/** How a token is marked: reported, confirmed but not reported, left open, or not at all. */
+function mark(trace, i) {
+  const event = trace.eventAt.get(i);
+  if (event) return event.reported ? "found" : "confirmed";
+  return trace.fates && trace.fates[i] === "u" ? "open" : null;
+}
+
+/** `#problem/trace/position` and, of a second run, `/2`. Parts that are not given are left out. */
+function address(problem, trace, position) {
+  const parts = [encodeURIComponent(problem.id), trace ? trace.index : 0];
+  if (position !== undefined || problem.run.at) parts.push(position ?? "");
+  if (problem.run.at) parts.push(problem.run.at + 1);
+  return "#" + parts.join("/");
+}
+
+/** What an address names, or null: `{problem, trace, position}`. */
+function parseAddress(hash, runs) {
+  const [id, trace, position, run] = hash.replace(/^#/, "").split("/");
+  if (trace === undefined) return null;
+  let name;
+  try { name = decodeURIComponent(id); } catch { return null; }
+  const problem = runs[run ? Number(run) - 1 : 0]?.byId.get(name);
+  const found = problem?.traces[Number(trace)];
+  if (!problem) return null;
+  const at = position ? Number(position) : null;
+  return { problem, trace: found ?? null, position: found && at !== null && at >= 0 && at < found.count ? at : null };
+}
+
+const eventAddress = (event) => address(event.trace.problem, event.trace, event.position);
+const goTo = (hash) => { location.hash = hash; };
+
+/** The lines of a token's tip. */
+function tokenLines(trace, i) {
+  const event = trace.eventAt.get(i);
+  const lines = [`${quoted(tokenText(trace, i))} · token ${i} · probability ${(trace.probs[i] / 1000).toFixed(2)}`];
+  const value = believed(trace, i);
+  if (event) {
+    lines.push(`${event.reported ? "Reported" : "Confirmed, not reported"}: ${signed(event.delta)} (${signed(event.low)} to ${signed(event.high)})`);
+    lines.push(`Measured value ${plain(event.before.value)} → ${plain(event.after.value)}`);
+  } else if (value) {
+    lines.push(`Believed value ${plain(value.before)} → ${plain(value.after)} (${plain(value.low)} to ${plain(value.high)})`);
+  }
+  if (!event && trace.fates) lines.push(FATES[trace.fates[i]] ?? "");
+  return lines;
+}

@@ -1,0 +1,275 @@
+"""A search run as the data of its report: what the page draws, problem by problem, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pts.errors import DataError, ModelError
+from pts.pivot_search.findings import Finding, effect_interval
+from pts.pivot_search.offsets import text_offsets
+from pts.records import Candidate, ProblemResult, ProblemStatus, SearchedTrace, TokenIds
+from pts.report.continuations import Continuation, Place, example_continuations
+from pts.runs.run_tokenizer import load_run_detokenizer
+from pts.runs.search_run import SearchResults, SearchSummary
+from pts.stats import proportion_interval
+from pts.steering.formats.dpo import preference_pairs
+
+LEVEL = 0.95
+"""Level of the intervals of values; that of a reported effect allows for having selected it."""
+_THOUSAND = 1000
+"""Probabilities and values of tokens are whole thousandths: a report is read by eye, and sent by mail."""
+
+Decode = Callable[[TokenIds], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A success rate with its interval at `LEVEL` and the rollouts behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class OtherToken:
+    """An alternative at a pivot: its text, its probability by the policy and the success rate after it."""
+
+    token: str
+    prob: float
+    rate: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class PairTexts:
+    """The better and the worse next token of a confirmed preference pair, as text."""
+
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventData:
+    """A confirmed candidate: its effect, what was measured on both sides, and example continuations.
+
+    `reported` says whether it is a finding; then `low` to `high` is the interval that allows for the selection,
+    else the one at `LEVEL`. `examples` and `pairs` are empty where the tokenizer was not to be had.
+    """
+
+    position: int
+    token: str
+    prob: float
+    delta: float
+    low: float
+    high: float
+    p_value: float
+    q_value: float | None
+    reported: bool
+    before: Rate
+    after: Rate
+    instead: Rate
+    others: tuple[OtherToken, ...]
+    pairs: tuple[PairTexts, ...]
+    examples: tuple[Continuation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceData:
+    """A completion as text with a number for each token.
+
+    `lengths` cut `text` into tokens, in UTF-16 units, by which browsers count. `probs` are q in thousandths,
+    `values`, `lows` and `highs` the believed value after each token likewise; None, as `fates`, in a run of an
+    earlier version. The first `thinking` tokens are the model's thinking.
+    """
+
+    text: str
+    lengths: tuple[int, ...]
+    probs: tuple[int, ...]
+    fates: str | None
+    values: tuple[int, ...] | None
+    lows: tuple[int, ...] | None
+    highs: tuple[int, ...] | None
+    thinking: int
+    success: bool
+    cut: bool
+    events: tuple[EventData, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemData:
+    """A problem: its texts, the value of its prompt, what was searched and what that took in tokens."""
+
+    id: str
+    query: str
+    answer: str
+    prompt: str
+    status: ProblemStatus
+    value: Rate | None
+    tokens: int
+    traces: tuple[TraceData, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchData:
+    """A whole run. `name` is its directory's; `without_tokenizer` says why texts are joined from tokens."""
+
+    name: str
+    summary: SearchSummary
+    problems: tuple[ProblemData, ...]
+    without_tokenizer: str | None
+    kind: Literal["search"] = "search"
+
+
+def search_data(run: SearchResults) -> SearchData:
+    """What a report shows of a run, complete or not. Raises RunError where its files cannot be read."""
+    decode: Decode | None
+    pairs: Mapping[Place, tuple[PairTexts, ...]] = {}
+    examples: Mapping[Place, tuple[Continuation, ...]] = {}
+    reason = None
+    try:
+        decode = load_run_detokenizer(run)
+        pairs = _pairs(run, decode)
+    except ModelError as error:
+        decode, reason = None, str(error)
+    if decode is not None:
+        examples = example_continuations(run, decode)
+    found = {(f.problem.problem_id, f.candidate.trace, f.candidate.position): f for f in run.findings}
+    whole = _Run(run, decode, found, pairs, examples)
+    return SearchData(
+        name=Path(run.path).resolve().name,
+        summary=run.summary(),
+        problems=tuple(_problem(whole, result) for result in run.results),
+        without_tokenizer=reason,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run with what is looked up for each of its problems."""
+
+    results: SearchResults
+    decode: Decode | None
+    found: Mapping[Place, Finding]
+    pairs: Mapping[Place, tuple[PairTexts, ...]]
+    examples: Mapping[Place, tuple[Continuation, ...]]
+
+
+def _problem(run: _Run, result: ProblemResult) -> ProblemData:
+    successes = round(result.prompt_value * result.prompt_n) if result.prompt_n else 0
+    return ProblemData(
+        id=result.problem_id,
+        query=result.query,
+        answer=result.answer,
+        prompt=result.query if run.decode is None else run.decode(result.prompt),
+        status=result.status,
+        value=_rate(successes, result.prompt_n) if result.prompt_n else None,
+        tokens=result.tokens_generated,
+        traces=tuple(_trace(run, result, index) for index in range(len(result.traces))),
+    )
+
+
+def _trace(run: _Run, result: ProblemResult, index: int) -> TraceData:
+    trace = result.traces[index]
+    text, offsets = _text(trace, run.decode)
+    ends = [*offsets[1:], len(text)]
+    pieces = [text[start:end] for start, end in zip(offsets, ends, strict=True)]
+    details = trace.details
+    events = [_event(run, result, candidate) for candidate in result.candidates if candidate.trace == index]
+    return TraceData(
+        text=text,
+        lengths=tuple(_utf16_length(piece) for piece in pieces),
+        probs=_thousandths(trace.token_probs),
+        fates=None if details is None else details.fates,
+        values=None if details is None else _thousandths(details.values),
+        lows=None if details is None else _thousandths(details.values_low),
+        highs=None if details is None else _thousandths(details.values_high),
+        thinking=_thinking(text, offsets, run.results.resolved.think_end),
+        success=trace.success,
+        cut=trace.finish == "budget",
+        events=tuple(sorted(events, key=lambda event: event.position)),
+    )
+
+
+def _text(trace: SearchedTrace, decode: Decode | None) -> tuple[str, Sequence[int]]:
+    """The completion's text and where each token begins in it, in characters."""
+    if decode is None:
+        ends = [0]
+        for token in trace.tokens:
+            ends.append(ends[-1] + len(token))
+        return "".join(trace.tokens), ends[:-1]
+    text = decode(trace.completion)
+    offsets = text_offsets(trace.completion, decode) if trace.details is None else trace.details.offsets
+    return text, [min(offset, len(text)) for offset in offsets]
+
+
+def _thinking(text: str, offsets: Sequence[int], think_end: str | None) -> int:
+    """How many tokens the thinking takes, its end included; 0 where the completion has no such end."""
+    at = text.find(think_end) if think_end else -1
+    if at < 0 or think_end is None:
+        return 0
+    end = at + len(think_end)
+    return sum(offset < end for offset in offsets)
+
+
+def _event(run: _Run, result: ProblemResult, candidate: Candidate) -> EventData:
+    place = (result.problem_id, candidate.trace, candidate.position)
+    finding = run.found.get(place)
+    low, high = (finding.ci_low, finding.ci_high) if finding else effect_interval(candidate, LEVEL)
+    after = _rate(candidate.value_successes, candidate.value_n)
+    instead = _rate(candidate.off_trace_successes, candidate.off_trace_n)
+    others = sorted(candidate.alternatives, key=lambda other: -other.prob)
+    return EventData(
+        position=candidate.position,
+        token=candidate.token,
+        prob=candidate.token_prob,
+        delta=candidate.delta,
+        low=low,
+        high=high,
+        p_value=candidate.p_value,
+        q_value=None if finding is None else finding.q_value,
+        reported=finding is not None,
+        before=_mixed(candidate.token_prob, after, instead),
+        after=after,
+        instead=instead,
+        others=tuple(OtherToken(o.token, o.prob, _rate(round(o.value * o.n), o.n)) for o in others),
+        pairs=run.pairs.get(place, ()),
+        examples=run.examples.get(place, ()),
+    )
+
+
+def _pairs(run: SearchResults, decode: Decode) -> dict[Place, tuple[PairTexts, ...]]:
+    """The texts of the confirmed preference pairs, by their place. Raises ModelError for another tokenizer."""
+    try:
+        pairs = preference_pairs(run, decode)
+    except DataError:
+        return {}
+    texts: dict[Place, tuple[PairTexts, ...]] = {}
+    for pair in pairs:
+        place = (pair.dataset_item_id, pair.trace, pair.position)
+        texts[place] = (*texts.get(place, ()), PairTexts(pair.chosen, pair.rejected))
+    return texts
+
+
+def _rate(successes: int, n: int) -> Rate:
+    low, high = proportion_interval(successes, n, LEVEL)
+    return Rate(successes / n if n else 0.0, low, high, n)
+
+
+def _mixed(q: float, after: Rate, instead: Rate) -> Rate:
+    """The value before a token, q·V + (1 − q)·O, with an interval from those of both (Zou and Donner 2008)."""
+    value = q * after.value + (1 - q) * instead.value
+    below = ((q * (after.value - after.low)) ** 2 + ((1 - q) * (instead.value - instead.low)) ** 2) ** 0.5
+    above = ((q * (after.high - after.value)) ** 2 + ((1 - q) * (instead.high - instead.value)) ** 2) ** 0.5
+    return Rate(value, max(0.0, value - below), min(1.0, value + above), after.n + instead.n)
+
+
+def _thousandths(values: Sequence[float]) -> tuple[int, ...]:
+    return tuple(round(value * _THOUSAND) for value in values)
+
+
+def _utf16_length(text: str) -> int:
+    return len(text) + sum(ord(character) > 0xFFFF for character in text)

@@ -1,0 +1,143 @@
+"""The report of a search run: its head in words and figures, and the page that shows its traces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pts.records import MOST_CUT
+from pts.report.one_file import Page
+from pts.report.search_data import SearchData
+from pts.runs.search_run import SearchSummary
+
+SCRIPTS = (
+    "search_state.js",
+    "overview.js",
+    "problems.js",
+    "trace_text.js",
+    "value_curve.js",
+    "event.js",
+    "trace.js",
+    "search.js",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What the page draws: one run, or two side by side."""
+
+    runs: tuple[SearchData, ...]
+    kind: Literal["search"] = "search"
+
+
+def search_page(runs: Sequence[SearchData]) -> Page:
+    """The page of one run, or of two side by side."""
+    first = runs[0].summary
+    several = len(runs) > 1
+    title = " beside ".join(run.name for run in runs) if several else f"{first.model_id} on {first.dataset_id}"
+    return Page(
+        title=title,
+        head=[f"{_named(run, several)}{_sentence(run.summary)}" for run in runs],
+        facts=_facts([run.summary for run in runs], [run.name for run in runs]),
+        warnings=[f"{_named(run, several)}{warning}" for run in runs for warning in _warnings(run)],
+        template="search.html.j2",
+        scripts=SCRIPTS,
+        data=Runs(tuple(runs)),
+    )
+
+
+def _named(run: SearchData, several: bool) -> str:
+    return f"{run.name}: " if several else ""
+
+
+def _sentence(summary: SearchSummary) -> str:
+    """What the search found and how sure that is, for a reader who knows nothing of it."""
+    found, half = summary.findings, summary.threshold / 2
+    if not found:
+        return (
+            f"No token was found that changes the probability of a right answer by {summary.threshold:g} or "
+            f"more; {_count(summary.candidates, 'candidate')} entered the confirmation."
+        )
+    one = found == 1
+    return (
+        f"At {_count(found, 'token')} this model wins or loses its answer: {summary.helping} "
+        f"{'raises' if summary.helping == 1 else 'raise'} the probability of a right one by "
+        f"{summary.threshold:g} or more, {summary.harming} {'lowers' if summary.harming == 1 else 'lower'} it. "
+        f"{'It was' if one else 'All were'} confirmed on completions that the search had not seen. The "
+        f"expected share of reported tokens whose true effect is {half:g} or less is at most {summary.fdr:.0%}."
+    )
+
+
+def _warnings(run: SearchData) -> list[str]:
+    summary = run.summary
+    warnings = []
+    if summary.status == "partial":
+        to_do = summary.problems - summary.done - summary.spent
+        warnings.append(
+            f"This run is not complete: {_count(to_do, 'problem')} of {summary.problems:,} are still to be "
+            "searched. All figures are of what was done so far."
+        )
+    if summary.status == "spent":
+        warnings.append(
+            f"The spending limit stopped this run: {_count(summary.spent, 'problem')} of "
+            f"{summary.problems:,} were cut short."
+        )
+    if summary.cut_share is not None and summary.cut_share > MOST_CUT:
+        warnings.append(
+            f"The budget of {summary.budget:,} tokens cut {summary.cut_share:.0%} of all completions. Each of "
+            "them counts as wrong, so what finishes in time is part of what these effects show."
+        )
+    if run.without_tokenizer is not None:
+        warnings.append(
+            "The model's tokenizer was not to be had, so tokens are shown one by one (spaces may be missing) "
+            f"and there are no example continuations. {run.without_tokenizer}"
+        )
+    if any(trace.fates is None for problem in run.problems for trace in problem.traces):
+        warnings.append(
+            "An earlier version made this run. It kept no believed values, so there is no value curve, and "
+            "not what became of each token."
+        )
+    return warnings
+
+
+def _facts(summaries: Sequence[SearchSummary], names: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """The rows of the table in the head, one cell a run."""
+    rows = [_fact_cells(summary) for summary in summaries]
+    facts = [(label, tuple(row[label] for row in rows)) for label in rows[0]]
+    return facts if len(names) == 1 else [("Run", tuple(names)), *facts]
+
+
+def _fact_cells(summary: SearchSummary) -> dict[str, str]:
+    shares = summary.token_shares
+    drawn = None if summary.completions is None else sum(each.drawn for each in summary.completions.values())
+    cut = "not counted by the version that searched"
+    if drawn is not None and summary.cut_share is not None:
+        cut = f"{summary.cut_share:.1%} of {drawn:,} completions"
+    return {
+        "Model": summary.model_id,
+        "Problems": (
+            f"{summary.dataset_id}: {summary.searched:,} searched, {summary.out_of_range:,} out of range, "
+            f"{summary.problems:,} in all"
+        ),
+        "Grader": summary.grader,
+        "Reported": (
+            f"{summary.findings:,} of {summary.candidates:,} confirmed candidates "
+            f"({summary.helping:,} help, {summary.harming:,} harm)"
+        ),
+        "False discovery rate": f"{summary.fdr:g}, for an effect of {summary.threshold / 2:g} or less",
+        "Completions searched": (
+            f"{summary.traces:,}, of {summary.trace_tokens:,} tokens; {shares['excluded_exact']:.0%} excluded "
+            f"by their probability, {shares['excluded_value'] + shares['screened_out']:.0%} by the screen, "
+            f"{shares['unresolved']:.0%} left open"
+        ),
+        "Generated tokens": (
+            f"{summary.tokens_generated:,}: range {summary.tokens_range:,}, traces {summary.tokens_traces:,}, "
+            f"screen {summary.tokens_screen:,}, confirmation {summary.tokens_confirm:,}"
+        ),
+        "Cut by the budget": cut,
+    }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

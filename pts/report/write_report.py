@@ -1,0 +1,108 @@
+"""`pts report`: what is at a path, as one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pts.errors import ConfigError, DataError, RunError
+from pts.report.one_file import GENERATOR, Page, render
+from pts.runs.files import make_directories, replace_text, write_failure
+from pts.runs.manifest import read_manifest
+from pts.runs.search_run import SEARCH, read_search
+from pts.setting_names import setting
+
+_HEAD_BYTES = 2000
+"""Where in a file its generator stands, at the latest."""
+
+
+def write_report(paths: Sequence[str | Path], output: Path | None = None) -> Path:
+    """Write the report of what is at `paths` (one run, or two of one data set) to `output`; where it is.
+
+    Without `output` the file is named after what it shows, in the working directory. A report that is there is
+    replaced, any other file is not. Raises PtsError, in one line, for what cannot be shown.
+    """
+    sources = [Path(path).expanduser() for path in paths]
+    target = output or Path("-".join(_name(source) for source in sources) + ".html")
+    _require_free(target)
+    text = render(_page(sources))
+    try:
+        make_directories(target.parent)
+    except OSError as error:
+        raise write_failure(target, error) from error
+    replace_text(target, text)
+    return target
+
+
+def _page(sources: Sequence[Path]) -> Page:
+    kinds = {source: _kind(source) for source in sources}
+    if len(sources) == 1:
+        return _PAGES[kinds[sources[0]]](sources[0])
+    if len(sources) > 2:
+        raise ConfigError(f"{len(sources)} runs were given; a report shows one, or two side by side.")
+    if set(kinds.values()) != {SEARCH.name}:
+        what = " and ".join(f"{source} ({kind})" for source, kind in kinds.items())
+        raise ConfigError(f"only two search runs can be shown side by side, not {what}.")
+    return _side_by_side(*sources)
+
+
+def _search(source: Path) -> Page:
+    from pts.report.search_data import search_data
+    from pts.report.search_page import search_page
+
+    run = read_search(source)
+    if not run.results:
+        raise DataError(f"{source} has no result yet: the search has just begun, or was stopped at once.")
+    return search_page([search_data(run)])
+
+
+def _side_by_side(first: Path, second: Path) -> Page:
+    from pts.report.search_data import search_data
+    from pts.report.search_page import search_page
+
+    runs = [read_search(first), read_search(second)]
+    if first.resolve() == second.resolve():
+        raise ConfigError(f"{first} was given twice; two different runs can be shown side by side.")
+    one, other = ({key: line.digest for key, line in run.latest.items()} for run in runs)
+    if not one.items() & other.items():
+        sets = [run.resolved.dataset_id for run in runs]
+        raise ConfigError(
+            f"{first} ({sets[0]}) and {second} ({sets[1]}) have no problem in common, so there is nothing to "
+            "compare; search the same problems."
+        )
+    differing = sorted(key for key in one.keys() & other.keys() if one[key] != other[key])
+    if differing:
+        raise ConfigError(
+            f"problem {differing[0]} is another one in {second} than in {first}: two runs are shown side by "
+            "side where problems of one name have one text."
+        )
+    return search_page([search_data(run) for run in runs])
+
+
+_PAGES: dict[str, Callable[[Path], Page]] = {SEARCH.name: _search}
+
+
+def _kind(source: Path) -> str:
+    """What is at a path. Raises RunError where there is nothing that a report can show."""
+    if not source.exists():
+        raise RunError(f"{source} does not exist: give the directory of a search run.")
+    if not source.is_dir():
+        raise RunError(f"{source} is a file: give the directory of a search run.")
+    manifest = read_manifest(source)
+    if manifest is None:
+        raise RunError(f"{source} is not a run: it has no manifest.json. Give the directory of a search run.")
+    if manifest.kind not in _PAGES:
+        raise RunError(f"{source} is a run of another kind ({manifest.kind}), which has no report yet.")
+    return manifest.kind
+
+
+def _name(source: Path) -> str:
+    return source.resolve().name or "report"
+
+
+def _require_free(target: Path) -> None:
+    """Raise ConfigError for an output that is a directory, or a file that is no report."""
+    if target.is_dir():
+        raise ConfigError(f"{target} is a directory; give {setting('output')} a file, such as report.html.")
+    if target.exists() and GENERATOR.encode() not in target.read_bytes()[:_HEAD_BYTES]:
+        raise ConfigError(f"{target} exists and is not a report of pts; give another {setting('output')}.")

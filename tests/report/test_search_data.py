@@ -1,0 +1,162 @@
+"""What a search's report says: the figures of the run, its texts cut into tokens, examples from the journal."""
+
+import json
+import re
+
+import pytest
+
+from pts.errors import ConfigError, RunError
+from pts.report.continuations import example_continuations
+from pts.report.one_file import unpack
+from pts.report.search_data import search_data
+from pts.report.write_report import write_report
+from pts.runs.run_tokenizer import load_run_detokenizer
+from pts.runs.search_run import read_search
+from pts.stages.search.inputs import SearchInputs
+from pts.stages.search.run import run_search
+
+
+@pytest.fixture(scope="module")
+def run(searched):
+    return read_search(searched)
+
+
+@pytest.fixture(scope="module")
+def data(run):
+    return search_data(run)
+
+
+def packed(path):
+    text = path.read_text(encoding="utf-8")
+    return unpack(re.search(r'id="data">([A-Za-z0-9+/=]+)<', text)[1])
+
+
+def test_the_events_are_the_candidates_and_the_findings_of_the_run(run, data):
+    events = [event for problem in data.problems for trace in problem.traces for event in trace.events]
+    candidates = [candidate for result in run.results for candidate in result.candidates]
+    assert sorted(event.delta for event in events) == sorted(candidate.delta for candidate in candidates)
+    reported = {(event.delta, event.low, event.high, event.q_value) for event in events if event.reported}
+    assert reported == {(f.candidate.delta, f.ci_low, f.ci_high, f.q_value) for f in run.findings}
+    assert run.findings
+
+
+def test_the_tokens_of_a_trace_are_its_text(run, data):
+    decode = load_run_detokenizer(run)
+    for result, problem in zip(run.results, data.problems, strict=True):
+        for searched, trace in zip(result.traces, problem.traces, strict=True):
+            assert trace.text == decode(searched.completion)
+            assert sum(trace.lengths) == len(trace.text.encode("utf-16-le")) // 2
+            assert len(trace.lengths) == len(searched.completion) == len(trace.probs) == len(trace.fates)
+
+
+def test_the_thinking_ends_with_its_tag(data):
+    thinking = [trace for problem in data.problems for trace in problem.traces if trace.thinking]
+    assert thinking
+    for trace in thinking:
+        assert trace.text[: sum(trace.lengths[: trace.thinking])].endswith("</think>")
+
+
+def test_the_value_before_lies_between_those_after_and_instead(data):
+    events = [event for problem in data.problems for trace in problem.traces for event in trace.events]
+    for event in events:
+        sides = sorted((event.after.value, event.instead.value))
+        assert sides[0] <= event.before.value <= sides[1]
+        assert event.before.low <= event.before.value <= event.before.high
+        assert event.after.value - event.before.value == pytest.approx(event.delta)
+
+
+def test_examples_are_of_the_confirmation_and_of_both_sides(run):
+    examples = example_continuations(run, load_run_detokenizer(run))
+    assert examples.keys() == {
+        (f.problem.problem_id, f.candidate.trace, f.candidate.position) for f in run.findings
+    }
+    for finding in run.findings:
+        candidate = finding.candidate
+        shown = examples[finding.problem.problem_id, candidate.trace, candidate.position]
+        assert {one.taken for one in shown} == {True, False}
+        for one in shown:
+            # The token alone may lack the space before it.
+            assert (one.first.strip() == candidate.token.strip()) == one.taken
+        for taken, successes, n in (
+            (True, candidate.value_successes, candidate.value_n),
+            (False, candidate.off_trace_successes, candidate.off_trace_n),
+        ):
+            drawn = {one.success for one in shown if one.taken == taken}
+            assert drawn == {True for _ in range(successes)} | {False for _ in range(n - successes)}
+
+
+def test_the_same_run_gives_the_same_file(searched, report, tmp_path):
+    again = write_report([searched], tmp_path / "again.html")
+    assert again.read_bytes() == report.read_bytes()
+
+
+def test_the_file_names_nothing_to_fetch_and_holds_what_was_packed(report, data):
+    text = report.read_text(encoding="utf-8")
+    # The one address is the name of SVG's elements, which nothing fetches.
+    assert set(re.findall(r"https?://[^\s\"')]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert packed(report)["runs"][0]["problems"][0]["id"] == data.problems[0].id
+
+
+def test_hostile_texts_are_no_markup(hostile, tmp_path):
+    text = write_report([hostile], tmp_path / "hostile.html").read_text(encoding="utf-8")
+    assert "<img" not in text
+    assert text.count("<script") == 2
+
+
+def test_an_unfinished_run_is_shown_and_says_so(searched, tmp_path):
+    part = tmp_path / "part"
+    part.mkdir()
+    for name in ("manifest.json", "problems.jsonl"):
+        (part / name).write_bytes((searched / name).read_bytes())
+    lines = (part / "problems.jsonl").read_text().splitlines(keepends=True)
+    (part / "problems.jsonl").write_text("".join(lines[:2]))
+    text = write_report([part], tmp_path / "part.html").read_text(encoding="utf-8")
+    assert "This run is not complete: 2 problems of 4 are still to be searched." in text
+
+
+def test_a_run_of_an_earlier_version_is_shown_without_its_curve(searched, tmp_path):
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "manifest.json").write_bytes((searched / "manifest.json").read_bytes())
+    lines = [json.loads(line) for line in (searched / "problems.jsonl").read_text().splitlines()]
+    for line in lines:
+        for trace in line["result"]["traces"]:
+            del trace["details"]
+    (old / "problems.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    written = write_report([old], tmp_path / "old.html")
+    assert "there is no value curve" in written.read_text(encoding="utf-8")
+    traces = [trace for problem in packed(written)["runs"][0]["problems"] for trace in problem["traces"]]
+    assert traces
+    assert all(trace["values"] is None and sum(trace["lengths"]) for trace in traces)
+
+
+def test_what_is_no_run_is_an_error_of_one_line(searched, tmp_path):
+    with pytest.raises(RunError, match="does not exist"):
+        write_report([tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match=r"has no manifest\.json"):
+        write_report([tmp_path / "empty"])
+    with pytest.raises(RunError, match="is a file"):
+        write_report([searched / "manifest.json"])
+
+
+def test_an_output_that_is_no_report_is_kept(searched, report, tmp_path):
+    note = tmp_path / "note.html"
+    note.write_text("my own")
+    with pytest.raises(ConfigError, match="exists and is not a report"):
+        write_report([searched], note)
+    assert note.read_text() == "my own"
+    with pytest.raises(ConfigError, match="is a directory"):
+        write_report([searched], tmp_path)
+    assert write_report([searched], report) == report
+
+
+def test_two_runs_must_share_a_problem(searched, tmp_path):
+    other = tmp_path / "other"
+    run_search(SearchInputs(output=other, problems=1, levels=(5,)))
+    with pytest.raises(ConfigError, match="no problem in common"):
+        write_report([searched, other], tmp_path / "both.html")
+    with pytest.raises(ConfigError, match="given twice"):
+        write_report([searched, searched], tmp_path / "both.html")
+    with pytest.raises(ConfigError, match="one, or two side by side"):
+        write_report([searched, other, searched], tmp_path / "three.html")

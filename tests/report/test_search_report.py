@@ -1,0 +1,217 @@
+"""A search's report in a browser: drawn without a network, linked, sorted, filtered, and safe."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from pts.report.one_file import pack, unpack
+from pts.report.write_report import write_report
+
+pytestmark = pytest.mark.slow
+
+
+def rows(page):
+    return page.locator("#problem-table tbody tr")
+
+
+def first_column(page):
+    return page.locator("#problem-table tbody td:first-child a").all_inner_texts()
+
+
+def numbers(page, heading):
+    titles = page.locator("#problem-table th").all_inner_texts()
+    at = next(i for i, title in enumerate(titles) if title.startswith(heading))
+    cells = page.locator(f"#problem-table tbody td:nth-child({at + 1})").all_inner_texts()
+    return [float(text.replace(",", "")) for text in cells]
+
+
+def chosen(page):
+    """The address of an event of the page's own data, and its text."""
+    return page.evaluate("""async () => {
+        const { runs } = await unpack();
+        for (const problem of runs[0].problems) for (const [t, trace] of problem.traces.entries())
+            for (const event of trace.events) if (event.reported)
+                return { address: `#${encodeURIComponent(problem.id)}/${t}/${event.position}`,
+                         token: event.token, problem: problem.id, delta: event.delta,
+                         position: event.position };
+    }""")
+
+
+def test_the_figures_are_those_of_the_summary(look, searched, report):
+    page, summary = look(report), json.loads((searched / "summary.json").read_text())
+    facts = page.locator(".facts").inner_text()
+    assert f"{summary['findings']} of {summary['candidates']} confirmed candidates" in facts
+    assert f"{summary['helping']} help, {summary['harming']} harm" in facts
+    assert f"{summary['tokens_generated']:,}" in facts
+    assert f"{summary['tokens_confirm']:,}" in facts
+    assert sum(numbers(page, "reported")) == summary["findings"]
+    assert sum(numbers(page, "help")) == summary["helping"]
+    assert rows(page).count() == summary["searched"] + summary["out_of_range"]
+    points = page.locator("#charts figure").first.locator("g.point")
+    assert points.count() == summary["findings"]
+
+
+def test_the_table_is_sorted_and_filtered(look, report):
+    page = look(report)
+    page.get_by_role("button", name="tokens", exact=True).click()
+    falling = numbers(page, "tokens")
+    assert falling == sorted(falling, reverse=True)
+    page.get_by_role("button", name="tokens", exact=True).click()
+    assert numbers(page, "tokens") == falling[::-1]
+    assert page.locator("th[aria-sort]").get_attribute("aria-sort") == "ascending"
+    everything = first_column(page)
+    page.get_by_label("Text").fill(everything[0])
+    assert first_column(page) == everything[:1]
+    page.get_by_label("Text").fill("no problem says this")
+    assert rows(page).count() == 0
+    page.get_by_label("Text").fill("")
+    page.get_by_label("Findings").select_option("harms")
+    assert all(count > 0 for count in numbers(page, "harm"))
+    page.get_by_label("Findings").select_option("all")
+    page.get_by_label("Value at most").fill("0.4")
+    assert all(value <= 0.4 for value in numbers(page, "value"))
+
+
+def test_an_address_opens_its_event(look, report):
+    event = chosen(look(report))
+    page = look(report, event["address"])
+    assert page.locator("#trace-title").inner_text() == f"Problem {event['problem']}"
+    assert event["token"].strip() in page.locator("#event-title").inner_text()
+    assert f"{abs(event['delta']):.2f}" in page.locator("#event-title").inner_text()
+    assert page.locator(f".chosen[data-i='{event['position']}']").count() >= 1
+    # Another address on the same page.
+    page.evaluate(f"location.hash = '#{event['problem']}/1'")
+    page.wait_for_function(
+        "document.querySelector('.choice[aria-current]').textContent.startsWith('Completion 2')"
+    )
+
+
+def test_the_pointer_links_text_and_curve(look, report):
+    page = look(report, chosen(look(report))["address"])
+    token = page.locator(".reading a.t").first
+    token.hover()
+    assert page.locator("#tip").is_visible()
+    assert "probability" in page.locator("#tip").inner_text()
+    assert page.locator(".cursor").is_visible()
+    box = page.locator(".curve-host").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
+    assert page.locator(".reading .here").count() >= 1
+
+
+def test_the_keyboard_walks_along_the_completion(look, report):
+    page = look(report, chosen(look(report))["address"])
+    page.locator(".reading").focus()
+    page.keyboard.press("Home")
+    assert page.locator(".reading .here").first.get_attribute("data-i") == "0"
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".reading .here").first.get_attribute("data-i") == "1"
+    page.keyboard.press("Home")
+    page.keyboard.press("n")
+    marked = page.locator(".reading .here").last.get_attribute("data-i")
+    assert page.locator(f".reading a[data-i='{marked}']").count() == 1
+    page.keyboard.press("Enter")
+    assert re.search(rf"/{marked}$", page.url)
+    assert f"token {marked}" in page.locator(".event .hint").last.inner_text()
+
+
+def test_examples_and_pairs_are_a_click_away(look, report):
+    page = look(report, chosen(look(report))["address"])
+    details = page.locator(".examples details").first
+    details.locator("summary").click()
+    assert details.locator("blockquote").first.inner_text().strip()
+    record = page.evaluate("""async () => {
+        const { runs } = await unpack(); complete(runs);
+        const event = runs[0].events.find((one) => one.pairs.length);
+        return event ? preferencePairs(event).split("\\n").map(JSON.parse) : null;
+    }""")
+    assert record
+    assert all(set(pair) == {"prompt", "chosen", "rejected"} and pair["prompt"] for pair in record)
+
+
+def long_report(report, folder, tokens):
+    """The report with its first trace repeated to so many tokens."""
+    text = report.read_text(encoding="utf-8")
+    packed = re.search(r'id="data">([A-Za-z0-9+/=]+)<', text)[1]
+    data = unpack(packed)
+    problem = next(p for p in data["runs"][0]["problems"] if p["traces"] and p["traces"][0]["events"])
+    trace = problem["traces"][0]
+    count = len(trace["lengths"])
+    calm = tokens - count
+    trace["text"] += "\n and so on" * (calm // 2)
+    trace["lengths"] += [4, 7] * (calm // 2)
+    for name in ("probs", "values", "lows", "highs"):
+        trace[name] += [trace[name][-1]] * (2 * (calm // 2))
+    trace["fates"] += "e" * (2 * (calm // 2))
+    path = folder / "long.html"
+    path.write_text(text.replace(packed, pack(data)), encoding="utf-8")
+    return path, problem["id"], len(trace["lengths"])
+
+
+def test_calm_stretches_fold_and_unfold(look, report, tmp_path):
+    path, problem, tokens = long_report(report, tmp_path, 2000)
+    page = look(path, f"#{problem}/0")
+    folded = page.locator(".reading [data-i]").count()
+    assert folded < 200
+    assert "calm tokens" in page.locator(".fold").last.inner_text()
+    page.locator(".fold").last.click()
+    assert page.locator(".reading [data-i]").count() > 1500
+    page.get_by_label("Fold calm stretches").uncheck()
+    assert page.locator(".fold").count() == 0
+    places = page.locator(".reading [data-i]").evaluate_all(
+        "all => new Set(all.map(one => one.dataset.i)).size"
+    )
+    assert places == tokens
+
+
+def test_dark_and_light_differ_and_can_be_chosen(look, report):
+    def paper(page):
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    light, dark = look(report, color_scheme="light"), look(report, color_scheme="dark")
+    assert paper(light) != paper(dark)
+    light.locator("#theme").click()
+    light.locator("#theme").click()
+    assert "dark" in light.locator("#theme").inner_text()
+    assert paper(light) == paper(dark)
+
+
+def test_a_narrow_screen_needs_no_sideways_scrolling(look, report):
+    page = look(report, viewport={"width": 380, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_hostile_texts_stay_texts(look, hostile, tmp_path):
+    page = look(write_report([hostile], tmp_path / "hostile.html"))
+    page.locator("#problem-table tbody a").first.click()
+    page.locator(".reading a.t").first.click()
+    assert page.evaluate("window.attacked") is None
+    assert page.locator("main img").count() == 0
+    assert "<img src=x" in page.locator(".question").inner_text()
+    text = page.locator(".reading").inner_text()
+    assert "⟨RLO⟩abc␇ 🦉" in text
+    assert "tokenizer was not to be had" in page.locator(".warning").inner_text()
+
+
+def test_two_runs_stand_side_by_side(look, searched, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pair")
+    shutil.copytree(searched, folder / "second")
+    page = look(write_report([searched, folder / "second"], folder / "both.html"))
+    titles = page.locator("#problem-table th").all_inner_texts()
+    assert [title.strip(" ↑↓") for title in titles[1:4]] == ["value small", "value second", "difference"]
+    assert set(page.locator("#problem-table tbody td:nth-child(4)").all_inner_texts()) <= {"+0.00"}
+    assert page.locator(".reading").count() == 2
+    page.locator(".reading").nth(1).locator("a.t").first.click()
+    assert re.search(r"/\d+/2$", page.url)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(look, report, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = look(report, chosen(look(report))["address"], color_scheme=scheme)
+    found = axe.run(page).response["violations"]
+    serious = [
+        (rule["id"], rule["nodes"][0]["html"]) for rule in found if rule["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
