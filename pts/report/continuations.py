@@ -70,7 +70,7 @@ def _examples(
             before, ids = tuple(row["prefix"]), tuple(row["completion"])
             start, first = len(decode(before)) if before else 0, decode((*before, *ids[:1]))
             text = decode(before + ids)
-            rest = _shortened(text[len(first) :])
+            rest = shortened(text[len(first) :])
             examples.append(
                 Continuation(taken, success, text[start : len(first)], rest, row["cut"], row["count"])
             )
@@ -89,5 +89,6 @@ def _varied(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return new + again
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """A long text without its middle."""
     return text if len(text) <= BEGINNING + END + 1 else f"{text[:BEGINNING]} … {text[-END:]}"

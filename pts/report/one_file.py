@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,8 @@ class Page:
     """What a kind of report adds to the common page.
 
     `title` and `head` are its heading and the sentences below, `facts` the rows of a table (a name and its
-    values), `warnings` what a reader must know first. `template` is the body, whose contents `scripts` draw
-    from `data`, a dataclass.
+    values), `warnings` what a reader must know first. `template` is the body, filled with `values`; the
+    `scripts` draw in it what `data` holds, a dataclass.
     """
 
     title: str
@@ -39,6 +39,7 @@ class Page:
     template: str
     scripts: Sequence[str]
     data: object
+    values: Mapping[str, object] = field(default_factory=dict)
 
 
 def render(page: Page) -> str:
@@ -56,6 +57,7 @@ def render(page: Page) -> str:
             script="\n".join(scripts),
             data=pack(page.data),
             generator=f"{GENERATOR} {__version__}",
+            **page.values,
         )
     )
 

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from pts.errors import ConfigError, DataError, RunError
 from pts.report.one_file import GENERATOR, Page, render
+from pts.runs.evaluation_run import EVALUATION
 from pts.runs.files import make_directories, replace_text, write_failure
 from pts.runs.manifest import read_manifest
 from pts.runs.search_run import SEARCH, read_search
+from pts.runs.vector_run import VECTORS
 from pts.setting_names import setting
+from pts.steering.set_location import JSON_NAME
 
 _HEAD_BYTES = 2000
 """Where in a file its generator stands, at the latest."""
@@ -79,20 +82,44 @@ def _side_by_side(first: Path, second: Path) -> Page:
     return search_page([search_data(run) for run in runs])
 
 
-_PAGES: dict[str, Callable[[Path], Page]] = {SEARCH.name: _search}
+def _evaluation(source: Path) -> Page:
+    from pts.report.evaluation_data import evaluation_data, evaluation_report_page
+
+    return evaluation_report_page(evaluation_data(source))
+
+
+def _vectors(source: Path) -> Page:
+    from pts.report.vector_data import vector_data, vector_page
+
+    return vector_page(vector_data(source))
+
+
+_PAGES: dict[str, Callable[[Path], Page]] = {
+    SEARCH.name: _search,
+    EVALUATION.name: _evaluation,
+    VECTORS.name: _vectors,
+}
+_WHAT = "give the directory of a search run, a vector set or an evaluation"
 
 
 def _kind(source: Path) -> str:
     """What is at a path. Raises RunError where there is nothing that a report can show."""
     if not source.exists():
-        raise RunError(f"{source} does not exist: give the directory of a search run.")
+        raise RunError(f"{source} does not exist: {_WHAT}.")
     if not source.is_dir():
-        raise RunError(f"{source} is a file: give the directory of a search run.")
+        raise RunError(f"{source} is a file: {_WHAT}.")
+    if (source / JSON_NAME).exists():
+        return VECTORS.name
     manifest = read_manifest(source)
     if manifest is None:
-        raise RunError(f"{source} is not a run: it has no manifest.json. Give the directory of a search run.")
+        raise RunError(f"{source} is not a run: it has no manifest.json; {_WHAT}.")
+    if manifest.kind == VECTORS.name:
+        raise RunError(
+            f"{source} is not finished: it has no {JSON_NAME}; give the command of the extraction again to "
+            "continue it."
+        )
     if manifest.kind not in _PAGES:
-        raise RunError(f"{source} is a run of another kind ({manifest.kind}), which has no report yet.")
+        raise RunError(f"{source} is a run of another kind ({manifest.kind}), which has no report; {_WHAT}.")
     return manifest.kind
 
 
