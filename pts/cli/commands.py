@@ -32,6 +32,11 @@ _COMMANDS = {
         "Compare strategies, steered and not, on success against all tokens spent.",
     ),
     "export": ("pts.cli.export", "export_command", "Write vectors or pairs in another program's format."),
+    "verify": (
+        "pts.cli.verify",
+        "verify_command",
+        "Check that a model draws, continues, ends and steers as a search counts on.",
+    ),
     "run": ("pts.cli.run_recipe", "run_command", "Run the stages of a recipe."),
     "push-to-hub": (
         "pts.cli.push_to_hub",

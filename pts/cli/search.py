@@ -55,6 +55,11 @@ _OPTIONS: dict[str, Options] = {
             {"type": click.Path(path_type=Path)},
         ),
         (("fresh", "--fresh"), "Delete the run in the output directory and start again.", {"is_flag": True}),
+        (
+            ("verify", "--verify/--no-verify"),
+            "Check the model and the sampler first (seconds); see pts verify.",
+            {},
+        ),
     ],
 }
 

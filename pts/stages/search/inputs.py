@@ -19,7 +19,8 @@ class SearchInputs(ProblemInputs):
 
     `range` bounds the prompt's value and `region` the searched part of each trace, as fractions; `max_tokens`
     (generated tokens) bounds the run, None for no bound; `output` is None for runs/<model>-<dataset>. `fresh`
-    deletes an earlier run of the same directory first. Raises ConfigError for a value outside its range.
+    deletes an earlier run of the same directory first. `verify` checks the policy before it is searched. Raises
+    ConfigError for a value outside its range.
     """
 
     threshold: float = _SEARCH.threshold
@@ -31,6 +32,7 @@ class SearchInputs(ProblemInputs):
     max_tokens: int | None = None
     output: Path | None = None
     fresh: bool = False
+    verify: bool = True
 
     def __post_init__(self) -> None:
         ProblemInputs.__post_init__(self)

@@ -44,7 +44,8 @@ from pts.stages.shared.recorded import (
 
 if TYPE_CHECKING:
     from pts.graders import Grader
-    from pts.policies import Policy
+    from pts.models.load import LoadedModel
+    from pts.policies import Policy, SteerablePolicy
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +56,10 @@ TOKENS_AFTER = 16
 def run_search(inputs: SearchInputs, observe: Callable[[Progress], None] | None = None) -> SearchSummary:
     """Do the search that `inputs` describes, or what is left of it, and write its directory.
 
-    Nothing is generated or written before the model, the data, every reference answer and the prompt format
-    have been found good. A complete run is left as it is. `observe` hears of every rollout; its problems
-    and tokens are of the whole run, its confirmed candidates of this session. Raises PtsError.
+    Nothing is written, and nothing generated but for the checks of the model, before the model, the data, every
+    reference answer and the prompt format have been found good. A complete run is left as it is. `observe` is
+    told of every rollout; its problems and tokens are of the whole run, its confirmed candidates of this
+    session. Raises PtsError.
     """
     with open_run(inputs.directory(), SEARCH) as directory:
         plan = plan_search(inputs, directory)
@@ -92,7 +94,7 @@ def _search(
     from pts.graders.undecided import undecided_by
     from pts.pivot_search import search_problems
 
-    policy, grader, resolved = _load(inputs, plan, directory)
+    policy, loaded, grader, resolved = _load(inputs, plan, directory)
     policy.check_length(len(policy.encode(plan.todo[0])), inputs.sampling())
     logger.info("%s in %s on %s.", resolved.model_id, resolved.dtype, policy.identity.device)
     logger.info(
@@ -102,6 +104,7 @@ def _search(
         resolved.grader,
         len(plan.todo),
     )
+    _require_verified(inputs, policy, loaded)
     given = None if plan.traces is None else encode_traces(plan.traces, policy, inputs.sampling())
     environment = SearchEnvironment(
         policy.identity.device, inputs.batch_rows, inputs.max_tokens, inputs.problems, held_in_by(grader)
@@ -146,6 +149,23 @@ def _search(
         _warn_of_cut(inputs, directory, drawn, resolved.think_end)
 
 
+def _require_verified(inputs: SearchInputs, policy: SteerablePolicy, loaded: LoadedModel) -> None:
+    """Make the short checks of `pts verify`, unless they are not wanted. Raises ModelError where one fails."""
+    from pts.verification import require_verified, subject_of
+
+    if not inputs.verify:
+        logger.warning("%s was not verified, as requested.", policy.identity.model_id)
+        return
+    subject = subject_of(
+        policy,
+        inputs.sampling(),
+        steerable=policy,
+        loaded=loaded,
+        prompt_format=policy.prompt_format,
+    )
+    require_verified(subject)
+
+
 @contextmanager
 def _rollouts(directory: RunDirectory) -> Iterator[RolloutJournal]:
     """The journal of the run's rollouts, closed whatever happens."""
@@ -168,7 +188,7 @@ def _warn_of_cut(
 
 def _load(
     inputs: SearchInputs, plan: SearchPlan, directory: RunDirectory
-) -> tuple[Policy, Grader, SearchResolved]:
+) -> tuple[SteerablePolicy, LoadedModel, Grader, SearchResolved]:
     """The policy and the grader, and what they turned out to be. Raises PtsError."""
     from pts.graders import make_grader
     from pts.models.hardware import settle_threads
@@ -203,7 +223,7 @@ def _load(
         prompt_date=prompt_format.written_on,
         prompt_digest=digest,
     )
-    return policy, grader, resolved
+    return policy, loaded, grader, resolved
 
 
 def _line(inputs: SearchInputs, plan: SearchPlan, policy: Policy, result: ProblemResult) -> ShardLine:
