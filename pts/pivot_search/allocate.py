@@ -13,6 +13,9 @@ AGAIN = 0.2
 LEAST_LINK = 1e-6
 """Of neighbouring values' correlation: what is learned of one says at least this little about the other."""
 
+UPSTREAM = 0.3
+"""How much the variance that earlier effects depend on counts; at 1 more is spent and as much found."""
+
 
 def information(belief: Belief, opened: npt.NDArray[np.bool_], share: Floats) -> Floats:
     """What one off-trace draw at each fork tells about large effects of the open candidates, in nats [F].
@@ -25,11 +28,28 @@ def information(belief: Belief, opened: npt.NDArray[np.bool_], share: Floats) ->
         _within_reach(belief.effect_variance, belief.link), 1e-12
     )
     own = np.minimum(large / np.maximum(share, 1e-6) ** 2, belief.off_trace_variance)
-    told = np.maximum(near * belief.value_told, own)
+    told = np.maximum(near * belief.value_told, own) + UPSTREAM * _upstream(large, belief, share)
     told = np.minimum(told, belief.off_trace_variance)
     spread = np.maximum(belief.off_trace_mean * (1.0 - belief.off_trace_mean), 1e-4)
     nats: Floats = 0.5 * np.log1p(told / spread)
     return nats
+
+
+def _upstream(large: Floats, belief: Belief, share: Floats) -> Floats:
+    """The variance of each off-trace value that large effects of earlier candidates depend on [F].
+
+    By fact 4 the value after fork i holds O_j with weight w_i(j) = ∏_{i<k<j} q_k (1 − q_j), and Δ_i holds that
+    times 1 − q_i. The squares fall along the way, so one pass forward sums them.
+    """
+    effect = np.maximum(belief.effect_variance, 1e-12)
+    amounts = large / effect * share**2 / effect
+    reach, carried = np.empty_like(amounts), 0.0
+    for k, (amount, stay) in enumerate(zip(amounts.tolist(), (1.0 - share).tolist(), strict=True)):
+        reach[k] = carried
+        carried = carried * stay**2 + amount
+    explained = np.minimum(reach * share**2 * belief.off_trace_variance, 1.0)
+    depended_on: Floats = belief.off_trace_variance * explained
+    return depended_on
 
 
 def _within_reach(amounts: Floats, link: Floats) -> Floats:

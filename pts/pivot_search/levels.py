@@ -38,10 +38,12 @@ class OffTracePrior:
         return (1.0 - self.influential) * near + self.influential * free[None, :]
 
 
-MOST_INFLUENTIAL = 0.25
-"""The largest share of influential forks that is thought of."""
-FEWEST_INFLUENTIAL = 12.0
+FEWEST_INFLUENTIAL = 9.0
 """How many forks are influential at the smallest share that is thought of."""
+LARGEST_FEWEST = 0.5
+"""The smallest share that is thought of is at most this: a short trace has fewer forks than that."""
+MOST_INFLUENTIAL = 0.25
+"""The largest share that is thought of, where the smallest is not larger."""
 SHARES = 5
 CONCENTRATIONS = (30.0, 120.0, 480.0)
 
@@ -57,9 +59,12 @@ class PriorGrid:
 
     @classmethod
     def of(cls, forks: int) -> PriorGrid:
-        """For a trace with so many forks: from a quarter of them matter to a dozen do, all as likely."""
-        fewest = min(MOST_INFLUENTIAL, FEWEST_INFLUENTIAL / max(forks, 1))
-        shares = np.geomspace(MOST_INFLUENTIAL, fewest, SHARES)
+        """For a trace with so many forks: from a quarter of them matter to nine do, all as likely.
+
+        Where nine are more than a quarter, that many do, but at most half of them.
+        """
+        fewest = min(LARGEST_FEWEST, FEWEST_INFLUENTIAL / max(forks, 1))
+        shares = np.geomspace(max(MOST_INFLUENTIAL, fewest), fewest, SHARES)
         weights = np.full((len(CONCENTRATIONS), SHARES), 1.0 / (len(CONCENTRATIONS) * SHARES))
         return cls(CONCENTRATIONS, shares, weights, OffTracePrior().spread)
 

@@ -12,11 +12,15 @@ from pts.pivot_search.values import Floats, GradedRollout, Ints, TraceMap, off_t
 from pts.records import DEFAULT_SAMPLING, RolloutRequest, Sampling, TokenIds
 from pts.seeds import derive_seed
 
-PRICE = 0.03
+PRICE = 0.045
 """Rollouts that tell less of large effects, in nats for the tokens of a full trace, are not drawn."""
 DROPPED_IN_ALL = 0.1
 """A candidate is dropped when it is less likely to be pivotal than this, shared among all candidates."""
-ADVANCE_ABOVE = 0.95
+DROPPED_AT_MOST = 0.0075
+"""A candidate is never dropped for being as likely as this, however few there are (before the screen ends)."""
+MANY_CANDIDATES = 16
+"""With fewer candidates the price falls in proportion: the prompt's rollouts are paid for whatever is found."""
+ADVANCE_ABOVE = 0.9
 """A candidate more likely than this to be pivotal goes to the confirmation."""
 ADVANCE_AT_LIMIT = 0.3
 """What is enough when the screen ends, or has given a candidate all the rollouts that it gives."""
@@ -29,7 +33,7 @@ EXPECTED_UNITS = 150
 """Full traces that a screen of a long trace takes in tokens, on average."""
 LEAST_COST = 0.03
 """Of the trace's length: shorter rollouts are no cheaper, since they take a look as well."""
-FEWEST_DRAWS, LARGEST_LOOK = 8, 64
+FEWEST_DRAWS, LARGEST_LOOK = 4, 64
 """Draws in one look at a trace, at most; between these, one for every two open candidates."""
 
 
@@ -67,7 +71,9 @@ class TraceScreen:
         inside = (forks >= region[0] * length) & (forks < max(region[1] * length, 1))
         large = (trace_map.most_effect >= threshold) & (forks >= shared)
         self._open = {int(k) for k in np.flatnonzero(inside & large)}
-        self._drop_below = DROPPED_IN_ALL / max(len(self._open), 1)
+        candidates = max(len(self._open), 1)
+        self._drop_below = min(DROPPED_AT_MOST, DROPPED_IN_ALL / candidates)
+        self._price = PRICE * min(candidates / MANY_CANDIDATES, 1.0)
         self._prefixes: dict[int, TokenIds] = {}
         self._fates = np.full(length, "e")
         self._fates[:shared] = "d"
@@ -165,7 +171,7 @@ class TraceScreen:
         opened[list(self._open)] = True
         nats = information(belief, opened, self.map.most_effect)
         most = int(np.clip(len(self._open) // 2, FEWEST_DRAWS, LARGEST_LOOK))
-        return spread_draws(nats, cost, belief, most, PRICE / len(self.map.trace.completion))
+        return spread_draws(nats, cost, belief, most, self._price / len(self.map.trace.completion))
 
 
 def _expected_cost(trace_map: TraceMap, rollouts: Sequence[GradedRollout]) -> Floats:

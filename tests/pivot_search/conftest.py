@@ -27,13 +27,12 @@ def search_chain(policy: TabularPolicy, name: str, config: SearchConfig) -> Prob
     return result
 
 
-@pytest.fixture(scope="session")
-def searched_chains() -> list[Searched]:
-    """60 searched chains of 120 tokens whose prompts are in range."""
-    rng = np.random.default_rng(7)
+def searched_in_range(shape: ChainShape, count: int, seed: int) -> list[Searched]:
+    """So many searched chains of a shape whose prompts are in range."""
+    rng = np.random.default_rng(seed)
     found: list[Searched] = []
-    while len(found) < 60:
-        policy = TabularPolicy(chain(ChainShape(), rng))
+    while len(found) < count:
+        policy = TabularPolicy(chain(shape, rng))
         if not 0.25 < policy.value(()) < 0.75:
             continue
         trace = long_trace(policy.root)
@@ -41,3 +40,15 @@ def searched_chains() -> list[Searched]:
         effects = tuple(policy.effect(trace[:i], token) for i, token in enumerate(trace))
         found.append(Searched(policy, trace, effects, result))
     return found
+
+
+@pytest.fixture(scope="session")
+def searched_chains() -> list[Searched]:
+    """60 searched chains of 120 tokens whose prompts are in range."""
+    return searched_in_range(ChainShape(), 60, seed=7)
+
+
+@pytest.fixture(scope="session")
+def searched_short_chains() -> list[Searched]:
+    """120 searched chains of 35 tokens with some five forks, of which two thirds matter."""
+    return searched_in_range(ChainShape(length=35, forks=0.14, indifferent=0.35), 120, seed=5)

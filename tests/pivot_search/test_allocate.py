@@ -45,3 +45,12 @@ def test_a_cheaper_rollout_that_tells_as_much_is_drawn_first() -> None:
     cost = COST.copy()
     cost[17] = 50.0
     assert np.flatnonzero(spread_draws(nats, cost, belief, 1, 0.0)).tolist() == [17]
+
+
+def test_a_later_fork_tells_of_an_earlier_candidate_whose_own_alternatives_are_known() -> None:
+    """What the first token's value is depends on the second fork alone, and that is no candidate itself."""
+    trace_map = TraceMap.of(Trace((), (0, 1), (0.3, 0.5), "end"), True)
+    belief = believe(trace_map, np.array([150, 0]), np.array([300, 0]), 0.2, OffTracePrior(0.5, 30.0))
+    nats = information(belief, np.array([True, False]), trace_map.most_effect)
+    assert nats[1] > 10 * nats[0]
+    assert information(belief, np.array([False, True]), trace_map.most_effect)[0] < 0.1 * nats[1]

@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from pts.pivot_search.levels import GRID, LEVELS, OffTracePrior, landing
+from pts.pivot_search.levels import GRID, LEVELS, OffTracePrior, PriorGrid, landing
 from pts.pivot_search.posterior import Belief, believe, believed_values
 from pts.pivot_search.values import TraceMap
 from pts.records import Trace
@@ -80,6 +80,12 @@ def test_a_calm_trace_teaches_that_few_forks_matter() -> None:
     calm = believe(map_of((0.6,) * forks), draws, draws, 0.2).prior
     eventful = believe(map_of((0.6,) * forks), 2 * (rng.random(forks) < 0.5).astype(int), draws, 0.2).prior
     assert calm.influential < 0.1 < eventful.influential
+
+
+def test_a_short_trace_expects_that_half_of_its_forks_matter_and_a_long_one_that_few_may() -> None:
+    assert PriorGrid.of(5).shares == pytest.approx([0.5] * 5)
+    assert PriorGrid.of(36).shares == pytest.approx([0.25] * 5)
+    assert PriorGrid.of(900).shares[[0, -1]] == pytest.approx([0.25, 0.01])
 
 
 def test_believed_values_follow_the_draws_and_end_at_the_grade() -> None:

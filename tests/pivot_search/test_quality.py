@@ -36,6 +36,20 @@ def test_large_effects_are_found(searched_chains: list[Searched]) -> None:
     assert np.mean([place in found for place in large]) >= 0.9
 
 
+def test_large_effects_are_found_on_short_traces_most_of_whose_forks_matter(
+    searched_short_chains: list[Searched],
+) -> None:
+    candidates = [
+        (abs(s.effects[position]), any(c.position == position for c in s.result.candidates))
+        for s in searched_short_chains
+        if s.result.status == "searched"
+        for position in range(len(s.effects))
+    ]
+    confirmed = [entered for effect, entered in candidates if effect >= 0.3]
+    assert len(confirmed) > 80
+    assert np.mean(confirmed) >= 0.96
+
+
 def test_intervals_cover_and_estimates_are_hardly_biased(searched_chains: list[Searched]) -> None:
     pairs = findings_with_truth(searched_chains)
     assert np.mean([f.ci_low <= truth <= f.ci_high for f, truth in pairs]) >= 0.92
