@@ -176,7 +176,8 @@ class Candidate:
     `trace` indexes the problem's traces and `position` the completion's tokens, from 0. `value` is V̂ (the
     token taken), `off_trace_value` Ô (the token avoided), `delta` (1 − token_prob)(V̂ − Ô). `p_value` is for
     |Δ| ≤ threshold/2, over all looks taken, and 1.0 where |delta| is below the threshold; `looks` is how many
-    looks were planned for it, by which intervals must be widened.
+    looks were planned for it, by which intervals must be widened. `audit_weight` is None for what the screen
+    advanced; for a token that the audit drew from those dropped, one over the chance with which it was drawn.
     """
 
     trace: int
@@ -194,6 +195,7 @@ class Candidate:
     p_value: float
     looks: int
     alternatives: tuple[Alternative, ...] = ()
+    audit_weight: float | None = None
 
     @property
     def value_before(self) -> float:
@@ -291,6 +293,19 @@ class Completions:
         return Completions(self.drawn + more.drawn, self.cut + more.cut)
 
 
+@dataclass(frozen=True, slots=True)
+class AuditDraw:
+    """What a problem's audit drew from: the `dropped` tokens of its screen.
+
+    The screen believed that `believed` of these are pivotal, each counted by its chance. `weight` is the mean
+    weight of a dropped token (one over the chance with which it was drawn), each counted by that same chance.
+    """
+
+    dropped: int
+    believed: float
+    weight: float
+
+
 ProblemStatus: TypeAlias = Literal["searched", "out_of_range", "spent"]
 
 
@@ -301,6 +316,7 @@ class ProblemResult:
     `status` is "out_of_range" where the prompt's own value left no room to search, "spent" where the spending
     limit came first. `tokens_*` count generated tokens of the rollouts delivered, by phase, and `completions`
     the rollouts themselves with those that the budget cut; None in a run of a version that did not count them.
+    `audit` says from what the audit drew, None where there was none.
     """
 
     problem_id: str
@@ -318,11 +334,14 @@ class ProblemResult:
     tokens_screen: int = 0
     tokens_confirm: int = 0
     completions: Mapping[str, Completions] | None = None
+    tokens_audit: int = 0
+    audit: AuditDraw | None = None
 
     @property
     def tokens_generated(self) -> int:
         """Generated tokens of the rollouts delivered, over all phases."""
-        return self.tokens_range + self.tokens_traces + self.tokens_screen + self.tokens_confirm
+        screening = self.tokens_range + self.tokens_traces + self.tokens_screen
+        return screening + self.tokens_confirm + self.tokens_audit
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,11 @@ _OPTIONS: dict[str, Options] = {
             "Maximum number of tokens that the whole run may generate.  [default: no limit]",
             {"type": int},
         ),
+        (
+            ("audit", "--audit"),
+            "Share of tokens to spend on a random sample of what the screen dropped: estimates the recall.",
+            {},
+        ),
         (("seed", "--seed"), "Seed of every random draw.", {}),
     ],
     "Run": [

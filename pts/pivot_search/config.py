@@ -12,7 +12,7 @@ from pts.records import DEFAULT_SAMPLING, Sampling
 Grade: TypeAlias = Callable[[str, str], bool]
 """(completion text, reference answer) → success."""
 
-Phase: TypeAlias = Literal["range", "traces", "screen", "confirm"]
+Phase: TypeAlias = Literal["range", "traces", "screen", "confirm", "audit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class SearchConfig:
     `threshold` is τ, the least |Δ| of a finding; `fdr` the share of the reported that may have |Δ| ≤ τ/2;
     `value_range` the prompt values that are worth searching; `traces` how many completions per problem;
     `region` restricts the search to a part of each trace, as (first, last) fractions of its length;
+    `audit` is the tokens for fresh rollouts at tokens that the screen dropped, as a share of a problem's tokens
+    before it (0 for none);
     `max_tokens` limits the generated tokens of the whole run; `sampling` draws the traces and all rollouts.
     """
 
@@ -33,6 +35,7 @@ class SearchConfig:
     max_tokens: int | None = None
     seed: int = 0
     sampling: Sampling = DEFAULT_SAMPLING
+    audit: float = 0.05
 
     def __post_init__(self) -> None:
         low, high = self.value_range
@@ -41,6 +44,7 @@ class SearchConfig:
             (0 < self.threshold <= 1, f"threshold is {self.threshold}; it must be in (0, 1]."),
             (0 < self.fdr < 1, f"fdr is {self.fdr}; it must be in (0, 1)."),
             (0 <= low < high <= 1, f"range is {low} to {high}; it must be two rising numbers from 0 to 1."),
+            (0 <= self.audit <= 1, f"audit is {self.audit}; it must be in [0, 1]: a share, not a percentage."),
             (self.traces >= 1, f"traces is {self.traces}; it must be at least 1."),
             (0 <= first < last <= 1, f"region is {first}–{last}; it must be two rising fractions in [0, 1]."),
             (

@@ -30,6 +30,7 @@ CLEAR_P = 0.005
 class Confirmation:
     """One candidate under confirmation: the token at `position` of a trace, and its fresh rollouts so far.
 
+    Where the audit drew it `audit_weight` is one over the chance with which it did.
     The two sides are draws of V (the token forced) and of O (the token avoided). A request's key is `key` with
     the trace, the look's number, the position and the side.
     """
@@ -45,6 +46,7 @@ class Confirmation:
     stopped: bool = False
     key: str = "confirm"
     sampling: Sampling = DEFAULT_SAMPLING
+    audit_weight: float | None = None
 
     @property
     def token_prob(self) -> float:
@@ -113,6 +115,7 @@ class Confirmation:
             delta=self.delta(),
             p_value=self.p_value(),
             looks=len(LOOKS),
+            audit_weight=self.audit_weight,
             alternatives=self._alternatives(decode, distribution),
         )
 

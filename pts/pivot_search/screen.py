@@ -74,6 +74,8 @@ class TraceScreen:
         candidates = max(len(self._open), 1)
         self._drop_below = min(DROPPED_AT_MOST, DROPPED_IN_ALL / candidates)
         self._price = PRICE * min(candidates / MANY_CANDIDATES, 1.0)
+        self.dropped: dict[int, float] = {}
+        """Candidates that were dropped, by fork: how likely each was to be pivotal when it was."""
         self._prefixes: dict[int, TokenIds] = {}
         self._fates = np.full(length, "e")
         self._fates[:shared] = "d"
@@ -93,6 +95,10 @@ class TraceScreen:
         cost = _expected_cost(self.map, rollouts)
         each = sum(EXPECTED_DRAWS * cost[k] for k in self._open)
         return int(min(each, EXPECTED_UNITS * len(self.map.trace.completion)))
+
+    def rollout_cost(self, rollouts: Sequence[GradedRollout]) -> Floats:
+        """Expected new tokens of a rollout from each fork [F]."""
+        return _expected_cost(self.map, rollouts)
 
     def next_look(self, rollouts: Sequence[GradedRollout]) -> list[RolloutRequest]:
         """Decides on candidates by all rollouts so far and returns what to draw next; empty when done.
@@ -144,7 +150,7 @@ class TraceScreen:
             if chance >= (ADVANCE_AT_LIMIT if at_limit else ADVANCE_ABOVE):
                 self._advance(k)
             elif chance < self._drop_below or at_limit:
-                self._drop(k)
+                self._drop(k, chance)
 
     def _close(self, belief: Belief) -> None:
         """Decides on all that is open: more rollouts would tell too little for their tokens."""
@@ -152,13 +158,14 @@ class TraceScreen:
             if belief.pivotal[k] >= ADVANCE_AT_LIMIT:
                 self._advance(k)
             else:
-                self._drop(k)
+                self._drop(k, belief.pivotal[k])
 
     def _advance(self, k: int) -> None:
         self.advanced.append(k)
         self._open.discard(k)
 
-    def _drop(self, k: int) -> None:
+    def _drop(self, k: int, chance: float) -> None:
+        self.dropped[k] = float(chance)
         # Without a draw of its own it was what others told of the values: fact 3, or that nothing changes here.
         self._fates[self.map.forks[k]] = "v" if self._draws[k] == 0 else "s"
         self._open.discard(k)

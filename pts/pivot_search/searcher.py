@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Generator, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, get_args
+
+import numpy as np
 
 from pts.pivot_search import range_filter
+from pts.pivot_search.audit import ROLLOUTS, audit_draw, draw_audits, inclusion_chances
 from pts.pivot_search.config import Phase, SearchConfig
 from pts.pivot_search.confirm import Confirmation, tally
 from pts.pivot_search.grades import CompletionGrades
@@ -18,6 +21,7 @@ from pts.pivot_search.values import GradedRollout, TraceMap, off_trace_counts, s
 from pts.policies.protocol import Policy
 from pts.records import (
     FATE_LETTERS,
+    AuditDraw,
     Candidate,
     Completions,
     Problem,
@@ -67,12 +71,13 @@ class ProblemSearch:
         self._given = given
         self._prompt = policy.encode(problem)
         self._seed = derive_seed(config.seed, problem.id)
+        self._audited: AuditDraw | None = None
         self._pool: list[GradedRollout] = []
-        self._spent: dict[Phase, int] = {"range": 0, "traces": 0, "screen": 0, "confirm": 0}
+        self._spent: dict[Phase, int] = dict.fromkeys(get_args(Phase), 0)
         self._completions: dict[Phase, Completions] = dict.fromkeys(self._spent, Completions())
 
     def run(self) -> Generator[Requests, Answers, ProblemResult]:
-        """The whole search: range filter, traces, screen, confirmation."""
+        """The whole search: range filter, traces, screen, confirmation, audit."""
         in_range = yield from self._range_filter()
         if not in_range:
             return self._result("spent" if in_range is None else "out_of_range")
@@ -84,6 +89,11 @@ class ProblemSearch:
         graded = [self._graded_trace(t, d) for t, d in zip(traces, distributions, strict=True)]
         screens = yield from self._screen(graded)
         pending = yield from self._confirm(graded, screens)
+        cut = any(screen.open for screen in screens) or not all(c.stopped for c in pending)
+        if not cut:
+            audits = yield from self._audit(graded, screens)
+            cut = not all(c.stopped for c in audits)
+            pending += audits
         confirmations = [c for c in pending if c.looks_taken]
         candidates = tuple(
             c.candidate(self._policy.decode, distributions[c.trace_index][c.position]) for c in confirmations
@@ -92,7 +102,6 @@ class ProblemSearch:
             self._searched_trace(i, trace, success, screen, confirmations)
             for i, ((trace, success), screen) in enumerate(zip(graded, screens, strict=True))
         )
-        cut = any(screen.open for screen in screens) or not all(c.stopped for c in pending)
         return self._result("spent" if cut else "searched", searched, candidates)
 
     def _key(self, *names: str | int) -> str:
@@ -215,14 +224,51 @@ class ProblemSearch:
             for i, screen in enumerate(screens)
             for k in sorted(screen.advanced)
         ]
+        yield from self._confirm_all(pending)
+        return pending
+
+    def _audit(
+        self, graded: Sequence[tuple[Trace, bool]], screens: Sequence[TraceScreen]
+    ) -> Generator[Requests, Answers, list[Confirmation]]:
+        """Fresh rollouts at some of what the screen dropped, drawn by chance (`pts.pivot_search.audit`)."""
+        share = self._config.audit
+        if not share:
+            return []
+        self.phase = "audit"
+        places = [(i, k) for i, screen in enumerate(screens) for k in sorted(screen.dropped)]
+        costs = [screen.rollout_cost(self._pool) for screen in screens]
+        pivotal = np.array([screens[i].dropped[k] for i, k in places])
+        chances = inclusion_chances(
+            pivotal,
+            ROLLOUTS * np.array([costs[i][k] for i, k in places]),
+            share * sum(self._spent.values()),
+        )
+        chosen = np.flatnonzero(draw_audits(chances, derive_seed(self._seed, "audit")))
+        audits = [
+            Confirmation(
+                *(graded[i][0], i, int(screens[i].map.forks[k]), self._config.threshold, self._seed),
+                key=self._key(),
+                sampling=self._config.sampling,
+                audit_weight=1.0 / float(chances[place]),
+            )
+            for place in chosen.tolist()
+            for i, k in (places[place],)
+        ]
+        yield from self._confirm_all(audits)
+        if all(audit.stopped for audit in audits):
+            self._audited = audit_draw(pivotal, chances)
+        return audits
+
+    def _confirm_all(self, pending: Sequence[Confirmation]) -> Generator[Requests, Answers, None]:
+        """Looks at all of them at once, until every one has stopped or spending has ended."""
+        before = self.confirmed
         while going := [c for c in pending if not c.stopped]:
             drawn = yield from self._ask([request for c in going for request in c.requests()])
             if drawn is None:
                 break
             for c, on, off in zip(going, drawn[::2], drawn[1::2], strict=True):
                 c.add(on, off)
-            self.confirmed = sum(c.stopped and c.p_value() < 1.0 for c in pending)
-        return pending
+            self.confirmed = before + sum(c.stopped and c.p_value() < 1.0 for c in pending)
 
     def _searched_trace(
         self, index: int, trace: Trace, success: bool, screen: TraceScreen, confirmations: list[Confirmation]
@@ -272,5 +318,7 @@ class ProblemSearch:
             tokens_traces=self._spent["traces"],
             tokens_screen=self._spent["screen"],
             tokens_confirm=self._spent["confirm"],
+            tokens_audit=self._spent["audit"],
+            audit=self._audited,
             completions={str(phase): counted for phase, counted in self._completions.items()},
         )

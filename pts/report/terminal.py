@@ -8,6 +8,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from pts.pivot_search.audit import RecallEstimate
 from pts.pivot_search.findings import Finding
 from pts.records import MOST_CUT, Alternative
 from pts.runs.search_run import SearchResults, SearchSummary
@@ -57,16 +58,17 @@ def summary_report(summary: SearchSummary) -> RenderableType:
     shares = ", ".join(f"{summary.token_shares[key]:.0%} {what}" for key, what in _SHARES.items())
     sandbox = f" (programs held in by {', '.join(summary.sandbox)})" if summary.sandbox else ""
     lines = [
+        f"Findings: {summary.findings} of {summary.candidates} candidates "
+        f"({summary.helping} help, {summary.harming} harm), at a false discovery rate of {summary.fdr:g} "
+        f"for |Δ| ≤ {summary.threshold / 2:g}; {_recall(summary.recall)}",
         f"{summary.model_id} on {summary.dataset_id}, graded by {summary.grader}{sandbox}: {state}",
         f"Problems: {summary.searched} searched, {summary.out_of_range} out of range, "
         f"{summary.spent} cut by the spending limit, "
         f"{summary.problems - summary.done - summary.spent} to do; {summary.problems} in all",
         f"Traces: {summary.traces}, of {summary.trace_tokens:,} tokens: {shares}",
-        f"Findings: {summary.findings} of {summary.candidates} candidates "
-        f"({summary.helping} help, {summary.harming} harm), at a false discovery rate of {summary.fdr:g} "
-        f"for |Δ| ≤ {summary.threshold / 2:g}",
         f"Generated: {summary.tokens_generated:,} tokens: range {summary.tokens_range:,}, traces "
-        f"{summary.tokens_traces:,}, screen {summary.tokens_screen:,}, confirm {summary.tokens_confirm:,}",
+        f"{summary.tokens_traces:,}, screen {summary.tokens_screen:,}, confirm {summary.tokens_confirm:,}, "
+        f"audit {summary.tokens_audit:,}",
     ]
     if summary.tokens_reused:
         lines.append(f"Reused: {summary.tokens_reused:,} tokens of rollouts that other settings had paid for")
@@ -80,6 +82,16 @@ def summary_report(summary: SearchSummary) -> RenderableType:
     if summary.cut_share is not None and summary.cut_share > MOST_CUT:
         text.append(f"\n{_too_much()}", style="bold")
     return text
+
+
+def _recall(recall: RecallEstimate | None) -> str:
+    """What share was found, as the audit tells."""
+    if recall is None:
+        return "recall unknown, without an audit"
+    audited = f"from fresh rollouts at {recall.audited} of {recall.dropped:,} dropped tokens"
+    if recall.recall is None:
+        return f"at most {recall.missed_high:.0f} missed, {audited}"
+    return f"recall {recall.recall:.0%} ({recall.low:.0%} to {recall.high:.0%}), {audited}"
 
 
 def _cut(summary: SearchSummary) -> str:

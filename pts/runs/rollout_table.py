@@ -15,7 +15,7 @@ from pts.runs.search_run import ROLLOUTS, SearchResults
 
 FIELDS = {
     "problem": "the problem's id in the data set",
-    "phase": "what the rollout was drawn for: range, traces, screen or confirm",
+    "phase": "what the rollout was drawn for: range, traces, screen, confirm or audit",
     "prefix_length": "how many of the completion's tokens were given; the others were generated",
     "forced": "the first generated token's id where it was forced, else null",
     "avoided": "the id that the first generated token was not to be, else null",

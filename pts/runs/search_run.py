@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar, get_args
 
 from pts.errors import DataError, RunError
+from pts.pivot_search.audit import RecallEstimate, estimate_recall
 from pts.pivot_search.config import Phase
 from pts.pivot_search.findings import Finding, select_findings
 from pts.records import FATE_LETTERS, Completions, Fate, ProblemResult
@@ -84,7 +85,8 @@ class SearchSummary:
     results that were taken from rollouts of earlier settings. `cut_share` is the share of all that it cut,
     `cut_shares` those of the phases; all are None in a run that did not count.
     `undecided` completions could not be compared with their reference, and count as wrong. `sandbox` names what
-    held in the programs that were run to grade them, None where none were.
+    held in the programs that were run to grade them, None where none were. `recall` is the
+    share that was found, as the audit shows; None where there was no audit.
     """
 
     status: RunStatus
@@ -116,6 +118,8 @@ class SearchSummary:
     undecided: int = 0
     sandbox: tuple[str, ...] | None = None
     tokens_reused: int = 0
+    tokens_audit: int = 0
+    recall: RecallEstimate | None = None
 
     @property
     def done(self) -> int:
@@ -183,6 +187,11 @@ class SearchResults:
         """The pivotal tokens among all results so far, at the run's false discovery rate."""
         return select_findings(self.results, self.fdr)
 
+    @cached_property
+    def recall(self) -> RecallEstimate | None:
+        """What share of the pivotal tokens the findings are, by the audit; None without one."""
+        return estimate_recall(self.results, self.findings)
+
     def context(self, finding: Finding) -> Context:
         """A finding's surroundings as text, as they were decoded when the problem was searched."""
         line = self.latest[finding.problem.problem_id]
@@ -240,9 +249,10 @@ class SearchResults:
 def search_digest(settings: Mapping[str, object]) -> str:
     """Names the settings that decide a problem's result in a run; the false discovery rate decides none."""
     search = settings.get("search")
-    decisive = (
-        {key: value for key, value in search.items() if key != "fdr"} if isinstance(search, Mapping) else {}
-    )
+    decisive = dict(search) if isinstance(search, Mapping) else {}
+    decisive.pop("fdr", None)
+    if not decisive.get("audit"):
+        decisive.pop("audit", None)  # As in versions that had none.
     return text_digest([json.dumps(to_json(decisive), sort_keys=True)])[:16]
 
 
@@ -294,6 +304,8 @@ def _summarise(run: SearchResults) -> SearchSummary:
         else {phase: counted.cut_share for phase, counted in completions.items()},
         undecided=sum(line.undecided for line in run.lines),
         sandbox=run.environment.sandbox,
+        tokens_audit=_tokens(run, "audit"),
+        recall=run.recall,
     )
 
 

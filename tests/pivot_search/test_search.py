@@ -1,5 +1,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from shapes import OFF, ChainShape, chain, long_trace
 
 from pts.errors import ConfigError, PtsError
 from pts.pivot_search import Progress, SearchConfig, find_pivotal_tokens, search_problems, select_findings
+from pts.pivot_search.config import Phase
 from pts.policies.source import RolloutRequests, as_source
 from pts.policies.tabular import Node, TabularPolicy
 from pts.records import Problem, Rollout, Sampling, TokenDistribution, TokenIds
@@ -225,6 +227,7 @@ def test_findings_are_selected_over_the_whole_run() -> None:
         {"traces": 0},
         {"region": (0.5, 0.5)},
         {"max_tokens": 0},
+        {"audit": 5},
     ],
 )
 def test_a_setting_outside_its_range_is_refused(setting: dict[str, object]) -> None:
@@ -254,7 +257,7 @@ def test_requests_have_names_of_their_own_and_the_same_ones_when_searched_again(
     assert sorted(first.keys) == sorted(again.keys)
     assert len(set(first.keys)) == len(first.keys)
     assert {key.split("/")[0] for key in first.keys} == {problem.id for problem in PROBLEMS}
-    assert {key.split("/")[1] for key in first.keys} == {"range", "traces", "screen", "confirm"}
+    assert {key.split("/")[1] for key in first.keys} == set(get_args(Phase))
 
 
 def test_two_problems_of_one_id_are_refused() -> None:

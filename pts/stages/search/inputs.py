@@ -30,6 +30,7 @@ class SearchInputs(ProblemInputs):
     traces_from: Path | None = None
     region: tuple[float, float] = _SEARCH.region
     max_tokens: int | None = None
+    audit: float = _SEARCH.audit
     output: Path | None = None
     fresh: bool = False
     verify: bool = True
@@ -48,6 +49,7 @@ class SearchInputs(ProblemInputs):
         return SearchConfig(
             *(self.threshold, self.fdr, self.range, self.traces, self.region, self.max_tokens, self.seed),
             sampling=self.sampling(),
+            audit=self.audit,
         )
 
     def directory(self) -> Path:

@@ -170,6 +170,21 @@ def test_more_traces_keep_the_first_ones(small, summary, tmp_path):
     assert 0 < again.tokens_reused < at_once.tokens_generated
 
 
+def test_an_audit_may_be_added_and_draws_only_its_own(small, tmp_path):
+    without = replace(small, audit=0.0, output=tmp_path / "run")
+    first = run_search(without)
+    assert (first.tokens_audit, first.recall) == (0, None)
+    with_audit = replace(without, audit=1.0)
+    again = run_search(with_audit)
+    assert again.tokens_audit > 0
+    assert again.tokens_generated == first.tokens_generated + again.tokens_audit
+    at_once = run_search(replace(with_audit, output=tmp_path / "at-once"))
+    assert counted(with_audit.output) == counted(tmp_path / "at-once")
+    assert again.recall == at_once.recall
+    # Back to none: what the audit drew is no candidate any more.
+    assert run_search(without).candidates == first.candidates
+
+
 def test_another_false_discovery_rate_draws_nothing(small, summary, tmp_path):
     other = replace(copied(small, tmp_path / "fdr"), fdr=0.5)
     observed = []
