@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pts.policies.guide import Guide
 
 TokenIds: TypeAlias = tuple[int, ...]
+Unit: TypeAlias = Literal["token", "sentence"]
+"""What is searched, and what a finding is."""
 Finish: TypeAlias = Literal["end", "budget"]
 """Why a completion stopped: the model ended it (end token or stop text), or the budget cut it (it fails)."""
 
@@ -178,6 +180,9 @@ class Candidate:
     |Δ| ≤ threshold/2, over all looks taken, and 1.0 where |delta| is below the threshold; `looks` is how many
     looks were planned for it, by which intervals must be widened. `audit_weight` is None for what the screen
     advanced; for a token that the audit drew from those dropped, one over the chance with which it was drawn.
+
+    A sentence has an `end`, one past its last token. Then `token` is its text, `token_prob` the probability of
+    all its tokens, `value` the value after it, and `off_trace_value` that where the trace is left within it.
     """
 
     trace: int
@@ -196,6 +201,12 @@ class Candidate:
     looks: int
     alternatives: tuple[Alternative, ...] = ()
     audit_weight: float | None = None
+    end: int | None = None
+
+    @property
+    def unit(self) -> Unit:
+        """Whether it is a token or a sentence."""
+        return "token" if self.end is None else "sentence"
 
     @property
     def value_before(self) -> float:
@@ -249,8 +260,9 @@ class SearchedTrace:
     Every token is in exactly one of the counts: `excluded_exact` (1 − q < threshold, no rollout),
     `excluded_value` (by the bound that knows V, no rollout of its own), `screened_out` (dropped on rollouts),
     `unresolved` (the spending limit came first), `out_of_region`, `shared` (an earlier trace of the problem
-    begins with the same tokens and answers for them), and `confirmed` (entered the confirmation). `details` are
-    None in a run of an earlier version.
+    begins with the same tokens and answers for them), and `confirmed` (entered the confirmation). In a search
+    of sentences a token has the fate of its sentence. `details` are None in a run of an earlier version.
+    `sentences` are the spans of tokens that were searched as sentences, empty where none were.
     """
 
     completion: TokenIds
@@ -266,6 +278,7 @@ class SearchedTrace:
     shared: int
     confirmed: int
     details: TokenDetails | None = None
+    sentences: tuple[tuple[int, int], ...] = ()
 
     def fate(self, position: int) -> Fate | None:
         """What became of one token; None where the run does not say."""
@@ -392,5 +405,28 @@ class PivotalToken:
         before = " ".join(self.pivot_context[-_CONTEXT:].split())
         return (
             f"{self.prob_delta:+.2f} ({self.ci_low:+.2f} to {self.ci_high:+.2f})  …{before} "
-            f"«{self.pivot_token.strip()}»  (token {self.position} of {self.dataset_item_id})"
+            f"«{self.pivot_token.strip()}»  ({self._where} {self.position} of {self.dataset_item_id})"
         )
+
+    @property
+    def _where(self) -> str:
+        return "token"
+
+
+@dataclass(frozen=True, slots=True)
+class PivotalSentence(PivotalToken):
+    """A sentence that a search of sentences reports, with the fields of a pivotal token and a few more.
+
+    `pivot_token` is its text, `token_ids` the same as ids, `end` the token after its last, and `token_prob` the
+    probability with which the sampler writes all of it. `prob_after` is the probability of success after the
+    sentence, and `off_trace_prob` that where the sampler leaves it somewhere. `pivot_token_id` is its first
+    token's id, and there are no `alternatives`.
+    """
+
+    end: int = 0
+    token_ids: TokenIds = ()
+    unit: Unit = "sentence"
+
+    @property
+    def _where(self) -> str:
+        return "sentence at token"

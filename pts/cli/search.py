@@ -42,6 +42,11 @@ _OPTIONS: dict[str, Options] = {
             {"nargs": 2, "type": float, "metavar": "FIRST LAST"},
         ),
         (
+            ("unit", "--unit"),
+            "Unit to search: tokens, sentences, or both (sentences, then the tokens inside those that matter).",
+            {"type": click.Choice(["token", "sentence", "both"])},
+        ),
+        (
             ("max_tokens", "--max-tokens"),
             "Maximum number of tokens that the whole run may generate.  [default: no limit]",
             {"type": int},
@@ -75,7 +80,7 @@ _OPTIONS: dict[str, Options] = {
 @click.option("--quiet", is_flag=True, help="Show no progress and no warnings.")
 @click.option("-v", "--verbose", count=True, help="Show more log messages; -vv shows all.")
 def search_command(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> None:
-    """Find the pivotal tokens of a model on a set of problems.
+    """Find the pivotal tokens, or sentences, of a model on a set of problems.
 
     To continue a run that was stopped, give the same command again. A larger --problems extends a run.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from pts.errors import ConfigError
 from pts.records import DEFAULT_SAMPLING, Sampling
@@ -12,6 +12,8 @@ from pts.records import DEFAULT_SAMPLING, Sampling
 Grade: TypeAlias = Callable[[str, str], bool]
 """(completion text, reference answer) → success."""
 
+SearchUnit: TypeAlias = Literal["token", "sentence", "both"]
+"""What is searched: tokens, sentences, or first sentences and then tokens inside those that matter."""
 Phase: TypeAlias = Literal["range", "traces", "screen", "confirm", "audit"]
 
 
@@ -24,7 +26,8 @@ class SearchConfig:
     `region` restricts the search to a part of each trace, as (first, last) fractions of its length;
     `audit` is the tokens for fresh rollouts at tokens that the screen dropped, as a share of a problem's tokens
     before it (0 for none);
-    `max_tokens` limits the generated tokens of the whole run; `sampling` draws the traces and all rollouts.
+    `max_tokens` limits the generated tokens of the whole run; `sampling` draws the traces and all rollouts;
+    `unit` is what is searched.
     """
 
     threshold: float = 0.2
@@ -36,6 +39,7 @@ class SearchConfig:
     seed: int = 0
     sampling: Sampling = DEFAULT_SAMPLING
     audit: float = 0.05
+    unit: SearchUnit = "token"
 
     def __post_init__(self) -> None:
         low, high = self.value_range
@@ -45,6 +49,10 @@ class SearchConfig:
             (0 < self.fdr < 1, f"fdr is {self.fdr}; it must be in (0, 1)."),
             (0 <= low < high <= 1, f"range is {low} to {high}; it must be two rising numbers from 0 to 1."),
             (0 <= self.audit <= 1, f"audit is {self.audit}; it must be in [0, 1]: a share, not a percentage."),
+            (
+                self.unit in get_args(SearchUnit),
+                f"unit is {self.unit}; it must be one of {', '.join(get_args(SearchUnit))}.",
+            ),
             (self.traces >= 1, f"traces is {self.traces}; it must be at least 1."),
             (0 <= first < last <= 1, f"region is {first}–{last}; it must be two rising fractions in [0, 1]."),
             (

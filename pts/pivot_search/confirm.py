@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pts.pivot_search.values import GradedRollout
+from pts.pivot_search.values import GradedRollout, leaving_draws
 from pts.records import (
     DEFAULT_SAMPLING,
     Alternative,
@@ -30,9 +31,10 @@ CLEAR_P = 0.005
 class Confirmation:
     """One candidate under confirmation: the token at `position` of a trace, and its fresh rollouts so far.
 
-    Where the audit drew it `audit_weight` is one over the chance with which it did.
-    The two sides are draws of V (the token forced) and of O (the token avoided). A request's key is `key` with
-    the trace, the look's number, the position and the side.
+    With `end` it is the sentence from there up to that token, exclusive. Where the audit drew it `audit_weight`
+    is one over the chance with which it did. The two sides are draws of V (the token forced, or the sentence
+    kept) and of O (the token avoided, or the trace left within the sentence). A request's key is `key` with the
+    trace, the look's number, the position and the side.
     """
 
     trace: Trace
@@ -47,29 +49,43 @@ class Confirmation:
     key: str = "confirm"
     sampling: Sampling = DEFAULT_SAMPLING
     audit_weight: float | None = None
+    end: int | None = None
+    asked: set[str] = field(default_factory=set)
+    """The keys of all requests so far."""
 
     @property
     def token_prob(self) -> float:
-        """q, the policy's probability of the token."""
-        return self.trace.token_probs[self.position]
+        """q, the policy's probability of the token; for a sentence, of all its tokens."""
+        return math.prod(self.trace.token_probs[self.position : self.end or self.position + 1])
 
     def requests(self) -> list[RolloutRequest]:
-        """The next look's two requests: the token forced, the token avoided."""
+        """The next look's requests: one with the token forced, then one or more that leave the trace."""
         done = LOOKS[self.looks_taken - 1] if self.looks_taken else 0
         n = LOOKS[self.looks_taken] - done
-        prefix, token = self.trace.completion[: self.position], self.trace.completion[self.position]
-        names = ("confirm", self.trace_index, self.position, self.looks_taken)
-        key = f"{self.key}/{self.trace_index}/{self.looks_taken + 1}/{self.position}"
+        end = self.end or self.position + 1
+        place = self.position if self.end is None else f"{self.position}-{end}"
+        names = ("confirm", self.trace_index, place, self.looks_taken)
+        key = f"{self.key}/{self.trace_index}/{self.looks_taken + 1}/{place}"
 
-        def side(name: str, force: int | None, avoid: int | None) -> RolloutRequest:
-            seed = derive_seed(self.seed, *names, name)
+        def side(position: int, count: int, *name: str | int) -> RolloutRequest:
+            prefix, token = self.trace.completion[:position], self.trace.completion[position]
+            force, avoid = (token, None) if name[0] == "on" else (None, token)
+            seed = derive_seed(self.seed, *names, *name)
             return RolloutRequest(
-                *(self.trace.prompt, prefix, force, avoid, n, seed),
-                key=f"{key}/{name}",
+                *(self.trace.prompt, prefix, force, avoid, count, seed),
+                key="/".join(map(str, (key, *name))),
                 sampling=self.sampling,
             )
 
-        return [side("on", token, None), side("off", None, token)]
+        if self.end is None:
+            requests = [side(self.position, n, "on"), side(self.position, n, "off")]
+        else:
+            seed = derive_seed(self.seed, *names)
+            leaving = leaving_draws(self.trace.token_probs, self.position, end, n, seed)
+            off = [side(position, count, "off", position) for position, count in leaving.items()]
+            requests = [side(end - 1, n, "on"), *off]
+        self.asked.update(request.key for request in requests)
+        return requests
 
     def add(self, on: Sequence[GradedRollout], off: Sequence[GradedRollout]) -> None:
         """Takes a whole look and decides whether another is needed."""
@@ -97,14 +113,15 @@ class Confirmation:
         return min(1.0, len(LOOKS) * difference_p_value(*tally(self.on), *tally(self.off), margin))
 
     def candidate(self, decode: Callable[[tuple[int, ...]], str], distribution: TokenDistribution) -> Candidate:
-        """The record of what the fresh rollouts said."""
+        """The record of what the fresh rollouts said; `distribution` is that of the token at `position`."""
         (s1, n1), (s2, n2) = tally(self.on), tally(self.off)
         token = self.trace.completion[self.position]
+        ids = self.trace.completion[self.position : self.end or self.position + 1]
         return Candidate(
             trace=self.trace_index,
             position=self.position,
             token_id=token,
-            token=decode((token,)),
+            token=decode(ids),
             token_prob=self.token_prob,
             value=s1 / n1,
             value_successes=s1,
@@ -116,7 +133,8 @@ class Confirmation:
             p_value=self.p_value(),
             looks=len(LOOKS),
             audit_weight=self.audit_weight,
-            alternatives=self._alternatives(decode, distribution),
+            alternatives=self._alternatives(decode, distribution) if self.end is None else (),
+            end=self.end,
         )
 
     def _alternatives(

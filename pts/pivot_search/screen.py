@@ -8,7 +8,7 @@ import numpy as np
 
 from pts.pivot_search.allocate import information, spread_draws
 from pts.pivot_search.posterior import Belief, believe
-from pts.pivot_search.values import Floats, GradedRollout, Ints, TraceMap, off_trace_counts
+from pts.pivot_search.values import Floats, GradedRollout, Ints, TraceMap, leaving_draws, off_trace_counts
 from pts.records import DEFAULT_SAMPLING, RolloutRequest, Sampling, TokenIds
 from pts.seeds import derive_seed
 
@@ -41,8 +41,8 @@ class TraceScreen:
     """Screens one trace: reads the rollouts so far, decides on candidates, asks for the next look.
 
     `region` is the part of the trace to search, as fractions of its length; its first `shared` tokens stand
-    in an earlier trace of the same problem too and are left to that. A request's key is `key` with the look's
-    number and the fork's position.
+    in an earlier trace of the same problem too and are left to that. `within` are spans of tokens to search,
+    None for all. A request's key is `key` with the look's number and the position at which the trace is left.
     """
 
     def __init__(
@@ -53,11 +53,14 @@ class TraceScreen:
         *,
         seed: int,
         shared: int,
+        within: Sequence[tuple[int, int]] | None = None,
         key: str = "screen",
         sampling: Sampling = DEFAULT_SAMPLING,
     ) -> None:
         self.map = trace_map
         self.advanced: list[int] = []
+        self.asked: set[str] = set()
+        """The keys of all requests so far."""
         self._threshold = threshold
         self._seed = seed
         self._key = key
@@ -69,7 +72,11 @@ class TraceScreen:
         length = len(trace_map.trace.completion)
         forks = trace_map.forks
         inside = (forks >= region[0] * length) & (forks < max(region[1] * length, 1))
-        large = (trace_map.most_effect >= threshold) & (forks >= shared)
+        if within is not None:
+            inside &= np.array(
+                [any(start <= fork < end for start, end in within) for fork in forks], dtype=bool
+            )
+        large = (trace_map.most_effect >= threshold) & (trace_map.ends > shared)
         self._open = {int(k) for k in np.flatnonzero(inside & large)}
         candidates = max(len(self._open), 1)
         self._drop_below = min(DROPPED_AT_MOST, DROPPED_IN_ALL / candidates)
@@ -79,7 +86,8 @@ class TraceScreen:
         self._prefixes: dict[int, TokenIds] = {}
         self._fates = np.full(length, "e")
         self._fates[:shared] = "d"
-        self._fates[forks[large]] = np.where(inside[large], "u", "o")
+        for k in np.flatnonzero(large):
+            self._mark(int(k), "u" if inside[k] else "o")
 
     @property
     def open(self) -> int:
@@ -116,32 +124,44 @@ class TraceScreen:
             self._close(belief)
             return []
         self._looks += 1
-        trace = self.map.trace
+        requests = [request for k in np.flatnonzero(draws) for request in self._requests(int(k), int(draws[k]))]
+        self.asked.update(request.key for request in requests)
+        return requests
+
+    def _requests(self, k: int, n: int) -> list[RolloutRequest]:
+        """`n` draws that leave the trace at a fork: at its token, or at its sentence's by chance."""
+        trace, seed = self.map.trace, derive_seed(self._seed, self._looks, k)
+        start, end = int(self.map.forks[k]), int(self.map.ends[k])
+        leaving = leaving_draws(trace.token_probs, start, end, n, seed)
         return [
             RolloutRequest(
                 prompt=trace.prompt,
-                prefix=self._prefix(int(k)),
-                avoid=trace.completion[int(self.map.forks[k])],
-                n=int(draws[k]),
-                seed=derive_seed(self._seed, self._looks, int(k)),
-                key=f"{self._key}/{self._looks}/{int(self.map.forks[k])}",
+                prefix=self._prefix(position),
+                avoid=trace.completion[position],
+                n=count,
+                seed=seed if end - start == 1 else derive_seed(seed, position),
+                key=f"{self._key}/{self._looks}/{position}",
                 sampling=self._sampling,
             )
-            for k in np.flatnonzero(draws)
+            for position, count in leaving.items()
         ]
 
     def _count(self, rollouts: Sequence[GradedRollout]) -> None:
         """Adds what was drawn since the last look to the counts by fork."""
-        successes, draws = off_trace_counts(rollouts[self._read :], self.map)
+        successes, draws = off_trace_counts(rollouts[self._read :], self.map, self.asked)
         self._read = len(rollouts)
         self._successes += successes
         self._draws += draws
 
-    def _prefix(self, k: int) -> TokenIds:
-        """The tokens before a fork: one tuple for all looks, since every rollout keeps its request."""
-        if k not in self._prefixes:
-            self._prefixes[k] = self.map.trace.completion[: int(self.map.forks[k])]
-        return self._prefixes[k]
+    def _prefix(self, position: int) -> TokenIds:
+        """The tokens before a position: one tuple for all looks, since every rollout keeps its request."""
+        if position not in self._prefixes:
+            self._prefixes[position] = self.map.trace.completion[:position]
+        return self._prefixes[position]
+
+    def _mark(self, k: int, letter: str) -> None:
+        """Writes down what became of a fork's tokens."""
+        self._fates[self.map.forks[k] : self.map.ends[k]] = letter
 
     def _decide(self, belief: Belief) -> None:
         for k in sorted(self._open):
@@ -167,7 +187,7 @@ class TraceScreen:
     def _drop(self, k: int, chance: float) -> None:
         self.dropped[k] = float(chance)
         # Without a draw of its own it was what others told of the values: fact 3, or that nothing changes here.
-        self._fates[self.map.forks[k]] = "v" if self._draws[k] == 0 else "s"
+        self._mark(k, "v" if self._draws[k] == 0 else "s")
         self._open.discard(k)
 
     def _allocate(self, belief: Belief, cost: Floats) -> Ints:

@@ -17,6 +17,7 @@ from pts.pivot_search.grades import CompletionGrades
 from pts.pivot_search.offsets import text_offsets
 from pts.pivot_search.posterior import believed_values
 from pts.pivot_search.screen import TraceScreen
+from pts.pivot_search.sentences import Span, sentence_spans
 from pts.pivot_search.values import GradedRollout, TraceMap, off_trace_counts, shared_length
 from pts.policies.protocol import Policy
 from pts.records import (
@@ -87,11 +88,16 @@ class ProblemSearch:
         sampling = self._config.sampling
         distributions = [self._policy.next_token_probs(self._prompt, t.completion, sampling) for t in traces]
         graded = [self._graded_trace(t, d) for t, d in zip(traces, distributions, strict=True)]
-        screens = yield from self._screen(graded)
-        pending = yield from self._confirm(graded, screens)
-        cut = any(screen.open for screen in screens) or not all(c.stopped for c in pending)
-        if not cut:
-            audits = yield from self._audit(graded, screens)
+        maps, spans = self._maps(graded)
+        screens = yield from self._screen(maps)
+        pending = yield from self._confirm(screens)
+        inner: list[TraceScreen] = []
+        if self._config.unit == "both":
+            inner, more = yield from self._search_inside(graded, pending)
+            pending += more
+        cut = any(screen.open for screen in [*screens, *inner]) or not all(c.stopped for c in pending)
+        if not cut and not inner:
+            audits = yield from self._audit(screens)
             cut = not all(c.stopped for c in audits)
             pending += audits
         confirmations = [c for c in pending if c.looks_taken]
@@ -99,8 +105,10 @@ class ProblemSearch:
             c.candidate(self._policy.decode, distributions[c.trace_index][c.position]) for c in confirmations
         )
         searched = tuple(
-            self._searched_trace(i, trace, success, screen, confirmations)
-            for i, ((trace, success), screen) in enumerate(zip(graded, screens, strict=True))
+            self._searched_trace(
+                i, success, [each[i] for each in (screens, inner) if each], confirmations, spans[i]
+            )
+            for i, (_, success) in enumerate(graded)
         )
         return self._result("spent" if cut else "searched", searched, candidates)
 
@@ -176,21 +184,43 @@ class ProblemSearch:
         probs = tuple(d.prob(t) for d, t in zip(distributions, drawn.completion, strict=True))
         return Trace(self._prompt, drawn.completion, probs, drawn.finish), drawn.success
 
-    def _screen(self, graded: Sequence[tuple[Trace, bool]]) -> Generator[Requests, Answers, list[TraceScreen]]:
+    def _maps(self, graded: Sequence[tuple[Trace, bool]]) -> tuple[list[TraceMap], list[tuple[Span, ...]]]:
+        """The traces' maps by the unit that is searched first, and their sentences where those are searched."""
+        if self._config.unit == "token":
+            return [TraceMap.of(*each) for each in graded], [()] * len(graded)
+        spans = [sentence_spans(trace.completion, self._policy.decode) for trace, _ in graded]
+        return [TraceMap.of_spans(*each, of) for each, of in zip(graded, spans, strict=True)], spans
+
+    def _search_inside(
+        self, graded: Sequence[tuple[Trace, bool]], sentences: Sequence[Confirmation]
+    ) -> Generator[Requests, Answers, tuple[list[TraceScreen], list[Confirmation]]]:
+        """Screens and confirms the tokens inside the sentences that entered the confirmation."""
+        within: list[list[Span]] = [[] for _ in graded]
+        for c in sentences:
+            within[c.trace_index].append((c.position, c.end or c.position + 1))
+        screens = yield from self._screen([TraceMap.of(*each) for each in graded], within)
+        pending = yield from self._confirm(screens)
+        return screens, pending
+
+    def _screen(
+        self, maps: Sequence[TraceMap], within: Sequence[Sequence[Span]] | None = None
+    ) -> Generator[Requests, Answers, list[TraceScreen]]:
+        """Screens the traces by their maps, all of their forks or those `within` spans."""
         self.phase = "screen"
         config = self._config
-        completions = [trace.completion for trace, _ in graded]
+        completions = [each.trace.completion for each in maps]
         screens = [
             TraceScreen(
-                TraceMap.of(trace, success),
+                each,
                 config.threshold,
                 config.region,
                 seed=derive_seed(self._seed, "screen", i),
-                shared=max((shared_length(trace.completion, c) for c in completions[:i]), default=0),
-                key=self._key(i),
+                shared=max((shared_length(completions[i], c) for c in completions[:i]), default=0),
+                within=None if within is None else within[i],
+                key=self._key(i) if each.unit == "token" else self._key(i, "sentence"),
                 sampling=config.sampling,
             )
-            for i, (trace, success) in enumerate(graded)
+            for i, each in enumerate(maps)
         ]
         expected = sum(screen.expected_tokens(self._pool) for screen in screens)
         if expected >= LONG_SEARCH:
@@ -209,27 +239,31 @@ class ProblemSearch:
                 self._pool += look
         return screens
 
-    def _confirm(
-        self, graded: Sequence[tuple[Trace, bool]], screens: Sequence[TraceScreen]
-    ) -> Generator[Requests, Answers, list[Confirmation]]:
+    def _confirm(self, screens: Sequence[TraceScreen]) -> Generator[Requests, Answers, list[Confirmation]]:
         """Fresh rollouts for what the screen advanced, as far as spending allows."""
         self.phase = "confirm"
-        config = self._config
         pending = [
-            Confirmation(
-                *(graded[i][0], i, int(screen.map.forks[k]), config.threshold, self._seed),
-                key=self._key(),
-                sampling=config.sampling,
-            )
+            self._confirmation(screen, i, k)
             for i, screen in enumerate(screens)
             for k in sorted(screen.advanced)
         ]
         yield from self._confirm_all(pending)
         return pending
 
-    def _audit(
-        self, graded: Sequence[tuple[Trace, bool]], screens: Sequence[TraceScreen]
-    ) -> Generator[Requests, Answers, list[Confirmation]]:
+    def _confirmation(
+        self, screen: TraceScreen, trace_index: int, k: int, audit_weight: float | None = None
+    ) -> Confirmation:
+        """The confirmation of a trace's fork: a token, or a sentence."""
+        trace_map = screen.map
+        return Confirmation(
+            *(trace_map.trace, trace_index, int(trace_map.forks[k]), self._config.threshold, self._seed),
+            key=self._key(),
+            sampling=self._config.sampling,
+            audit_weight=audit_weight,
+            end=int(trace_map.ends[k]) if trace_map.unit == "sentence" else None,
+        )
+
+    def _audit(self, screens: Sequence[TraceScreen]) -> Generator[Requests, Answers, list[Confirmation]]:
         """Fresh rollouts at some of what the screen dropped, drawn by chance (`pts.pivot_search.audit`)."""
         share = self._config.audit
         if not share:
@@ -245,12 +279,7 @@ class ProblemSearch:
         )
         chosen = np.flatnonzero(draw_audits(chances, derive_seed(self._seed, "audit")))
         audits = [
-            Confirmation(
-                *(graded[i][0], i, int(screens[i].map.forks[k]), self._config.threshold, self._seed),
-                key=self._key(),
-                sampling=self._config.sampling,
-                audit_weight=1.0 / float(chances[place]),
-            )
+            self._confirmation(screens[i], i, k, 1.0 / float(chances[place]))
             for place in chosen.tolist()
             for i, k in (places[place],)
         ]
@@ -263,20 +292,38 @@ class ProblemSearch:
         """Looks at all of them at once, until every one has stopped or spending has ended."""
         before = self.confirmed
         while going := [c for c in pending if not c.stopped]:
-            drawn = yield from self._ask([request for c in going for request in c.requests()])
+            looks = [c.requests() for c in going]
+            drawn = yield from self._ask([request for look in looks for request in look])
             if drawn is None:
                 break
-            for c, on, off in zip(going, drawn[::2], drawn[1::2], strict=True):
-                c.add(on, off)
+            answers = iter(drawn)
+            for c, look in zip(going, looks, strict=True):
+                on, *off = (next(answers) for _ in look)
+                c.add(on, [rollout for rollouts in off for rollout in rollouts])
             self.confirmed = before + sum(c.stopped and c.p_value() < 1.0 for c in pending)
 
     def _searched_trace(
-        self, index: int, trace: Trace, success: bool, screen: TraceScreen, confirmations: list[Confirmation]
+        self,
+        index: int,
+        success: bool,
+        screens: Sequence[TraceScreen],
+        confirmations: Sequence[Confirmation],
+        sentences: tuple[Span, ...],
     ) -> SearchedTrace:
-        fates = list(screen.fates())
-        for confirmation in confirmations:
-            if confirmation.trace_index == index:
-                fates[confirmation.position] = "c"
+        """A trace's record, by its screens: that of its sentences, of its tokens, or of both in this order."""
+        own = [c for c in confirmations if c.trace_index == index]
+        trace = screens[0].map.trace
+        fates = list(screens[0].fates())
+        for c in own:
+            if c.end is not None:
+                fates[c.position : c.end] = "c" * (c.end - c.position)
+        if len(screens) > 1:
+            inside = [position for c in own for position in range(c.position, c.end or c.position)]
+            for position in inside:
+                fates[position] = screens[1].fates()[position]
+        for c in own:
+            if c.end is None:
+                fates[c.position] = "c"
         counts = Counter(FATE_LETTERS[letter] for letter in fates)
         return SearchedTrace(
             completion=trace.completion,
@@ -285,13 +332,15 @@ class ProblemSearch:
             finish=trace.finish,
             success=success,
             **{fate: counts[fate] for fate in FATE_LETTERS.values()},
-            details=self._details("".join(fates), screen, confirmations),
+            details=self._details("".join(fates), screens[-1], own),
+            sentences=sentences,
         )
 
-    def _details(self, fates: str, screen: TraceScreen, confirmations: list[Confirmation]) -> TokenDetails:
+    def _details(self, fates: str, screen: TraceScreen, own: Sequence[Confirmation]) -> TokenDetails:
         """Each token's fate and offset, and the value that all rollouts together say it has."""
-        confirming = (r for c in confirmations for rollouts in (c.on, c.off) for r in rollouts)
-        successes, draws = off_trace_counts([*self._pool, *confirming], screen.map)
+        confirming = (r for c in own for rollouts in (c.on, c.off) for r in rollouts)
+        asked = screen.asked.union(*(c.asked for c in own))
+        successes, draws = off_trace_counts([*self._pool, *confirming], screen.map, asked)
         mean, low, high = believed_values(screen.map, successes, draws)
         offsets = text_offsets(screen.map.trace.completion, self._policy.decode)
         return TokenDetails(fates, offsets, *(tuple(each.round(3).tolist()) for each in (mean, low, high)))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from pts.packed_ids import PackedIds, packs_completion
-from pts.records import Finish, RolloutRequest, TokenIds, Trace
+from pts.records import Finish, RolloutRequest, TokenIds, Trace, Unit
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -39,16 +39,20 @@ class GradedRollout:
 
 @dataclass(frozen=True)
 class TraceMap:
-    """A trace's forks: the positions where the policy could have left it.
+    """A trace's forks: the tokens, or the sentences, in which the policy could have left it.
 
-    `forks` [F] are positions with token probability below 1, `q` [F] those probabilities. `final_value` is
-    V_T, the trace's own grade. Of numbers for all pairs of forks none is kept: a long trace has thousands.
+    `forks` [F] are the positions of tokens with a probability below 1, or where a sentence begins; `q` [F] the
+    probabilities of the token, or of all tokens of the sentence, and `ends` [F] one past the last of them.
+    `final_value` is V_T, the trace's own grade. Of numbers for all pairs of forks none is kept: a long trace
+    has thousands.
     """
 
     trace: Trace
     final_value: float
     forks: Ints
     q: Floats
+    ends: Ints
+    unit: Unit = "token"
 
     @classmethod
     def of(cls, trace: Trace, success: bool) -> TraceMap:
@@ -56,7 +60,17 @@ class TraceMap:
         probs = np.asarray(trace.token_probs, dtype=float)
         forks = np.flatnonzero(probs < 1.0)
         q = probs[forks]
-        return cls(trace, float(success), forks, q)
+        return cls(trace, float(success), forks, q, forks + 1)
+
+    @classmethod
+    def of_spans(cls, trace: Trace, success: bool, spans: Sequence[tuple[int, int]]) -> TraceMap:
+        """The map of a graded trace by spans of its tokens, such as its sentences (fact 1 for segments)."""
+        probs = np.asarray(trace.token_probs, dtype=float)
+        # A product of ones is 1 exactly: where no token can be left, the span cannot.
+        q = np.asarray([float(np.prod(probs[start:end])) for start, end in spans])
+        left = np.flatnonzero(q < 1.0)
+        starts, ends = np.asarray(spans, dtype=np.int64).reshape(-1, 2).T
+        return cls(trace, float(success), starts[left], q[left], ends[left], "sentence")
 
     @property
     def most_effect(self) -> Floats:
@@ -109,15 +123,43 @@ def leaving_position(rollout: GradedRollout, trace: Trace) -> int | None:
     return left if request.avoid == trace.completion[left] else None
 
 
-def off_trace_counts(rollouts: Sequence[GradedRollout], trace_map: TraceMap) -> tuple[Ints, Ints]:
-    """Successes and draws of the off-trace value at each fork ([F], [F]), from all rollouts that are fair."""
+def off_trace_counts(
+    rollouts: Sequence[GradedRollout], trace_map: TraceMap, asked: Container[str] = ()
+) -> tuple[Ints, Ints]:
+    """Successes and draws of the off-trace value at each fork ([F], [F]), from all rollouts that are fair.
+
+    A rollout is fair for a sentence that it leaves if it followed the trace to where that begins by draws of
+    its own, or if its key is in `asked`: the requests that were drawn for this very sentence (`leaving_draws`).
+    """
     successes = np.zeros(len(trace_map.forks), dtype=np.int64)
     draws = np.zeros(len(trace_map.forks), dtype=np.int64)
-    index = {int(position): k for k, position in enumerate(trace_map.forks)}
     for rollout in rollouts:
         position = leaving_position(rollout, trace_map.trace)
-        fork = index.get(position) if position is not None else None
-        if fork is not None:
+        if position is None:
+            continue
+        fork = int(np.searchsorted(trace_map.forks, position, side="right")) - 1
+        if fork < 0 or position >= trace_map.ends[fork]:
+            continue
+        request = rollout.request
+        drawn = len(request.prefix) + (request.force is not None or request.avoid is not None)
+        token = trace_map.ends[fork] - trace_map.forks[fork] == 1
+        if token or drawn <= trace_map.forks[fork] or request.key in asked:
             draws[fork] += rollout.count
             successes[fork] += rollout.count * rollout.success
     return successes, draws
+
+
+def leaving_draws(token_probs: Sequence[float], start: int, end: int, n: int, seed: int) -> dict[int, int]:
+    """How many of `n` draws leave the trace at each token of [start, end), given that they leave it there.
+
+    By position, in rising order, without zeros. A completion that leaves within the span does so at j with
+    weight (∏_{start≤k<j} q_k)(1 − q_j) (fact 4). So `n` draws at positions chosen by these weights, each from
+    the tokens before its own and without the trace's token, are independent draws of the span's off-trace
+    value: none is wasted on completions that stay.
+    """
+    if end - start == 1:
+        return {start: n}
+    probs = np.asarray(token_probs[start:end], dtype=float)
+    weight = np.concatenate(([1.0], np.cumprod(probs[:-1]))) * (1.0 - probs)
+    counts = np.random.default_rng(seed).multinomial(n, weight / weight.sum())
+    return {start + int(k): int(counts[k]) for k in np.flatnonzero(counts)}

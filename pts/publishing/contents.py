@@ -28,7 +28,10 @@ NAMES: Mapping[Kind, tuple[str, ...]] = {
         "router.safetensors",
         CARD_NAME,
     ),
-    "search run": ("manifest.json", "pivotal_tokens.parquet", "rollouts.parquet", "summary.json", CARD_NAME),
+    "search run": (
+        *("manifest.json", "pivotal_tokens.parquet", "pivotal_sentences.parquet", "rollouts.parquet"),
+        *("summary.json", CARD_NAME),
+    ),
 }
 """The files that each kind may have in a repository; the first one tells that a repository is of the kind.
 
@@ -136,19 +139,25 @@ def _search_run(path: Path, target: Target, rollouts: bool) -> Contents:
             f"{path}: its results are not up to date (a search was stopped, or is running); "
             "give the search command again, then publish."
         )
-    if _parquet_rows(path / "pivotal_tokens.parquet") != summary.findings:
-        raise RunError(
-            f"{path / 'pivotal_tokens.parquet'} does not match the run's {summary.findings} "
-            "findings; delete it, give the search command again, then publish."
-        )
+    counts = {"pivotal_tokens.parquet": summary.findings - summary.sentences}
+    if summary.unit != "token":
+        counts["pivotal_sentences.parquet"] = summary.sentences
+    for name, count in counts.items():
+        if _parquet_rows(path / name) != count:
+            raise RunError(
+                f"{path / name} does not match the run's {count} "
+                "findings; delete it, give the search command again, then publish."
+            )
     rows = write_rollouts(run, path / ROLLOUTS_TABLE) if rollouts else None
     card = (
         _card(path)
         or search_card(run, target.name, target.repo_id, license_id=target.license_id, rollouts=rows).encode()
     )
-    left_out = {CARD_NAME} if rollouts else {CARD_NAME, ROLLOUTS_TABLE}
+    left_out = {CARD_NAME, *(() if rollouts else (ROLLOUTS_TABLE,))}
+    left_out |= {"pivotal_sentences.parquet"} - set(counts)
     data = {name: path / name for name in NAMES["search run"] if name not in left_out}
-    title = f"Pivotal tokens of {summary.model_id} on {summary.dataset_id}: {summary.findings}"
+    what = {"token": "tokens", "sentence": "sentences", "both": "tokens and sentences"}[summary.unit]
+    title = f"Pivotal {what} of {summary.model_id} on {summary.dataset_id}: {summary.findings}"
     return Contents("search run", title, {**data, CARD_NAME: card})
 
 

@@ -8,7 +8,6 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from pts.pivot_search.audit import RecallEstimate
 from pts.pivot_search.findings import Finding
 from pts.records import MOST_CUT, Alternative
 from pts.runs.search_run import SearchResults, SearchSummary
@@ -44,7 +43,8 @@ def run_report(run: SearchResults, top: int, problem: str | None = None) -> Rend
             parts.append(Text(f"{more} more findings: --top {len(findings)}\n", style="dim"))
     else:
         where = f" in problem {problem}" if problem is not None else ""
-        parts.append(Text(f"No pivotal tokens were found{where}.\n", style="bold"))
+        what = {"token": "tokens", "sentence": "sentences", "both": "tokens or sentences"}[run.unit]
+        parts.append(Text(f"No pivotal {what} were found{where}.\n", style="bold"))
     return Group(*parts, summary_report(run.summary()), Text(f"Run directory: {run.path}"))
 
 
@@ -58,9 +58,9 @@ def summary_report(summary: SearchSummary) -> RenderableType:
     shares = ", ".join(f"{summary.token_shares[key]:.0%} {what}" for key, what in _SHARES.items())
     sandbox = f" (programs held in by {', '.join(summary.sandbox)})" if summary.sandbox else ""
     lines = [
-        f"Findings: {summary.findings} of {summary.candidates} candidates "
+        f"Findings: {_count(summary)} of {summary.candidates} candidates "
         f"({summary.helping} help, {summary.harming} harm), at a false discovery rate of {summary.fdr:g} "
-        f"for |Δ| ≤ {summary.threshold / 2:g}; {_recall(summary.recall)}",
+        f"for |Δ| ≤ {summary.threshold / 2:g}; {_recall(summary)}",
         f"{summary.model_id} on {summary.dataset_id}, graded by {summary.grader}{sandbox}: {state}",
         f"Problems: {summary.searched} searched, {summary.out_of_range} out of range, "
         f"{summary.spent} cut by the spending limit, "
@@ -84,14 +84,24 @@ def summary_report(summary: SearchSummary) -> RenderableType:
     return text
 
 
-def _recall(recall: RecallEstimate | None) -> str:
+def _recall(summary: SearchSummary) -> str:
     """What share was found, as the audit tells."""
+    recall, what = summary.recall, "sentences" if summary.unit == "sentence" else "tokens"
     if recall is None:
         return "recall unknown, without an audit"
-    audited = f"from fresh rollouts at {recall.audited} of {recall.dropped:,} dropped tokens"
+    audited = f"from fresh rollouts at {recall.audited} of {recall.dropped:,} dropped {what}"
     if recall.recall is None:
         return f"at most {recall.missed_high:.0f} missed, {audited}"
     return f"recall {recall.recall:.0%} ({recall.low:.0%} to {recall.high:.0%}), {audited}"
+
+
+def _count(summary: SearchSummary) -> str:
+    """How many were found, by unit where sentences were searched."""
+    return {
+        "token": str(summary.findings),
+        "sentence": f"{summary.sentences} sentences",
+        "both": f"{summary.sentences} sentences and {summary.findings - summary.sentences} tokens",
+    }[summary.unit]
 
 
 def _cut(summary: SearchSummary) -> str:
@@ -136,6 +146,8 @@ class _Findings:
         return table
 
 
+_CELL = 40
+"""Characters of a token or sentence that the table shows."""
 _COLUMNS = ("#", "problem", "token", "at", "q", "value", "Δ", "interval", "q-value", "best alternative")
 _WIDE = 1000
 """Columns of a console on which every table fits, to ask one how wide it is."""
@@ -148,7 +160,7 @@ def _cells(number: int, finding: Finding) -> tuple[str | Text, ...]:
     return (
         str(number),
         Text(finding.problem.problem_id, overflow="fold"),
-        Text(_visible(candidate.token), style=_style(finding)),
+        Text(_visible(_shortened(candidate.token)), style=_style(finding)),
         str(candidate.position),
         f"{candidate.token_prob:.2f}",
         f"{candidate.value_before:.2f} → {candidate.value:.2f}",
@@ -164,7 +176,10 @@ def _context(run: SearchResults, finding: Finding) -> list[RenderableType]:
     before = context.before if len(context.before) <= BEFORE else "…" + context.before[-BEFORE:]
     effect = "helps" if candidate.delta > 0 else "harms"
     text = Text()
-    text.append(f"{finding.problem.problem_id}, token {candidate.position}, {effect} ", style="bold")
+    where = f"token {candidate.position}"
+    if candidate.end is not None:
+        where = f"sentence of tokens {candidate.position} to {candidate.end - 1}"
+    text.append(f"{finding.problem.problem_id}, {where}, {effect} ", style="bold")
     text.append(f"{candidate.delta:+.2f}\n", style=_style(finding))
     # Marked as well as coloured, for pipes, NO_COLOR and eyes that do not tell red from green.
     token = context.token.lstrip(" ")
@@ -190,6 +205,11 @@ def _best(alternatives: Sequence[Alternative]) -> str:
 def _described(alternative: Alternative) -> str:
     token, n = _visible(alternative.token), alternative.n
     return f"{token} (q {alternative.prob:.2f}, value {alternative.value:.2f}, n={n})"
+
+
+def _shortened(text: str) -> str:
+    """A sentence's beginning: the whole of it stands in its context."""
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
 
 
 def _visible(token: str) -> str:

@@ -1,12 +1,13 @@
-"""The findings of a search run as records: JSON Lines and Parquet."""
+"""The findings of a search run, tokens and sentences, as records: JSON Lines and Parquet."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from pts.pivot_search.findings import Finding
-from pts.records import PivotalToken
+from pts.records import PivotalSentence, PivotalToken, Unit
 from pts.runs.record_files import write_jsonl_records, write_parquet_records
 from pts.runs.search_run import SearchResults
 
@@ -16,13 +17,23 @@ def pivotal_tokens(run: SearchResults, findings: Sequence[Finding]) -> list[Pivo
     return [_record(run, finding) for finding in findings]
 
 
+def tokens_of(records: Sequence[PivotalToken]) -> list[PivotalToken]:
+    """The records of tokens."""
+    return [record for record in records if not isinstance(record, PivotalSentence)]
+
+
+def sentences_of(records: Sequence[PivotalToken]) -> list[PivotalSentence]:
+    """The records of sentences."""
+    return [record for record in records if isinstance(record, PivotalSentence)]
+
+
 def write_jsonl(path: Path, records: Sequence[PivotalToken]) -> None:
     """Replace `path` by one JSON object a line. Raises RunError where the system refuses."""
     write_jsonl_records(path, records)
 
 
-def write_parquet(path: Path, records: Sequence[PivotalToken]) -> None:
-    """Replace `path` by a Parquet table of the records, alternatives nested. Raises RunError."""
+def write_parquet(path: Path, records: Sequence[PivotalToken], unit: Unit = "token") -> None:
+    """Replace `path` by a Parquet table of the records of one unit, alternatives nested. Raises RunError."""
     import pyarrow as pa
 
     number, real, text = pa.int64(), pa.float64(), pa.string()
@@ -30,7 +41,7 @@ def write_parquet(path: Path, records: Sequence[PivotalToken]) -> None:
         [("token_id", number), ("token", text), ("prob", real), ("value", real), ("n", number)]
     )
     # Written out: an empty run has the same columns as a full one.
-    schema = pa.schema(
+    columns = (
         [(name, text) for name in ("model_id", "query", "pivot_context", "pivot_token")]
         + [("pivot_token_id", number)]
         + [(name, real) for name in ("prob_before", "prob_after", "prob_delta")]
@@ -42,14 +53,16 @@ def write_parquet(path: Path, records: Sequence[PivotalToken]) -> None:
         + [("n_rollouts", number), ("alternatives", pa.list_(alternative))]
         + [(name, number) for name in ("tokens_generated", "seed", "schema_version")]
     )
-    write_parquet_records(path, records, schema)
+    if unit == "sentence":
+        columns += [("end", number), ("token_ids", pa.list_(number)), ("unit", text)]
+    write_parquet_records(path, records, pa.schema(columns))
 
 
 def _record(run: SearchResults, finding: Finding) -> PivotalToken:
     result, candidate = finding.problem, finding.candidate
     trace = result.traces[candidate.trace]
     before = candidate.position
-    return PivotalToken(
+    token = PivotalToken(
         model_id=run.resolved.model_id,
         query=result.query,
         pivot_context=run.context(finding).before,
@@ -79,3 +92,8 @@ def _record(run: SearchResults, finding: Finding) -> PivotalToken:
         tokens_generated=result.tokens_generated,
         seed=result.seed,
     )
+    if candidate.end is None:
+        return token
+    ids = trace.completion[before : candidate.end]
+    shared = {each.name: getattr(token, each.name) for each in fields(token)}
+    return PivotalSentence(**shared, end=candidate.end, token_ids=ids)

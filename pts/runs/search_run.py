@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, TypeVar, get_args
 
 from pts.errors import DataError, RunError
 from pts.pivot_search.audit import RecallEstimate, estimate_recall
-from pts.pivot_search.config import Phase
+from pts.pivot_search.config import Phase, SearchUnit
 from pts.pivot_search.findings import Finding, select_findings
 from pts.records import FATE_LETTERS, Completions, Fate, ProblemResult
 from pts.runs.codec import ShapeError, from_json, to_json
@@ -27,11 +27,13 @@ ROLLOUTS = "rollouts"
 """The folder of the run's rollouts (`pts.runs.rollout_journal`)."""
 ROLLOUTS_TABLE = "rollouts.parquet"
 """The rollouts as a table for others, made where they are published (`pts.runs.rollout_table`)."""
+SENTENCES = ("pivotal_sentences.jsonl", "pivotal_sentences.parquet")
+"""The findings that are sentences, in a run that searched them."""
 SEARCH = RunKind(
     name="search",
     shard="problems.jsonl",
     derived=("pivotal_tokens.jsonl", "pivotal_tokens.parquet", "summary.json"),
-    others=(ROLLOUTS, ROLLOUTS_TABLE),
+    others=(ROLLOUTS, ROLLOUTS_TABLE, *SENTENCES),
 )
 
 RunStatus: TypeAlias = Literal["complete", "partial", "spent"]
@@ -86,7 +88,8 @@ class SearchSummary:
     `cut_shares` those of the phases; all are None in a run that did not count.
     `undecided` completions could not be compared with their reference, and count as wrong. `sandbox` names what
     held in the programs that were run to grade them, None where none were. `recall` is the
-    share that was found, as the audit shows; None where there was no audit.
+    share that was found, as the audit shows; None where there was no audit. `unit` is what was searched, and
+    `sentences` are the findings that are sentences.
     """
 
     status: RunStatus
@@ -120,6 +123,8 @@ class SearchSummary:
     tokens_reused: int = 0
     tokens_audit: int = 0
     recall: RecallEstimate | None = None
+    unit: SearchUnit = "token"
+    sentences: int = 0
 
     @property
     def done(self) -> int:
@@ -149,6 +154,14 @@ class SearchResults:
     def threshold(self) -> float:
         """The least |Δ| of a finding. Raises RunError."""
         return self._setting("threshold")
+
+    @cached_property
+    def unit(self) -> SearchUnit:
+        """What was searched; tokens in a run of an earlier version. Raises RunError."""
+        search = self.manifest.settings.get("search")
+        value = search.get("unit", "token") if isinstance(search, Mapping) else "token"
+        unit: SearchUnit = self._read(SearchUnit, value, "settings.search.unit")  # type: ignore[arg-type]
+        return unit
 
     @cached_property
     def budget(self) -> int:
@@ -214,11 +227,8 @@ class SearchResults:
 
         None where an earlier version searched, which did not keep it. Raises DataError for an unknown problem.
         """
-        found = {
-            finding.candidate.position
-            for finding in self.findings_of(problem)
-            if finding.candidate.trace == trace
-        }
+        candidates = [f.candidate for f in self.findings_of(problem) if f.candidate.trace == trace]
+        found = {position for c in candidates for position in range(c.position, c.end or c.position + 1)}
         details = self.latest[problem].result.traces[trace].details
         if details is None:
             return None
@@ -306,6 +316,8 @@ def _summarise(run: SearchResults) -> SearchSummary:
         sandbox=run.environment.sandbox,
         tokens_audit=_tokens(run, "audit"),
         recall=run.recall,
+        unit=run.unit,
+        sentences=sum(finding.candidate.unit == "sentence" for finding in run.findings),
     )
 
 

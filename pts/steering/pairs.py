@@ -9,6 +9,7 @@ from pts.errors import DataError
 from pts.pivot_search.findings import Finding
 from pts.records import Alternative, TokenIds
 from pts.runs.search_run import SearchResults
+from pts.setting_names import setting
 
 LEAST_ROLLOUTS = 4
 """Rollouts that an alternative's value must rest on to be the other side of a pair."""
@@ -77,6 +78,11 @@ def measured_pairs(run: SearchResults) -> list[Pair]:
         raise DataError(
             f"{run.path} has no pivotal token: search more problems, or problems that the "
             "model solves sometimes."
+        )
+    if all(finding.candidate.unit == "sentence" for finding in findings):
+        raise DataError(
+            f"{run.path} has pivotal sentences and no tokens: vectors are built from tokens; search with "
+            f"{setting('unit', 'both')} or {setting('unit', 'token')}."
         )
     pairs = [_pair(run, index, finding) for index, finding in enumerate(findings)]
     return [pair for pair in pairs if pair is not None]

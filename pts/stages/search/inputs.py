@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from pts.errors import ConfigError
-from pts.pivot_search.config import SearchConfig
+from pts.pivot_search.config import SearchConfig, SearchUnit
 from pts.runs.codec import to_json
 from pts.stages.shared.inputs import ProblemInputs
 
@@ -18,9 +19,10 @@ class SearchInputs(ProblemInputs):
     """All inputs of a search, under the names of the command line's options and a recipe's keys.
 
     `range` bounds the prompt's value and `region` the searched part of each trace, as fractions; `max_tokens`
-    (generated tokens) bounds the run, None for no bound; `output` is None for runs/<model>-<dataset>. `fresh`
-    deletes an earlier run of the same directory first. `verify` checks the policy before it is searched. Raises
-    ConfigError for a value outside its range.
+    (generated tokens) bounds the run, None for no bound; `unit` is token, sentence or both; `output` is None
+    for runs/<model>-<dataset>, with the unit where it is not token. `fresh` deletes an earlier run of the same
+    directory first. `verify` checks the policy before it is searched. Raises ConfigError for a value outside
+    its range.
     """
 
     threshold: float = _SEARCH.threshold
@@ -31,6 +33,7 @@ class SearchInputs(ProblemInputs):
     region: tuple[float, float] = _SEARCH.region
     max_tokens: int | None = None
     audit: float = _SEARCH.audit
+    unit: str = _SEARCH.unit
     output: Path | None = None
     fresh: bool = False
     verify: bool = True
@@ -50,15 +53,21 @@ class SearchInputs(ProblemInputs):
             *(self.threshold, self.fdr, self.range, self.traces, self.region, self.max_tokens, self.seed),
             sampling=self.sampling(),
             audit=self.audit,
+            unit=cast(SearchUnit, self.unit),
         )
 
     def directory(self) -> Path:
-        """The run directory: `output`, or runs/<model>-<dataset>."""
-        return self.named_directory("runs") if self.output is None else self.output
+        """The run directory: `output`, or runs/<model>-<dataset>, with the unit where it is not token."""
+        if self.output is not None:
+            return self.output
+        named = self.named_directory("runs")
+        return named if self.unit == _SEARCH.unit else named.with_name(f"{named.name}-{self.unit}")
 
     def settings(self) -> dict[str, object]:
         """The configuration that every session of a run shares, as the manifest holds it."""
         search = to_json(self.search_config())
         assert isinstance(search, dict)
         del search["max_tokens"], search["sampling"]
+        if self.unit == _SEARCH.unit:
+            del search["unit"]  # Runs of earlier versions have none.
         return {**self.configuration(), "sampling": self.sampling_settings(), "search": search}

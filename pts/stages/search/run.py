@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 
 from pts.errors import RunError
 from pts.pivot_search.config import Progress
-from pts.records import Completions, ProblemResult, TokenIds
+from pts.records import Candidate, Completions, ProblemResult, TokenIds
 from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_text
 from pts.runs.manifest import differences
-from pts.runs.pivotal_tokens import pivotal_tokens, write_jsonl, write_parquet
+from pts.runs.pivotal_tokens import pivotal_tokens, sentences_of, tokens_of, write_jsonl, write_parquet
 from pts.runs.rollout_journal import RolloutJournal
 from pts.runs.search_run import (
     ROLLOUTS,
     SEARCH,
+    SENTENCES,
     SearchEnvironment,
     SearchResolved,
     SearchResults,
@@ -229,7 +230,7 @@ def _load(
 def _line(inputs: SearchInputs, plan: SearchPlan, policy: Policy, result: ProblemResult) -> ShardLine:
     prompt = policy.decode(result.prompt)
     contexts = tuple(
-        _context(policy, prompt, result.traces[candidate.trace].completion, candidate.position)
+        _context(policy, prompt, result.traces[candidate.trace].completion, candidate)
         for candidate in result.candidates
     )
     return ShardLine(
@@ -241,10 +242,11 @@ def _line(inputs: SearchInputs, plan: SearchPlan, policy: Policy, result: Proble
     )
 
 
-def _context(policy: Policy, prompt: str, completion: TokenIds, position: int) -> Context:
+def _context(policy: Policy, prompt: str, completion: TokenIds, candidate: Candidate) -> Context:
+    position, end = candidate.position, candidate.end or candidate.position + 1
     before = policy.decode(completion[:position]) if position else ""
-    through = policy.decode(completion[: position + 1])
-    beyond = policy.decode(completion[: position + 1 + TOKENS_AFTER])
+    through = policy.decode(completion[:end])
+    beyond = policy.decode(completion[: end + TOKENS_AFTER])
     return Context(prompt + before, _added(before, through), _added(through, beyond))
 
 
@@ -261,13 +263,18 @@ def _write_derived(directory: RunDirectory) -> SearchSummary:
     text = json.dumps(to_json(summary), ensure_ascii=False, indent=2) + "\n"
     if not _is_current(searched, text):
         records = pivotal_tokens(searched, searched.findings)
-        write_jsonl(directory.path / "pivotal_tokens.jsonl", records)
-        write_parquet(directory.path / "pivotal_tokens.parquet", records)
+        write_jsonl(directory.path / "pivotal_tokens.jsonl", tokens_of(records))
+        write_parquet(directory.path / "pivotal_tokens.parquet", tokens_of(records))
+        if searched.unit != "token":
+            as_lines, as_table = (directory.path / name for name in SENTENCES)
+            write_jsonl(as_lines, sentences_of(records))
+            write_parquet(as_table, sentences_of(records), "sentence")
         # Last: a summary that is up to date says that the others are.
         replace_text(directory.path / "summary.json", text)
     return summary
 
 
 def _is_current(searched: SearchResults, summary: str) -> bool:
-    paths = [searched.path / name for name in SEARCH.derived]
+    sentences = SENTENCES if searched.unit != "token" else ()
+    paths = [searched.path / name for name in (*sentences, *SEARCH.derived)]
     return all(path.exists() for path in paths) and paths[-1].read_text(encoding="utf-8") == summary

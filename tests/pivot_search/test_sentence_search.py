@@ -1,0 +1,131 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from sentence_shapes import SentencePolicy, sentence_chain
+from shapes import ChainShape, chain
+
+from pts.pivot_search import SearchConfig, find_pivotal_tokens, search_problems, select_findings
+from pts.pivot_search.sentences import sentence_spans
+from pts.pivot_search.values import GradedRollout, TraceMap, leaving_draws, off_trace_counts
+from pts.policies.tabular import TabularPolicy
+from pts.records import Problem, ProblemResult, RolloutRequest, TokenIds, Trace
+
+
+def policy_of(seed: int, length: int = 60) -> SentencePolicy:
+    return sentence_chain(ChainShape(length=length), np.random.default_rng(seed))
+
+
+def searched(policy: SentencePolicy, config: SearchConfig) -> ProblemResult:
+    trace = policy.trace()
+    (result,) = search_problems(
+        [Problem("p", "q", "a")], policy, policy.grade, config, given_traces={"p": [trace.completion]}
+    )
+    return result
+
+
+def off_trace(policy: SentencePolicy, trace: Trace, start: int, end: int) -> float:
+    """Exact O of a span: V before = Q V after + (1 − Q) O."""
+    values = policy.values_along(trace.completion)
+    q = float(np.prod(trace.token_probs[start:end]))
+    return (values[start] - q * values[end]) / (1.0 - q)
+
+
+def test_draws_that_leave_a_sentence_have_its_off_trace_value() -> None:
+    policy = policy_of(3)
+    trace = policy.trace()
+    spans = sentence_spans(trace.completion, policy.decode)
+    assert len(spans) > 5
+    for start, end in spans:
+        if np.prod(trace.token_probs[start:end]) == 1.0:
+            continue
+        n, mean = 4000, 0.0
+        for position, count in leaving_draws(trace.token_probs, start, end, n, seed=start).items():
+            prefix, token = trace.completion[:position], trace.completion[position]
+            mean += count / n * policy.off_trace_value(prefix, token)
+        assert mean == pytest.approx(off_trace(policy, trace, start, end), abs=0.05)
+
+
+def test_a_sentence_counts_only_draws_that_are_fair_for_it() -> None:
+    trace = Trace((), (1, 2, 3, 4), (0.5, 0.5, 0.5, 1.0), "end")
+    spans = TraceMap.of_spans(trace, True, [(0, 1), (1, 3), (3, 4)])
+    assert spans.forks.tolist() == [0, 1]
+    assert spans.q.tolist() == [0.5, 0.25]
+
+    def counted(request: RolloutRequest, completion: TokenIds, asked: Sequence[str] = ()) -> list[int]:
+        return off_trace_counts([GradedRollout(request, completion, 1, True)], spans, asked)[1].tolist()
+
+    assert counted(RolloutRequest(()), (1, 2, 9)) == [0, 1]
+    assert counted(RolloutRequest((), (1,)), (1, 2, 9)) == [0, 1]
+    # Begun within the sentence, it tells of its rest alone.
+    assert counted(RolloutRequest((), (1, 2)), (1, 2, 9)) == [0, 0]
+    assert counted(RolloutRequest((), (1,), force=2), (1, 2, 9)) == [0, 0]
+    assert counted(RolloutRequest((), (), force=1), (1, 2, 9)) == [0, 1]
+    avoiding = RolloutRequest((), (1, 2), avoid=3, key="own")
+    assert counted(avoiding, (1, 2, 9)) == [0, 0]
+    assert counted(avoiding, (1, 2, 9), ["own"]) == [0, 1]
+
+
+@pytest.fixture(scope="module")
+def found() -> list[tuple[SentencePolicy, Trace, ProblemResult]]:
+    policies = [policy_of(seed, 120) for seed in range(30)]
+    config = SearchConfig(seed=5, unit="sentence")
+    return [(policy, policy.trace(), searched(policy, config)) for policy in policies]
+
+
+def test_effects_of_sentences_are_found_and_unbiased(
+    found: list[tuple[SentencePolicy, Trace, ProblemResult]],
+) -> None:
+    errors, large, reported = [], [], set()
+    findings = select_findings([result for _, _, result in found], 0.05)
+    for index, (policy, trace, result) in enumerate(found):
+        values = policy.values_along(trace.completion)
+        spans = sentence_spans(trace.completion, policy.decode)
+        assert result.traces[0].sentences == spans
+        for candidate in result.candidates:
+            assert candidate.unit == "sentence"
+            assert (candidate.position, candidate.end) in spans
+            assert candidate.token == policy.decode(trace.completion[candidate.position : candidate.end])
+            errors.append(candidate.delta - (values[candidate.end] - values[candidate.position]))
+        large += [(index, start) for start, end in spans if abs(values[end] - values[start]) >= 0.3]
+        for f in findings:
+            if f.problem is result:
+                c = f.candidate
+                reported.add((index, c.position))
+                assert abs(values[c.end] - values[c.position]) > 0.1
+                assert (c.delta > 0) == (values[c.end] > values[c.position])
+    assert len(errors) >= 20
+    # The standard error of a mean of 20 effects of 72 draws a side is below 0.02.
+    assert abs(float(np.mean(errors))) < 0.06
+    assert len(large) >= 10
+    assert len(reported & set(large)) >= 0.8 * len(large)
+
+
+def test_a_search_by_both_finds_tokens_inside_sentences() -> None:
+    policy = policy_of(1, 120)
+    result = searched(policy, SearchConfig(seed=5, unit="both"))
+    sentences = [(c.position, c.end) for c in result.candidates if c.unit == "sentence"]
+    tokens = [c for c in result.candidates if c.unit == "token"]
+    assert sentences
+    assert tokens
+    assert all(any(start <= c.position < end for start, end in sentences) for c in tokens)
+    trace = result.traces[0]
+    assert trace.details is not None
+    counts = (trace.excluded_exact, trace.excluded_value, trace.screened_out, trace.unresolved)
+    assert sum(counts) + trace.out_of_region + trace.shared + trace.confirmed == len(trace.completion)
+    assert all(trace.details.fates[c.position] == "c" for c in tokens)
+
+
+def test_the_same_seed_gives_the_same_search_of_sentences() -> None:
+    policy = policy_of(2)
+    config = SearchConfig(seed=9, unit="sentence")
+    assert searched(policy, config) == searched(policy, config)
+
+
+def test_a_search_of_tokens_has_no_sentences() -> None:
+    policy = TabularPolicy(chain(ChainShape(length=40), np.random.default_rng(0)))
+    result = find_pivotal_tokens(
+        Problem("p", "q", "a"), policy, policy.grade, SearchConfig(seed=1, value_range=(0.0, 1.0))
+    ).problem
+    assert all(c.unit == "token" for c in result.candidates)
+    assert all(trace.sentences == () for trace in result.traces)
