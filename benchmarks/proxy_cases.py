@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from demo_cases import certified_cases
 from quality import THRESHOLD
 
+from pts.demo.vocabulary import THINK_END
 from pts.models.load import ModelOptions, load_model
 from pts.models.prompt import PromptFormat
 from pts.pivot_search.grades import CompletionGrades
@@ -56,19 +58,19 @@ class ProxyCase:
 
 @dataclass(frozen=True)
 class ProxyData:
-    """The cases of one model, and how an answer is forced: `cue` is put after a prefix.
-
-    It is not put after `think_end` (empty where there is none). `continuing` are the tokens that would go on
-    with a number: an answer that they follow is another one.
-    """
+    """The cases of one model; `think_end` closes its thinking, None where it has none."""
 
     policy: TransformersPolicy
     sampling: Sampling
     threshold: float
     cases: Sequence[ProxyCase]
-    cue: str
-    think_end: TokenIds
-    continuing: Sequence[int]
+    think_end: str | None
+
+    @cached_property
+    def digits(self) -> list[int]:
+        """Tokens that would go on with a number: those that begin with a digit."""
+        decode = self.policy.decode
+        return [token for token in range(self.policy.vocabulary_size) if decode((token,))[:1].isdigit()]
 
 
 def demo_data(traces: int, seed: int) -> ProxyData:
@@ -91,10 +93,7 @@ def demo_data(traces: int, seed: int) -> ProxyData:
         }
         screened = _screened(policy, grades, trace_map, prompted, sampling, derive_seed(seed, index, "screen"))
         cases.append(ProxyCase(index, problem.answer, trace_map, along, prompted, screened, truths))
-    tags = policy.encode_completion("</think>")
-    return ProxyData(
-        policy, sampling, THRESHOLD, cases, "</think> The answer is", tags, ()
-    )  # Each number is one token.
+    return ProxyData(policy, sampling, THRESHOLD, cases, THINK_END)
 
 
 def _graded(
@@ -125,8 +124,7 @@ def run_data(path: Path) -> ProxyData:
     """The searched traces of a run, each with what the run has confirmed and its journal's rollouts."""
     run = read_search(path)
     settings: dict[str, Any] = dict(run.manifest.settings)
-    search_range = settings["sampling"]
-    sampling = Sampling(**search_range)
+    sampling = Sampling(**settings["sampling"])
     prompt_format = PromptFormat(
         system_prompt=settings["system_prompt"],
         chat_template=settings["chat_template"],
@@ -157,8 +155,7 @@ def run_data(path: Path) -> ProxyData:
             trace_map = TraceMap.of(records, trace.success)
             truths = {CONFIRMED: confirmed, SEARCHED: searched}
             cases.append(ProxyCase(index, result.answer, trace_map, along, prompted, screened, truths))
-    digits = [token for token in range(policy.vocabulary_size) if policy.decode((token,))[:1].isdigit()]
-    return ProxyData(policy, sampling, run.threshold, cases, "\n\nThe final answer is \\boxed{", (), digits)
+    return ProxyData(policy, sampling, run.threshold, cases, run.resolved.think_end)
 
 
 def _journal(

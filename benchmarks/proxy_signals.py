@@ -12,6 +12,7 @@ from branched_pass import Branch, BranchedReader
 from proxy_cases import ProxyCase, ProxyData
 from success_probe import Readings, SuccessProbe
 
+from pts.decoding.early_exit import OPENING
 from pts.pivot_search.posterior import believe, believed_values
 from pts.pivot_search.values import GradedRollout, off_trace_counts
 from pts.records import TokenDistribution, TokenIds
@@ -133,33 +134,27 @@ def forced_answers(case: ProxyCase, data: ProxyData, reader: BranchedReader) -> 
     Exact, from one pass: the cue and the reference are put after each prefix, and what follows must not go on
     with the number. 0 once the thinking has ended.
     """
-    policy = data.policy
-    cue = policy.encode_completion(data.cue)
-    spelled = policy.encode_completion(data.cue + _spaced(data.cue, case.answer))
-    answer = spelled[len(cue) :] if spelled[: len(cue)] == cue else policy.encode_completion(case.answer)
-    ended = _first_end(case.completion, data.think_end)
+    policy, closed = data.policy, data.think_end or ""
+    cue = policy.encode_completion(closed + OPENING)
+    # A number may be spelled otherwise after the cue than alone.
+    answer = policy.encode_completion(f"{closed}{OPENING} {case.answer}")[len(cue) :]
+    ended = _thought_tokens(case.completion, policy.encode_completion(closed))
     places = sorted({p for k in case.map.forks.tolist() for p in (k, k + 1) if p <= ended})
     branches = [Branch(len(case.prompt) + place, cue + answer) for place in places]
     reading = reader.read(case.prompt + case.completion, branches, temperature=data.sampling.temperature)
     value = {}
     for place, log_probs, last in zip(places, reading.log_probs, reading.next_logits, strict=True):
-        goes_on = float(last.softmax(-1)[list(data.continuing)].sum())
+        goes_on = float(last.softmax(-1)[data.digits].sum())
         value[place] = math.exp(float(log_probs[len(cue) - 1 :].sum())) * (1 - goes_on)
     forks = case.map.forks.tolist()
     return np.array([abs(value[k + 1] - value[k]) if k + 1 in value else 0.0 for k in forks])
 
 
-def _spaced(cue: str, answer: str) -> str:
-    return answer if cue.endswith("{") else " " + answer
-
-
-def _first_end(completion: TokenIds, think_end: TokenIds) -> int:
-    """How many tokens come before the end of the thinking; all of them where it has none."""
-    if think_end:
-        for place in range(len(completion)):
-            if completion[place : place + len(think_end)] == think_end:
-                return place
-    return len(completion) - 1
+def _thought_tokens(completion: TokenIds, think_end: TokenIds) -> int:
+    """How many tokens come before the end of the thinking; all but the last where it has none."""
+    size = len(think_end)
+    ends = (place for place in range(len(completion)) if size and completion[place : place + size] == think_end)
+    return next(ends, len(completion) - 1)
 
 
 def probe_readings(
