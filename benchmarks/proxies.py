@@ -76,8 +76,8 @@ def signals(data: ProxyData, seed: int, rollouts_each: int, forced: bool) -> dic
 
 
 def chosen_layers(count: int) -> list[int]:
-    """All layers of a small model, about six of a large one."""
-    return sorted({int(layer) for layer in np.linspace(0, count - 1, min(count, 6)).round()})
+    """Four layers, spread evenly; all of a model that has no more."""
+    return sorted({int(layer) for layer in np.linspace(0, count - 1, min(count, 4)).round()})
 
 
 def probed_signals(
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few traces: under a minute, figures are rough")
     parser.add_argument("--traces", type=int, default=100, help="certified traces of the demo model")
     parser.add_argument(
-        "--rollouts", type=int, default=64, help="rollouts of a problem that the probe is fitted on"
+        "--rollouts", type=int, default=40, help="rollouts of a problem that the probe is fitted on"
     )
     parser.add_argument("--no-forced", action="store_true", help="no forced answers")
     parser.add_argument("--seed", type=int, default=5)

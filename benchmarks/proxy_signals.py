@@ -23,7 +23,7 @@ TOP_ENTROPY = 0.2
 """Share of tokens that count as forking (Wang et al. 2025, arXiv 2506.01939): those of the highest entropy."""
 OPERATORS = frozenset("+-*/=×÷%^<>")
 SENTENCE_ENDS = (".", "!", "?", "\n")
-POSITIONS_EACH = 6
+POSITIONS_EACH = 2
 """Prefixes of a rollout that the probe is fitted on."""
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-PENALTIES = (0.001, 0.01, 0.1)
+PENALTIES = (0.001, 0.01)
 """Inverse strengths of the L2 penalty to choose among."""
 INNER_FOLDS = 3
 _KEPT_FROM_EDGE = 1e-6

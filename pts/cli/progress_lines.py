@@ -89,7 +89,7 @@ class SearchDone:
 
     def _expected(self, last: Progress) -> float | None:
         """Tokens of the whole run, from what the problems so far cost; None while that says too little."""
-        if last.problems is None or last.problems_done < min(LEAST_PROBLEMS, last.problems - 1):
+        if last.problems is None or last.problems_done < max(1, min(LEAST_PROBLEMS, last.problems - 1)):
             return None
         done = last.tokens_generated - last.tokens_in_flight
         each = max(done / max(1, last.problems_done), last.tokens_in_flight / max(1, last.in_flight))

@@ -46,6 +46,15 @@ def test_a_search_estimates_nothing_before_it_can():
     assert "left" not in account.line(10.0)
 
 
+def test_the_only_problem_of_a_search_says_nothing_of_its_own_cost():
+    account = SearchDone()
+    account.hear(0.0, searched(0, 0, 1, 0, problems=1))
+    account.hear(300.0, searched(0, 9000, 1, 9000, problems=1))
+    assert account.line(300.0) == (
+        "0 of 1 problems done, 1 under way, 9,000 tokens, 30 tokens/s, 0 pivots confirmed, screen of p"
+    )
+
+
 def test_a_search_estimates_by_tokens_not_by_problems():
     account = SearchDone()
     account.hear(0.0, searched(0, 0, 16, 0))
