@@ -106,14 +106,16 @@ def probed_signals(
 
 
 def class_rates(names: Sequence[str], large: Bools, folds: Ints) -> Floats:
-    """Of each row the share of large effects among rows of its class in other folds."""
+    """Of each row the share of large effects in its class, above that of all classes, in other folds."""
     chosen = np.asarray(names)
     rates = np.zeros(len(chosen))
     for fold in np.unique(folds):
         other = folds != fold
         for name in np.unique(chosen):
             there = large[other & (chosen == name)]
-            rates[(folds == fold) & (chosen == name)] = (there.sum() + large[other].mean()) / (len(there) + 1)
+            base = large[other].mean()
+            # Above the folds' own base rate: that of the others is the lower, the more large ones are in this.
+            rates[(folds == fold) & (chosen == name)] = (there.sum() + base) / (len(there) + 1) - base
     return rates
 
 
@@ -129,7 +131,8 @@ def combined(columns: Sequence[Floats], large: Bools, folds: Ints) -> Floats:
         if large[other].any() and not large[other].all():
             scaler = StandardScaler().fit(table[other])
             model = LogisticRegression(C=0.3, max_iter=1000).fit(scaler.transform(table[other]), large[other])
-            score[~other] = model.decision_function(scaler.transform(table[~other]))
+            # Without the intercept, which only tells how many large effects the other folds have.
+            score[~other] = scaler.transform(table[~other]) @ model.coef_[0]
     return score
 
 
