@@ -1,10 +1,10 @@
 """Writes a problem whose answers are long, orderly and short of forks, and an answer to search.
 
-    python benchmarks/long_song.py song.jsonl answer.jsonl [--verses 39]
+    python benchmarks/long_song.py MODEL song.jsonl answer.jsonl [--verses 39]
 
 So a small model can be searched on 1,600 tokens from end to end. The first songs show the form, each with a
 drink of its own. The model chooses the drink of the last one, and must then count down without losing its way,
-some 41 tokens a verse. It succeeds where it comes to 0 bottles of beer. Search it without a chat template, with
+some 41 tokens a verse. It succeeds where it comes to 0 bottles of milk. Search it without a chat template, with
 `--grader regex --grader-pattern '(?<!\\d)0 bottles of (\\w+) on the wall\\.' --stop '\\n\\n'`.
 """
 
@@ -14,8 +14,11 @@ import argparse
 import json
 from pathlib import Path
 
+from pts.models.options import ModelOptions
+from pts.models.tokenizer import load_tokenizer
+
 SHOWN = ((24, "beer"), (19, "milk"))
-WANTED = "beer"
+WANTED = "milk"
 
 
 def song(bottles: int, drink: str) -> str:
@@ -36,13 +39,18 @@ def song_prompt(verses: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="whose tokens the whole song is written in")
     parser.add_argument("problem", type=Path, help="file to write the problem to")
     parser.add_argument("answer", type=Path, help="file to write the whole song to, for --traces-from")
     parser.add_argument("--verses", type=int, default=39)
     options = parser.parse_args()
     name, begun = f"song-{options.verses}", f"{options.verses} bottles of"
     problem = {"id": name, "question": song_prompt(options.verses), "answer": WANTED}
-    answer = {"id": name, "completion": song(options.verses, WANTED).removeprefix(begun) + "\n\n"}
+    tokenizer = load_tokenizer(ModelOptions(options.model))
+    text = song(options.verses, WANTED).removeprefix(begun)
+    # A model ends its verses with line ends one by one, not with the one token for two.
+    pieces = (tokenizer.encode(piece, add_special_tokens=False) for piece in (text, "\n", "\n"))
+    answer = {"id": name, "completion_ids": [token for piece in pieces for token in piece]}
     for path, row in ((options.problem, problem), (options.answer, answer)):
         path.write_text(json.dumps(row) + "\n", encoding="utf-8")
 
