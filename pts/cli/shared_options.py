@@ -28,8 +28,16 @@ REMOTE_CODE: Options = [
         {"is_flag": True},
     ),
 ]
+ENGINE: Options = [
+    (
+        ("engine", "--engine"),
+        "What generates: transformers, or vllm where it is installed (see docs/engines.md).",
+        {"type": click.Choice(["transformers", "vllm"])},
+    ),
+]
 MODEL: Options = [
     (("model", "--model"), "Model: Hub id, local directory, .gguf file, or demo.", {}),
+    *ENGINE,
     (("revision", "--revision"), "Revision of the model on the Hub.", {}),
     (("adapter", "--adapter"), "PEFT adapter: directory or Hub id.", {}),
     *without(PLACEMENT, "batch_rows"),

@@ -163,14 +163,14 @@ def _placement(options: ModelOptions, config: Any, device: torch.device) -> dict
             )
         return {"dtype": "auto", "device_map": {"": str(device)}}
     dtype = options.auto_dtype if options.dtype == "auto" else options.dtype
-    parameters = 0 if dtype != "auto" or device.type != "cpu" else _parameters(config, options)
+    parameters = 0 if dtype != "auto" or device.type != "cpu" else parameter_count(config, options)
     placement: dict[str, Any] = {"dtype": choose_dtype(dtype, device, parameters)}
     if options.device == "auto" and device.type == "cuda" and torch.cuda.device_count() > 1:
         placement["device_map"] = "auto"
     return placement
 
 
-def _parameters(config: Any, options: ModelOptions) -> int:
+def parameter_count(config: Any, options: ModelOptions) -> int:
     """Number of parameters of a model of this configuration, without its weights."""
     build: Any = AutoModelForCausalLM
     with torch.device("meta"):

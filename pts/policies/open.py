@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 TRANSFORMERS = "transformers"
 """The bundled engine: it runs in this process."""
-_BUNDLED = (TRANSFORMERS,)
+VLLM = "vllm"
+"""vLLM, in this process, where it is installed."""
+ENGINES = (TRANSFORMERS, VLLM)
 _PLAIN = PromptFormat()
 
 
@@ -29,21 +31,26 @@ def open_policy(
 ) -> Policy:
     """A policy that generates with the model `spec` names, on an engine.
 
-    `engine` is "transformers", or the name under which an installed package registers one
-    (`docs/extending.md`); `options` are the engine's own (those of `policy_of` for transformers). Raises
-    ConfigError for an unknown engine, ModelError for a model that cannot be had.
+    `engine` is "transformers", "vllm", or the name under which an installed package registers one
+    (`docs/extending.md`); `options` are the engine's own (those of `policy_of` for transformers,
+    `batch_rows` for vllm). Raises ConfigError for an engine that is unknown or not installed, ModelError for a
+    model that cannot be had.
 
         policy = open_policy("demo", batch_rows=64)
         print(policy.decode(policy.encode(Problem("1", "What is 17 + 5 ?", "22"))))
     """
-    opened = load_plugin("policy", engine, _BUNDLED)
+    opened = load_plugin("policy", engine, ENGINES)
     if engine == TRANSFORMERS:
         from pts.models.load import load_model
 
         loaded = load_model(ModelOptions(spec) if isinstance(spec, str) else spec)
         return policy_of(loaded, prompt_format, **options)
+    if engine == VLLM:
+        from pts.policies.vllm import VllmPolicy
+
+        return VllmPolicy(spec, prompt_format, **options)
     if opened is None:
-        names = [*_BUNDLED, *plugin_names("policy", _BUNDLED)]
+        names = [*ENGINES, *plugin_names("policy", ENGINES)]
         near = difflib.get_close_matches(engine, names, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
         raise ConfigError(f"there is no engine {engine!r}: {hint}")

@@ -41,7 +41,7 @@ def open_decoder(
         inputs = replace(inputs, model="demo" if vectors is None else vectors.model.id)
     recorded = recorded or Recorded("the file of answers")
     loaded = load_model(recorded_options(inputs.model_options(), recorded))
-    prompt_format, _ = settled_prompts(loaded, inputs.prompt_format(), recorded)
+    prompt_format, _ = settled_prompts(loaded.tokenizer, inputs.prompt_format(), recorded)
     if vectors is not None:
         _warn_without_effect(vectors, inputs)
         warn_of_other_numbers(vectors, loaded)

@@ -9,7 +9,7 @@ from typing import Literal
 from pts.errors import ConfigError
 from pts.setting_names import setting
 from pts.stages.decode.strategy_inputs import StrategyInputs
-from pts.stages.shared.inputs import ModelInputs
+from pts.stages.shared.inputs import ModelInputs, require_transformers
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class AnswerInputs(ModelInputs, StrategyInputs):
     def __post_init__(self) -> None:
         ModelInputs.__post_init__(self)
         StrategyInputs.__post_init__(self)
+        require_transformers(self.engine, "an answer by a strategy")
         if self.vectors is None:
             if self.pattern:
                 raise ConfigError(

@@ -84,7 +84,7 @@ def _evaluate(
 
     recorded = recorded_by(None if inputs.fresh else directory.manifest, str(directory.path))
     loaded = load_model(recorded_options(inputs.model_options(), recorded))
-    prompt_format, digest = settled_prompts(loaded, inputs.prompt_format(), recorded)
+    prompt_format, digest = settled_prompts(loaded.tokenizer, inputs.prompt_format(), recorded)
     decoder = make_decoder(inputs, loaded, plan.vectors, "full", StrategyOptions(), prompt_format)
     if plan.vectors is not None:
         warn_of_other_numbers(plan.vectors, loaded)

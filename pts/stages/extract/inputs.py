@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 from pts.errors import ConfigError
 from pts.ranks import controls_needed
+from pts.stages.shared.inputs import require_transformers
 
 METHODS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge")
 GATES = ("probe", "entropy", "tokens", "always")
@@ -51,6 +52,7 @@ class ExtractInputs:
     test_samples: int = 8
     random: int | None = None
     seed: int = 0
+    engine: str = "transformers"
     device: str = "auto"
     batch_rows: int | None = None
     trust_remote_code: bool = False
@@ -60,6 +62,7 @@ class ExtractInputs:
     fresh: bool = False
 
     def __post_init__(self) -> None:
+        require_transformers(self.engine, "an extraction of vectors")
         for name, given, known in (("methods", self.methods, METHODS), ("gates", self.gates, GATES)):
             unknown = [entry for entry in given if entry not in known]
             if unknown or not given:
@@ -88,6 +91,7 @@ class ExtractInputs:
         free = (
             "run",
             "output",
+            "engine",
             "device",
             "batch_rows",
             "trust_remote_code",

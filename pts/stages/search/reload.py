@@ -111,7 +111,7 @@ def load_inputs(
     loaded = load_model(recorded_options(inputs.model_options(), recorded))
     settle_threads(loaded.device, loaded.model.num_parameters())
     require_recorded(loaded, recorded)
-    prompt_format, _ = settled_prompts(loaded, inputs.prompt_format(), recorded, done)
+    prompt_format, _ = settled_prompts(loaded.tokenizer, inputs.prompt_format(), recorded, done)
     grade = make_grader(
         found.grader,
         pattern=inputs.grader_pattern,

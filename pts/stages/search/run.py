@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pts.errors import RunError
 from pts.pivot_search.config import Progress
@@ -35,9 +35,8 @@ from pts.stages.search.given_traces import encode_traces
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.plan import SearchPlan, plan_search
 from pts.stages.shared.cut_completions import FEWEST, warn_of_cut
+from pts.stages.shared.engine import Opened, open_engine
 from pts.stages.shared.recorded import (
-    attention_name,
-    dtype_name,
     recorded_by,
     recorded_options,
     settled_prompts,
@@ -45,8 +44,8 @@ from pts.stages.shared.recorded import (
 
 if TYPE_CHECKING:
     from pts.graders import Grader
-    from pts.models.load import LoadedModel
-    from pts.policies import Policy, SteerablePolicy
+    from pts.models.prompt import PromptFormat
+    from pts.policies import Policy
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +94,8 @@ def _search(
     from pts.graders.undecided import undecided_by
     from pts.pivot_search import search_problems
 
-    policy, loaded, grader, resolved = _load(inputs, plan, directory)
+    opened, grader, resolved = _load(inputs, plan, directory)
+    policy = opened.policy
     policy.check_length(len(policy.encode(plan.todo[0])), inputs.sampling())
     logger.info("%s in %s on %s.", resolved.model_id, resolved.dtype, policy.identity.device)
     logger.info(
@@ -105,7 +105,7 @@ def _search(
         resolved.grader,
         len(plan.todo),
     )
-    _require_verified(inputs, policy, loaded)
+    _require_verified(inputs, opened)
     given = None if plan.traces is None else encode_traces(plan.traces, policy, inputs.sampling())
     environment = SearchEnvironment(
         policy.identity.device, inputs.batch_rows, inputs.max_tokens, inputs.problems, held_in_by(grader)
@@ -150,21 +150,14 @@ def _search(
         _warn_of_cut(inputs, directory, drawn, resolved.think_end)
 
 
-def _require_verified(inputs: SearchInputs, policy: SteerablePolicy, loaded: LoadedModel) -> None:
+def _require_verified(inputs: SearchInputs, opened: Opened) -> None:
     """Make the short checks of `pts verify`, unless they are not wanted. Raises ModelError where one fails."""
-    from pts.verification import require_verified, subject_of
+    from pts.verification import require_verified
 
-    if not inputs.verify:
-        logger.warning("%s was not verified, as requested.", policy.identity.model_id)
-        return
-    subject = subject_of(
-        policy,
-        inputs.sampling(),
-        steerable=policy,
-        loaded=loaded,
-        prompt_format=policy.prompt_format,
-    )
-    require_verified(subject)
+    if inputs.verify:
+        require_verified(opened.subject(inputs.sampling()))
+    else:
+        logger.warning("%s was not verified, as requested.", opened.policy.identity.model_id)
 
 
 @contextmanager
@@ -189,42 +182,45 @@ def _warn_of_cut(
 
 def _load(
     inputs: SearchInputs, plan: SearchPlan, directory: RunDirectory
-) -> tuple[SteerablePolicy, LoadedModel, Grader, SearchResolved]:
+) -> tuple[Opened, Grader, SearchResolved]:
     """The policy and the grader, and what they turned out to be. Raises PtsError."""
     from pts.graders import make_grader
-    from pts.models.hardware import settle_threads
-    from pts.models.load import load_model
     from pts.models.thinking import find_think_tags, require_think_tags
-    from pts.policies import policy_of
 
     earlier = None if inputs.fresh else directory.manifest
     recorded = recorded_by(earlier, str(directory.path))
-    loaded = load_model(recorded_options(inputs.model_options(), recorded))
-    settle_threads(loaded.device, loaded.model.num_parameters())
-    prompt_format, digest = settled_prompts(loaded, inputs.prompt_format(), recorded, plan.first)
+    digest = ""
+
+    def settle(tokenizer: Any) -> PromptFormat:
+        nonlocal digest
+        settled, digest = settled_prompts(tokenizer, inputs.prompt_format(), recorded, plan.first)
+        return settled
+
+    options = recorded_options(inputs.model_options(), recorded)
+    opened = open_engine(options, inputs.engine, settle, inputs.batch_rows)
     needed = inputs.thinking is True or inputs.think_end is not None
     find = require_think_tags if needed else find_think_tags
-    tags = find(loaded.tokenizer, inputs.think_start, inputs.think_end)
+    tags = find(opened.tokenizer, inputs.think_start, inputs.think_end)
     grader = make_grader(
         plan.grader,
         pattern=inputs.grader_pattern,
         think_end=None if tags is None else tags.end,
         think_required=inputs.thinking is True,
     )
-    policy = policy_of(loaded, prompt_format, batch_rows=inputs.batch_rows)
+    identity = opened.policy.identity
     resolved = SearchResolved(
-        model_id=loaded.model_id,
-        model_revision=loaded.revision,
-        dtype=dtype_name(loaded),
+        model_id=identity.model_id,
+        model_revision=identity.revision,
+        dtype=identity.dtype or "unknown",
         think_end=None if tags is None else tags.end,
         dataset_id=plan.problem_set.name,
         problem_schema=plan.problem_set.schema,
         grader=plan.grader,
-        attention=attention_name(loaded),
-        prompt_date=prompt_format.written_on,
+        attention=identity.attention,
+        prompt_date=opened.prompt_format.written_on,
         prompt_digest=digest,
     )
-    return policy, loaded, grader, resolved
+    return opened, grader, resolved
 
 
 def _line(inputs: SearchInputs, plan: SearchPlan, policy: Policy, result: ProblemResult) -> ShardLine:

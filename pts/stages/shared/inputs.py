@@ -10,6 +10,7 @@ from pts.data_files import text_fault
 from pts.errors import ConfigError
 from pts.models.options import DtypeName, ModelOptions
 from pts.models.prompt import PromptFormat
+from pts.policies.open import ENGINES, TRANSFORMERS
 from pts.problems import ProblemSource
 from pts.records import Sampling
 from pts.registered import registered_dataset, registered_model
@@ -23,7 +24,7 @@ _SAMPLING = Sampling()
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """Which model writes, how it is asked, and how it samples.
+    """Which model writes, on which engine, how it is asked, and how it samples.
 
     `batch_rows` bounds the rows of a batch, None by memory. `budget` is the new tokens of a completion, None
     for the model's own where it is registered (96 for the demo), else 512; `stop` are texts that end one.
@@ -31,6 +32,7 @@ class ModelInputs:
     """
 
     model: str | None = "demo"
+    engine: str = TRANSFORMERS
     revision: str | None = None
     adapter: str | None = None
     device: str = "auto"
@@ -56,6 +58,8 @@ class ModelInputs:
     def __post_init__(self) -> None:
         self.sampling()
         self.model_options()
+        if self.engine not in ENGINES:
+            raise ConfigError(f"engine is {self.engine}; choose from {', '.join(ENGINES)}.")
         require_positive("batch-rows", self.batch_rows)
         texts = [
             (name, getattr(self, name)) for name in ("system_prompt", "suffix", "think_start", "think_end")
@@ -155,6 +159,8 @@ class ProblemInputs(ModelInputs):
     def configuration(self) -> dict[str, object]:
         """What decides the completions of a problem but for the sampler, as a manifest holds it."""
         later = {name: getattr(self, name) for name in _GIVEN_ONLY if getattr(self, name)}
+        if self.engine != TRANSFORMERS:
+            later["engine"] = self.engine
         return {**{name: getattr(self, name) for name in _CONFIGURATION}, **later}
 
 
@@ -184,6 +190,15 @@ _CONFIGURATION = (
 
 _GIVEN_ONLY = ("thinking_switch", "template_options")
 """Settings that a manifest holds only where they are given, so that earlier runs without them go on."""
+
+
+def require_transformers(engine: str, what: str) -> None:
+    """Raise ConfigError for an engine that cannot do `what` yet."""
+    if engine != TRANSFORMERS:
+        raise ConfigError(
+            f"{what} takes guides, steering or residual streams, which the engine {engine} does not offer yet: "
+            f"use {setting('engine', TRANSFORMERS)}. A search can use {engine}."
+        )
 
 
 def require_positive(name: str, value: int | None) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from pts.errors import ModelError, RunError
 from pts.models.options import DtypeName, ModelOptions
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+OTHER_ENGINE = "vllm "
+"""How the attention of a run begins that another engine than transformers drew."""
 _COMMIT = re.compile(r"([0-9a-f]{40})(\+|$)")
 
 
@@ -104,11 +106,13 @@ def recorded_options(options: ModelOptions, recorded: Recorded) -> ModelOptions:
 
 
 def require_recorded(loaded: LoadedModel, recorded: Recorded) -> None:
-    """Raise RunError where a model computes otherwise than the recorded one did."""
-    pairs = {
-        "dtype": (recorded.dtype, dtype_name(loaded)),
-        "attention": (recorded.attention, attention_name(loaded)),
-    }
+    """Raise RunError where a model computes otherwise than the recorded one did.
+
+    What another engine drew is read by transformers: then its attention is another one, as it must be.
+    """
+    pairs: dict[str, tuple[str | None, str | None]] = {"dtype": (recorded.dtype, dtype_name(loaded))}
+    if recorded.attention is None or not recorded.attention.startswith(OTHER_ENGINE):
+        pairs["attention"] = (recorded.attention, attention_name(loaded))
     changed = [f"{name} {before} → {now}" for name, (before, now) in pairs.items() if before not in (None, now)]
     if changed:
         raise RunError(
@@ -118,17 +122,17 @@ def require_recorded(loaded: LoadedModel, recorded: Recorded) -> None:
 
 
 def settled_prompts(
-    loaded: LoadedModel, fmt: PromptFormat, recorded: Recorded, done: ProblemResult | None = None
+    tokenizer: Any, fmt: PromptFormat, recorded: Recorded, done: ProblemResult | None = None
 ) -> tuple[PromptFormat, str]:
     """The format by which all prompts of a run are made, with its date, and the digest of a fixed question.
 
     Raises RunError where that, or the question of a problem that is `done`, is not the prompt that it was.
     """
-    settled = settled_format(loaded.tokenizer, replace(fmt, written_on=recorded.prompt_date))
-    digest = prompt_digest(loaded.tokenizer, settled)
+    settled = settled_format(tokenizer, replace(fmt, written_on=recorded.prompt_date))
+    digest = prompt_digest(tokenizer, settled)
     same = recorded.prompt_digest in (None, digest)
     if done is not None:
-        same = same and encode_prompt(loaded.tokenizer, done.query, settled) == done.prompt
+        same = same and encode_prompt(tokenizer, done.query, settled) == done.prompt
     if not same:
         raise RunError(
             f"{recorded.where} was made with other prompts: the model's chat template or tokenizer writes the "

@@ -1,0 +1,157 @@
+"""Starting vLLM's engine for a model, with settings under which its numbers are those that `pts` counts on."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from pts.errors import ConfigError, ModelError, one_line
+from pts.models.end_tokens import end_token_ids
+from pts.models.fingerprint import fingerprint
+from pts.models.options import ModelOptions
+from pts.models.source import Source, find_source, one_line_errors, quiet
+from pts.models.tokenizer import load_tokenizer
+from pts.policies.vllm.installed import require_vllm
+from pts.setting_names import setting
+
+_BLOCK = 32
+"""Tokens of a block of the CPU's cache: its default of 128 would never share a short prompt."""
+_ROWS = 256
+_BATCHED = 4096
+"""Tokens read at once on a GPU: the logits of so many prompt tokens are held together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A running engine with what `pts` asks about it.
+
+    `rows` is how many completions it writes at once, `positions` how many tokens a prompt and its completion
+    may have together, `runner` which of vLLM's two model runners is at work.
+    """
+
+    engine: Any
+    tokenizer: Any
+    config: Any
+    end_token_ids: frozenset[int]
+    model_id: str
+    revision: str | None
+    dtype: str
+    device: str
+    runner: str
+    rows: int
+    positions: int
+
+
+def start_engine(options: ModelOptions, batch_rows: int | None) -> Started:
+    """Start vLLM on a model. Raises ConfigError or ModelError, in one line, for what it cannot do."""
+    vllm = require_vllm()
+    source = find_source(options)
+    _require_served(options, source)
+    with quiet(source), one_line_errors(options, source):
+        from transformers import AutoConfig
+
+        tokenizer = load_tokenizer(options)
+        config = AutoConfig.from_pretrained(source.name, **source.named)
+    device = _device(options)
+    rows = batch_rows or _ROWS
+    positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    arguments = {
+        "model": source.name,
+        "revision": options.revision,
+        "trust_remote_code": options.trust_remote_code,
+        "dtype": _dtype(options, config, device),
+        "max_num_seqs": rows,
+        # Logits as they are: temperature and truncation are pts's own, so q has one definition for all engines.
+        "logprobs_mode": "raw_logits",
+        "max_logprobs": -1,
+        "enable_prefix_caching": True,
+        "generation_config": "vllm",
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        "max_num_batched_tokens": _BATCHED,
+    }
+    if device == "cpu":
+        # A seeded request whose prompt is read in pieces stops vLLM's engine on a CPU.
+        whole = {"max_num_batched_tokens": max(_BATCHED, positions or 0), "enable_chunked_prefill": False}
+        arguments |= {"block_size": _BLOCK, "enforce_eager": True, **whole}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
+    except (ValueError, RuntimeError, OSError, TypeError, LookupError, NotImplementedError) as error:
+        raise ModelError(f"vLLM does not serve {options.spec} here ({_said(error)}).") from error
+    settled = engine.vllm_config.model_config
+    return Started(
+        engine,
+        tokenizer,
+        config,
+        _ends(source, config, tokenizer),
+        options.spec,
+        fingerprint(source.path) if source.path is not None else getattr(config, "_commit_hash", None),
+        str(settled.dtype).removeprefix("torch."),
+        device,
+        "V2" if getattr(engine.vllm_config, "use_v2_model_runner", False) else "V1",
+        rows,
+        int(settled.max_model_len),
+    )
+
+
+def _require_served(options: ModelOptions, source: Source) -> None:
+    if "gguf_file" in source.named:
+        raise ModelError(
+            f"the engine vllm reads safetensors, and {options.spec} is GGUF: use transformers for it."
+        )
+    if options.adapter is not None:
+        raise ModelError(
+            f"the engine vllm takes no adapter: merge it into the model, or leave {setting('adapter')}."
+        )
+
+
+def _device(options: ModelOptions) -> str:
+    """The kind of device that this vLLM was built for. Raises ConfigError where another one was requested."""
+    from vllm.platforms import current_platform
+
+    device = str(current_platform.device_type)
+    if options.device != "auto" and options.device != device:
+        raise ConfigError(
+            f"device {options.device} was requested, and vLLM here computes on {device}: use "
+            f"{setting('device', 'auto')} (CUDA_VISIBLE_DEVICES chooses a GPU)."
+        )
+    return device
+
+
+def _dtype(options: ModelOptions, config: Any, device: str) -> str:
+    """The dtype requested; for "auto" the one that the engine transformers would take here."""
+    import torch
+
+    from pts.models.hardware import choose_dtype
+    from pts.models.load import parameter_count
+
+    asked = options.auto_dtype if options.dtype == "auto" else options.dtype
+    parameters = parameter_count(config, options) if asked == "auto" and device == "cpu" else 0
+    kind = device if device in ("cpu", "cuda") else "cpu"
+    return str(choose_dtype(asked, torch.device(kind), parameters)).removeprefix("torch.")
+
+
+def _ends(source: Source, config: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end a completion. Raises ModelError where there are none."""
+    from types import SimpleNamespace
+
+    from transformers import GenerationConfig
+
+    named = {key: value for key, value in source.named.items() if key in ("revision", "local_files_only")}
+    reader: Any = GenerationConfig
+    try:
+        generation = reader.from_pretrained(source.name, **named)
+    except OSError:  # the model comes without one
+        generation = None
+    ends = end_token_ids(SimpleNamespace(generation_config=generation, config=config), tokenizer)
+    if not ends:
+        raise ModelError(f"{source.name} has no end token: set eos_token_id in its generation_config.json.")
+    return ends
+
+
+def _said(error: BaseException) -> str:
+    """What an error of vLLM's says, without the address of pydantic's own documentation."""
+    return one_line(error).split(" For further information")[0]
