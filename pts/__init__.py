@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pts.errors import ConfigError, DataError, GraderError, ModelError, PtsError, RunError
     from pts.models.load import LoadedModel
     from pts.records import PivotalToken, Problem
+    from pts.report.write_report import write_report
     from pts.steering.vector_files import load_vectors, save_vectors
     from pts.steering.vector_set import VectorSet
 
@@ -54,6 +55,7 @@ _HOMES = {
     "save_vectors": "pts.steering.vector_files",
     "search": "pts.api.search",
     "steer": "pts.api.vectors",
+    "write_report": "pts.report.write_report",
 }
 """Each public name's module."""
 
@@ -81,6 +83,7 @@ __all__ = [
     "save_vectors",
     "search",
     "steer",
+    "write_report",
 ]
 
 

@@ -27,7 +27,7 @@ def report_command(paths: tuple[Path, ...], output: Path | None, show: bool, qui
     from pts.report.write_report import write_report
 
     log_to_stderr(0, quiet)
-    written = write_report(paths, output)
+    written = write_report(*paths, output=output)
     if not quiet:
         click.echo(f"{written}: {written.stat().st_size / 1e6:.2f} MB")
     if show:

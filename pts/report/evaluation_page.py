@@ -26,7 +26,7 @@ NO_FIGURE = "The figure was not drawn: matplotlib is not installed (pip install 
 _CLASSES = {1: "better", 0: "", -1: "worse"}
 
 
-def write_report(summary: EvaluationSummary, directory: Path) -> None:
+def write_page(summary: EvaluationSummary, directory: Path) -> None:
     """Write frontier.png and report.html; without matplotlib no PNG, and the page and the log say so."""
     picture = draw(summary, "png")
     if picture is None:

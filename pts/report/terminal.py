@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
@@ -15,7 +16,11 @@ from pts.setting_names import setting
 
 BEFORE = 240
 """Characters of the text before a token that its context shows."""
-HELPS, HARMS = "green", "red"
+HELPS, HARMS = "dodger_blue1", "dark_orange"
+"""Blue and orange, as in `pts report`: told apart by eyes that do not tell red from green."""
+_BARS = "▁▂▃▄▅▆▇█"
+_CURVE = 60
+"""Columns of a value curve, at most."""
 _SHARES = {
     "excluded_exact": "by 1 − q",
     "excluded_value": "by the value bound",
@@ -181,16 +186,41 @@ def _context(run: SearchResults, finding: Finding) -> list[RenderableType]:
         where = f"sentence of tokens {candidate.position} to {candidate.end - 1}"
     text.append(f"{finding.problem.problem_id}, {where}, {effect} ", style="bold")
     text.append(f"{candidate.delta:+.2f}\n", style=_style(finding))
-    # Marked as well as coloured, for pipes, NO_COLOR and eyes that do not tell red from green.
+    # Marked as well as coloured, for pipes and NO_COLOR.
     token = context.token.lstrip(" ")
     text.append(before + " " * (len(context.token) - len(token)))
     text.append(f"«{token}»", style=f"bold reverse {_style(finding)}")
     text.append(context.after, style="dim")
     lines: list[RenderableType] = [text]
+    curve = _curve(finding)
+    if curve is not None:
+        lines.append(curve)
     if candidate.alternatives:
         others = "; ".join(_described(alternative) for alternative in _ranked(candidate.alternatives)[:4])
         lines.append(Text(f"instead: {others}"))
     return lines
+
+
+def _curve(finding: Finding) -> Text | None:
+    """The believed value along the whole trace, a bar for some tokens each, the finding's own in its colour.
+
+    None in a run of an earlier version, which kept no values.
+    """
+    result, position = finding.problem, finding.candidate.position
+    details = result.traces[finding.candidate.trace].details
+    if details is None:
+        return None
+    count = len(details.values)
+    columns = min(count, _CURVE)
+    edges = [count * column // columns for column in range(columns + 1)]
+    text = Text("value  ")
+    for start, end in pairwise(edges):
+        here = start <= position < end
+        value = details.values[position] if here else sum(details.values[start:end]) / (end - start)
+        bar = _BARS[min(len(_BARS) - 1, int(value * len(_BARS)))]
+        text.append(bar, style=f"bold {_style(finding)}" if here else "dim")
+    text.append(f"  {result.prompt_value:.2f} → {details.values[-1]:.2f}", style="dim")
+    return text
 
 
 def _ranked(alternatives: Sequence[Alternative]) -> list[Alternative]:

@@ -19,14 +19,17 @@ _HEAD_BYTES = 2000
 """Where in a file its generator stands, at the latest."""
 
 
-def write_report(paths: Sequence[str | Path], output: Path | None = None) -> Path:
-    """Write the report of what is at `paths` (one run, or two of one data set) to `output`; where it is.
+def write_report(*paths: str | Path, output: str | Path | None = None) -> Path:
+    """Write the report of what is at `paths` (a run or a set, or two searches) to `output`; where it is.
 
     Without `output` the file is named after what it shows, in the working directory. A report that is there is
     replaced, any other file is not. Raises PtsError, in one line, for what cannot be shown.
+
+        pts.write_report("runs/first")
+        pts.write_report("runs/small", "runs/large", output="both.html")
     """
     sources = [Path(path).expanduser() for path in paths]
-    target = output or Path("-".join(_name(source) for source in sources) + ".html")
+    target = Path(output or "-".join(_name(source) for source in sources) + ".html").expanduser()
     _require_free(target)
     text = render(_page(sources))
     try:

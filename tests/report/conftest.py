@@ -51,7 +51,7 @@ def hostile(searched, tmp_path_factory):
 @pytest.fixture(scope="session")
 def report(searched):
     """The report of the search, as a file."""
-    return write_report([searched], searched.parent / "small.html")
+    return write_report(searched, output=searched.parent / "small.html")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def look(browser):
     contexts, said = [], []
 
     def open_page(path, address="", **options):
-        context = browser.new_context(offline=True, **options)
+        context = browser.new_context(offline=True, reduced_motion="reduce", **options)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: said.append(message.text))

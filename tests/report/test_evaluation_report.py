@@ -22,7 +22,7 @@ from pts.evaluation.summary import (
 from pts.evaluation.systems import plan_systems
 from pts.report.evaluation_cells import comparison_rows, note
 from pts.report.evaluation_figure import _labels, _points, draw
-from pts.report.evaluation_page import NO_FIGURE, page, write_report
+from pts.report.evaluation_page import NO_FIGURE, page, write_page
 from pts.report.evaluation_tables import EVALUATION_COLUMNS, evaluation_report
 
 
@@ -136,10 +136,10 @@ def test_the_figure_names_every_point_without_overlap(summary):
 
 
 def test_the_same_summary_gives_the_same_files(summary, tmp_path):
-    write_report(summary, tmp_path)
+    write_page(summary, tmp_path)
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert first["frontier.png"].startswith(b"\x89PNG")
-    write_report(summary, tmp_path)
+    write_page(summary, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
 
 
@@ -148,7 +148,7 @@ def test_without_matplotlib_it_says_so(summary, tmp_path, monkeypatch, caplog):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert draw(summary, "png") is None
-    write_report(summary, tmp_path)
+    write_page(summary, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"report.html"}
     assert caplog.messages == [NO_FIGURE]
     assert "matplotlib is not installed" in (tmp_path / "report.html").read_text()

@@ -86,7 +86,7 @@ def test_examples_are_of_the_confirmation_and_of_both_sides(run):
 
 
 def test_the_same_run_gives_the_same_file(searched, report, tmp_path):
-    again = write_report([searched], tmp_path / "again.html")
+    again = write_report(searched, output=tmp_path / "again.html")
     assert again.read_bytes() == report.read_bytes()
 
 
@@ -98,7 +98,7 @@ def test_the_file_names_nothing_to_fetch_and_holds_what_was_packed(report, data)
 
 
 def test_hostile_texts_are_no_markup(hostile, tmp_path):
-    text = write_report([hostile], tmp_path / "hostile.html").read_text(encoding="utf-8")
+    text = write_report(hostile, output=tmp_path / "hostile.html").read_text(encoding="utf-8")
     assert "<img" not in text
     assert text.count("<script") == 2
 
@@ -110,7 +110,7 @@ def test_an_unfinished_run_is_shown_and_says_so(searched, tmp_path):
         (part / name).write_bytes((searched / name).read_bytes())
     lines = (part / "problems.jsonl").read_text().splitlines(keepends=True)
     (part / "problems.jsonl").write_text("".join(lines[:2]))
-    text = write_report([part], tmp_path / "part.html").read_text(encoding="utf-8")
+    text = write_report(part, output=tmp_path / "part.html").read_text(encoding="utf-8")
     assert "This run is not complete: 2 problems of 4 are still to be searched." in text
 
 
@@ -123,7 +123,7 @@ def test_a_run_of_an_earlier_version_is_shown_without_its_curve(searched, tmp_pa
         for trace in line["result"]["traces"]:
             del trace["details"]
     (old / "problems.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    written = write_report([old], tmp_path / "old.html")
+    written = write_report(old, output=tmp_path / "old.html")
     assert "there is no value curve" in written.read_text(encoding="utf-8")
     traces = [trace for problem in packed(written)["runs"][0]["problems"] for trace in problem["traces"]]
     assert traces
@@ -132,31 +132,31 @@ def test_a_run_of_an_earlier_version_is_shown_without_its_curve(searched, tmp_pa
 
 def test_what_is_no_run_is_an_error_of_one_line(searched, tmp_path):
     with pytest.raises(RunError, match="does not exist"):
-        write_report([tmp_path / "nowhere"])
+        write_report(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match=r"has no manifest\.json"):
-        write_report([tmp_path / "empty"])
+        write_report(tmp_path / "empty")
     with pytest.raises(RunError, match="is a file"):
-        write_report([searched / "manifest.json"])
+        write_report(searched / "manifest.json")
 
 
 def test_an_output_that_is_no_report_is_kept(searched, report, tmp_path):
     note = tmp_path / "note.html"
     note.write_text("my own")
     with pytest.raises(ConfigError, match="exists and is not a report"):
-        write_report([searched], note)
+        write_report(searched, output=note)
     assert note.read_text() == "my own"
     with pytest.raises(ConfigError, match="is a directory"):
-        write_report([searched], tmp_path)
-    assert write_report([searched], report) == report
+        write_report(searched, output=tmp_path)
+    assert write_report(searched, output=report) == report
 
 
 def test_two_runs_must_share_a_problem(searched, tmp_path):
     other = tmp_path / "other"
     run_search(SearchInputs(output=other, problems=1, levels=(5,)))
     with pytest.raises(ConfigError, match="no problem in common"):
-        write_report([searched, other], tmp_path / "both.html")
+        write_report(searched, other, output=tmp_path / "both.html")
     with pytest.raises(ConfigError, match="given twice"):
-        write_report([searched, searched], tmp_path / "both.html")
+        write_report(searched, searched, output=tmp_path / "both.html")
     with pytest.raises(ConfigError, match="one, or two side by side"):
-        write_report([searched, other, searched], tmp_path / "three.html")
+        write_report(searched, other, searched, output=tmp_path / "three.html")

@@ -95,8 +95,7 @@ def test_the_pointer_links_text_and_curve(look, report):
     assert page.locator("#tip").is_visible()
     assert "probability" in page.locator("#tip").inner_text()
     assert page.locator(".cursor").is_visible()
-    box = page.locator(".curve-host").bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
+    page.locator(".curve-host").hover(position={"x": 200, "y": 60})
     assert page.locator(".reading .here").count() >= 1
 
 
@@ -183,7 +182,7 @@ def test_a_narrow_screen_needs_no_sideways_scrolling(look, report):
 
 
 def test_hostile_texts_stay_texts(look, hostile, tmp_path):
-    page = look(write_report([hostile], tmp_path / "hostile.html"))
+    page = look(write_report(hostile, output=tmp_path / "hostile.html"))
     page.locator("#problem-table tbody a").first.click()
     page.locator(".reading a.t").first.click()
     assert page.evaluate("window.attacked") is None
@@ -197,7 +196,7 @@ def test_hostile_texts_stay_texts(look, hostile, tmp_path):
 def test_two_runs_stand_side_by_side(look, searched, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pair")
     shutil.copytree(searched, folder / "second")
-    page = look(write_report([searched, folder / "second"], folder / "both.html"))
+    page = look(write_report(searched, folder / "second", output=folder / "both.html"))
     titles = page.locator("#problem-table th").all_inner_texts()
     assert [title.strip(" ↑↓") for title in titles[1:4]] == ["value small", "value second", "difference"]
     assert set(page.locator("#problem-table tbody td:nth-child(4)").all_inner_texts()) <= {"+0.00"}

@@ -45,7 +45,7 @@ def test_the_answers_are_those_of_the_summary(evaluated):
 
 
 def test_systems_can_be_hidden_and_problems_that_flipped_are_listed(look, evaluated, tmp_path):
-    page = look(write_report([evaluated], tmp_path / "evaluation.html"))
+    page = look(write_report(evaluated, output=tmp_path / "evaluation.html"))
     data = evaluation_data(evaluated)
     names = [system.name for system in data.summary.lines]
     assert page.locator("#frontier-chart g.point").count() == len(names)
@@ -71,14 +71,14 @@ def test_an_evaluation_that_is_not_finished_says_so(evaluated, tmp_path):
     shutil.copytree(evaluated, part)
     (part / "summary.json").unlink()
     with pytest.raises(RunError, match="is not finished"):
-        write_report([part], tmp_path / "part.html")
+        write_report(part, output=tmp_path / "part.html")
     (part / "summary.json").write_text("{")
     with pytest.raises(RunError, match="cannot be read"):
-        write_report([part], tmp_path / "part.html")
+        write_report(part, output=tmp_path / "part.html")
 
 
 def test_a_set_is_shown_with_its_effects_and_controls(look, tmp_path):
-    page, vectors = look(write_report([SET], tmp_path / "set.html")), load_vectors(str(SET))
+    page, vectors = look(write_report(SET, output=tmp_path / "set.html")), load_vectors(str(SET))
     assert page.locator("#strips g.point").count() == len(vectors.effects)
     assert page.locator("#strips .control").count() == sum(len(e.random) for e in vectors.effects.values())
     effect = vectors.effects["all"]
@@ -112,7 +112,7 @@ def test_calibration_is_a_map_of_layers_and_strengths(look, tmp_path):
     shares = {(s.method, s.layer, s.strength): s.success for s in vector_data(copy).calibration}
     assert shares["preference", 1, 0.4] == 0.75
     assert shares["random-0", 1, 0.4] == 0.5
-    page = look(write_report([copy], tmp_path / "set.html"))
+    page = look(write_report(copy, output=tmp_path / "set.html"))
     assert page.locator("#heat tbody tr").count() == 2
     assert page.locator("#heat td.heat").all_inner_texts() == ["0.250", "0.750", "1.000"]
 
@@ -121,7 +121,7 @@ def test_calibration_is_a_map_of_layers_and_strengths(look, tmp_path):
 def test_axe_finds_no_serious_fault(look, evaluated, tmp_path, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     for source in (SET, evaluated):
-        page = look(write_report([source], tmp_path / f"{source.name}.html"), color_scheme=scheme)
+        page = look(write_report(source, output=tmp_path / f"{source.name}.html"), color_scheme=scheme)
         found = axe.run(page).response["violations"]
         serious = [
             (rule["id"], rule["nodes"][0]["html"])

@@ -8,7 +8,9 @@ from rich.console import Console
 from pts.pivot_search import SearchConfig, find_pivotal_tokens
 from pts.policies.tabular import Node, TabularPolicy
 from pts.records import Problem
-from pts.report.terminal import _Findings
+from pts.report.rendering import as_text
+from pts.report.terminal import _Findings, run_report
+from pts.runs.search_run import read_search
 
 RIGHT = Node({3: (1.0, Node(success=True))})
 WRONG = Node({4: (1.0, Node())})
@@ -37,3 +39,15 @@ def test_a_narrow_console_gets_fewer_columns_and_whole_ones(findings, width, the
     assert not left_out & headings
     assert "…" not in "".join(lines)
     assert len(lines) == 4 + len(findings)
+
+
+def test_the_value_curve_stands_below_each_finding_and_rises_where_the_token_helps(searched):
+    run = read_search(searched)
+    lines = as_text(run_report(run, top=3)).splitlines()
+    curves = [line.removeprefix("value  ").split("  ")[0] for line in lines if line.startswith("value  ")]
+    assert len(curves) == len(run.findings[:3])
+    for curve, finding in zip(curves, run.findings, strict=False):
+        trace = finding.problem.traces[finding.candidate.trace]
+        assert len(curve) == min(60, len(trace.completion))
+        at = finding.candidate.position * len(curve) // len(trace.completion)
+        assert at == 0 or (curve[at] > curve[at - 1]) == (finding.candidate.delta > 0)

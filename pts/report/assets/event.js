@@ -60,7 +60,7 @@ function alternatives(event) {
   return make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "The token against its alternatives" },
     make("table", { class: "alternatives" },
       make("caption", {}, "The token against its alternatives"),
-      make("thead", {}, make("tr", {}, ["token", "probability", "value", "interval", "draws"].map((title, i) =>
+      make("thead", {}, make("tr", {}, ["token", "prob.", "value", "interval", "draws"].map((title, i) =>
         make("th", { scope: "col", class: i && i !== 3 ? "number" : null }, title)))),
       make("tbody", {}, rows.map(cell))));
 }

@@ -215,13 +215,13 @@ def _answer_system(plan: EvaluationPlan, system: System, session: Session, answe
 
 def _write_derived(inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:
     """Write table and figure, unless they are there and right already; the run's summary."""
-    from pts.report.evaluation_page import write_report
+    from pts.report.evaluation_page import write_page
 
     summary = _summary(inputs, plan, directory)
     text = json.dumps(to_json(summary), ensure_ascii=False, indent=2) + "\n"
     paths = [directory.path / name for name in EVALUATION.derived]
     if not all(path.exists() for path in paths) or paths[-1].read_text(encoding="utf-8") != text:
-        write_report(summary, directory.path)
+        write_page(summary, directory.path)
         # Last: a summary that is up to date says that the others are.
         replace_text(paths[-1], text)
     return summary
