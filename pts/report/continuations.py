@@ -17,6 +17,8 @@ BEGINNING, END = 600, 300
 
 Place: TypeAlias = tuple[str, int, int]
 """A problem's id, a trace and a position."""
+_FRESH = ("confirm", "audit")
+"""The phases whose rollouts are of one finding alone."""
 _READ = ("problem", "phase", "prefix", "forced", "avoided", "completion", "count", "cut", "success")
 
 
@@ -52,7 +54,7 @@ def example_continuations(
     problems = {problem for problem, _ in wanted}
     for table in read_parts(run.path / ROLLOUTS, _READ) if wanted else ():
         for row in table.to_pylist():
-            if row["phase"] != "confirm" or row["problem"] not in problems:
+            if row["phase"] not in _FRESH or row["problem"] not in problems:
                 continue
             for place, token in wanted.get((row["problem"], tuple(row["prefix"])), ()):
                 if token in (row["forced"], row["avoided"]):

@@ -56,7 +56,8 @@ class PairTexts:
 class EventData:
     """A confirmed candidate: its effect, what was measured on both sides, and example continuations.
 
-    `reported` says whether it is a finding; then `low` to `high` is the interval that allows for the selection,
+    `audited` says that the audit drew it at random from what the screen had dropped. `reported` says whether it
+    is a finding; then `low` to `high` is the interval that allows for the selection,
     else the one at `LEVEL`. `examples` and `pairs` are empty where the tokenizer was not to be had.
     """
 
@@ -69,6 +70,7 @@ class EventData:
     p_value: float
     q_value: float | None
     reported: bool
+    audited: bool
     before: Rate
     after: Rate
     instead: Rate
@@ -232,6 +234,7 @@ def _event(run: _Run, result: ProblemResult, candidate: Candidate) -> EventData:
         p_value=candidate.p_value,
         q_value=None if finding is None else finding.q_value,
         reported=finding is not None,
+        audited=candidate.audit_weight is not None,
         before=_mixed(candidate.token_prob, after, instead),
         after=after,
         instead=instead,

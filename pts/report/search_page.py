@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pts.pivot_search.audit import RecallEstimate
 from pts.records import MOST_CUT
 from pts.report.one_file import Page
 from pts.report.search_data import SearchData
@@ -66,6 +67,16 @@ def _sentence(summary: SearchSummary) -> str:
         f"{summary.threshold:g} or more, {summary.harming} {'lowers' if summary.harming == 1 else 'lower'} it. "
         f"{'It was' if one else 'All were'} confirmed on completions that the search had not seen. The "
         f"expected share of reported tokens whose true effect is {half:g} or less is at most {summary.fdr:.0%}."
+        f"{_recall_sentence(summary.recall)}"
+    )
+
+
+def _recall_sentence(recall: RecallEstimate | None) -> str:
+    if recall is None or recall.recall is None or recall.low is None or recall.high is None:
+        return ""
+    return (
+        f" By a random check of what the search dropped, these are {recall.recall:.0%} of all such tokens "
+        f"({recall.low:.0%} to {recall.high:.0%})."
     )
 
 
@@ -122,9 +133,10 @@ def _fact_cells(summary: SearchSummary) -> dict[str, str]:
         ),
         "Grader": summary.grader,
         "Reported": (
-            f"{summary.findings:,} of {summary.candidates:,} confirmed candidates "
+            f"{summary.findings:,} of {summary.candidates:,} tested candidates "
             f"({summary.helping:,} help, {summary.harming:,} harm)"
         ),
+        "Recall, by the audit": _recall_cell(summary.recall),
         "False discovery rate": f"{summary.fdr:g}, for an effect of {summary.threshold / 2:g} or less",
         "Completions searched": (
             f"{summary.traces:,}, of {summary.trace_tokens:,} tokens; {shares['excluded_exact']:.0%} excluded "
@@ -133,10 +145,22 @@ def _fact_cells(summary: SearchSummary) -> dict[str, str]:
         ),
         "Generated tokens": (
             f"{summary.tokens_generated:,}: range {summary.tokens_range:,}, traces {summary.tokens_traces:,}, "
-            f"screen {summary.tokens_screen:,}, confirmation {summary.tokens_confirm:,}"
+            f"screen {summary.tokens_screen:,}, confirmation {summary.tokens_confirm:,}, "
+            f"audit {summary.tokens_audit:,}"
         ),
         "Cut by the budget": cut,
     }
+
+
+def _recall_cell(recall: RecallEstimate | None) -> str:
+    """What share was found, and from what that was estimated."""
+    if recall is None:
+        return "unknown: there was no audit"
+    audited = f"fresh rollouts at {recall.audited:,} of {recall.dropped:,} tokens that the screen dropped"
+    missed = f"{recall.missed:.1f} missed ({recall.missed_low:.1f} to {recall.missed_high:.1f})"
+    if recall.recall is None or recall.low is None or recall.high is None:
+        return f"{missed}; {audited}"
+    return f"{recall.recall:.0%} ({recall.low:.0%} to {recall.high:.0%}); {missed}; {audited}"
 
 
 def _count(number: int, what: str) -> str:

@@ -42,9 +42,12 @@ def chosen(page):
 def test_the_figures_are_those_of_the_summary(look, searched, report):
     page, summary = look(report), json.loads((searched / "summary.json").read_text())
     facts = page.locator(".facts").inner_text()
-    assert f"{summary['findings']} of {summary['candidates']} confirmed candidates" in facts
+    assert f"{summary['findings']} of {summary['candidates']} tested candidates" in facts
     assert f"{summary['helping']} help, {summary['harming']} harm" in facts
     assert f"{summary['tokens_generated']:,}" in facts
+    recall = summary["recall"]
+    assert f"{recall['audited']} of {recall['dropped']} tokens that the screen dropped" in facts
+    assert f"{recall['recall']:.0%} ({recall['low']:.0%} to {recall['high']:.0%})" in facts
     assert f"{summary['tokens_confirm']:,}" in facts
     assert sum(numbers(page, "reported")) == summary["findings"]
     assert sum(numbers(page, "help")) == summary["helping"]

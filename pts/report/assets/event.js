@@ -22,7 +22,9 @@ function eventSentence(event) {
   const level = event.reported ? "" : " (95%, without allowance for selection)";
   const verdict = event.reported
     ? `Reported, q-value ${small(event.q_value)}.`
-    : `Confirmed and not reported: p ${small(event.p_value)}.`;
+    : event.audited
+      ? "The screen had dropped it, and the audit drew it at random: from such tokens the recall is estimated."
+      : `Confirmed and not reported: p ${small(event.p_value)}.`;
   return `The model takes it with probability ${plain(event.prob)}. Its effect on the probability of a right answer lies between ${signed(event.low)} and ${signed(event.high)}${level}. ${verdict}`;
 }
 

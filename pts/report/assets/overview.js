@@ -6,7 +6,7 @@ function overview(runs) {
     if (!run.events.length) return [make("p", {}, `${named}No candidate entered the confirmation, so there is nothing to draw.`)];
     return [
       figure(`${named}Effects, the largest first`, "Reported tokens with their intervals, which allow for the selection. Click a point to read it.", effectsInOrder(run)),
-      figure(`${named}Effect and probability`, "Each confirmed candidate; hollow: not reported. No effect can be larger than 1 − probability (dashed).", effectAndProbability(run)),
+      figure(`${named}Effect and probability`, "Each token that was tested on fresh completions; hollow: not reported. No effect can be larger than 1 − probability (dashed).", effectAndProbability(run)),
       figure(`${named}Where in the completion`, "Reported tokens by their place, as a share of the completion's length.", places(run)),
       run.problems.some((p) => p.traces.some((t) => t.fates)) ? figure(`${named}What became of the tokens`, "Most tokens cannot matter, and cost nothing.", fates(run)) : null,
     ].filter(Boolean);
@@ -75,7 +75,7 @@ function places(run) {
 
 const FATE_NAMES = [
   ["e", "excluded by probability"], ["v", "excluded by value"], ["s", "dropped by the screen"], ["d", "on an earlier completion"],
-  ["o", "outside the region"], ["u", "left open"], ["c", "confirmed, not reported"], ["r", "reported"],
+  ["o", "outside the region"], ["u", "left open"], ["c", "tested, not reported"], ["r", "reported"],
 ];
 
 function fates(run) {

@@ -7,7 +7,7 @@ const FATES = {
   u: "left open: the spending limit came first",
   o: "outside the region that was searched",
   d: "searched on an earlier completion of the problem",
-  c: "confirmed, and not reported",
+  c: "tested, and not reported",
 };
 
 /** Adds to each problem and trace what the page asks of it often. */
@@ -56,10 +56,10 @@ function tint(trace, i) {
   return value ? value.after - value.before : 0;
 }
 
-/** How a token is marked: reported, confirmed but not reported, left open, or not at all. */
+/** How a token is marked: reported, confirmed but not reported, drawn by the audit, left open, or not at all. */
 function mark(trace, i) {
   const event = trace.eventAt.get(i);
-  if (event) return event.reported ? "found" : "confirmed";
+  if (event) return event.reported ? "found" : event.audited ? "audited" : "confirmed";
   return trace.fates && trace.fates[i] === "u" ? "open" : null;
 }
 
@@ -93,7 +93,7 @@ function tokenLines(trace, i) {
   const lines = [`${quoted(tokenText(trace, i))} · token ${i} · probability ${(trace.probs[i] / 1000).toFixed(2)}`];
   const value = believed(trace, i);
   if (event) {
-    lines.push(`${event.reported ? "Reported" : "Confirmed, not reported"}: ${signed(event.delta)} (${signed(event.low)} to ${signed(event.high)})`);
+    lines.push(`${event.reported ? "Reported" : event.audited ? "Drawn by the audit" : "Confirmed, not reported"}: ${signed(event.delta)} (${signed(event.low)} to ${signed(event.high)})`);
     lines.push(`Measured value ${plain(event.before.value)} → ${plain(event.after.value)}`);
   } else if (value) {
     lines.push(`Believed value ${plain(value.before)} → ${plain(value.after)} (${plain(value.low)} to ${plain(value.high)})`);

@@ -19,7 +19,7 @@ const percent = (value) => `${Math.round(100 * value)}%`;
 const whole = (value) => Math.round(value).toLocaleString("en");
 const counted = (number, what) => `${whole(number)} ${what}${number === 1 ? "" : "s"}`;
 const effectWord = (delta) => (delta > 0 ? "helps" : "harms");
-const small = (p) => (p >= 0.001 ? p.toFixed(3) : p.toExponential(0).replace("-", "−"));
+const small = (p) => (p >= 0.001 ? p.toFixed(3) : p >= 0.0001 ? p.toFixed(4) : p.toExponential(0).replace("-", "−"));
 
 const DIRECTIONS = {
   0x200e: "LRM", 0x200f: "RLM", 0x202a: "LRE", 0x202b: "RLE", 0x202c: "PDF", 0x202d: "LRO", 0x202e: "RLO",

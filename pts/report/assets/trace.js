@@ -1,6 +1,6 @@
 // One problem's completions: text, curve and event card, linked by the pointer and by the keyboard.
 
-const LEGEND = [["found helps", "reported, helps"], ["found harms", "reported, harms"], ["confirmed helps", "confirmed, not reported"], ["helps", "believed effect"], ["open", "left open"]];
+const LEGEND = [["found helps", "reported, helps"], ["found harms", "reported, harms"], ["confirmed helps", "confirmed, not reported"], ["audited", "drawn by the audit"], ["helps", "believed effect"], ["open", "left open"]];
 
 function legend() {
   return make("p", { class: "legend", "aria-label": "What the marks mean" },

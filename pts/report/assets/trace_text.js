@@ -17,7 +17,7 @@ function calmStretches(trace) {
     if (to - from >= FOLD_FROM) stretches.push([from, to]);
   };
   for (let i = 0; i < trace.count; i++) {
-    if (mark(trace, i) || Math.abs(tint(trace, i)) >= CALM || i === trace.thinking) {
+    if (!["audited", null].includes(mark(trace, i)) || Math.abs(tint(trace, i)) >= CALM || i === trace.thinking) {
       close(i);
       start = i + 1;
     }
@@ -29,7 +29,7 @@ function calmStretches(trace) {
 /** Colour of a token: sign by hue, size by strength. */
 function tinted(delta, kind) {
   const strength = Math.min(1, Math.abs(delta) / 0.6);
-  if (!kind && Math.abs(delta) < CALM) return null;
+  if ((!kind || kind === "audited") && Math.abs(delta) < CALM) return null;
   return `--s:${(kind === "found" ? 0.3 + 0.7 * strength : 0.55 * strength).toFixed(2)}`;
 }
 
@@ -46,7 +46,7 @@ function tokenSpan(trace, i) {
     // The space before a word is no part of what is marked.
     return [lead ? make("span", { class: "space", "data-i": i }, lead) : null,
       make("a", { class: classes.join(" "), style, "data-i": i, href: eventAddress(event), tabindex: "-1",
-        "aria-label": `${quoted(text)}, ${event.reported ? "reported" : "confirmed, not reported"}, ${effectWord(event.delta)} ${signed(event.delta)}` },
+        "aria-label": `${quoted(text)}, ${event.reported ? "reported" : event.audited ? "drawn by the audit" : "confirmed, not reported"}, ${effectWord(event.delta)} ${signed(event.delta)}` },
       shown.slice(lead.length))];
   }
   return [make("span", { class: classes.join(" "), style, "data-i": i }, visible(text))];
