@@ -25,7 +25,7 @@ from quality import Searched, figures
 from search_quality import rounded, search_as_run, tabular_cases
 from shapes import SHAPES, ChainShape
 
-from pts.pivot_search import confirm, posterior, screen
+from pts.pivot_search import confirm, posterior, screen, sequential
 from pts.pivot_search.posterior import Belief, OffTracePrior
 from pts.pivot_search.values import GradedRollout, Ints, TraceMap
 
@@ -55,7 +55,8 @@ def without_screen(shape: str) -> None:  # noqa: ARG001
 
 
 def without_looks(shape: str) -> None:  # noqa: ARG001
-    confirm.LOOKS = (max(confirm.LOOKS),)
+    confirm.LOOKS = sequential.LOOKS = sequential.LOOKS[-1:]
+    sequential.HOPELESS_LEVELS = sequential.HOPELESS_LEVELS[-1:]
 
 
 def with_prior(prior: OffTracePrior, shape: str) -> None:  # noqa: ARG001

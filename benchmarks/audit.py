@@ -100,11 +100,13 @@ def report_chances(searched: Searched, most_p: float, repeats: int) -> tuple[Flo
         tokens = 0
         for repeat in range(repeats):
             confirmation = Confirmation(
-                trace, 0, int(trace_map.forks[k]), THRESHOLD, seed=repeat, sampling=sampling
+                *(trace, bool(trace_map.final_value), 0, int(trace_map.forks[k]), THRESHOLD),
+                seed=repeat,
+                sampling=sampling,
             )
             while not confirmation.stopped:
-                looks = [grades.graded(list(policy.rollouts([request]))) for request in confirmation.requests()]
-                confirmation.add(looks[0], looks[1])
+                drawn = [grades.graded(list(policy.rollouts([each]))) for each in confirmation.requests()]
+                confirmation.add([rollout for rollouts in drawn for rollout in rollouts])
             chances[place] += confirmation.p_value() <= most_p
             tokens += sum(r.new_tokens for r in (*confirmation.on, *confirmation.off))
         chances[place] /= repeats

@@ -180,6 +180,8 @@ class Candidate:
     |Δ| ≤ threshold/2, over all looks taken, and 1.0 where |delta| is below the threshold; `looks` is how many
     looks were planned for it, by which intervals must be widened. `audit_weight` is None for what the screen
     advanced; for a token that the audit drew from those dropped, one over the chance with which it was drawn.
+    `test` names the test that gave the p-value: earlier versions multiplied that of the last look by the number
+    of looks ("bonferroni").
 
     A sentence has an `end`, one past its last token. Then `token` is its text, `token_prob` the probability of
     all its tokens, `value` the value after it, and `off_trace_value` that where the trace is left within it.
@@ -202,6 +204,7 @@ class Candidate:
     alternatives: tuple[Alternative, ...] = ()
     audit_weight: float | None = None
     end: int | None = None
+    test: str = "bonferroni"
 
     @property
     def unit(self) -> Unit:

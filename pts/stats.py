@@ -40,6 +40,28 @@ def difference_interval(s1: int, n1: int, s2: int, n2: int, level: float) -> tup
     return max(-1.0, float(low)), min(1.0, float(high))
 
 
+def difference_intervals(n1: int, n2: int, level: float) -> tuple[Floats, Floats]:
+    """`difference_interval` of every outcome at once: lower and upper ends [n1 + 1, n2 + 1] each."""
+    from scipy.stats import norm
+
+    z = float(norm.ppf((1.0 + level) / 2.0))
+    first, second = (_wilson_intervals(n, z) for n in (n1, n2))
+    p1, low1, high1 = (each[:, None] for each in first)
+    p2, low2, high2 = (each[None, :] for each in second)
+    below = np.sqrt((p1 - low1) ** 2 + (high2 - p2) ** 2)
+    above = np.sqrt((high1 - p1) ** 2 + (p2 - low2) ** 2)
+    return np.maximum(p1 - p2 - below, -1.0), np.minimum(p1 - p2 + above, 1.0)
+
+
+def _wilson_intervals(n: int, z: float) -> tuple[Floats, Floats, Floats]:
+    """Observed proportion, lower and upper end of Wilson's score interval for all outcomes, [n + 1] each."""
+    share = np.arange(n + 1) / n
+    weight = z * z / n
+    middle = (share + weight / 2.0) / (1.0 + weight)
+    half = np.sqrt(weight * (share * (1.0 - share) + weight / 4.0)) / (1.0 + weight)
+    return share, np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0)
+
+
 def difference_p_value(s1: int, n1: int, s2: int, n2: int, margin: float) -> float:
     """Exact unconditional p-value for the null |p1 − p2| ≤ margin, the largest over that set, both tails.
 
@@ -53,9 +75,9 @@ def difference_p_value(s1: int, n1: int, s2: int, n2: int, margin: float) -> flo
         return 1.0
     if s1 / n1 < s2 / n2:  # the null is symmetric: look at the positive side
         s1, n1, s2, n2 = s2, n2, s1, n1
-    upper = _score_table(n1, n2, margin)
+    upper = score_table(n1, n2, margin)
     observed = upper[s1, s2] - 1e-9
-    lower = -_score_table(n2, n1, margin).T  # the mirrored tail, as low as `observed` is high
+    lower = -score_table(n2, n1, margin).T  # the mirrored tail, as low as `observed` is high
     extreme = (upper >= observed) | (lower <= -observed)
     base = np.linspace(0.0, 1.0 - margin, NUISANCE_POINTS)
     worst = 0.0
@@ -67,8 +89,8 @@ def difference_p_value(s1: int, n1: int, s2: int, n2: int, margin: float) -> flo
 
 
 @functools.lru_cache(maxsize=256)
-def _score_table(n1: int, n2: int, margin: float) -> Floats:
-    """Score statistics for p1 − p2 = margin over all outcomes [n1 + 1, n2 + 1]."""
+def score_table(n1: int, n2: int, margin: float) -> Floats:
+    """Miettinen and Nurminen's score statistics for p1 − p2 = margin over all outcomes [n1 + 1, n2 + 1]."""
     p1 = np.arange(n1 + 1)[:, None] / n1
     p2 = np.arange(n2 + 1)[None, :] / n2
     base = _constrained_base_rate(p1, n1, p2, n2, margin)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from pts.pivot_search.values import GradedRollout, leaving_draws
+import numpy as np
+
+from pts.pivot_search.sequential import LOOKS, TEST, SequentialTest, side_ratio
+from pts.pivot_search.values import Floats, GradedRollout, leaving_draws
 from pts.records import (
     DEFAULT_SAMPLING,
     Alternative,
@@ -17,14 +21,6 @@ from pts.records import (
     Trace,
 )
 from pts.seeds import derive_seed
-from pts.stats import difference_interval, difference_p_value
-
-LOOKS = (16, 32, 72)
-"""Rollouts on each side after each planned look. Tests and intervals are widened by how many are planned."""
-STOPPING_LEVEL = 0.6
-"""Level of the interval for Δ that ends a confirmation early when it is clear of the threshold."""
-CLEAR_P = 0.005
-"""A candidate stops early as found only where its p-value, all looks counted, is at most this."""
 
 
 @dataclass
@@ -32,12 +28,14 @@ class Confirmation:
     """One candidate under confirmation: the token at `position` of a trace, and its fresh rollouts so far.
 
     With `end` it is the sentence from there up to that token, exclusive. Where the audit drew it `audit_weight`
-    is one over the chance with which it did. The two sides are draws of V (the token forced, or the sentence
-    kept) and of O (the token avoided, or the trace left within the sentence). A request's key is `key` with the
-    trace, the look's number, the position and the side.
+    is one over the chance with which it did. `success` is the trace's grade, None where the trace is not known
+    to be a whole completion. The two sides are draws of V (the token taken, or the sentence kept) and of O (the
+    token avoided, or the trace left within the sentence). A request's key is `key` with the trace, the look's
+    number, the position and the side.
     """
 
     trace: Trace
+    success: bool | None
     trace_index: int
     position: int
     threshold: float
@@ -56,48 +54,102 @@ class Confirmation:
     @property
     def token_prob(self) -> float:
         """q, the policy's probability of the token; for a sentence, of all its tokens."""
-        return math.prod(self.trace.token_probs[self.position : self.end or self.position + 1])
+        return math.prod(self.trace.token_probs[self.position : self._kept])
+
+    @cached_property
+    def test(self) -> SequentialTest:
+        """When to stop, and the p-value: fixed by the trace, before any draw."""
+        left = len(self.trace.completion) - self._kept
+        taken = float(self._leaving[:-1] @ np.arange(left, 0, -1))
+        avoided = len(self.trace.completion) - self.position
+        return SequentialTest(self.token_prob, self.threshold, side_ratio(taken, avoided))
+
+    @property
+    def _kept(self) -> int:
+        """One past the token or the sentence."""
+        return self.end or self.position + 1
+
+    @cached_property
+    def _leaving(self) -> Floats:
+        """The chance to leave the trace at each later position, and that of never leaving it.
+
+        By fact 4 these are where rollouts that take the token go [T − the end of the token or sentence + 1].
+        """
+        later = np.asarray(self.trace.token_probs[self._kept :], dtype=float)
+        stays = np.concatenate(([1.0], np.cumprod(later)))
+        chance: Floats = np.append(stays[:-1] * (1.0 - later), stays[-1])
+        chance /= chance.sum()
+        return chance
 
     def requests(self) -> list[RolloutRequest]:
-        """The next look's requests: one with the token forced, then one or more that leave the trace."""
-        done = LOOKS[self.looks_taken - 1] if self.looks_taken else 0
-        n = LOOKS[self.looks_taken] - done
-        end = self.end or self.position + 1
-        place = self.position if self.end is None else f"{self.position}-{end}"
-        names = ("confirm", self.trace_index, place, self.looks_taken)
-        key = f"{self.key}/{self.trace_index}/{self.looks_taken + 1}/{place}"
+        """The next look's requests: to take the token, by where the trace is left later, then to avoid it.
 
-        def side(position: int, count: int, *name: str | int) -> RolloutRequest:
-            prefix, token = self.trace.completion[:position], self.trace.completion[position]
-            force, avoid = (token, None) if name[0] == "on" else (None, token)
-            seed = derive_seed(self.seed, *names, *name)
-            return RolloutRequest(
-                *(self.trace.prompt, prefix, force, avoid, count, seed),
-                key="/".join(map(str, (key, *name))),
-                sampling=self.sampling,
-            )
-
+        Where a rollout with the token leaves the trace is drawn here, with the known probabilities: nothing is
+        generated up to there. One that never leaves a whole completion has its grade, and needs no request.
+        """
+        length, n = len(self.trace.completion), self._new_draws()[1]
+        on = [
+            self._request(place, count, f"on/{place}")
+            for place, count in self._places()
+            if place < length or self.success is None
+        ]
         if self.end is None:
-            requests = [side(self.position, n, "on"), side(self.position, n, "off")]
+            off = [self._request(self.position, n, "off")]
         else:
-            seed = derive_seed(self.seed, *names)
-            leaving = leaving_draws(self.trace.token_probs, self.position, end, n, seed)
-            off = [side(position, count, "off", position) for position, count in leaving.items()]
-            requests = [side(end - 1, n, "on"), *off]
-        self.asked.update(request.key for request in requests)
-        return requests
+            seed = derive_seed(self.seed, *self._names)
+            leaving = leaving_draws(self.trace.token_probs, self.position, self.end, n, seed)
+            off = [self._request(place, count, f"off/{place}") for place, count in leaving.items()]
+        # Where rollouts leave a sentence's rest is by its own weights only if they began at its start.
+        self.asked.update(request.key for request in (off if self.end is None else [*on, *off]))
+        return [*on, *off]
 
-    def add(self, on: Sequence[GradedRollout], off: Sequence[GradedRollout]) -> None:
-        """Takes a whole look and decides whether another is needed."""
-        self.on += on
-        self.off += off
+    def _new_draws(self) -> tuple[int, int]:
+        """Rollouts of the next look on each side."""
+        taken, avoided = self.test.draws(self.looks_taken)
+        if self.looks_taken == 0:
+            return taken, avoided
+        before = self.test.draws(self.looks_taken - 1)
+        return taken - before[0], avoided - before[1]
+
+    def _places(self) -> list[tuple[int, int]]:
+        """Where the next look's rollouts with the token leave the trace, and how many at each place."""
+        rng = np.random.default_rng(derive_seed(self.seed, *self._names, "leave"))
+        counts = rng.multinomial(self._new_draws()[0], self._leaving)
+        return [(self._kept + int(k), int(counts[k])) for k in np.flatnonzero(counts)]
+
+    @property
+    def _place(self) -> int | str:
+        return self.position if self.end is None else f"{self.position}-{self.end}"
+
+    @property
+    def _names(self) -> tuple[str | int, ...]:
+        """What tells the next look's random streams from others."""
+        return ("confirm", self.trace_index, self._place, self.looks_taken)
+
+    def _request(self, place: int, n: int, side: str) -> RolloutRequest:
+        """Rollouts that leave the trace at `place`, or go on from its end."""
+        completion = self.trace.completion
+        return RolloutRequest(
+            self.trace.prompt,
+            completion[:place],
+            avoid=completion[place] if place < len(completion) else None,
+            n=n,
+            seed=derive_seed(self.seed, *self._names, side),
+            key=f"{self.key}/{self.trace_index}/{self.looks_taken + 1}/{self._place}/{side}",
+            sampling=self.sampling,
+        )
+
+    def add(self, rollouts: Sequence[GradedRollout]) -> None:
+        """Takes the rollouts of a whole look and decides whether another is needed."""
+        for rollout in rollouts:
+            (self.on if len(rollout.request.prefix) >= self._kept else self.off).append(rollout)
+        whole = self.trace.completion
+        stayed = sum(n for place, n in self._places() if place == len(whole))
+        if stayed and self.success is not None:
+            request = RolloutRequest(self.trace.prompt, whole, n=stayed, sampling=self.sampling)
+            self.on.append(GradedRollout(request, whole, stayed, self.success, self.trace.finish))
         self.looks_taken += 1
-        share = 1.0 - self.token_prob
-        low, high = difference_interval(*tally(self.on), *tally(self.off), STOPPING_LEVEL)
-        hopeless = share * max(abs(low), abs(high)) < self.threshold
-        clear = low * high > 0 and share * min(abs(low), abs(high)) >= self.threshold
-        last = self.looks_taken == len(LOOKS)
-        self.stopped = last or hopeless or (clear and self.p_value() <= CLEAR_P)
+        self.stopped = self.test.stops(self.looks_taken - 1, tally(self.on)[0], tally(self.off)[0])
 
     def delta(self) -> float:
         """Δ̂ = (1 − q)(V̂ − Ô)."""
@@ -105,18 +157,16 @@ class Confirmation:
         return (1.0 - self.token_prob) * (s1 / n1 - s2 / n2)
 
     def p_value(self) -> float:
-        """For |Δ| ≤ threshold/2, times the planned looks (Bonferroni); 1.0 where |Δ̂| is below the threshold."""
-        share = 1.0 - self.token_prob
-        if abs(self.delta()) < self.threshold:
+        """For |Δ| ≤ threshold/2; 1.0 where |Δ̂| is below the threshold, or where the test did not end."""
+        if not self.stopped:
             return 1.0
-        margin = self.threshold / (2.0 * share)
-        return min(1.0, len(LOOKS) * difference_p_value(*tally(self.on), *tally(self.off), margin))
+        return self.test.p_value(self.looks_taken - 1, tally(self.on)[0], tally(self.off)[0])
 
     def candidate(self, decode: Callable[[tuple[int, ...]], str], distribution: TokenDistribution) -> Candidate:
         """The record of what the fresh rollouts said; `distribution` is that of the token at `position`."""
         (s1, n1), (s2, n2) = tally(self.on), tally(self.off)
         token = self.trace.completion[self.position]
-        ids = self.trace.completion[self.position : self.end or self.position + 1]
+        ids = self.trace.completion[self.position : self._kept]
         return Candidate(
             trace=self.trace_index,
             position=self.position,
@@ -135,6 +185,7 @@ class Confirmation:
             audit_weight=self.audit_weight,
             alternatives=self._alternatives(decode, distribution) if self.end is None else (),
             end=self.end,
+            test=TEST,
         )
 
     def _alternatives(

@@ -255,13 +255,28 @@ class ProblemSearch:
     ) -> Confirmation:
         """The confirmation of a trace's fork: a token, or a sentence."""
         trace_map = screen.map
+        success = bool(trace_map.final_value) if self._whole(trace_map.trace) else None
         return Confirmation(
-            *(trace_map.trace, trace_index, int(trace_map.forks[k]), self._config.threshold, self._seed),
+            *(
+                trace_map.trace,
+                success,
+                trace_index,
+                int(trace_map.forks[k]),
+                self._config.threshold,
+                self._seed,
+            ),
             key=self._key(),
             sampling=self._config.sampling,
             audit_weight=audit_weight,
             end=int(trace_map.ends[k]) if trace_map.unit == "sentence" else None,
         )
+
+    def _whole(self, trace: Trace) -> bool:
+        """Whether a trace is known to be a whole completion: given ids may stop anywhere."""
+        if self._given is None or trace.finish == "budget":
+            return True
+        stop = self._policy.end_of_stop(trace.completion, self._config.sampling.stop)
+        return trace.completion[-1] in self._policy.end_token_ids or stop == len(trace.completion)
 
     def _audit(self, screens: Sequence[TraceScreen]) -> Generator[Requests, Answers, list[Confirmation]]:
         """Fresh rollouts at some of what the screen dropped, drawn by chance (`pts.pivot_search.audit`)."""
@@ -298,9 +313,8 @@ class ProblemSearch:
                 break
             answers = iter(drawn)
             for c, look in zip(going, looks, strict=True):
-                on, *off = (next(answers) for _ in look)
-                c.add(on, [rollout for rollouts in off for rollout in rollouts])
-            self.confirmed = before + sum(c.stopped and c.p_value() < 1.0 for c in pending)
+                c.add([rollout for _ in look for rollout in next(answers)])
+            self.confirmed = before + sum(c.stopped and abs(c.delta()) >= c.threshold for c in pending)
 
     def _searched_trace(
         self,

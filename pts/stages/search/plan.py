@@ -72,6 +72,7 @@ def plan_search(inputs: SearchInputs, directory: RunDirectory) -> SearchPlan:
         _require_same_problems(directory, earlier, digests, lines)
         _note_changes(directory, earlier, settings, lines)
         latest = latest_results(lines, search_digest(settings))
+        _note_other_test(directory, latest)
         settled = {key for key, line in latest.items() if line.settled(inputs.max_tokens)}
         todo = tuple(problem for problem in todo if problem.id not in settled)
         recorded = RolloutJournal(directory.path / ROLLOUTS).tokens
@@ -114,6 +115,23 @@ def _note_changes(
         directory.path,
         "; ".join(changes),
     )
+
+
+def _note_other_test(directory: RunDirectory, latest: Mapping[str, ShardLine]) -> None:
+    """Say where results of an earlier version were tested otherwise than new ones will be."""
+    from pts.pivot_search.sequential import TEST
+
+    other = sum(candidate.test != TEST for line in latest.values() for candidate in line.result.candidates)
+    if other:
+        logger.warning(
+            "%s has %d candidates that an earlier version confirmed with another test. Their p-values stay as "
+            "they are: both tests are valid, and the false discovery rate holds over all candidates together. "
+            "For one test throughout, search again with %s, or into another %s.",
+            directory.path,
+            other,
+            setting("fresh", True),
+            setting("output"),
+        )
 
 
 def _load_problems(inputs: SearchInputs, traces: Mapping[str, object] | None) -> ProblemSet:
