@@ -15,8 +15,8 @@ EXAMPLES = 2
 BEGINNING, END = 600, 300
 """Characters of a long continuation that are kept, from its beginning and from its end."""
 
-Place: TypeAlias = tuple[str, int, int]
-"""A problem's id, a trace and a position."""
+Place: TypeAlias = tuple[str, int, int, int | None]
+"""A problem's id, a trace, a position, and the token after a sentence's last; None for a token."""
 _FRESH = ("confirm", "audit")
 """The phases whose rollouts are of one finding alone."""
 _READ = ("problem", "phase", "prefix", "forced", "avoided", "completion", "count", "cut", "success")
@@ -24,9 +24,10 @@ _READ = ("problem", "phase", "prefix", "forced", "avoided", "completion", "count
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """A completion from a pivot on: `taken` with the trace's token or without it, `count` equal ones.
+    """A completion from a pivot on: `taken` with the trace's token or sentence or without, `count` equal ones.
 
-    `first` is its first token and `rest` what followed, shortened in the middle where it is long.
+    `first` is the token (or the sentence; without it, as far as the first other token) and `rest` what
+    followed, shortened in the middle where it is long.
     """
 
     taken: bool
@@ -44,33 +45,40 @@ def example_continuations(
 
     Different first tokens come before a second continuation by the same one. Raises RunError.
     """
-    wanted: dict[tuple[str, TokenIds], list[tuple[Place, int]]] = {}
+    wanted: dict[tuple[str, TokenIds], list[tuple[Place, int, bool]]] = {}
     for finding in run.findings:
         problem, candidate = finding.problem, finding.candidate
-        prefix = problem.traces[candidate.trace].completion[: candidate.position]
-        place = (problem.problem_id, candidate.trace, candidate.position)
-        wanted.setdefault((problem.problem_id, prefix), []).append((place, candidate.token_id))
+        ids = problem.traces[candidate.trace].completion
+        place = (problem.problem_id, candidate.trace, candidate.position, candidate.end)
+        last = (candidate.end or candidate.position + 1) - 1
+        for position in range(candidate.position, last + 1):
+            rows = wanted.setdefault((problem.problem_id, ids[:position]), [])
+            # A sentence is left at any of its tokens, and taken by forcing its last.
+            rows.append((place, ids[position], position == last))
     drawn: dict[Place, dict[tuple[bool, bool], list[dict[str, Any]]]] = {}
     problems = {problem for problem, _ in wanted}
     for table in read_parts(run.path / ROLLOUTS, _READ) if wanted else ():
         for row in table.to_pylist():
             if row["phase"] not in _FRESH or row["problem"] not in problems:
                 continue
-            for place, token in wanted.get((row["problem"], tuple(row["prefix"])), ()):
-                if token in (row["forced"], row["avoided"]):
+            for place, token, last in wanted.get((row["problem"], tuple(row["prefix"])), ()):
+                if row["avoided"] == token or (last and row["forced"] == token):
                     kind = (row["forced"] == token, row["success"])
                     drawn.setdefault(place, {}).setdefault(kind, []).append(row)
-    return {place: _examples(kinds, decode) for place, kinds in drawn.items()}
+    return {place: _examples(place[2], kinds, decode) for place, kinds in drawn.items()}
 
 
 def _examples(
-    kinds: Mapping[tuple[bool, bool], list[dict[str, Any]]], decode: Callable[[TokenIds], str]
+    position: int,
+    kinds: Mapping[tuple[bool, bool], list[dict[str, Any]]],
+    decode: Callable[[TokenIds], str],
 ) -> tuple[Continuation, ...]:
+    """Examples of each kind: with the pivot at `position` and without, right and wrong."""
     examples: list[Continuation] = []
     for (taken, success), rows in sorted(kinds.items(), reverse=True):
         for row in _varied(rows)[:EXAMPLES]:
             before, ids = tuple(row["prefix"]), tuple(row["completion"])
-            start, first = len(decode(before)) if before else 0, decode((*before, *ids[:1]))
+            start, first = len(decode(before[:position])) if position else 0, decode((*before, *ids[:1]))
             text = decode(before + ids)
             rest = shortened(text[len(first) :])
             examples.append(

@@ -10,6 +10,7 @@ from typing import Literal
 from pts.errors import DataError, ModelError
 from pts.pivot_search.findings import Finding, effect_interval
 from pts.pivot_search.offsets import text_offsets
+from pts.pivot_search.sentences import sentence_spans
 from pts.records import Candidate, ProblemResult, ProblemStatus, SearchedTrace, TokenIds
 from pts.report.continuations import Continuation, Place, example_continuations
 from pts.runs.run_tokenizer import load_run_detokenizer
@@ -56,12 +57,14 @@ class PairTexts:
 class EventData:
     """A confirmed candidate: its effect, what was measured on both sides, and example continuations.
 
-    `audited` says that the audit drew it at random from what the screen had dropped. `reported` says whether it
-    is a finding; then `low` to `high` is the interval that allows for the selection,
-    else the one at `LEVEL`. `examples` and `pairs` are empty where the tokenizer was not to be had.
+    `end` is the token after a sentence's last, None for a token. `audited` says that the audit drew it at
+    random from what the screen had dropped. `reported` says whether it is a finding; then `low` to `high` is
+    the interval that allows for the selection, else the one at `LEVEL`. `examples` and `pairs` are empty where
+    the tokenizer was not to be had.
     """
 
     position: int
+    end: int | None
     token: str
     prob: float
     delta: float
@@ -85,7 +88,8 @@ class TraceData:
 
     `lengths` cut `text` into tokens, in UTF-16 units, by which browsers count. `probs` are q in thousandths,
     `values`, `lows` and `highs` the believed value after each token likewise; None, as `fates`, in a run of an
-    earlier version. The first `thinking` tokens are the model's thinking.
+    earlier version. `sentences` are the first tokens of its sentences. The first `thinking` tokens are the
+    model's thinking.
     """
 
     text: str
@@ -96,6 +100,7 @@ class TraceData:
     lows: tuple[int, ...] | None
     highs: tuple[int, ...] | None
     thinking: int
+    sentences: tuple[int, ...]
     success: bool
     cut: bool
     events: tuple[EventData, ...]
@@ -139,7 +144,7 @@ def search_data(run: SearchResults) -> SearchData:
         decode, reason = None, str(error)
     if decode is not None:
         examples = example_continuations(run, decode)
-    found = {(f.problem.problem_id, f.candidate.trace, f.candidate.position): f for f in run.findings}
+    found = {_place(f.problem, f.candidate): f for f in run.findings}
     whole = _Run(run, decode, found, pairs, examples)
     return SearchData(
         name=Path(run.path).resolve().name,
@@ -190,6 +195,7 @@ def _trace(run: _Run, result: ProblemResult, index: int) -> TraceData:
         lows=None if details is None else _thousandths(details.values_low),
         highs=None if details is None else _thousandths(details.values_high),
         thinking=_thinking(text, offsets, run.results.resolved.think_end),
+        sentences=_sentences(trace, run.decode),
         success=trace.success,
         cut=trace.finish == "budget",
         events=tuple(sorted(events, key=lambda event: event.position)),
@@ -208,6 +214,17 @@ def _text(trace: SearchedTrace, decode: Decode | None) -> tuple[str, Sequence[in
     return text, [min(offset, len(text)) for offset in offsets]
 
 
+def _sentences(trace: SearchedTrace, decode: Decode | None) -> tuple[int, ...]:
+    """The first token of each sentence; those that were searched, where sentences were."""
+    if trace.sentences or decode is None:
+        return tuple(start for start, _ in trace.sentences)
+    return tuple(start for start, _ in sentence_spans(trace.completion, decode))
+
+
+def _place(result: ProblemResult, candidate: Candidate) -> Place:
+    return result.problem_id, candidate.trace, candidate.position, candidate.end
+
+
 def _thinking(text: str, offsets: Sequence[int], think_end: str | None) -> int:
     """How many tokens the thinking takes, its end included; 0 where the completion has no such end."""
     at = text.find(think_end) if think_end else -1
@@ -218,7 +235,7 @@ def _thinking(text: str, offsets: Sequence[int], think_end: str | None) -> int:
 
 
 def _event(run: _Run, result: ProblemResult, candidate: Candidate) -> EventData:
-    place = (result.problem_id, candidate.trace, candidate.position)
+    place = _place(result, candidate)
     finding = run.found.get(place)
     low, high = (finding.ci_low, finding.ci_high) if finding else effect_interval(candidate, LEVEL)
     after = _rate(candidate.value_successes, candidate.value_n)
@@ -226,6 +243,7 @@ def _event(run: _Run, result: ProblemResult, candidate: Candidate) -> EventData:
     others = sorted(candidate.alternatives, key=lambda other: -other.prob)
     return EventData(
         position=candidate.position,
+        end=candidate.end,
         token=candidate.token,
         prob=candidate.token_prob,
         delta=candidate.delta,
@@ -252,7 +270,7 @@ def _pairs(run: SearchResults, decode: Decode) -> dict[Place, tuple[PairTexts, .
         return {}
     texts: dict[Place, tuple[PairTexts, ...]] = {}
     for pair in pairs:
-        place = (pair.dataset_item_id, pair.trace, pair.position)
+        place = (pair.dataset_item_id, pair.trace, pair.position, None)
         texts[place] = (*texts.get(place, ()), PairTexts(pair.chosen, pair.rejected))
     return texts
 

@@ -57,25 +57,33 @@ def _sentence(summary: SearchSummary) -> str:
     found, half = summary.findings, summary.threshold / 2
     if not found:
         return (
-            f"No token was found that changes the probability of a right answer by {summary.threshold:g} or "
-            f"more; {_count(summary.candidates, 'candidate')} entered the confirmation."
+            f"No {_unit(summary, 1)} was found that changes the probability of a right answer by "
+            f"{summary.threshold:g} or more; {_count(summary.candidates, 'candidate')} entered the "
+            "confirmation."
         )
     one = found == 1
     return (
-        f"At {_count(found, 'token')} this model wins or loses its answer: {summary.helping} "
+        f"At {found:,} {_unit(summary, found)} this model wins or loses its answer: {summary.helping} "
         f"{'raises' if summary.helping == 1 else 'raise'} the probability of a right one by "
         f"{summary.threshold:g} or more, {summary.harming} {'lowers' if summary.harming == 1 else 'lower'} it. "
         f"{'It was' if one else 'All were'} confirmed on completions that the search had not seen. The "
-        f"expected share of reported tokens whose true effect is {half:g} or less is at most {summary.fdr:.0%}."
+        f"expected share of reported ones whose true effect is {half:g} or less is at most {summary.fdr:.0%}."
         f"{_recall_sentence(summary.recall)}"
     )
+
+
+def _unit(summary: SearchSummary, number: int) -> str:
+    """What was searched, in the singular or the plural."""
+    words = {"token": "token", "sentence": "sentence", "both": "token or sentence"}
+    plural = {"token": "tokens", "sentence": "sentences", "both": "tokens and sentences"}
+    return (words if number == 1 else plural)[summary.unit]
 
 
 def _recall_sentence(recall: RecallEstimate | None) -> str:
     if recall is None or recall.recall is None or recall.low is None or recall.high is None:
         return ""
     return (
-        f" By a random check of what the search dropped, these are {recall.recall:.0%} of all such tokens "
+        f" By a random check of what the search dropped, these are {recall.recall:.0%} of all such places "
         f"({recall.low:.0%} to {recall.high:.0%})."
     )
 
@@ -156,7 +164,7 @@ def _recall_cell(recall: RecallEstimate | None) -> str:
     """What share was found, and from what that was estimated."""
     if recall is None:
         return "unknown: there was no audit"
-    audited = f"fresh rollouts at {recall.audited:,} of {recall.dropped:,} tokens that the screen dropped"
+    audited = f"fresh rollouts at {recall.audited:,} of {recall.dropped:,} places that the screen dropped"
     missed = f"{recall.missed:.1f} missed ({recall.missed_low:.1f} to {recall.missed_high:.1f})"
     if recall.recall is None or recall.low is None or recall.high is None:
         return f"{missed}; {audited}"

@@ -68,11 +68,11 @@ def test_the_value_before_lies_between_those_after_and_instead(data):
 def test_examples_are_of_the_confirmation_and_of_both_sides(run):
     examples = example_continuations(run, load_run_detokenizer(run))
     assert examples.keys() == {
-        (f.problem.problem_id, f.candidate.trace, f.candidate.position) for f in run.findings
+        (f.problem.problem_id, f.candidate.trace, f.candidate.position, None) for f in run.findings
     }
     for finding in run.findings:
         candidate = finding.candidate
-        shown = examples[finding.problem.problem_id, candidate.trace, candidate.position]
+        shown = examples[finding.problem.problem_id, candidate.trace, candidate.position, None]
         assert {one.taken for one in shown} == {True, False}
         for one in shown:
             # The token alone may lack the space before it.
@@ -160,3 +160,30 @@ def test_two_runs_must_share_a_problem(searched, tmp_path):
         write_report(searched, searched, output=tmp_path / "both.html")
     with pytest.raises(ConfigError, match="one, or two side by side"):
         write_report(searched, other, searched, output=tmp_path / "three.html")
+
+
+def test_a_search_of_sentences_is_shown_with_its_sentences(tmp_path, look):
+    run_search(SearchInputs(output=tmp_path / "sentences", problems=3, levels=(2, 3), unit="sentence"))
+    run = read_search(tmp_path / "sentences")
+    data = search_data(run)
+    traces = [trace for problem in data.problems for trace in problem.traces]
+    events = [(trace, event) for trace in traces for event in trace.events]
+    assert any(event.reported for _, event in events)
+    for trace, event in events:
+        starts = [*trace.sentences, len(trace.lengths)]
+        assert event.end == starts[starts.index(event.position) + 1]
+        begins = sum(trace.lengths[: event.position])
+        sentence = trace.text[begins : sum(trace.lengths[: event.end])]
+        assert sentence.strip() == event.token.strip()
+        taken = [one for one in event.examples if one.taken]
+        assert bool(taken) == event.reported
+        assert all(one.first.strip() == sentence.strip() for one in taken)
+        assert all(one.first.strip() != sentence.strip() for one in event.examples if not one.taken)
+    page = look(write_report(tmp_path / "sentences", output=tmp_path / "sentences.html"))
+    words = page.locator(".lead").inner_text()
+    assert re.match(r"At \d+ sentences? this model", words)
+    page.locator(".reading .of-sentence").first.click()
+    assert "sentence" in page.locator(".event").inner_text()
+    plain = page.locator(".reading .t[style]").count()
+    page.get_by_label("Colour by sentence").check()
+    assert page.locator(".reading .t[style]").count() >= plain

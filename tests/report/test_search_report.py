@@ -46,7 +46,7 @@ def test_the_figures_are_those_of_the_summary(look, searched, report):
     assert f"{summary['helping']} help, {summary['harming']} harm" in facts
     assert f"{summary['tokens_generated']:,}" in facts
     recall = summary["recall"]
-    assert f"{recall['audited']} of {recall['dropped']} tokens that the screen dropped" in facts
+    assert f"{recall['audited']} of {recall['dropped']} places that the screen dropped" in facts
     assert f"{recall['recall']:.0%} ({recall['low']:.0%} to {recall['high']:.0%})" in facts
     assert f"{summary['tokens_confirm']:,}" in facts
     assert sum(numbers(page, "reported")) == summary["findings"]

@@ -101,8 +101,6 @@ function flippedProblems(data) {
   render();
 }
 
-const short = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
-
 /** The share that is right, and each answer below. */
 function answersOf(answers) {
   const lines = answers.map((answer) => make("div", { class: "answer" },

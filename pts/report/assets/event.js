@@ -3,8 +3,9 @@
 function eventCard(event) {
   const { problem } = event.trace;
   const name = effectWord(event.delta);
+  const where = event.end === null ? `token ${event.position}` : `tokens ${event.position} to ${event.end - 1}`;
   return make("article", { class: "event", "aria-labelledby": "event-title" },
-    make("h3", { id: "event-title" }, make("span", { class: `token ${name}` }, quoted(event.token)), ` ${name} `,
+    make("h3", { id: "event-title" }, make("span", { class: `token ${name}` }, quoted(short(event.token, 160))), ` ${name} `,
       make("span", { class: `effect ${name}` }, signed(event.delta))),
     make("p", {}, eventSentence(event)),
     valueRows(event),
@@ -14,8 +15,8 @@ function eventCard(event) {
       event.pairs.length ? copyButton("Copy as preference pair", () => preferencePairs(event)) : null,
       copyButton("Copy link", () => location.href.split("#")[0] + eventAddress(event)),
       copyButton("Copy as JSON", () => JSON.stringify(eventRecord(event), null, 1))),
-    make("p", { class: "hint" }, `${problem.id}, completion ${event.trace.index + 1}, token ${event.position}`,
-      event.pairs.length ? "" : ". No alternative was confirmed to differ, so there is no preference pair."));
+    make("p", { class: "hint" }, `${problem.id}, completion ${event.trace.index + 1}, ${where}`,
+      event.pairs.length || event.end !== null ? "" : ". No alternative was confirmed to differ, so there is no preference pair."));
 }
 
 function eventSentence(event) {
@@ -25,12 +26,13 @@ function eventSentence(event) {
     : event.audited
       ? "The screen had dropped it, and the audit drew it at random: from such tokens the recall is estimated."
       : `Confirmed and not reported: p ${small(event.p_value)}.`;
-  return `The model takes it with probability ${plain(event.prob)}. Its effect on the probability of a right answer lies between ${signed(event.low)} and ${signed(event.high)}${level}. ${verdict}`;
+  const verb = event.end === null ? "takes it" : "writes this sentence";
+  return `The model ${verb} with probability ${event.prob < 0.005 ? "below 0.01" : plain(event.prob)}. Its effect on the probability of a right answer lies between ${signed(event.low)} and ${signed(event.high)}${level}. ${verdict}`;
 }
 
 /** Before, after and instead, each as a point with its interval on one scale. */
 function valueRows(event) {
-  const rows = [["before", event.before], ["after", event.after], ["with another token", event.instead]];
+  const rows = [["before", event.before], ["after", event.after], [event.end === null ? "with another token" : "without it", event.instead]];
   const width = 330, left = 118, right = width - 46;
   const sx = scale(0, 1, left, right);
   const svg = draw("svg", { viewBox: `0 0 ${width} 104`, width, height: 104, role: "img",
@@ -51,6 +53,7 @@ function valueRows(event) {
 }
 
 function alternatives(event) {
+  if (event.end !== null) return null;
   const taken = { token: event.token, prob: event.prob, rate: event.after, taken: true };
   const rows = [taken, ...event.others].sort((a, b) => b.prob - a.prob);
   const cell = (row) => make("tr", { class: row.taken ? "taken" : null },

@@ -16,7 +16,7 @@ function overview(runs) {
 
 function eventLines(event) {
   return [
-    `${quoted(event.token)} ${signed(event.delta)} (${signed(event.low)} to ${signed(event.high)})`,
+    `${quoted(short(event.token, 60))} ${signed(event.delta)} (${signed(event.low)} to ${signed(event.high)})`,
     `value ${plain(event.before.value)} → ${plain(event.after.value)}, probability ${plain(event.prob)}`,
     `${event.trace.problem.id}, token ${event.position}`,
   ];

@@ -24,8 +24,6 @@ function problemTable(runs, open) {
   return table;
 }
 
-const short = (text, most = 90) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
-
 function problemLink(row) {
   const link = make("a", { href: address(row.any) }, visible(row.id));
   return make("span", {}, link, make("span", { class: "query" }, visible(short(row.any.query.replace(/\s+/g, " ")))));

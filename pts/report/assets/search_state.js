@@ -34,12 +34,28 @@ function completeTrace(trace, problem, index) {
   trace.starts = new Array(trace.lengths.length);
   let start = 0;
   trace.lengths.forEach((length, i) => { trace.starts[i] = start; start += length; });
-  trace.eventAt = new Map(trace.events.map((event) => [event.position, event]));
+  const single = trace.events.filter((event) => event.end === null);
+  trace.eventAt = new Map(single.map((event) => [event.position, event]));
+  // The sentence event that each token is in: the reported one first.
+  trace.sentenceEventAt = new Map();
+  for (const event of [...trace.events].sort((a, b) => a.reported - b.reported)) {
+    for (let i = event.position; i < (event.end ?? 0); i++) trace.sentenceEventAt.set(i, event);
+  }
   for (const event of trace.events) event.trace = trace;
   trace.count = trace.lengths.length;
 }
 
 const tokenText = (trace, i) => trace.text.slice(trace.starts[i], trace.starts[i] + trace.lengths[i]);
+
+/** The event of a token, or of the sentence that it is in. */
+const eventOf = (trace, i) => trace.eventAt.get(i) ?? trace.sentenceEventAt.get(i);
+
+/** The sentence around a token, `[start, end)`. */
+function sentenceOf(trace, i) {
+  let at = trace.sentences.findLastIndex((start) => start <= i);
+  at = Math.max(0, at);
+  return [trace.sentences[at] ?? 0, trace.sentences[at + 1] ?? trace.count];
+}
 
 /** The believed value before and after a token, or null where the run does not say. */
 function believed(trace, i) {
@@ -48,17 +64,21 @@ function believed(trace, i) {
   return { before, after: trace.values[i] / 1000, low: trace.lows[i] / 1000, high: trace.highs[i] / 1000 };
 }
 
-/** The effect that a token is tinted by: the measured one, else what the search believed. */
-function tint(trace, i) {
-  const event = trace.eventAt.get(i);
+/** The effect that a token is tinted by: the measured one, else what the search believed of it or its sentence. */
+function tint(trace, i, bySentence = false) {
+  const event = bySentence ? trace.sentenceEventAt.get(i) : eventOf(trace, i);
   if (event) return event.delta;
+  if (bySentence && trace.values) {
+    const [start, end] = sentenceOf(trace, i);
+    return trace.values[end - 1] / 1000 - believed(trace, start).before;
+  }
   const value = believed(trace, i);
   return value ? value.after - value.before : 0;
 }
 
 /** How a token is marked: reported, confirmed but not reported, drawn by the audit, left open, or not at all. */
 function mark(trace, i) {
-  const event = trace.eventAt.get(i);
+  const event = eventOf(trace, i);
   if (event) return event.reported ? "found" : event.audited ? "audited" : "confirmed";
   return trace.fates && trace.fates[i] === "u" ? "open" : null;
 }
@@ -89,10 +109,11 @@ const goTo = (hash) => { location.hash = hash; };
 
 /** The lines of a token's tip. */
 function tokenLines(trace, i) {
-  const event = trace.eventAt.get(i);
+  const event = eventOf(trace, i);
   const lines = [`${quoted(tokenText(trace, i))} · token ${i} · probability ${(trace.probs[i] / 1000).toFixed(2)}`];
   const value = believed(trace, i);
   if (event) {
+    if (event.end !== null) lines.push(`In the sentence of tokens ${event.position} to ${event.end - 1}`);
     lines.push(`${event.reported ? "Reported" : event.audited ? "Drawn by the audit" : "Confirmed, not reported"}: ${signed(event.delta)} (${signed(event.low)} to ${signed(event.high)})`);
     lines.push(`Measured value ${plain(event.before.value)} → ${plain(event.after.value)}`);
   } else if (value) {

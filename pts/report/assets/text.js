@@ -12,6 +12,9 @@ function make(name, attributes = {}, ...children) {
   return element;
 }
 
+/** A text cut to a length, with a sign where it was. */
+const short = (text, most = 90) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+
 const byId = (id) => document.getElementById(id);
 const signed = (value, digits = 2) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits);
 const plain = (value, digits = 2) => (value < 0 ? "−" : "") + Math.abs(value).toFixed(digits);

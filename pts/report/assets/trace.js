@@ -20,16 +20,18 @@ function traceView(host, trace, position, opened) {
     "aria-label": "The completion. Arrow keys move from token to token, n and p between marked ones, Enter opens one." });
   const fold = make("input", { type: "checkbox" });
   fold.checked = trace.count > FOLDED_ABOVE && calmStretches(trace).length > 0;
+  const sentences = make("input", { type: "checkbox" });
   const curveHost = make("div", { class: "curve-host" });
   const card = make("div", { class: "card" });
   const tools = make("p", { class: "tools" },
     calmStretches(trace).length ? make("label", {}, fold, " Fold calm stretches") : null,
+    trace.values && trace.sentences.length > 1 ? make("label", {}, sentences, " Colour by sentence") : null,
     make("span", { class: "hint" }, "← → token, n p marked, Enter opens"));
   host.replaceChildren(tools, make("div", { class: "columns" }, make("div", { class: "left" }, reading, curveHost, make("p", { class: "hint curve-note" }, curveNote(trace))), card));
 
   let current = null, marked = [];
   reading.classList.toggle("long", trace.count > LONG);
-  const fill = () => reading.replaceChildren(...textBlocks(trace, fold.checked));
+  const fill = () => reading.replaceChildren(...textBlocks(trace, fold.checked, sentences.checked));
   fill();
   const curveView = valueCurve(curveHost, trace, (i, event) => point(i, event), (i) => choose(i));
 
@@ -45,7 +47,7 @@ function traceView(host, trace, position, opened) {
   }
 
   function choose(i) {
-    const event = trace.eventAt.get(i);
+    const event = eventOf(trace, i);
     card.replaceChildren(event ? eventCard(event) : tokenCard(trace, i));
     for (const element of reading.querySelectorAll(".chosen")) element.classList.remove("chosen");
     const elements = tokenElements(reading, trace, i);
@@ -90,6 +92,7 @@ function traceView(host, trace, position, opened) {
     choose(Number(element.dataset.i));
   });
   fold.addEventListener("change", fill);
+  sentences.addEventListener("change", fill);
 
   if (position !== null) choose(position);
   else card.replaceChildren(make("p", { class: "hint" }, trace.events.length

@@ -33,14 +33,16 @@ function tinted(delta, kind) {
   return `--s:${(kind === "found" ? 0.3 + 0.7 * strength : 0.55 * strength).toFixed(2)}`;
 }
 
-function tokenSpan(trace, i) {
-  const kind = mark(trace, i), delta = tint(trace, i), text = tokenText(trace, i);
+function tokenSpan(trace, i, bySentence = false) {
+  const kind = mark(trace, i), delta = tint(trace, i, bySentence), text = tokenText(trace, i);
   const style = kind === "open" ? null : tinted(delta, kind);
   const classes = ["t"];
   if (style) classes.push(effectWord(delta));
   if (kind) classes.push(kind);
-  if (trace.eventAt.has(i)) {
-    const event = trace.eventAt.get(i);
+  if (!trace.eventAt.has(i) && trace.sentenceEventAt.has(i)) classes.push("of-sentence");
+  const starts = trace.sentenceEventAt.get(i)?.position === i;
+  if (trace.eventAt.has(i) || starts) {
+    const event = eventOf(trace, i);
     const shown = visible(text) || "∅";
     const lead = shown.match(/^\s*/)[0].length === shown.length ? "" : shown.match(/^\s*/)[0];
     // The space before a word is no part of what is marked.
@@ -53,13 +55,13 @@ function tokenSpan(trace, i) {
 }
 
 /** The text as blocks; `folded` says whether calm stretches are buttons. */
-function textBlocks(trace, folded) {
+function textBlocks(trace, folded, bySentence) {
   const parts = [];
   const stretches = folded ? calmStretches(trace) : [];
   const add = (from, to, into) => {
     let block = make("div", { class: "block" }), size = 0;
     for (let i = from; i < to; i++) {
-      block.append(...tokenSpan(trace, i).filter(Boolean));
+      block.append(...tokenSpan(trace, i, bySentence).filter(Boolean));
       size += 1;
       const ends = tokenText(trace, i).endsWith("\n");
       if ((ends && size >= BLOCK) || size >= LONGEST_BLOCK) {

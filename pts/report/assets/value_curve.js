@@ -66,11 +66,13 @@ function curve(trace, width) {
       draw("path", { class: "curve", d: curvePath(trace, columns, chart) }));
   }
   for (const event of trace.events) {
-    const x = chart.sx(event.position + 0.5);
+    const [from, x] = event.end === null
+      ? [chart.sx(event.position + 0.5), chart.sx(event.position + 0.5)]
+      : [chart.sx(event.position), chart.sx(event.end)];
     const name = `point ${effectWord(event.delta)}${event.reported ? "" : " hollow"}`;
     chart.layer.append(
       draw("g", { class: name },
-        draw("line", { x1: x, x2: x, y1: chart.sy(event.before.value), y2: chart.sy(event.after.value) }),
+        draw("line", { x1: from, x2: x, y1: chart.sy(event.before.value), y2: chart.sy(event.after.value) }),
         draw("circle", { cx: x, cy: chart.sy(event.after.value), r: 4 })));
   }
   return chart.svg;
