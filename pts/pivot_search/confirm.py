@@ -22,6 +22,9 @@ from pts.records import (
 )
 from pts.seeds import derive_seed
 
+EXPECTED_LOOK = 22
+"""Rollouts that avoid the token when a confirmation ends, on average."""
+
 
 @dataclass
 class Confirmation:
@@ -59,10 +62,20 @@ class Confirmation:
     @cached_property
     def test(self) -> SequentialTest:
         """When to stop, and the p-value: fixed by the trace, before any draw."""
+        return SequentialTest(self.token_prob, self.threshold, side_ratio(*self._costs))
+
+    @cached_property
+    def _costs(self) -> tuple[float, float]:
+        """Expected tokens of a rollout with the token and of one without, by the trace's length."""
         left = len(self.trace.completion) - self._kept
         taken = float(self._leaving[:-1] @ np.arange(left, 0, -1))
-        avoided = len(self.trace.completion) - self.position
-        return SequentialTest(self.token_prob, self.threshold, side_ratio(taken, avoided))
+        return taken, float(len(self.trace.completion) - self.position)
+
+    def expected_tokens(self) -> int:
+        """Roughly what it takes until the test ends: what is missing of its usual length, or one more look."""
+        done = self.test.draws(self.looks_taken - 1)[1] if self.looks_taken else 0
+        avoid = max(EXPECTED_LOOK - done, self._new_draws()[1])
+        return int(avoid * (self.test.ratio * self._costs[0] + self._costs[1]))
 
     @property
     def _kept(self) -> int:

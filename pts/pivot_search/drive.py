@@ -64,7 +64,7 @@ def search_problems(
     Each problem's findings depend on its own seed alone, not on what else is in flight (a spending limit
     aside).
     """
-    ledger = Ledger(config.max_tokens, spent)
+    ledger = Ledger(config.max_tokens, spent, config.sampling.budget)
     source = iter(problems)
     requests = _FlightRequests(recorder)
     drawn = policy.rollouts(requests)
@@ -89,12 +89,18 @@ def search_problems(
             )
 
     while True:
-        while len(flights) < requests.wanted_flights and (problem := next(source, None)) is not None:
+        while (
+            len(flights) < requests.wanted_flights
+            and ledger.begins_another(flights)
+            and (problem := next(source, None)) is not None
+        ):
             given = given_traces.get(problem.id, ()) if given_traces is not None else None
             grades = CompletionGrades(policy, grader, problem.answer, config.sampling.stop)
             search = ProblemSearch(problem, policy, grades, config, given)
-            flights.append(_Flight(search, grades, ledger, recorder))
-            requests.add(flights[-1])
+            flight = _Flight(search, grades, ledger, recorder, flights)
+            flights.append(flight)
+            flight.begin()
+            requests.add(flight)
         landed = next((flight for flight in flights if flight.result is not None), None)
         if landed is None:
             if not flights:
@@ -108,6 +114,9 @@ def search_problems(
         else:
             flights.remove(landed)
             done += 1
+            if landed.result is not None and landed.result.status != "spent":
+                ledger.ended += 1
+                ledger.ended_tokens += landed.tokens
             confirmed += landed.search.confirmed
             assert landed.result is not None
             yield landed.result
@@ -131,6 +140,7 @@ class _Flight:
         grades: CompletionGrades,
         ledger: Ledger,
         recorder: RolloutRecorder | None,
+        flights: Sequence[_Flight],
     ) -> None:
         self.search = search
         self.result: ProblemResult | None = None
@@ -141,8 +151,21 @@ class _Flight:
         self._grades = grades
         self._ledger = ledger
         self._recorder = recorder
+        self._flights = flights
+        """All that are under way, this one too."""
         self._steps: Generator[Requests, Answers, ProblemResult] = search.run()
+
+    def begin(self) -> None:
+        """On to the search's first look."""
         self._go(None)
+
+    @property
+    def promised(self) -> int:
+        """Expected tokens of the look that is under way, and of confirming what the search has advanced."""
+        confirming = self.search.tokens_to_confirm()
+        if self.search.phase == "confirm":
+            return confirming
+        return confirming + sum(self.search.expected_tokens(request) for request in self.missing)
 
     @property
     def missing(self) -> list[RolloutRequest]:
@@ -174,6 +197,7 @@ class _Flight:
         """On to the search's next look of which anything must be drawn, or to its end."""
         begun = answers is not None
         while True:
+            self.search.tokens_left = self._left
             try:
                 requests = self._steps.send(answers) if begun else next(self._steps)
             except StopIteration as stop:
@@ -184,10 +208,21 @@ class _Flight:
             self._missing = len(self.missing)
             if not self._missing:
                 answers = [asked.graded or [] for asked in self.look.values()]
-            elif self._ledger.exhausted:
+            elif self._ledger.exhausted or self._would_take_from_confirmations():
                 answers = None
             else:
                 return
+
+    def _would_take_from_confirmations(self) -> bool:
+        """Whether a look that confirms nothing would spend what confirming advanced tokens will take."""
+        if self.search.phase == "confirm" or self._left >= self.promised:
+            return False
+        return any(flight.search.tokens_to_confirm() for flight in self._flights)
+
+    @property
+    def _left(self) -> float:
+        """Tokens that the limit leaves for this search, after what the others were promised."""
+        return self._ledger.left(flight for flight in self._flights if flight is not self)
 
     def _recall(self, request: RolloutRequest) -> list[GradedRollout] | None:
         if self._recorder is None:

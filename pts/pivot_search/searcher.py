@@ -12,7 +12,7 @@ import numpy as np
 from pts.pivot_search import range_filter
 from pts.pivot_search.audit import ROLLOUTS, audit_draw, draw_audits, inclusion_chances
 from pts.pivot_search.config import Phase, SearchConfig
-from pts.pivot_search.confirm import Confirmation, tally
+from pts.pivot_search.confirm import EXPECTED_LOOK, Confirmation, tally
 from pts.pivot_search.grades import CompletionGrades
 from pts.pivot_search.offsets import text_offsets
 from pts.pivot_search.posterior import believed_values
@@ -66,6 +66,8 @@ class ProblemSearch:
         self.problem = problem
         self.phase: Phase = "range"
         self.confirmed = 0
+        self.tokens_left = float("inf")
+        """What a spending limit leaves for this search, as of now."""
         self._policy = policy
         self._grades = grades
         self._config = config
@@ -75,6 +77,8 @@ class ProblemSearch:
         self._audited: AuditDraw | None = None
         self._pool: list[GradedRollout] = []
         self._spent: dict[Phase, int] = dict.fromkeys(get_args(Phase), 0)
+        self._screens: Sequence[TraceScreen] = ()
+        self._pending: list[Confirmation] = []
         self._completions: dict[Phase, Completions] = dict.fromkeys(self._spent, Completions())
 
     def run(self) -> Generator[Requests, Answers, ProblemResult]:
@@ -231,6 +235,7 @@ class ProblemSearch:
                 sum(screen.open for screen in screens),
                 f"{expected:,}",
             )
+        self._screens = screens
         while requests := [request for screen in screens for request in screen.next_look(self._pool)]:
             drawn = yield from self._ask(requests)
             if drawn is None:
@@ -247,8 +252,37 @@ class ProblemSearch:
             for i, screen in enumerate(screens)
             for k in sorted(screen.advanced)
         ]
-        yield from self._confirm_all(pending)
+        likely = [(place, i, k) for i, s in enumerate(screens) for place, k in enumerate(s.advanced)]
+        rank = {(i, int(screens[i].map.forks[k])): place for place, i, k in likely}
+        # The screen advances the likeliest first: where not all can be paid, these are confirmed.
+        yield from self._confirm_all(sorted(pending, key=lambda c: rank[c.trace_index, c.position]))
         return pending
+
+    def _affordable(self) -> list[Confirmation]:
+        """The confirmations to go on with: all, or the first that what is left can bring to their end.
+
+        Those with the largest effects so far come before the others.
+        """
+        going = [c for c in self._pending if not c.stopped]
+        if sum(c.expected_tokens() for c in going) <= self.tokens_left:
+            return going
+        going.sort(key=lambda c: -abs(c.delta()) if c.looks_taken else 0.0)
+        costs = np.cumsum([c.expected_tokens() for c in going])
+        return going[: max(1, int((costs <= self.tokens_left).sum()))]
+
+    def expected_tokens(self, request: RolloutRequest) -> int:
+        """Roughly what a request's rollouts will generate, by the mean length of those so far; at least n."""
+        drawn = sum(rollout.count for rollout in self._pool)
+        length = sum(rollout.count * rollout.length for rollout in self._pool) / max(drawn, 1)
+        return int(request.n * max(length - len(request.prefix), 1.0))
+
+    def tokens_to_confirm(self) -> int:
+        """Roughly what it will take to confirm all that was advanced and is not decided."""
+        waiting = sum(
+            2 * EXPECTED_LOOK * int(screen.rollout_cost(self._pool)[screen.advanced].sum())
+            for screen in self._screens
+        )
+        return waiting + sum(c.expected_tokens() for c in self._pending if not c.stopped)
 
     def _confirmation(
         self, screen: TraceScreen, trace_index: int, k: int, audit_weight: float | None = None
@@ -306,7 +340,8 @@ class ProblemSearch:
     def _confirm_all(self, pending: Sequence[Confirmation]) -> Generator[Requests, Answers, None]:
         """Looks at all of them at once, until every one has stopped or spending has ended."""
         before = self.confirmed
-        while going := [c for c in pending if not c.stopped]:
+        self._screens, self._pending = (), list(pending)
+        while going := self._affordable():
             looks = [c.requests() for c in going]
             drawn = yield from self._ask([request for look in looks for request in look])
             if drawn is None:

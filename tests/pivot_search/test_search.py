@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 from conftest import search_chain
-from shapes import OFF, ChainShape, chain, long_trace
+from shapes import OFF, ChainShape, chain, long_trace, policy_in_range
 
 from pts.errors import ConfigError, PtsError
 from pts.pivot_search import Progress, SearchConfig, find_pivotal_tokens, search_problems, select_findings
@@ -130,6 +130,24 @@ def test_the_spending_limit_ends_the_run_and_says_so() -> None:
     nothing = list(search_problems(PROBLEMS, policy, policy.grade, config, spent=4000))
     assert {r.status for r in nothing} == {"spent"}
     assert sum(r.tokens_generated for r in nothing) == 0
+
+
+def test_a_limited_run_confirms_what_its_screens_advanced() -> None:
+    """A third of the spending finds something, where all twelve problems would otherwise be screened first."""
+    policy, _ = policy_in_range(ChainShape(indifferent=0.6), np.random.default_rng(12))
+    problems = [Problem(f"limited-{i}", "q", "a") for i in range(12)]
+    full = list(search_problems(problems, policy, policy.grade, SearchConfig()))
+    tokens = sum(r.tokens_generated for r in full)
+    total = sum(c.p_value < 1.0 for r in full for c in r.candidates)
+    assert total > 8
+    found = []
+    for share in (0.3, 0.6):
+        config = SearchConfig(max_tokens=int(share * tokens))
+        results = list(search_problems(problems, policy, policy.grade, config))
+        assert sum(r.tokens_generated for r in results) < 1.1 * share * tokens
+        found.append(sum(c.p_value < 1.0 for r in results for c in r.candidates))
+    assert found[0] >= 0.1 * total
+    assert found[1] >= 0.3 * total
 
 
 def test_the_region_restricts_the_candidates() -> None:
