@@ -93,15 +93,14 @@ def check_stop_texts(subject: Subject) -> CheckResult:
         wanted.append((completion[:end], text))
     if not asked:
         return skipped(STOP_TEXTS, "no completion has a token in its middle that is a text by itself")
-    found = subject.completed(asked)
-    right = sum(
-        rollouts[0].completion == ids and rollouts[0].finish == "end" and text not in _read(subject, ids, text)
-        for rollouts, (ids, text) in zip(found, wanted, strict=True)
+    found = subject.one_each(asked)
+    ends = [subject.policy.end_of_stop(ids, (text,)) for ids, (_, text) in zip(found, wanted, strict=True)]
+    stopped = sum(end == len(ids) for ids, end in zip(found, ends, strict=True))
+    # In 16 bits a completion may take another turn once its neighbours have left the batch.
+    same = sum(ids == expected for ids, (expected, _) in zip(found, wanted, strict=True))
+    good = stopped == len(asked) and (same == len(asked) or not subject.exact)
+    figures = (
+        f"{stopped} of {len(asked)} completions end with the token that completes their stop text, "
+        f"{same} are otherwise unchanged"
     )
-    return judged(
-        STOP_TEXTS, right == len(asked), f"{right} of {len(asked)} completions end at their stop text"
-    )
-
-
-def _read(subject: Subject, ids: tuple[int, ...], text: str) -> str:
-    return subject.policy.decode(ids, (text,))
+    return judged(STOP_TEXTS, good, figures)

