@@ -10,6 +10,8 @@ _MOST = 1e-3
 """Largest difference in probability in float32."""
 _MEAN = 0.03
 """Mean difference in 16 bits: bfloat16 was measured at 0.013, with single positions at 0.2."""
+_SPREAD = 0.1
+"""Five times the spread of single differences in 16 bits, about 0.02."""
 _CUT = 0.02
 """Share of tokens that may lie just beyond the edge of the truncation in a pass, and so have probability 0."""
 
@@ -33,8 +35,10 @@ def check_steps(subject: Subject) -> CheckResult:
                 differences.append(abs(stepped - passed))
     positions = len(differences) + cut
     most, mean = max(differences, default=0.0), sum(differences) / max(1, len(differences))
-    bounded = most <= _MOST if subject.exact else mean <= _MEAN
-    bound = f"largest at most {_MOST:g}" if subject.exact else f"mean at most {_MEAN:g}"
+    # Few tokens may lie where rounding matters: their mean is allowed to be further off.
+    allowed = _MEAN + _SPREAD / max(1, len(differences)) ** 0.5
+    bounded = most <= _MOST if subject.exact else mean <= allowed
+    bound = f"largest at most {_MOST:g}" if subject.exact else f"mean at most {allowed:.2g}"
     figures = (
         f"{positions} tokens: largest difference in probability {most:.1e}, mean {mean:.1e} ({bound}); "
         f"{cut} at the edge of the truncation"
