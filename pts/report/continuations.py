@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,9 +18,11 @@ BEGINNING, END = 600, 300
 
 Place: TypeAlias = tuple[str, int, int, int | None]
 """A problem's id, a trace, a position, and the token after a sentence's last; None for a token."""
-_FRESH = ("confirm", "audit")
-"""The phases whose rollouts are of one finding alone."""
-_READ = ("problem", "phase", "prefix", "forced", "avoided", "completion", "count", "cut", "success")
+_KEY = re.compile(
+    r"/(?:confirm|audit)/(?P<trace>\d+)/\d+/(?P<position>\d+)(?:-(?P<end>\d+))?/(?P<side>on|off)(?:/\d+)?$"
+)
+"""The name of a confirmation's request: trace, look, position, and the side of the token (or sentence)."""
+_READ = ("problem", "key", "prefix", "completion", "count", "cut", "success")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,40 +48,37 @@ def example_continuations(
 
     Different first tokens come before a second continuation by the same one. Raises RunError.
     """
-    wanted: dict[tuple[str, TokenIds], list[tuple[Place, int, bool]]] = {}
-    for finding in run.findings:
-        problem, candidate = finding.problem, finding.candidate
-        ids = problem.traces[candidate.trace].completion
-        place = (problem.problem_id, candidate.trace, candidate.position, candidate.end)
-        last = (candidate.end or candidate.position + 1) - 1
-        for position in range(candidate.position, last + 1):
-            rows = wanted.setdefault((problem.problem_id, ids[:position]), [])
-            # A sentence is left at any of its tokens, and taken by forcing its last.
-            rows.append((place, ids[position], position == last))
+    places = {
+        (f.problem.problem_id, f.candidate.trace, f.candidate.position, f.candidate.end) for f in run.findings
+    }
     drawn: dict[Place, dict[tuple[bool, bool], list[dict[str, Any]]]] = {}
-    problems = {problem for problem, _ in wanted}
-    for table in read_parts(run.path / ROLLOUTS, _READ) if wanted else ():
+    problems = {problem for problem, *_ in places}
+    for table in read_parts(run.path / ROLLOUTS, _READ) if places else ():
         for row in table.to_pylist():
-            if row["phase"] not in _FRESH or row["problem"] not in problems:
+            named = _KEY.search(row["key"]) if row["problem"] in problems else None
+            if named is None:
                 continue
-            for place, token, last in wanted.get((row["problem"], tuple(row["prefix"])), ()):
-                if row["avoided"] == token or (last and row["forced"] == token):
-                    kind = (row["forced"] == token, row["success"])
-                    drawn.setdefault(place, {}).setdefault(kind, []).append(row)
-    return {place: _examples(place[2], kinds, decode) for place, kinds in drawn.items()}
+            end = named["end"] and int(named["end"])
+            place = (row["problem"], int(named["trace"]), int(named["position"]), end)
+            if place in places:
+                kind = (named["side"] == "on", row["success"])
+                drawn.setdefault(place, {}).setdefault(kind, []).append(row)
+    return {place: _examples(place, kinds, decode) for place, kinds in drawn.items()}
 
 
 def _examples(
-    position: int,
+    place: Place,
     kinds: Mapping[tuple[bool, bool], list[dict[str, Any]]],
     decode: Callable[[TokenIds], str],
 ) -> tuple[Continuation, ...]:
-    """Examples of each kind: with the pivot at `position` and without, right and wrong."""
+    """Examples of each kind: with the pivot and without, right and wrong."""
+    _, _, position, end = place
     examples: list[Continuation] = []
     for (taken, success), rows in sorted(kinds.items(), reverse=True):
         for row in _varied(rows)[:EXAMPLES]:
             before, ids = tuple(row["prefix"]), tuple(row["completion"])
-            start, first = len(decode(before[:position])) if position else 0, decode((*before, *ids[:1]))
+            shown = (before + ids)[: (end or position + 1)] if taken else (*before, *ids[:1])
+            start, first = len(decode(before[:position])) if position else 0, decode(shown)
             text = decode(before + ids)
             rest = shortened(text[len(first) :])
             examples.append(

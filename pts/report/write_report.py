@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pts.errors import ConfigError, DataError, RunError
@@ -82,7 +83,10 @@ def _side_by_side(first: Path, second: Path) -> Page:
             f"problem {differing[0]} is another one in {second} than in {first}: two runs are shown side by "
             "side where problems of one name have one text."
         )
-    return search_page([search_data(run) for run in runs])
+    shown = [search_data(run) for run in runs]
+    if shown[0].name == shown[1].name:
+        shown = [replace(data, name=str(path)) for data, path in zip(shown, (first, second), strict=True)]
+    return search_page(shown)
 
 
 def _evaluation(source: Path) -> Page:

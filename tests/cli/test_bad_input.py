@@ -91,6 +91,16 @@ def test_show_of_what_is_no_run(capsys, tmp_path):
     assert "is not a run" in complaint(capsys, "show", str(tmp_path))
 
 
+def test_report_of_what_is_no_run(capsys, tmp_path):
+    assert "does not exist" in complaint(capsys, "report", "nowhere")
+    assert "is not a run" in complaint(capsys, "report", str(tmp_path))
+    note = tmp_path / "note.txt"
+    note.write_text("mine")
+    assert "is a file" in complaint(capsys, "report", str(note))
+    assert "exists and is not a report" in complaint(capsys, "report", str(tmp_path), "--output", str(note))
+    assert note.read_text() == "mine"
+
+
 def test_traces_of_unknown_problems(capsys, tmp_path):
     data = write_jsonl(tmp_path / "d.jsonl", QUESTIONS)
     traces = write_jsonl(tmp_path / "t.jsonl", [{"id": "z", "completion": "5"}])

@@ -206,6 +206,15 @@ def test_two_runs_stand_side_by_side(look, searched, tmp_path_factory):
     assert page.locator(".reading").count() == 2
     page.locator(".reading").nth(1).locator("a.t").first.click()
     assert re.search(r"/\d+/2$", page.url)
+    ids = page.locator("[id]").evaluate_all("all => all.map(one => one.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_two_runs_of_one_name_are_told_apart_by_their_paths(searched, tmp_path):
+    other = tmp_path / searched.name
+    shutil.copytree(searched, other)
+    text = write_report(searched, other, output=tmp_path / "both.html").read_text(encoding="utf-8")
+    assert f"{searched} beside {other}" in text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -3,9 +3,10 @@
 function eventCard(event) {
   const { problem } = event.trace;
   const name = effectWord(event.delta);
+  const id = `event-title${problem.run.at || ""}`;
   const where = event.end === null ? `token ${event.position}` : `tokens ${event.position} to ${event.end - 1}`;
-  return make("article", { class: "event", "aria-labelledby": "event-title" },
-    make("h3", { id: "event-title" }, make("span", { class: `token ${name}` }, quoted(short(event.token, 160))), ` ${name} `,
+  return make("article", { class: "event", "aria-labelledby": id },
+    make("h3", { id }, make("span", { class: `token ${name}` }, quoted(short(event.token, 160))), ` ${name} `,
       make("span", { class: `effect ${name}` }, signed(event.delta))),
     make("p", {}, eventSentence(event)),
     valueRows(event),
