@@ -4,19 +4,21 @@
 
 Tabular policies of all shapes (`shapes.py`), whose values are exact. Every trace is searched once. The
 tokens that its screen dropped are confirmed again and again, which gives the chance that a confirmation
-would report each: the truth. A run is a sample of these traces, with replacement. Its audit is drawn anew
-each time, with the search's own functions; each audited token is reported with its chance. `audit_coverage`
-is the share of runs whose interval holds the true recall: what the run reports over what it would report if
-its screen dropped nothing. `recall_tau` is the share of all effects of at least the threshold that are
-reported, for comparison: an effect that hardly reaches the threshold is often missed by the confirmation as
-well. The last line of the output is one line of JSON.
+would report each. A run is a sample of these traces, with replacement, in which each of those tokens is
+reportable by that chance. Its audit is drawn anew each time, with the search's own functions.
+`audit_coverage` is the share of runs whose interval holds the true recall: what the run reports over what it
+would report if its screen dropped nothing. Other designs are compared with it at the same cost: other chances
+of being drawn, the largest weight for what was not seen (Fay and Feuer), and beliefs that were shuffled within
+each trace. `recall_tau` is the share of all effects of at least the threshold that are reported, for
+comparison: an effect that hardly reaches the threshold is often missed by the confirmation as well. The last
+line of the output is one line of JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +29,7 @@ from shapes import SHAPES
 import pts.pivot_search.searcher as searcher
 from pts.pivot_search import SearchConfig, search_problems, select_findings
 from pts.pivot_search.audit import (
+    FLOOR,
     ROLLOUTS,
     audit_draw,
     draw_audits,
@@ -42,8 +45,31 @@ from pts.records import ProblemResult, Trace
 
 RUN_SIZES = (50, 150, 450)
 """Traces of a run."""
+COMPARED_SIZE = 150
+"""Traces of a run where designs are compared."""
 NEGLIGIBLE = THRESHOLD / 4
 """Tokens of a smaller effect are never reported, as good as."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """A design of the audit: what the chances of being drawn follow [N], by the beliefs, and the bound.
+
+    `shuffled` gives every token the belief of another one of its trace.
+    """
+
+    follows: Callable[[Floats], Floats] = lambda pivotal: pivotal
+    largest_weight: bool = False
+    shuffled: bool = False
+
+
+DESIGNS = {
+    "as it is": Design(),
+    "chances all equal": Design(np.zeros_like),
+    "chances by the square root": Design(lambda pivotal: np.sqrt(FLOOR * (pivotal + FLOOR)) - FLOOR),
+    "bound by the largest weight": Design(largest_weight=True),
+    "beliefs shuffled": Design(shuffled=True),
+}
 
 
 @dataclass(frozen=True)
@@ -145,14 +171,17 @@ def main() -> None:
         f"{len(findings)} reported; {right} of {large} effects of at least {THRESHOLD} reported"
     )
     keys: dict[str, float] = {"recall_tau": right / large, "believed_over_missed": believed / max(missed, 1e-9)}
-    print("traces of a run   recall  coverage   width  lower end  audits   share")
-    for size in RUN_SIZES:
-        figures = simulate(searched, measured, found, size, runs, options.share, options.seed)
+    print("traces of a run, design               recall  coverage   width  lower end  audits   share")
+    chosen = [(size, "as it is") for size in RUN_SIZES]
+    chosen += [(COMPARED_SIZE, name) for name in DESIGNS if name != "as it is"]
+    for size, name in chosen:
+        figures = simulate(searched, measured, found, size, runs, options.share, options.seed, DESIGNS[name])
         print(
-            f"{size:15d}{figures['recall']:9.3f}{figures['coverage']:10.3f}{figures['width']:8.3f}"
+            f"{size:4d}, {name:30s}{figures['recall']:8.3f}{figures['coverage']:10.3f}{figures['width']:8.3f}"
             f"{figures['low']:11.3f}{figures['audits']:8.0f}{figures['share']:8.3f}"
         )
-        keys |= {f"audit_{name}_{size}": value for name, value in figures.items()}
+        place = size if name == "as it is" else name.replace(" ", "_")
+        keys |= {f"audit_{figure}_{place}": value for figure, value in figures.items()}
     keys["audit_coverage"] = min(keys[f"audit_coverage_{size}"] for size in RUN_SIZES)
     print(json.dumps({name: rounded(value) for name, value in keys.items()}))
 
@@ -165,30 +194,35 @@ def simulate(
     runs: int,
     share: float,
     seed: int,
+    design: Design,
 ) -> dict[str, float]:
     """Means over simulated runs of `size` traces; `share` is what the audits really cost."""
     rng = np.random.default_rng([seed, size])
     rows = []
     for _ in range(runs):
         weights: list[float] = []
-        draws, reported, missed, dropped, audits, spent, tokens = [], 0, 0.0, 0, 0, 0.0, 0
+        draws, reported, missed, dropped, audits, spent, tokens, largest = [], 0, 0, 0, 0, 0.0, 0, 0.0
         for index in rng.integers(len(searched), size=size).tolist():
             each, (report, cost) = searched[index], measured[index]
             generated = each.result.tokens_generated
-            chances = inclusion_chances(each.pivotal, each.cost, share * generated)
+            belief = rng.permutation(each.pivotal) if design.shuffled else each.pivotal
+            chances = inclusion_chances(design.follows(belief), each.cost, share * generated)
             drawn = draw_audits(chances, int(rng.integers(2**60)))
-            seen = drawn & (rng.random(len(drawn)) < report)
+            pivotal = rng.random(len(drawn)) < report
+            seen = drawn & pivotal
             weights += (1.0 / chances[seen]).tolist()
-            draws.append(audit_draw(each.pivotal, chances))
+            draws.append(audit_draw(belief, chances))
+            largest = max(largest, float(1.0 / chances.min())) if len(chances) else largest
             reported += found[id(each.result)]
-            missed += float(report.sum())
+            missed += int(pivotal.sum())
             dropped += len(drawn)
             audits += int(drawn.sum())
             spent += float((cost * each.cost)[drawn].sum())
             tokens += generated
-        low, _, high = pivotal_interval(weights, expected_weight(draws), dropped)
-        truth = reported / (reported + missed)
-        lower, upper = reported / (reported + high), reported / (reported + low)
+        unseen = largest if design.largest_weight else expected_weight(draws)
+        low, _, high = pivotal_interval(weights, unseen, dropped)
+        total = reported + len(weights)
+        truth, lower, upper = (total / (reported + amount) for amount in (missed, high, low))
         rows.append((truth, lower <= truth <= upper, upper - lower, lower, audits, spent / tokens))
     names = ("recall", "coverage", "width", "low", "audits", "share")
     return dict(zip(names, np.mean(np.array(rows, dtype=float), axis=0).tolist(), strict=True))

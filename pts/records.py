@@ -313,8 +313,8 @@ class Completions:
 class AuditDraw:
     """What a problem's audit drew from: the `dropped` tokens of its screen.
 
-    The screen believed that `believed` of these are pivotal, each counted by its chance. `weight` is the mean
-    weight of a dropped token (one over the chance with which it was drawn), each counted by that same chance.
+    Of those that were not certain to be drawn about `believed` are pivotal, by the screen's belief and an
+    allowance for its errors. `weight` is one over the chance with which such a one was drawn, on average.
     """
 
     dropped: int

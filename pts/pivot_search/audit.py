@@ -20,18 +20,17 @@ LEVEL = 0.95
 """Of the interval for the recall."""
 ROLLOUTS = 40
 """Rollouts that the confirmation of a token that does not matter takes, on average."""
-FLOOR = 0.01
-"""Added to the believed chance of being pivotal where it weighs the draw: the belief may be wrong."""
+FLOOR = 0.02
+"""Added to the believed chance of being pivotal wherever it counts: the belief may be wrong."""
 
 
 def inclusion_chances(pivotal: Floats, cost: Floats, tokens: float) -> Floats:
     """The chance with which each dropped token is audited [N], so that `tokens` are spent on average.
 
     `pivotal` [N] is the believed chance that a token is pivotal, and `cost` [N] the expected tokens of an
-    audit. The chances are proportional to √(pivotal + FLOOR), Neyman's allocation for a count of rare events,
-    and at most 1.
+    audit. The chances are proportional to pivotal + FLOOR, and at most 1.
     """
-    weight = np.sqrt(pivotal + FLOOR)
+    weight = pivotal + FLOOR
     chances: Floats = np.ones(len(weight))
     certain = np.zeros(len(weight), dtype=bool)
     while not certain.all():
@@ -52,9 +51,10 @@ def draw_audits(chances: Floats, seed: int) -> npt.NDArray[np.bool_]:
 
 def audit_draw(pivotal: Floats, chances: Floats) -> AuditDraw:
     """What an audit drew from, by the believed chances of being pivotal [N] and those of being drawn [N]."""
-    believed = pivotal + FLOOR
-    weight = float(believed @ (1.0 / chances) / believed.sum()) if len(pivotal) else 0.0
-    return AuditDraw(len(pivotal), float(pivotal.sum()), weight)
+    unsure = chances < 1.0
+    believed = pivotal[unsure] + FLOOR
+    weight = float(believed.sum() / (believed @ chances[unsure])) if unsure.any() else 0.0
+    return AuditDraw(len(pivotal), float(believed.sum()), weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,9 @@ def pivotal_interval(weights: Sequence[float], unseen: float, dropped: int) -> t
 
     `weights` are 1/π of those that the audit found. The interval is the gamma interval for weighted sums of
     counts of Fay and Feuer (1997), whose upper bound allows for one more token that was not drawn, of weight
-    `unseen`. Theirs is the largest weight; the expected one (Tiwari, Clegg and Zou 2006 take the mean) keeps
-    the level as well and is far narrower. Tokens with π = 1 are known, so that they widen nothing.
+    `unseen`. Theirs is the largest weight. One over the mean chance of a pivotal token to be drawn keeps the
+    level as well, and is far narrower: M pivotal tokens all stay unseen with probability (1 − that chance)^M.
+    Tokens with π = 1 are known, so that they widen nothing.
     """
     from scipy.stats import chi2
 
@@ -140,7 +141,7 @@ def pivotal_interval(weights: Sequence[float], unseen: float, dropped: int) -> t
 
 
 def expected_weight(audits: Sequence[AuditDraw]) -> float:
-    """The mean weight of a dropped token over several audits, each token by its chance of being pivotal."""
-    believed = np.array([audit.believed + FLOOR * audit.dropped for audit in audits])
-    weight = np.array([audit.weight for audit in audits])
-    return float(believed @ weight / believed.sum()) if believed.sum() else 0.0
+    """One over the mean chance of being drawn, over several audits, each token by its chance to be pivotal."""
+    believed = np.array([audit.believed for audit in audits if audit.weight])
+    weight = np.array([audit.weight for audit in audits if audit.weight])
+    return float(believed.sum() / (believed / weight).sum()) if len(believed) else 0.0

@@ -8,9 +8,11 @@ from shapes import ChainShape, policy_in_range
 
 from pts.pivot_search import SearchConfig, search_problems, select_findings
 from pts.pivot_search.audit import (
+    FLOOR,
     audit_draw,
     draw_audits,
     estimate_recall,
+    expected_weight,
     inclusion_chances,
     pivotal_interval,
 )
@@ -56,6 +58,21 @@ def test_nothing_found_leaves_room_for_as_much_as_its_chance_allows() -> None:
 
 def test_what_was_drawn_for_certain_is_known() -> None:
     assert pivotal_interval([1.0, 1.0], 0.0, 9) == (2.0, 2.0, 2.0)
+    certain = audit_draw(PIVOTAL, np.ones(300))
+    assert expected_weight([certain]) == 0.0
+    unsure = audit_draw(PIVOTAL[:9], np.full(9, 0.1))
+    assert expected_weight([certain, unsure]) == pytest.approx(10.0)
+
+
+def test_no_hit_is_as_likely_as_the_expected_weight_says() -> None:
+    """Of M tokens that are pivotal by the belief, none is drawn with probability (1 − 1/weight)^M."""
+    rng = np.random.default_rng(6)
+    belief = PIVOTAL + FLOOR
+    chances = inclusion_chances(PIVOTAL, COST, 0.1 * COST.sum())
+    weight = expected_weight([audit_draw(PIVOTAL, chances)])
+    pivotal = rng.choice(300, size=(20_000, 5), p=belief / belief.sum())
+    unseen = (rng.random(pivotal.shape) >= chances[pivotal]).all(axis=1).mean()
+    assert unseen == pytest.approx((1 - 1 / weight) ** 5, abs=0.015)
 
 
 @pytest.mark.parametrize("trust", ["believed", "misled"])
