@@ -100,7 +100,7 @@ class ProblemSearch:
             inner, more = yield from self._search_inside(graded, pending)
             pending += more
         cut = any(screen.open for screen in [*screens, *inner]) or not all(c.stopped for c in pending)
-        if not cut and not inner:
+        if not cut and self._config.unit != "both":  # An audit is of one screen, whose beliefs it draws by.
             audits = yield from self._audit(screens)
             cut = not all(c.stopped for c in audits)
             pending += audits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pts.publishing.card_text import base_model, front_matter, marked, parquet_configs, render, size_category
 from pts.runs.pivotal_tokens import pivotal_tokens
+from pts.runs.recall_text import recall_text
 from pts.runs.rollout_table import FIELDS as ROLLOUT_FIELDS
 from pts.runs.search_run import ROLLOUTS_TABLE, SearchResults
 
@@ -40,6 +41,7 @@ def search_card(
         repo_id=repo_id,
         file=TOKENS,
         summary=summary,
+        recall=recall_text(summary),
         records=records,
         largest=sorted(records, key=lambda record: -abs(record.prob_delta))[:_SHOWN],
         resolved=run.resolved,

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pts.pivot_search.findings import Finding
 from pts.records import MOST_CUT, Alternative
+from pts.runs.recall_text import recall_text
 from pts.runs.search_run import SearchResults, SearchSummary
 from pts.setting_names import setting
 
@@ -65,7 +66,7 @@ def summary_report(summary: SearchSummary) -> RenderableType:
     lines = [
         f"Findings: {_count(summary)} of {summary.candidates} candidates "
         f"({summary.helping} help, {summary.harming} harm), at a false discovery rate of {summary.fdr:g} "
-        f"for |Δ| ≤ {summary.threshold / 2:g}; {_recall(summary)}",
+        f"for |Δ| ≤ {summary.threshold / 2:g}; {recall_text(summary)}",
         f"{summary.model_id} on {summary.dataset_id}, graded by {summary.grader}{sandbox}: {state}",
         f"Problems: {summary.searched} searched, {summary.out_of_range} out of range, "
         f"{summary.spent} cut by the spending limit, "
@@ -87,17 +88,6 @@ def summary_report(summary: SearchSummary) -> RenderableType:
     if summary.cut_share is not None and summary.cut_share > MOST_CUT:
         text.append(f"\n{_too_much()}", style="bold")
     return text
-
-
-def _recall(summary: SearchSummary) -> str:
-    """What share was found, as the audit tells."""
-    recall, what = summary.recall, "sentences" if summary.unit == "sentence" else "tokens"
-    if recall is None:
-        return "recall unknown, without an audit"
-    audited = f"from fresh rollouts at {recall.audited} of {recall.dropped:,} dropped {what}"
-    if recall.recall is None:
-        return f"at most {recall.missed_high:.0f} missed, {audited}"
-    return f"recall {recall.recall:.0%} ({recall.low:.0%} to {recall.high:.0%}), {audited}"
 
 
 def _count(summary: SearchSummary) -> str:

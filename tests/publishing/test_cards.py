@@ -158,6 +158,7 @@ def test_card_of_a_search_run(tmp_path):
     assert found["base_model"] == "Qwen/Qwen3-0.6B"
     assert "temperature 0.6, budget 96" in line_with(card, "sampler")
     assert "2: 2 help, 0 harm" in line_with(card, "| pivotal tokens")
+    assert "recall unknown, without an audit" in line_with(card, "| audit")
     assert "at most 0.1, half the threshold" in " ".join(card.split())
     # Text of the model's cannot break the table, and stays visible.
     row = line_with(card, "`line one⏎then`")
