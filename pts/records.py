@@ -184,7 +184,8 @@ class Candidate:
     of looks ("bonferroni").
 
     A sentence has an `end`, one past its last token. Then `token` is its text, `token_prob` the probability of
-    all its tokens, `value` the value after it, and `off_trace_value` that where the trace is left within it.
+    all its tokens, `value` the value after it, and `off_trace_value` that where the trace is left within it. Of
+    the rollouts that left it, `different_n` wrote a different sentence, and `different_successes` succeeded.
     """
 
     trace: int
@@ -205,6 +206,8 @@ class Candidate:
     audit_weight: float | None = None
     end: int | None = None
     test: str = "bonferroni"
+    different_successes: int = 0
+    different_n: int = 0
 
     @property
     def unit(self) -> Unit:
@@ -424,11 +427,20 @@ class PivotalSentence(PivotalToken):
     probability with which the sampler writes all of it. `prob_after` is the probability of success after the
     sentence, and `off_trace_prob` that where the sampler leaves it somewhere. `pivot_token_id` is its first
     token's id, and there are no `alternatives`.
+
+    `prob_different` is the probability of success where the sampler writes a different sentence in its place,
+    from `different_n` rollouts, and `different_delta` is `prob_after` less that, with an interval as for Δ.
+    They are None where no rollout wrote a different one.
     """
 
     end: int = 0
     token_ids: TokenIds = ()
     unit: Unit = "sentence"
+    prob_different: float | None = None
+    different_n: int = 0
+    different_delta: float | None = None
+    different_low: float | None = None
+    different_high: float | None = None
 
     @property
     def _where(self) -> str:

@@ -11,7 +11,7 @@ from pts.api.problems import Problems, dataset_of
 from pts.api.settings import loaded_or_none, model_inputs, stage_inputs
 from pts.models.held import holding
 from pts.models.load import LoadedModel
-from pts.records import PivotalToken
+from pts.records import PivotalSentence, PivotalToken
 from pts.runs.search_run import SearchResults, SearchSummary, read_search
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Run:
 
     @cached_property
     def findings(self) -> list[PivotalToken]:
-        """The pivotal tokens, those with the largest |Δ| first."""
+        """The pivotal tokens or sentences, those with the largest |Δ| first."""
         from pts.runs.pivotal_tokens import pivotal_tokens
 
         return pivotal_tokens(self.results, self.results.findings)
@@ -52,11 +52,12 @@ class Run:
         return self.results.summary()
 
     def to_pandas(self) -> pd.DataFrame:
-        """A table with one row a finding; its columns are the fields of `PivotalToken`."""
+        """A table with one row a finding; its columns are the fields of the records."""
         import pandas as pd
 
         rows = [asdict(finding) for finding in self.findings]
-        return pd.DataFrame(rows, columns=list(PivotalToken.__dataclass_fields__))
+        kind = PivotalToken if self.results.unit == "token" else PivotalSentence
+        return pd.DataFrame(rows, columns=list(kind.__dataclass_fields__))
 
     def __repr__(self) -> str:
         """The report of `pts show`, as text."""

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
+from pts.pivot_search.different import different_tally
 from pts.pivot_search.sequential import LOOKS, TEST, SequentialTest, side_ratio
 from pts.pivot_search.values import Floats, GradedRollout, leaving_draws
 from pts.records import (
@@ -179,12 +180,13 @@ class Confirmation:
         """The record of what the fresh rollouts said; `distribution` is that of the token at `position`."""
         (s1, n1), (s2, n2) = tally(self.on), tally(self.off)
         token = self.trace.completion[self.position]
-        ids = self.trace.completion[self.position : self._kept]
+        text = decode(self.trace.completion[self.position : self._kept])
+        different = (0, 0) if self.end is None else different_tally(self.off, text, self.position, decode)
         return Candidate(
             trace=self.trace_index,
             position=self.position,
             token_id=token,
-            token=decode(ids),
+            token=text,
             token_prob=self.token_prob,
             value=s1 / n1,
             value_successes=s1,
@@ -198,6 +200,8 @@ class Confirmation:
             audit_weight=self.audit_weight,
             alternatives=self._alternatives(decode, distribution) if self.end is None else (),
             end=self.end,
+            different_successes=different[0],
+            different_n=different[1],
             test=TEST,
         )
 

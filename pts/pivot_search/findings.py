@@ -11,13 +11,28 @@ from pts.stats import benjamini_hochberg, difference_interval
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A reported pivotal token: its candidate, where it is, its q-value and its interval for Δ."""
+    """A reported token or sentence: its problem, its candidate, its q-value, its interval for Δ at `level`."""
 
     problem: ProblemResult
     candidate: Candidate
     q_value: float
     ci_low: float
     ci_high: float
+    level: float = 0.95
+
+    @property
+    def different_interval(self) -> tuple[float, float] | None:
+        """For a sentence: the value after it less that after a different one; None where none was drawn."""
+        candidate = self.candidate
+        if not candidate.different_n:
+            return None
+        return difference_interval(
+            candidate.value_successes,
+            candidate.value_n,
+            candidate.different_successes,
+            candidate.different_n,
+            1.0 - (1.0 - self.level) / candidate.looks,
+        )
 
 
 def select_findings(results: Sequence[ProblemResult], fdr: float) -> list[Finding]:
@@ -31,7 +46,7 @@ def select_findings(results: Sequence[ProblemResult], fdr: float) -> list[Findin
     q_values = benjamini_hochberg([candidate.p_value for _, candidate in entered])
     found = [(*pair, q) for pair, q in zip(entered, q_values, strict=True) if q <= fdr]
     level = 1.0 - fdr * len(found) / max(len(entered), 1)
-    findings = [Finding(r, c, q, *effect_interval(c, level)) for r, c, q in found]
+    findings = [Finding(r, c, q, *effect_interval(c, level), level) for r, c, q in found]
     return sorted(findings, key=_rank)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pts.publishing.card_text import base_model, front_matter, marked, parquet_configs, render, size_category
-from pts.runs.pivotal_tokens import pivotal_tokens
+from pts.runs.pivotal_tokens import pivotal_tokens, sentences_of, tokens_of
 from pts.runs.recall_text import recall_text
 from pts.runs.rollout_table import FIELDS as ROLLOUT_FIELDS
-from pts.runs.search_run import ROLLOUTS_TABLE, SearchResults
+from pts.runs.search_run import ROLLOUTS_TABLE, SENTENCES, SearchResults
 
 TOKENS = "pivotal_tokens.parquet"
 _SHOWN = 10
@@ -26,7 +26,9 @@ def search_card(
     """
     summary, records = run.summary(), pivotal_tokens(run, run.findings)
     counted = summary.completions
-    tables = {"default": TOKENS} if records else {}
+    tokens, sentences = tokens_of(records), sentences_of(records)
+    tables = {"default": TOKENS} if tokens else {}
+    tables |= {"sentences" if tokens else "default": SENTENCES[1]} if sentences else {}
     tables |= {} if rollouts is None else {"rollouts": ROLLOUTS_TABLE}
     text = render(
         "search_run.md.j2",
@@ -39,7 +41,7 @@ def search_card(
         ),
         name=name,
         repo_id=repo_id,
-        file=TOKENS,
+        file=SENTENCES[1] if sentences and not tokens else TOKENS,
         summary=summary,
         recall=recall_text(summary),
         records=records,
@@ -48,7 +50,7 @@ def search_card(
         manifest=run.manifest,
         sampling=run.manifest.settings.get("sampling"),
         drawn=None if counted is None else sum(each.drawn for each in counted.values()),
-        fields=FIELDS,
+        fields=FIELDS if summary.unit == "token" else {**FIELDS, **SENTENCE_FIELDS},
         rollouts=rollouts,
         rollout_fields=ROLLOUT_FIELDS,
     )
@@ -86,3 +88,14 @@ FIELDS = {
     "schema_version": "the version of this layout",
 }
 """Every field of a pivotal-token record, in the file's order."""
+SENTENCE_FIELDS = {
+    "end": "of a sentence: the token after its last, from 0",
+    "token_ids": "of a sentence: its text (`pivot_token`) as token ids",
+    "unit": "of a sentence: `sentence`",
+    "prob_different": "of a sentence: estimated success where a different one is written in its place",
+    "different_n": "of a sentence: rollouts that wrote a different one",
+    "different_delta": "of a sentence: `prob_after` less `prob_different`",
+    "different_low": "lower end of its interval",
+    "different_high": "upper end of its interval",
+}
+"""The fields that a record of a sentence has beside those, in the file's order."""

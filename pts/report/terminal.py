@@ -185,6 +185,15 @@ def _context(run: SearchResults, finding: Finding) -> list[RenderableType]:
     curve = _curve(finding)
     if curve is not None:
         lines.append(curve)
+    if (interval := finding.different_interval) is not None:
+        n, value = candidate.different_n, candidate.different_successes / candidate.different_n
+        low, high = interval
+        lines.append(
+            Text(
+                f"a different sentence: value {value:.2f} (n={n}), {candidate.value - value:+.2f} "
+                f"({low:+.2f} to {high:+.2f}) with this one"
+            )
+        )
     if candidate.alternatives:
         others = "; ".join(_described(alternative) for alternative in _ranked(candidate.alternatives)[:4])
         lines.append(Text(f"instead: {others}"))

@@ -55,6 +55,8 @@ def write_parquet(path: Path, records: Sequence[PivotalToken], unit: Unit = "tok
     )
     if unit == "sentence":
         columns += [("end", number), ("token_ids", pa.list_(number)), ("unit", text)]
+        columns += [("prob_different", real), ("different_n", number)]
+        columns += [(name, real) for name in ("different_delta", "different_low", "different_high")]
     write_parquet_records(path, records, pa.schema(columns))
 
 
@@ -96,4 +98,15 @@ def _record(run: SearchResults, finding: Finding) -> PivotalToken:
         return token
     ids = trace.completion[before : candidate.end]
     shared = {each.name: getattr(token, each.name) for each in fields(token)}
-    return PivotalSentence(**shared, end=candidate.end, token_ids=ids)
+    interval = finding.different_interval
+    different = candidate.different_successes / candidate.different_n if interval is not None else None
+    return PivotalSentence(
+        **shared,
+        end=candidate.end,
+        token_ids=ids,
+        prob_different=different,
+        different_n=candidate.different_n,
+        different_delta=None if different is None else candidate.value - different,
+        different_low=None if interval is None else interval[0],
+        different_high=None if interval is None else interval[1],
+    )

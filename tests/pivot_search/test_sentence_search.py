@@ -6,6 +6,7 @@ from sentence_shapes import SentencePolicy, sentence_chain
 from shapes import ChainShape, chain
 
 from pts.pivot_search import SearchConfig, find_pivotal_tokens, search_problems, select_findings
+from pts.pivot_search.different import different_tally, shared_words
 from pts.pivot_search.sentences import sentence_spans
 from pts.pivot_search.values import GradedRollout, TraceMap, leaving_draws, off_trace_counts
 from pts.policies.tabular import TabularPolicy
@@ -129,3 +130,41 @@ def test_a_search_of_tokens_has_no_sentences() -> None:
     ).problem
     assert all(c.unit == "token" for c in result.candidates)
     assert all(trace.sentences == () for trace in result.traces)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ("So 5 + 3 = 8.", "so 5 + 3 = 8", 1.0),
+        ("5 + 3 = 8.", "5 + 3 = 9.", 0.8),
+        ("Wait, that is wrong.", "20 - 9 = 11.", 0.0),
+        ("", "", 1.0),
+    ],
+)
+def test_sentences_are_compared_by_their_words(first: str, second: str, shared: float) -> None:
+    assert shared_words(first, second) == pytest.approx(shared)
+    assert shared_words(second, first) == pytest.approx(shared)
+
+
+def test_a_different_sentence_is_told_from_a_like_one() -> None:
+    words = {1: "Add", 2: " 5", 3: " and", 4: " 3", 5: ".", 6: " Subtract", 7: " two", 8: " things", 9: " 4"}
+
+    def decode(ids: TokenIds, stop: Sequence[str] = ()) -> str:
+        return "".join(words[i] for i in ids)
+
+    like, different = (1, 2, 3, 9, 5, 6, 7, 5), (6, 7, 8, 5, 1, 2)
+    rollouts = [
+        GradedRollout(RolloutRequest(()), like, 3, True),
+        GradedRollout(RolloutRequest(()), different, 4, True),
+        GradedRollout(RolloutRequest(()), different, 5, False),
+    ]
+    assert different_tally(rollouts, "Add 5 and 3.", 0, decode) == (4, 9)
+
+
+def test_the_counterfactual_is_a_part_of_what_left_the_sentence(
+    found: list[tuple[SentencePolicy, Trace, ProblemResult]],
+) -> None:
+    candidates = [c for _, _, result in found for c in result.candidates]
+    assert any(0 < c.different_n < c.off_trace_n for c in candidates)
+    for c in candidates:
+        assert 0 <= c.different_successes <= min(c.different_n, c.off_trace_successes)
