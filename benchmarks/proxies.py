@@ -106,7 +106,7 @@ def probed_signals(
 
 
 def class_rates(names: Sequence[str], large: Bools, folds: Ints) -> Floats:
-    """Of each row the share of large effects in its class, above that of all classes, in other folds."""
+    """Of each row the share of large effects in its class over that of all classes, in other folds."""
     chosen = np.asarray(names)
     rates = np.zeros(len(chosen))
     for fold in np.unique(folds):
@@ -114,8 +114,8 @@ def class_rates(names: Sequence[str], large: Bools, folds: Ints) -> Floats:
         for name in np.unique(chosen):
             there = large[other & (chosen == name)]
             base = large[other].mean()
-            # Above the folds' own base rate: that of the others is the lower, the more large ones are in this.
-            rates[(folds == fold) & (chosen == name)] = (there.sum() + base) / (len(there) + 1) - base
+            # Relative to the base rate of the same folds: it is the lower, the more large ones are in this one.
+            rates[(folds == fold) & (chosen == name)] = (there.sum() + base) / (len(there) + 1) / base
     return rates
 
 

@@ -6,7 +6,8 @@
 traces of its one- to three-step problems whose values are certified (`certified.py`). All methods search the
 same traces, of prompts whose value is between 0.25 and 0.75 (0.2 and 0.8 on the demo model). False discoveries
 are controlled over the traces of a shape, as over a run. Tokens are all that a method generated for a trace,
-the range filter's and the confirmation's included. The last line of the output is one line of JSON.
+the range filter's and the confirmation's included, without an audit. The last line of the output is
+one line of JSON.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ def search_cases(cases: Sequence[Case], method: str, seed: int) -> list[Searched
 
 def search_as_run(cases: Sequence[Case], seed: int) -> list[Searched]:
     """Our search of the cases, its findings selected over all."""
-    # The range is the benchmark's own choice of cases, so the filter stops at its first look.
-    config = SearchConfig(threshold=THRESHOLD, value_range=(0.0, 1.0), seed=seed)
+    # The range is the benchmark's own choice of cases, so the filter stops at its first look. The audit is an
+    # addition to the search with a benchmark of its own (`audit.py`): none here.
+    config = SearchConfig(threshold=THRESHOLD, value_range=(0.0, 1.0), audit=0.0, seed=seed)
     results = []
     for problem, policy, sampling, grade, trace, _ in cases:
         (result,) = search_problems(

@@ -16,6 +16,7 @@ from pts.records import Problem, Sampling, TokenDistribution
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
 from branched_pass import Branch, BranchedReader
+from proxies import class_rates, combined
 from proxy_scores import resamples, scored
 from proxy_signals import entropy, token_class
 from success_probe import Readings, fit_probe, problem_folds
@@ -131,3 +132,20 @@ def test_the_entropy_of_the_sampler_is_in_nats(policy: TransformersPolicy) -> No
     (only, *_) = policy.next_token_probs(prompt, (30, 31), Sampling(temperature=0))
     assert entropy(only) == 0.0
     assert entropy(TokenDistribution(np.arange(4), np.full(4, 0.25))) == pytest.approx(np.log(4))
+
+
+def test_class_rates_are_of_other_folds_and_can_be_combined() -> None:
+    rng = np.random.default_rng(2)
+    folds = np.repeat(np.arange(4), 50)
+    names = np.where(rng.random(200) < 0.3, "word", "digit").tolist()
+    large = rng.random(200) < np.where(np.asarray(names) == "word", 0.7, 0.1)
+    rates = class_rates(names, large, folds)
+    assert (rates > 0).all()
+    words = np.asarray(names) == "word"
+    assert rates[words].min() > 1.0 > rates[~words].max()
+    # The outcomes of a fold do not touch its own rates.
+    other = large.copy()
+    other[folds == 0] = ~other[folds == 0]
+    assert (class_rates(names, other, folds)[folds == 0] == rates[folds == 0]).all()
+    scores = combined([rates, rng.random(200)], large, folds)
+    assert scored(scores, large, resamples(folds, 20, 0)).auc > 0.7
