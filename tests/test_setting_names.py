@@ -14,7 +14,7 @@ KEYS = {
 }
 OF_CLICK = {"as_json", "quiet", "verbose", "help", "version", "first", "last", "settings", "listing"}
 """Parameters of commands that are no setting of a stage."""
-OF_FILES = {"source", "target", "top", "problem", "license_id", "patterns", "form"}
+OF_FILES = {"show", "source", "target", "top", "problem", "license_id", "patterns", "form"}
 """Parameters with a name of their own in a command."""
 
 

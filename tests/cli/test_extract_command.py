@@ -51,7 +51,7 @@ def few(problems, tmp_path_factory):
             problems=QUESTIONS,
             threshold=0.4,
             thinking=True,
-            traces=2,
+            traces=4,
             output=folder / "run",
         )
     )
