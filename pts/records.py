@@ -95,6 +95,12 @@ class TokenDistribution:
         """Bytes that it takes."""
         return self.ids.nbytes + self.probs.nbytes
 
+    @property
+    def entropy(self) -> float:
+        """Entropy in nats: 0.0 where one token is certain."""
+        probs = self.probs[self.probs > 0]
+        return max(0.0, float(-(probs * np.log(probs)).sum()))
+
     def prob(self, token_id: int) -> float:
         """Probability of one token, 0.0 where truncation removed it."""
         hit = np.flatnonzero(self.ids == token_id)
@@ -181,7 +187,8 @@ class Candidate:
     looks were planned for it, by which intervals must be widened. `audit_weight` is None for what the screen
     advanced; for a token that the audit drew from those dropped, one over the chance with which it was drawn.
     `test` names the test that gave the p-value: earlier versions multiplied that of the last look by the number
-    of looks ("bonferroni").
+    of looks ("bonferroni"). `entropy` is that of the sampler's distribution of the token, in nats; None for a
+    sentence, and in a run of an earlier version.
 
     A sentence has an `end`, one past its last token. Then `token` is its text, `token_prob` the probability of
     all its tokens, `value` the value after it, and `off_trace_value` that where the trace is left within it. Of
@@ -208,6 +215,7 @@ class Candidate:
     test: str = "bonferroni"
     different_successes: int = 0
     different_n: int = 0
+    entropy: float | None = None
 
     @property
     def unit(self) -> Unit:

@@ -203,6 +203,7 @@ class Confirmation:
             different_successes=different[0],
             different_n=different[1],
             test=TEST,
+            entropy=distribution.entropy if self.end is None else None,
         )
 
     def _alternatives(

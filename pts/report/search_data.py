@@ -60,13 +60,14 @@ class EventData:
     `end` is the token after a sentence's last, None for a token. `audited` says that the audit drew it at
     random from what the screen had dropped. `reported` says whether it is a finding; then `low` to `high` is
     the interval that allows for the selection, else the one at `LEVEL`. `examples` and `pairs` are empty where
-    the tokenizer was not to be had.
+    the tokenizer was not to be had. `entropy` is in nats, None for a sentence or where the run has none.
     """
 
     position: int
     end: int | None
     token: str
     prob: float
+    entropy: float | None
     delta: float
     low: float
     high: float
@@ -246,6 +247,7 @@ def _event(run: _Run, result: ProblemResult, candidate: Candidate) -> EventData:
         end=candidate.end,
         token=candidate.token,
         prob=candidate.token_prob,
+        entropy=None if candidate.entropy is None else round(candidate.entropy, 3),
         delta=candidate.delta,
         low=low,
         high=high,

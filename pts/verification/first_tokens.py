@@ -71,16 +71,12 @@ def open_prefixes(subject: Subject, count: int) -> list[tuple[TokenIds, TokenIds
     found = []
     for request, completion in zip(requests, subject.one_each(requests), strict=True):
         along = subject.policy.next_token_probs(request.prompt, completion, subject.sampling)
-        places = [(_entropy(along[place]), place) for place in range(len(completion))]
+        places = [(along[place].entropy, place) for place in range(len(completion))]
         for entropy, place in sorted(places, reverse=True)[:_A_TRACE]:
             if len(along[place].ids) > 1:
                 found.append((entropy, request.prompt, completion[:place], along[place]))
     found.sort(key=lambda entry: -entry[0])
     return [entry[1:] for entry in found[:count]]
-
-
-def _entropy(distribution: TokenDistribution) -> float:
-    return float(-(distribution.probs * np.log(distribution.probs)).sum())
 
 
 def _goodness(

@@ -42,6 +42,17 @@ def test_every_token_has_one_fate_and_the_counts_are_of_them(searched):
     assert seen >= {"e", "s", "c"}
 
 
+def test_a_candidate_has_the_entropy_of_its_choice(searched):
+    several = 0
+    for policy, result in searched:
+        for candidate in result.candidates:
+            completion = result.traces[candidate.trace].completion
+            choice = policy.next_token_probs((), completion, SearchConfig().sampling)[candidate.position]
+            assert candidate.entropy == pytest.approx(-sum(p * np.log(p) for p in choice.probs.tolist() if p))
+            several += candidate.entropy > 0.1
+    assert several
+
+
 def test_the_region_and_what_the_limit_left_open_are_fates_too():
     rng = np.random.default_rng(3)
     policy = TabularPolicy(chain(ChainShape(length=80), rng))

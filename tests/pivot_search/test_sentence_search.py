@@ -85,6 +85,7 @@ def test_effects_of_sentences_are_found_and_unbiased(
         assert result.traces[0].sentences == spans
         for candidate in result.candidates:
             assert candidate.unit == "sentence"
+            assert candidate.entropy is None
             assert (candidate.position, candidate.end) in spans
             assert candidate.token == policy.decode(trace.completion[candidate.position : candidate.end])
             errors.append(candidate.delta - (values[candidate.end] - values[candidate.position]))

@@ -8,6 +8,7 @@ import pytest
 
 from pts.report.one_file import pack, unpack
 from pts.report.write_report import write_report
+from pts.runs.search_run import read_search
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +55,27 @@ def test_the_figures_are_those_of_the_summary(look, searched, report):
     assert rows(page).count() == summary["searched"] + summary["out_of_range"]
     points = page.locator("#charts figure").first.locator("g.point")
     assert points.count() == summary["findings"]
+
+
+def test_effects_stand_against_the_entropy_of_the_choice(look, searched, report, tmp_path):
+    candidates = [candidate for result in read_search(searched).results for candidate in result.candidates]
+    page = look(report)
+    figure = page.locator("#charts figure", has_text="Effect and entropy")
+    assert figure.locator("circle.point").count() == len(candidates)
+    figure.locator("circle.point").last.hover()
+    assert "entropy" in page.locator("#tip").inner_text()
+    earlier = tmp_path / "earlier"
+    shutil.copytree(searched, earlier)
+    lines = [json.loads(line) for line in (earlier / "problems.jsonl").read_text().splitlines()]
+    for line in lines:
+        for candidate in line["result"]["candidates"]:
+            del candidate["entropy"]
+    (earlier / "problems.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    figure = look(write_report(earlier, output=tmp_path / "earlier.html")).locator(
+        "#charts figure", has_text="Effect and entropy"
+    )
+    assert "This run has no entropies" in figure.inner_text()
+    assert figure.locator("svg").count() == 0
 
 
 def test_the_table_is_sorted_and_filtered(look, report):

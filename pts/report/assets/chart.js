@@ -70,9 +70,9 @@ function tipped(mark, lines, go) {
   return mark;
 }
 
-/** A figure with a heading above the drawing and a sentence below. */
+/** A figure with a heading above the drawing (null for none) and a sentence below. */
 function figure(title, note, svg) {
-  return make("figure", {}, make("h3", {}, title), svg, make("figcaption", {}, note));
+  return make("figure", {}, make("h3", {}, title), ...(svg ? [svg] : []), make("figcaption", {}, note));
 }
 
 /** Bars of counts; each bin has `from`, `to`, and a count for each class. */

@@ -28,7 +28,7 @@ function eventSentence(event) {
       ? "The screen had dropped it, and the audit drew it at random: from such tokens the recall is estimated."
       : `Confirmed and not reported: p ${small(event.p_value)}.`;
   const verb = event.end === null ? "takes it" : "writes this sentence";
-  return `The model ${verb} with probability ${event.prob < 0.005 ? "below 0.01" : plain(event.prob)}. Its effect on the probability of a right answer lies between ${signed(event.low)} and ${signed(event.high)}${level}. ${verdict}`;
+  return `The model ${verb} with probability ${event.prob < 0.005 ? "below 0.01" : plain(event.prob)}${event.entropy === null ? "" : ` (entropy of the choice: ${plain(event.entropy)} nats)`}. Its effect on the probability of a right answer lies between ${signed(event.low)} and ${signed(event.high)}${level}. ${verdict}`;
 }
 
 /** Before, after and instead, each as a point with its interval on one scale. */
@@ -102,7 +102,7 @@ function preferencePairs(event) {
 function eventRecord(event) {
   const { problem, index } = event.trace;
   return {
-    problem: problem.id, trace: index, position: event.position, token: event.token, token_prob: event.prob,
+    problem: problem.id, trace: index, position: event.position, token: event.token, token_prob: event.prob, entropy: event.entropy,
     prob_before: event.before.value, prob_after: event.after.value, prob_delta: event.delta,
     ci_low: event.low, ci_high: event.high, p_value: event.p_value, q_value: event.q_value,
     alternatives: event.others.map((other) => ({ token: other.token, prob: other.prob, value: other.rate.value, n: other.rate.n })),

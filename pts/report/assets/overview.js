@@ -7,6 +7,7 @@ function overview(runs) {
     return [
       figure(`${named}Effects, the largest first`, "Reported tokens with their intervals, which allow for the selection. Click a point to read it.", effectsInOrder(run)),
       figure(`${named}Effect and probability`, "Each token that was tested on fresh completions; hollow: not reported. No effect can be larger than 1 − probability (dashed).", effectAndProbability(run)),
+      figure(`${named}Effect and entropy`, ...entropyFigure(run)),
       figure(`${named}Where in the completion`, "Reported tokens by their place, as a share of the completion's length.", places(run)),
       run.problems.some((p) => p.traces.some((t) => t.fates)) ? figure(`${named}What became of the tokens`, "Most tokens cannot matter, and cost nothing.", fates(run)) : null,
     ].filter(Boolean);
@@ -17,7 +18,8 @@ function overview(runs) {
 function eventLines(event) {
   return [
     `${quoted(short(event.token, 60))} ${signed(event.delta)} (${signed(event.low)} to ${signed(event.high)})`,
-    `value ${plain(event.before.value)} → ${plain(event.after.value)}, probability ${plain(event.prob)}`,
+    `value ${plain(event.before.value)} → ${plain(event.after.value)}, probability ${plain(event.prob)}` +
+      (event.entropy === null ? "" : `, entropy ${plain(event.entropy)}`),
     `${event.trace.problem.id}, token ${event.position}`,
   ];
 }
@@ -27,7 +29,7 @@ function effectsInOrder(run) {
   const chart = frame({
     width: 300, height: 220, label: `Effects of the ${counted(events.length, "reported token")} with intervals, the largest first`,
     x: { from: 0.5, to: Math.max(1, events.length) + 0.5, title: "rank by size", at: ticks(1, Math.max(1, events.length), Math.min(5, events.length)) },
-    y: { from: -1, to: 1, title: "effect Δ", at: [-1, -0.5, 0, 0.5, 1], format: (v) => (v ? signed(v, 1) : "0") },
+    y: EFFECT_AXIS,
   });
   const radius = events.length > 150 ? 2 : 3.2;
   events.forEach((event, index) => {
@@ -41,23 +43,44 @@ function effectsInOrder(run) {
   return chart.svg;
 }
 
-function effectAndProbability(run) {
-  const chart = frame({
-    width: 300, height: 220, label: "Effect against the token's probability",
-    x: { from: 0, to: 1, title: "probability of the token", at: [0, 0.25, 0.5, 0.75, 1] },
-    y: { from: -1, to: 1, title: "effect Δ", at: [-1, -0.5, 0, 0.5, 1], format: (v) => (v ? signed(v, 1) : "0") },
-  });
-  for (const side of [1, -1]) {
-    chart.layer.append(draw("line", { x1: chart.sx(0), y1: chart.sy(side), x2: chart.sx(1), y2: chart.sy(0), class: "bound" }));
-  }
-  for (const event of [...run.events].sort((a, b) => a.reported - b.reported)) {
+const EFFECT_AXIS = { from: -1, to: 1, title: "effect Δ", at: [-1, -0.5, 0, 0.5, 1], format: (v) => (v ? signed(v, 1) : "0") };
+
+/** A point for each event that `x(event)` places; those that were reported are drawn over the others. */
+function eventPoints(chart, events, x) {
+  for (const event of [...events].sort((a, b) => a.reported - b.reported)) {
     const point = draw("circle", {
-      cx: chart.sx(event.prob), cy: chart.sy(event.delta), r: 4,
+      cx: chart.sx(x(event)), cy: chart.sy(event.delta), r: 4,
       class: `point ${effectWord(event.delta)}${event.reported ? "" : " hollow"}`,
     });
     chart.layer.append(tipped(point, eventLines(event), () => goTo(eventAddress(event))));
   }
+}
+
+function effectAndProbability(run) {
+  const chart = frame({
+    width: 300, height: 220, label: "Effect against the token's probability",
+    x: { from: 0, to: 1, title: "probability of the token", at: [0, 0.25, 0.5, 0.75, 1] }, y: EFFECT_AXIS,
+  });
+  for (const side of [1, -1]) {
+    chart.layer.append(draw("line", { x1: chart.sx(0), y1: chart.sy(side), x2: chart.sx(1), y2: chart.sy(0), class: "bound" }));
+  }
+  eventPoints(chart, run.events, (event) => event.prob);
   return chart.svg;
+}
+
+/** What is below the heading: a note and the chart, or why there is none. */
+function entropyFigure(run) {
+  const events = run.events.filter((event) => event.entropy !== null);
+  if (!events.length) {
+    const sentences = run.events.every((event) => event.end !== null);
+    return [sentences ? "Entropy is a token's, and this run searched sentences." : "This run has no entropies: a search by this version writes them down.", null];
+  }
+  const chart = frame({
+    width: 300, height: 220, label: "Effect against the entropy before the token",
+    x: { from: 0, to: 1.05 * Math.max(0.5, ...events.map((event) => event.entropy)), title: "entropy of the choice (nats)" }, y: EFFECT_AXIS,
+  });
+  eventPoints(chart, events, (event) => event.entropy);
+  return ["How open the choice was, by the sampler's own distribution. Only tested tokens are drawn: how many open choices decide nothing is not seen here.", chart.svg];
 }
 
 function places(run) {
