@@ -37,6 +37,7 @@ from pts.calibration.settings import RANDOM, Directions, Setting, grid
 from pts.demo.problems import demo_problems
 from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import Outcomes
+from pts.lexicon import label_pivot
 from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.extract.patterns import Division, divide_pairs, make_directions
 from pts.stages.extract.run import LAYER_SHARES
@@ -44,7 +45,6 @@ from pts.stages.search.reload import load_again
 from pts.stats import bootstrap_mean_interval
 from pts.steering.directions import FittingData, preference_shift
 from pts.steering.harvest import harvest
-from pts.steering.lexicon import label_pivot
 from pts.steering.pairs import Pair
 from pts.steering.patterns import Pivot, find_patterns, pattern_groups
 from pts.steering.vector_set import GateKind

@@ -178,6 +178,42 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
+class LaterSentence:
+    """A later sentence of the trace, and how many rollouts of a confirmation wrote one like it.
+
+    `position` is its first token and `text` its text. `kept_written` of the `kept_n` rollouts that kept the
+    confirmed sentence wrote it, and `left_written` of the `left_n` that left it.
+    """
+
+    position: int
+    text: str
+    kept_written: int
+    kept_n: int
+    left_written: int
+    left_n: int
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceLink:
+    """A later sentence of the trace that is written more or less often where a reported one is kept.
+
+    `position` is its first token. `written` is the share of the rollouts with the reported sentence that wrote
+    the later one, `written_without` that of the rollouts that left it; `low` to `high` is an interval for their
+    difference. `p_value` is Fisher's, for no difference, and `q_value` is Benjamini and Hochberg's over all
+    links that the run tested.
+    """
+
+    text: str
+    position: int
+    written: float
+    written_without: float
+    low: float
+    high: float
+    p_value: float
+    q_value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A token that entered the confirmation, with what fresh rollouts alone say of it.
 
@@ -193,6 +229,7 @@ class Candidate:
     A sentence has an `end`, one past its last token. Then `token` is its text, `token_prob` the probability of
     all its tokens, `value` the value after it, and `off_trace_value` that where the trace is left within it. Of
     the rollouts that left it, `different_n` wrote a different sentence, and `different_successes` succeeded.
+    `later` are the trace's sentences after it, where |delta| reaches the threshold.
     """
 
     trace: int
@@ -216,6 +253,7 @@ class Candidate:
     different_successes: int = 0
     different_n: int = 0
     entropy: float | None = None
+    later: tuple[LaterSentence, ...] = ()
 
     @property
     def unit(self) -> Unit:
@@ -439,6 +477,9 @@ class PivotalSentence(PivotalToken):
     `prob_different` is the probability of success where the sampler writes a different sentence in its place,
     from `different_n` rollouts, and `different_delta` is `prob_after` less that, with an interval as for Δ.
     They are None where no rollout wrote a different one.
+
+    `function` is the reasoning pattern that its words speak for (`pts.lexicon`). `links` are later sentences of
+    the trace that are written more or less often where this one is kept.
     """
 
     end: int = 0
@@ -449,6 +490,8 @@ class PivotalSentence(PivotalToken):
     different_delta: float | None = None
     different_low: float | None = None
     different_high: float | None = None
+    function: str = ""
+    links: tuple[SentenceLink, ...] = ()
 
     @property
     def _where(self) -> str:

@@ -10,12 +10,15 @@ from functools import cached_property
 import numpy as np
 
 from pts.pivot_search.different import different_tally
+from pts.pivot_search.links import LATER, later_sentences
+from pts.pivot_search.sentences import sentence_spans
 from pts.pivot_search.sequential import LOOKS, TEST, SequentialTest, side_ratio
 from pts.pivot_search.values import Floats, GradedRollout, leaving_draws
 from pts.records import (
     DEFAULT_SAMPLING,
     Alternative,
     Candidate,
+    LaterSentence,
     RolloutRequest,
     Sampling,
     TokenDistribution,
@@ -182,6 +185,7 @@ class Confirmation:
         token = self.trace.completion[self.position]
         text = decode(self.trace.completion[self.position : self._kept])
         different = (0, 0) if self.end is None else different_tally(self.off, text, self.position, decode)
+        p_value = self.p_value()
         return Candidate(
             trace=self.trace_index,
             position=self.position,
@@ -195,7 +199,7 @@ class Confirmation:
             off_trace_successes=s2,
             off_trace_n=n2,
             delta=self.delta(),
-            p_value=self.p_value(),
+            p_value=p_value,
             looks=len(LOOKS),
             audit_weight=self.audit_weight,
             alternatives=self._alternatives(decode, distribution) if self.end is None else (),
@@ -204,7 +208,14 @@ class Confirmation:
             different_n=different[1],
             test=TEST,
             entropy=distribution.entropy if self.end is None else None,
+            later=() if self.end is None or p_value == 1.0 else self._later(self.end, decode),
         )
+
+    def _later(self, end: int, decode: Callable[[tuple[int, ...]], str]) -> tuple[LaterSentence, ...]:
+        """The trace's sentences after this one, and how many rollouts of each side wrote them."""
+        spans = sentence_spans(self.trace.completion, decode)
+        later = [(first, decode(self.trace.completion[first:last])) for first, last in spans if first >= end]
+        return later_sentences(self.on, self.off, (self.position, end), later[:LATER], decode)
 
     def _alternatives(
         self, decode: Callable[[tuple[int, ...]], str], distribution: TokenDistribution

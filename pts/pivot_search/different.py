@@ -21,14 +21,16 @@ LONGEST = 256
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|\w+|[^\w\s]")
 
 
-def shared_words(first: str, second: str) -> float:
-    """The share of words that two texts have in common, from 0 to 1 (Dice 1945, of words with their counts).
+def words_of(text: str) -> Counter[str]:
+    """The words of a text with their counts, in lower case.
 
-    Words are compared in lower case. Numbers and signs are words, but for the marks that end sentences.
+    Numbers and signs are words, but for the marks that end sentences.
     """
-    one, other = (
-        Counter(w for w in _WORD.findall(text.lower()) if w not in ".,;:!?") for text in (first, second)
-    )
+    return Counter(word for word in _WORD.findall(text.lower()) if word not in ".,;:!?")
+
+
+def shared_words(one: Counter[str], other: Counter[str]) -> float:
+    """The share of words that two texts have in common, from 0 to 1 (Dice 1945, of words with their counts)."""
     total = one.total() + other.total()
     return 2 * (one & other).total() / total if total else 1.0
 
@@ -38,10 +40,11 @@ def different_tally(
 ) -> tuple[int, int]:
     """Successes and draws of the rollouts whose sentence from token `start` on is another than `sentence`."""
     successes = draws = 0
+    words = words_of(sentence)
     for rollout in rollouts:
         tail = rollout.completion[start : start + LONGEST]
         end = sentence_spans(tail, decode)[0][1] if tail else 0
-        if shared_words(decode(tail[:end]), sentence) < DIFFERENT_BELOW:
+        if shared_words(words_of(decode(tail[:end])), words) < DIFFERENT_BELOW:
             successes += rollout.count * rollout.success
             draws += rollout.count
     return successes, draws

@@ -97,5 +97,7 @@ SENTENCE_FIELDS = {
     "different_delta": "of a sentence: `prob_after` less `prob_different`",
     "different_low": "lower end of its interval",
     "different_high": "upper end of its interval",
+    "function": "of a sentence: the reasoning pattern of which it has the most words",
+    "links": "of a sentence: later sentences that are written more or less often where it is kept",
 }
 """The fields that a record of a sentence has beside those, in the file's order."""

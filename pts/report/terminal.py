@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pts.pivot_search.findings import Finding
-from pts.records import MOST_CUT, Alternative
+from pts.records import MOST_CUT, Alternative, SentenceLink
 from pts.runs.recall_text import recall_text
 from pts.runs.search_run import SearchResults, SearchSummary
 from pts.setting_names import setting
@@ -141,6 +141,8 @@ class _Findings:
         return table
 
 
+_LINKS = 3
+"""Links of a sentence that are shown; its record has all."""
 _CELL = 40
 """Characters of a token or sentence that the table shows."""
 _COLUMNS = ("#", "problem", "token", "at", "q", "value", "Δ", "interval", "q-value", "best alternative")
@@ -194,10 +196,20 @@ def _context(run: SearchResults, finding: Finding) -> list[RenderableType]:
                 f"({low:+.2f} to {high:+.2f}) with this one"
             )
         )
+    lines += [Text(_linked(link)) for link in run.links_of(finding)[:_LINKS]]
     if candidate.alternatives:
         others = "; ".join(_described(alternative) for alternative in _ranked(candidate.alternatives)[:4])
         lines.append(Text(f"instead: {others}"))
     return lines
+
+
+def _linked(link: SentenceLink) -> str:
+    """A later sentence, and how often it is written with and without the reported one."""
+    return (
+        f"later: «{_visible(_shortened(link.text))}» is written by {link.written:.0%} with this sentence and "
+        f"{link.written_without:.0%} without, {link.written - link.written_without:+.2f} "
+        f"({link.low:+.2f} to {link.high:+.2f})"
+    )
 
 
 def _curve(finding: Finding) -> Text | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from pts.lexicon import label_sentence
 from pts.pivot_search.findings import Finding
 from pts.records import PivotalSentence, PivotalToken, Unit
 from pts.runs.record_files import write_jsonl_records, write_parquet_records
@@ -57,6 +58,9 @@ def write_parquet(path: Path, records: Sequence[PivotalToken], unit: Unit = "tok
         columns += [("end", number), ("token_ids", pa.list_(number)), ("unit", text)]
         columns += [("prob_different", real), ("different_n", number)]
         columns += [(name, real) for name in ("different_delta", "different_low", "different_high")]
+        shares = ("written", "written_without", "low", "high", "p_value", "q_value")
+        link = pa.struct([("text", text), ("position", number), *((name, real) for name in shares)])
+        columns += [("function", text), ("links", pa.list_(link))]
     write_parquet_records(path, records, pa.schema(columns))
 
 
@@ -109,4 +113,6 @@ def _record(run: SearchResults, finding: Finding) -> PivotalToken:
         different_delta=None if different is None else candidate.value - different,
         different_low=None if interval is None else interval[0],
         different_high=None if interval is None else interval[1],
+        function=label_sentence(candidate.token),
+        links=run.links_of(finding),
     )

@@ -13,7 +13,8 @@ from pts.errors import DataError, RunError
 from pts.pivot_search.audit import RecallEstimate, estimate_recall
 from pts.pivot_search.config import Phase, SearchUnit
 from pts.pivot_search.findings import Finding, select_findings
-from pts.records import FATE_LETTERS, Completions, Fate, ProblemResult
+from pts.pivot_search.links import select_links
+from pts.records import FATE_LETTERS, Completions, Fate, ProblemResult, SentenceLink
 from pts.runs.codec import ShapeError, from_json, to_json
 from pts.runs.directory import RunKind, find_run
 from pts.runs.manifest import Manifest, text_digest
@@ -199,6 +200,17 @@ class SearchResults:
     def findings(self) -> list[Finding]:
         """The pivotal tokens among all results so far, at the run's false discovery rate."""
         return select_findings(self.results, self.fdr)
+
+    @cached_property
+    def _links(self) -> dict[tuple[str, int, int], tuple[SentenceLink, ...]]:
+        return select_links([f for f in self.findings if f.candidate.unit == "sentence"], self.fdr)
+
+    def links_of(self, finding: Finding) -> tuple[SentenceLink, ...]:
+        """The later sentences that a reported sentence makes more or less likely, chosen over the whole run."""
+        candidate = finding.candidate
+        if candidate.unit == "token":
+            return ()
+        return self._links.get((finding.problem.problem_id, candidate.trace, candidate.position), ())
 
     @cached_property
     def recall(self) -> RecallEstimate | None:

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pts.errors import DataError
+from pts.lexicon import DEFAULT_LEXICON, RESERVED, UNLABELLED, Lexicon, bare_group, label_pivot
 from pts.stats import holm
 from pts.steering.clusters import Clusters, Ints, cluster_contrasts
-from pts.steering.lexicon import DEFAULT_LEXICON, RESERVED, UNLABELLED, Lexicon, bare_group, label_pivot
 from pts.steering.pattern_source import Basis
 
 NAMING_LEVEL = 0.01

@@ -1,16 +1,19 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sentence_shapes import SentencePolicy, sentence_chain
-from shapes import ChainShape, chain
+from shapes import RIGHT, WRONG, ChainShape, chain
 
 from pts.pivot_search import SearchConfig, find_pivotal_tokens, search_problems, select_findings
-from pts.pivot_search.different import different_tally, shared_words
+from pts.pivot_search.different import different_tally, shared_words, words_of
+from pts.pivot_search.findings import Finding
+from pts.pivot_search.links import select_links
 from pts.pivot_search.sentences import sentence_spans
 from pts.pivot_search.values import GradedRollout, TraceMap, leaving_draws, off_trace_counts
-from pts.policies.tabular import TabularPolicy
-from pts.records import Problem, ProblemResult, RolloutRequest, TokenIds, Trace
+from pts.policies.tabular import Node, TabularPolicy
+from pts.records import LaterSentence, Problem, ProblemResult, RolloutRequest, TokenIds, Trace
 
 
 def policy_of(seed: int, length: int = 60) -> SentencePolicy:
@@ -143,8 +146,8 @@ def test_a_search_of_tokens_has_no_sentences() -> None:
     ],
 )
 def test_sentences_are_compared_by_their_words(first: str, second: str, shared: float) -> None:
-    assert shared_words(first, second) == pytest.approx(shared)
-    assert shared_words(second, first) == pytest.approx(shared)
+    assert shared_words(words_of(first), words_of(second)) == pytest.approx(shared)
+    assert shared_words(words_of(second), words_of(first)) == pytest.approx(shared)
 
 
 def test_a_different_sentence_is_told_from_a_like_one() -> None:
@@ -169,3 +172,74 @@ def test_the_counterfactual_is_a_part_of_what_left_the_sentence(
     assert any(0 < c.different_n < c.off_trace_n for c in candidates)
     for c in candidates:
         assert 0 <= c.different_successes <= min(c.different_n, c.off_trace_successes)
+
+
+BUS, WALK, COINS, APPLE, SLEEP = range(11, 16)
+LINKED = {
+    **{BUS: "Take a bus. ", WALK: "Walk home. ", COINS: "Pay two coins. ", APPLE: "Eat an apple. "},
+    **{SLEEP: "Sleep now. ", RIGHT: "Yes.", WRONG: "No."},
+}
+"""Sentences of one token each."""
+PAYS_AFTER = {BUS: 0.8, WALK: 0.1}
+"""How often the coins are paid after the bus, and after the walk."""
+
+
+class LinkedSentences(TabularPolicy):
+    """The first sentence decides how often the second is written, and success; the third is left to chance."""
+
+    def __init__(self) -> None:
+        super().__init__(Node({BUS: (0.6, self._after(BUS, 0.9)), WALK: (0.4, self._after(WALK, 0.1))}))
+
+    def _after(self, first: int, value: float) -> Node:
+        ends = Node({RIGHT: (value, Node(success=True)), WRONG: (1.0 - value, Node())})
+        last = Node({APPLE: (0.5, ends), SLEEP: (0.5, ends)})
+        pays = PAYS_AFTER[first]
+        return Node({COINS: (pays, last), SLEEP: (1.0 - pays, last)})
+
+    def decode(self, ids: TokenIds, stop: Sequence[str] = ()) -> str:
+        return "".join(LINKED[token] for token in ids)
+
+    def grade(self, completion: str, answer: str) -> bool:
+        return completion.endswith("Yes.")
+
+
+@pytest.fixture(scope="module")
+def linked() -> list[ProblemResult]:
+    policy = LinkedSentences()
+    problems = [Problem(f"p{seed}", "q", "a") for seed in range(12)]
+    traces = {problem.id: [(BUS, COINS, APPLE, RIGHT)] for problem in problems}
+    config = SearchConfig(seed=3, unit="sentence", value_range=(0.0, 1.0))
+    return list(search_problems(problems, policy, policy.grade, config, given_traces=traces))
+
+
+def with_later(finding: Finding, text: str) -> Finding:
+    """A finding of which one later sentence alone was looked for."""
+    (later,) = (each for each in finding.candidate.later if each.text == text)
+    return replace(finding, candidate=replace(finding.candidate, later=(later,)))
+
+
+def test_a_sentence_is_linked_to_the_later_one_that_it_leads_to(linked: list[ProblemResult]) -> None:
+    findings = select_findings(linked, 0.05)
+    assert len(findings) >= 8
+    assert {f.candidate.token for f in findings} == {LINKED[BUS]}
+    links = select_links([with_later(f, LINKED[COINS]) for f in findings], 0.05)
+    assert len(links) >= 8
+    for (link,) in links.values():
+        assert link.position == 1
+        assert link.low <= PAYS_AFTER[BUS] - PAYS_AFTER[WALK] <= link.high
+        assert 0.0 < link.p_value <= link.q_value <= 0.05
+    shares = [(link.written, link.written_without) for (link,) in links.values()]
+    # Some 8 × 10 rollouts a side at least: a standard error of 0.05.
+    assert np.mean(shares, axis=0) == pytest.approx([PAYS_AFTER[BUS], PAYS_AFTER[WALK]], abs=0.12)
+
+
+def test_links_of_sentences_that_are_as_likely_are_not_reported(linked: list[ProblemResult]) -> None:
+    apples = [with_later(f, LINKED[APPLE]) for f in select_findings(linked, 0.05)]
+    assert all(f.candidate.later[0].left_written > 0 for f in apples)
+    assert not select_links(apples, 0.05)
+
+
+def test_a_later_sentence_that_every_rollout_wrote_is_not_tested(linked: list[ProblemResult]) -> None:
+    (first, *_) = select_findings(linked, 0.05)
+    always = LaterSentence(1, "Pay.", 20, 20, 15, 15)
+    assert not select_links([replace(first, candidate=replace(first.candidate, later=(always,)))], 0.05)

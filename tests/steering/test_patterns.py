@@ -13,8 +13,8 @@ from patterns import NOISE, agreement, planted
 from pts.demo.expressions import Operation
 from pts.demo.sentences import alternative, check, correction, ordering_word, split
 from pts.errors import DataError
+from pts.lexicon import DEFAULT_LEXICON, Lexicon, label_pivot, read_lexicon
 from pts.steering.clusters import cluster_contrasts
-from pts.steering.lexicon import DEFAULT_LEXICON, Lexicon, label_pivot, read_lexicon
 from pts.steering.pattern_source import PatternSource, source_sentence
 from pts.steering.patterns import Pivot, find_patterns, name_clusters, pattern_groups
 

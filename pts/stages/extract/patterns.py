@@ -53,7 +53,7 @@ def divide_pairs(
     inputs: ExtractInputs, pairs: Sequence[Pair], harvested: Harvest, layers: Sequence[int]
 ) -> Division:
     """Patterns among the contrasts at the middle one of the calibrated layers, named by the better token."""
-    from pts.steering.lexicon import DEFAULT_LEXICON, read_lexicon
+    from pts.lexicon import DEFAULT_LEXICON, read_lexicon
     from pts.steering.pairs import split_problems
     from pts.steering.patterns import Pivot, find_patterns, pattern_groups
 
@@ -75,7 +75,7 @@ def _reason(
     inputs: ExtractInputs, basis: Basis, group: Group, pairs: Sequence[Pair], judges: set[int]
 ) -> str | None:
     """Why a group gets no vector of its own; None where it gets one."""
-    from pts.steering.lexicon import UNLABELLED
+    from pts.lexicon import UNLABELLED
 
     if len(group.members) == len(pairs):
         return "it has every pair, as the vector of all pairs has"

@@ -109,7 +109,7 @@ def extract_settings(
     inputs: ExtractInputs, searched: SearchResults, pairs: Sequence[Pair]
 ) -> dict[str, object]:
     """What decides the result, the run and its pairs included, as the manifest holds it."""
-    from pts.steering.lexicon import read_lexicon
+    from pts.lexicon import read_lexicon
 
     lexicon = None if inputs.lexicon is None else repr(read_lexicon(inputs.lexicon))
     return {

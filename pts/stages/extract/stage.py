@@ -101,10 +101,10 @@ def _harvested(folder: Path) -> int:
 
 def _plan(inputs: ExtractInputs, context: Context) -> Plan:
     """What an extraction will do; a set that other settings or another search made is made again."""
+    from pts.lexicon import read_lexicon
     from pts.runs.directory import open_run
     from pts.runs.manifest import read_manifest
     from pts.runs.vector_run import VECTORS
-    from pts.steering.lexicon import read_lexicon
 
     path = inputs.directory()
     with open_run(path, VECTORS):

@@ -140,10 +140,20 @@ def label_pivot(before: str, token: str, after: str, lexicon: Lexicon = DEFAULT_
     group = bare_group(token)
     if group is not None:
         return group
-    scores = pattern_scores(pivot_text(before, token, after), lexicon)
+    return _leading(pattern_scores(pivot_text(before, token, after), lexicon))
+
+
+def _leading(scores: Mapping[str, int]) -> str:
+    """The name of the highest score; `unlabelled` where none is above 0, or several are highest."""
     best = max(scores.values(), default=0)
     leading = [name for name, score in scores.items() if score == best]
     return leading[0] if best > 0 and len(leading) == 1 else UNLABELLED
+
+
+def label_sentence(text: str, lexicon: Lexicon = DEFAULT_LEXICON) -> str:
+    """The pattern of which a sentence has the most words; else `number`, `think_tag` or `unlabelled`."""
+    group = bare_group(text)
+    return group if group is not None else _leading(pattern_scores(PivotText("", text, ""), lexicon))
 
 
 def bare_group(token: str) -> str | None:
