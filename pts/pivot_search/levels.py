@@ -19,27 +19,57 @@ EDGE = 0.02
 _SEEN = np.clip(LEVELS, 0.004, 0.996)
 
 
+MODES = 2
+"""A trace is settled (0) or, for a while after an influential fork, unsettled (1)."""
+FOLLOWED = 0.9
+"""The chance that a settled trace is unsettled after an influential fork: effects seldom come alone."""
+UNSETTLED_SHARE = 0.2
+"""The share of influential forks where the trace is unsettled."""
+STAYS_UNSETTLED = 0.25
+"""The chance that it still is after one of them: the next effect often takes the first one back."""
+SETTLES = 0.1
+"""The chance that an unsettled trace settles at a fork that changes nothing much."""
+
+
 @dataclass(frozen=True, slots=True)
 class OffTracePrior:
     """What an off-trace value is thought to be before it is seen: a mixture of two Beta distributions.
 
-    With probability `influential` anything goes, success or failure rather than a middle (Beta(`spread`,
-    `spread`), U-shaped below 1). Otherwise the fork changes nothing much: a Beta around the value of the token
-    taken, worth `concentration` draws.
+    With probability `influential`, where the trace is settled, anything goes: success or failure rather than a
+    middle (Beta(`spread`, `spread`), U-shaped below 1). Otherwise the fork changes nothing much: a Beta around
+    the value of the token taken, worth `concentration` draws. Influential forks come in groups: near one, along
+    the trace in either direction, others are more likely.
     """
 
     influential: float = 0.25
     concentration: float = 30.0
     spread: float = 0.6
 
-    def kernel(self) -> Floats:
-        """P(O | V) on the grid [V, O]."""
-        near, free = _near(self.concentration), _free(self.spread)
-        return (1.0 - self.influential) * near + self.influential * free[None, :]
+    def mode_moves(self) -> tuple[Floats, Floats]:
+        """The chances of the fork's kind and of the next mode, [mode, next mode] each.
+
+        The first is of forks that change nothing much, the second of influential ones.
+        """
+        near, free = mode_moves(np.array(self.influential))
+        return near, free
+
+
+def mode_moves(influential: Floats) -> tuple[Floats, Floats]:
+    """`OffTracePrior.mode_moves` for shares of any shape: [2, 2, ...] each."""
+    zero, one = np.zeros_like(influential), np.ones_like(influential)
+    calm = 1.0 - UNSETTLED_SHARE
+    near = [[1.0 - influential, zero], [calm * SETTLES * one, calm * (1.0 - SETTLES) * one]]
+    free = [
+        [influential * (1.0 - FOLLOWED), influential * FOLLOWED],
+        [UNSETTLED_SHARE * (1.0 - STAYS_UNSETTLED) * one, UNSETTLED_SHARE * STAYS_UNSETTLED * one],
+    ]
+    return np.array(near), np.array(free)
 
 
 FEWEST_INFLUENTIAL = 9.0
-"""How many forks are influential at the smallest share that is thought of."""
+"""How many forks of a settled trace are influential at the smallest share that is thought of."""
+MANY_FORKS = 300
+"""With more forks than this, that number grows with the square root of the forks: a longer trace has room."""
 LARGEST_FEWEST = 0.5
 """The smallest share that is thought of is at most this: a short trace has fewer forks than that."""
 MOST_INFLUENTIAL = 0.25
@@ -61,16 +91,18 @@ class PriorGrid:
     def of(cls, forks: int) -> PriorGrid:
         """For a trace with so many forks: from a quarter of them matter to nine do, all as likely.
 
-        Where nine are more than a quarter, that many do, but at most half of them.
+        Where nine are more than a quarter, that many do, but at most half of them. Of many forks, more than
+        nine do at least (`MANY_FORKS`).
         """
-        fewest = min(LARGEST_FEWEST, FEWEST_INFLUENTIAL / max(forks, 1))
+        least = FEWEST_INFLUENTIAL * max(1.0, (forks / MANY_FORKS) ** 0.5)
+        fewest = min(LARGEST_FEWEST, least / max(forks, 1))
         shares = np.geomspace(max(MOST_INFLUENTIAL, fewest), fewest, SHARES)
         weights = np.full((len(CONCENTRATIONS), SHARES), 1.0 / (len(CONCENTRATIONS) * SHARES))
         return cls(CONCENTRATIONS, shares, weights, OffTracePrior().spread)
 
 
 @lru_cache(maxsize=32)
-def _near(concentration: float) -> Floats:
+def near_kernel(concentration: float) -> Floats:
     """P(O | V) [V, O] where the fork changes nothing much."""
     from scipy.stats import beta  # heavy to import, and `pts --help` needs none of it
 
@@ -82,7 +114,7 @@ def _near(concentration: float) -> Floats:
 
 
 @lru_cache(maxsize=32)
-def _free(spread: float) -> Floats:
+def free_kernel(spread: float) -> Floats:
     """P(O) [O] where anything goes."""
     from scipy.stats import beta
 
@@ -143,8 +175,8 @@ class Kernels:
         """The kernels of a fork of probability `step` / PROB_STEPS."""
         lower, fraction = landing(np.array([step]))
         cells = lower[0] + GRID * np.arange(GRID)[:, None]
-        near = np.stack([_near(concentration) for concentration in concentrations])
-        free = _free(spread)
+        near = np.stack([near_kernel(concentration) for concentration in concentrations])
+        free = free_kernel(spread)
         moved_near = np.stack([_scatter(each, cells, fraction[0]) for each in near])
         moved_free = _scatter(np.broadcast_to(free, (GRID, GRID)), cells, fraction[0])
         return Kernels(near, free, moved_near, moved_free, cells, fraction[0])
@@ -156,14 +188,6 @@ class Kernels:
         near = np.stack([_scatter(each * likelihood, self.cells, self.fraction) for each in self.joint_near])
         free = np.broadcast_to(self.joint_free * likelihood, (GRID, GRID))
         return near, _scatter(free, self.cells, self.fraction)
-
-    def blend(self, influential: float, likelihood: Floats | None) -> Floats:
-        """The move of the first concentration under a share of influential forks."""
-        if likelihood is None:
-            blended: Floats = (1.0 - influential) * self.near[0] + influential * self.free
-            return blended
-        joint = (1.0 - influential) * self.joint_near[0] + influential * self.joint_free
-        return _scatter(joint * likelihood, self.cells, self.fraction)
 
 
 def _scatter(mass: Floats, cells: Ints, fraction: Floats) -> Floats:

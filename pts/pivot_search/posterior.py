@@ -10,7 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pts.pivot_search.levels import GRID, LEVELS, Kernels, OffTracePrior, PriorGrid, landing, log_likelihood
+from pts.pivot_search.levels import (
+    GRID,
+    LEVELS,
+    MODES,
+    Kernels,
+    OffTracePrior,
+    PriorGrid,
+    free_kernel,
+    landing,
+    log_likelihood,
+    mode_moves,
+    near_kernel,
+)
 from pts.pivot_search.values import Floats, Ints, TraceMap
 
 CHUNK = 64
@@ -73,7 +85,7 @@ def believed_values(
     """
     chain = _Chain(trace_map, successes, draws)
     later, earlier = chain.messages(prior or chain.learned_prior())
-    belief = later * earlier
+    belief = (later * earlier).sum(axis=1)
     belief /= belief.sum(axis=1, keepdims=True)
     through = np.cumsum(belief, axis=1)
     low, high = (LEVELS[np.minimum((through < level).sum(axis=1), GRID - 1)] for level in BAND)
@@ -83,9 +95,10 @@ def believed_values(
 
 
 class _Chain:
-    """A trace's values as a Markov chain over levels: value k is that before fork k, value F the last.
+    """A trace's values as a Markov chain over modes and levels: value k is before fork k, value F the last.
 
-    It runs from the trace's end, where the value is the trace's own grade, to its start.
+    It runs from the trace's end, where the value is the trace's own grade and the trace is settled, to its
+    start.
     """
 
     def __init__(self, trace_map: TraceMap, successes: Ints, draws: Ints) -> None:
@@ -93,8 +106,8 @@ class _Chain:
         logs = log_likelihood(successes, draws)
         self._likelihood = np.exp(logs - logs.max(axis=1, keepdims=True))
         self._drawn = draws > 0
-        self._end = np.zeros(GRID)
-        self._end[round(trace_map.final_value * (GRID - 1))] = 1.0
+        self._end = np.zeros((MODES, GRID))
+        self._end[0, round(trace_map.final_value * (GRID - 1))] = 1.0
 
     def chunks(self) -> list[slice]:
         """The forks, so many at a time as their joint posteriors may be in memory."""
@@ -103,14 +116,19 @@ class _Chain:
     def learned_prior(self) -> OffTracePrior:
         """Of the priors in `PriorGrid` the likeliest concentration, and the mean share of influential forks."""
         grid = PriorGrid.of(len(self._steps))
-        free_share = grid.shares[:, None]
-        message = np.broadcast_to(self._end, (*grid.weights.shape, GRID))
+        near_by, free_by = (moves[..., None] for moves in mode_moves(grid.shares))
+        ends = self._end[:, None, None, :]
+        message = np.broadcast_to(ends, (MODES, *grid.weights.shape, GRID))
         log_evidence = np.zeros(grid.weights.shape)
         for k in range(len(self._steps) - 1, -1, -1):
             kernels = Kernels.at(int(self._steps[k]), grid.concentrations, grid.spread)
             near, free = kernels.moves(self._likelihood[k] if self._drawn[k] else None)
-            message = (1.0 - free_share) * (message @ near) + free_share * (message @ free)
-            total = message.sum(axis=-1)
+            moved_near, moved_free = message @ near, message @ free
+            message = sum(
+                near_by[mode, :, None] * moved_near[mode] + free_by[mode, :, None] * moved_free[mode]
+                for mode in range(MODES)
+            )
+            total = message.sum(axis=(0, -1))
             log_evidence += np.log(total)
             message = message / total[..., None]
         weight = np.exp(log_evidence - log_evidence.max()) * grid.weights
@@ -121,36 +139,43 @@ class _Chain:
         )
 
     def messages(self, prior: OffTracePrior) -> tuple[Floats, Floats]:
-        """How likely each level is for each value [F + 1, GRID], by the draws at later forks and by others.
+        """How likely each level is for each value, by the draws at later forks and by others.
 
-        The first is a distribution, the second a likelihood.
+        Both are [F + 1, MODES, GRID]. The first is a distribution, the second a likelihood.
         """
         forks = len(self._steps)
-        later, earlier = np.empty((forks + 1, GRID)), np.ones((forks + 1, GRID))
+        later, earlier = np.empty((forks + 1, MODES, GRID)), np.ones((forks + 1, MODES, GRID))
         later[forks] = self._end
-        moves: list[Floats] = []
+        near_by, free_by = prior.mode_moves()
+        moves: list[tuple[Floats, Floats]] = []
         for k in range(forks - 1, -1, -1):
             kernels = Kernels.at(int(self._steps[k]), (prior.concentration,), prior.spread)
-            moves.append(kernels.blend(prior.influential, self._likelihood[k] if self._drawn[k] else None))
-            message = later[k + 1] @ moves[-1]
+            near, free = kernels.moves(self._likelihood[k] if self._drawn[k] else None)
+            moves.append((near[0], free))
+            message = near_by.T @ (later[k + 1] @ near[0]) + free_by.T @ (later[k + 1] @ free)
             later[k] = message / message.sum()
-        for k, move in enumerate(reversed(moves)):
-            message = move @ earlier[k]
+        for k, (near, free) in enumerate(reversed(moves)):
+            message = near_by @ (earlier[k] @ near.T) + free_by @ (earlier[k] @ free.T)
             earlier[k + 1] = message / message.max()
         return later, earlier
 
     def joint(self, rows: slice, messages: tuple[Floats, Floats], prior: OffTracePrior) -> Floats:
         """The joint posterior of the value after each fork of `rows` and of its off-trace value [K, GRID²]."""
-        later, earlier = messages
+        later, earlier = messages[0][1:][rows], messages[1][:-1][rows]
         lower, fraction = landing(self._steps[rows])
-        ahead = earlier[:-1][rows]
-        cells = lower + GRID * np.arange(len(ahead))[:, None, None]
-        joint = np.take(ahead, cells)
-        joint += fraction * np.take(np.diff(ahead, axis=1, append=0.0), cells)
-        joint *= prior.kernel()
-        joint *= later[1:][rows, :, None]
+        cells = lower + GRID * np.arange(len(later))[:, None, None]
+        near, free = near_kernel(prior.concentration), free_kernel(prior.spread)
+        joint = np.zeros((len(later), GRID, GRID))
+        for mode, (near_by, free_by) in enumerate(zip(*(m.T for m in prior.mode_moves()), strict=True)):
+            ahead = earlier[:, mode]
+            reached = np.take(ahead, cells)
+            reached += fraction * np.take(np.diff(ahead, axis=1, append=0.0), cells)
+            # Into this mode, from either: [K, GRID] by the value after the fork.
+            by_near, by_free = np.tensordot(near_by, later, (0, 1)), np.tensordot(free_by, later, (0, 1))
+            reached *= by_near[:, :, None] * near + by_free[:, :, None] * free
+            joint += reached
         joint *= self._likelihood[rows, None, :]
-        flat: Floats = joint.reshape(len(ahead), GRID * GRID)
+        flat: Floats = joint.reshape(len(later), GRID * GRID)
         flat /= flat.sum(axis=1, keepdims=True)
         return flat
 

@@ -4,7 +4,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from pts.pivot_search.levels import GRID, LEVELS, OffTracePrior, PriorGrid, landing
+from pts.pivot_search.levels import GRID, LEVELS, OffTracePrior, PriorGrid, free_kernel, landing, near_kernel
 from pts.pivot_search.posterior import Belief, believe, believed_values
 from pts.pivot_search.values import TraceMap
 from pts.records import Trace
@@ -40,18 +40,22 @@ def test_an_unseen_fork_stays_open() -> None:
 
 
 def test_the_belief_is_that_of_a_sum_over_all_paths() -> None:
-    """Two forks by brute force: every pair of off-trace levels, the value between them split over its cells."""
+    """Two forks by brute force: every kind of each fork, every mode between them, and every pair of off-trace
+    levels, the value between them split over its cells."""
     q, successes, draws = (0.4, 0.7), np.array([1, 2]), np.array([3, 3])
-    kernel = PRIOR.kernel()
+    kinds = [near_kernel(PRIOR.concentration), np.broadcast_to(free_kernel(PRIOR.spread), (GRID, GRID))]
+    moves = PRIOR.mode_moves()
     seen = np.clip(LEVELS, 0.004, 0.996)
     likelihood = [seen**s * (1 - seen) ** (n - s) for s, n in zip(successes, draws, strict=True)]
     lower, fraction = (each[0] for each in landing(np.array([70])))
     pivotal, means, total = np.zeros(2), np.zeros(2), 0.0
-    for last, up in itertools.product(range(GRID), (0, 1)):
+    for second, mode, first, last, up in itertools.product((0, 1), (0, 1), (0, 1), range(GRID), (0, 1)):
+        # The chain begins at the trace's end, settled.
+        chance = moves[second][0, mode] * moves[first][mode].sum()
         between = lower[GRID - 1, last] + up
         share = fraction[GRID - 1, last] if up else 1 - fraction[GRID - 1, last]
-        mass = kernel[GRID - 1, last] * likelihood[1][last] * share
-        weights = mass * kernel[between] * likelihood[0]
+        mass = chance * kinds[second][GRID - 1, last] * likelihood[1][last] * share
+        weights = mass * kinds[first][between] * likelihood[0]
         total += weights.sum()
         means += [weights @ LEVELS, weights.sum() * LEVELS[last]]
         first_effect = 0.6 * (LEVELS[between] - LEVELS)
@@ -60,6 +64,16 @@ def test_the_belief_is_that_of_a_sum_over_all_paths() -> None:
     belief = believe(map_of(q), successes, draws, 0.2, PRIOR)
     assert belief.pivotal == pytest.approx(pivotal / total, rel=1e-9)
     assert belief.off_trace_mean == pytest.approx(means / total, rel=1e-9)
+
+
+def test_a_fork_near_an_influential_one_is_likelier_to_be_influential_too() -> None:
+    """What is lost is often won back soon: beside a fork that surely matters, others may."""
+    forks, here = 60, 30
+    successes, draws = np.zeros(forks, dtype=int), np.zeros(forks, dtype=int)
+    draws[here] = 200
+    belief = believe(map_of((0.5,) * forks), successes, draws, 0.2, OffTracePrior(0.02, 480.0))
+    assert belief.pivotal[here - 2] > 2 * belief.pivotal[2]
+    assert belief.pivotal[here + 2] > 2 * belief.pivotal[-2]
 
 
 def test_draws_on_both_sides_of_a_fork_tell_of_it() -> None:
@@ -85,7 +99,8 @@ def test_a_calm_trace_teaches_that_few_forks_matter() -> None:
 def test_a_short_trace_expects_that_half_of_its_forks_matter_and_a_long_one_that_few_may() -> None:
     assert PriorGrid.of(5).shares == pytest.approx([0.5] * 5)
     assert PriorGrid.of(36).shares == pytest.approx([0.25] * 5)
-    assert PriorGrid.of(900).shares[[0, -1]] == pytest.approx([0.25, 0.01])
+    assert PriorGrid.of(300).shares[[0, -1]] == pytest.approx([0.25, 0.03])
+    assert PriorGrid.of(1200).shares[[0, -1]] == pytest.approx([0.25, 0.015])
 
 
 def test_believed_values_follow_the_draws_and_end_at_the_grade() -> None:
