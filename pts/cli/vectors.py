@@ -30,6 +30,11 @@ _MEASURED: dict[str, Options] = {
         (("samples", "--samples"), "Completions of each problem, unsteered and steered.", {}),
         (("seed", "--seed"), "Seed of every random draw.", {}),
         (
+            ("examples", "--examples"),
+            "Also write a few completions, token by token, into VECTORS for pts report.",
+            {"is_flag": True},
+        ),
+        (
             ("same_shape", "--same-shape"),
             "Accept another model of the same shape, such as a fine-tune.",
             {"is_flag": True},

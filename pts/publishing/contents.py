@@ -24,6 +24,7 @@ NAMES: Mapping[Kind, tuple[str, ...]] = {
         "vectors.json",
         "vectors.safetensors",
         "records.parquet",
+        "examples.json",
         "router.json",
         "router.safetensors",
         CARD_NAME,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pts.errors import RunError
+from pts.evaluation.steered_examples import PatternExamples, read_examples
 from pts.report.one_file import Page
 from pts.runs.vector_run import VECTORS
 from pts.steering.claims import claims, rank_sentence
@@ -34,7 +35,10 @@ class Pivot:
 
 @dataclass(frozen=True, slots=True)
 class PatternData:
-    """A pattern: how its vector is added, the evidence for it, its effect (None: not measured), its verdict."""
+    """A pattern: how its vector is added, the evidence for it, its effect (None: not measured), its verdict.
+
+    `examples` are steered completions, None where the set has none.
+    """
 
     pattern: str
     method: str
@@ -50,6 +54,7 @@ class PatternData:
     verdict: str | None
     claimed: bool
     pivots: tuple[Pivot, ...]
+    examples: PatternExamples | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,8 @@ def vector_data(path: Path) -> VectorData:
     """What a report shows of the set at `path`. Raises VectorError, RunError where it cannot be read."""
     vectors = load_vectors(str(path))
     made = claims(vectors.effects)
-    pivots = _pivots(path)
+    pivots, examples = _pivots(path), read_examples(path)
+    shown = {} if examples is None else examples.patterns
     return VectorData(
         name=path.resolve().name,
         model=vectors.model.id,
@@ -102,7 +108,7 @@ def vector_data(path: Path) -> VectorData:
         hidden_size=vectors.model.hidden_size,
         source=None if vectors.patterns is None else source_sentence(vectors.patterns),
         patterns=tuple(
-            _pattern(vectors, vector, made, pivots.get(vector.pattern, ()))
+            _pattern(vectors, vector, made, pivots.get(vector.pattern, ()), shown.get(vector.pattern))
             for vector in vectors.vectors.values()
         ),
         calibration=_calibration(path),
@@ -129,13 +135,17 @@ def vector_page(data: VectorData) -> Page:
         ],
         warnings=[],
         template="vectors_report.html.j2",
-        scripts=("vectors.js",),
+        scripts=("steered.js", "vectors.js"),
         data=data,
     )
 
 
 def _pattern(
-    vectors: VectorSet, vector: SteeringVector, made: Mapping[str, Any], pivots: tuple[Pivot, ...]
+    vectors: VectorSet,
+    vector: SteeringVector,
+    made: Mapping[str, Any],
+    pivots: tuple[Pivot, ...],
+    examples: PatternExamples | None,
 ) -> PatternData:
     evidence, claim = vector.evidence, made.get(vector.pattern)
     return PatternData(
@@ -153,6 +163,7 @@ def _pattern(
         verdict=None if claim is None else rank_sentence(claim),
         claimed=claim is not None and claim.made,
         pivots=pivots,
+        examples=examples,
     )
 
 

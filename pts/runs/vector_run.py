@@ -13,6 +13,7 @@ VECTORS = RunKind(
         "vectors.safetensors",
         "records.parquet",
         "README.md",
+        "examples.json",
         "router.jsonl",
         "router.json",
         "router.safetensors",

@@ -111,6 +111,13 @@ class Steering:
         """Positions of completions to which at least one vector was added so far, each once."""
         return self._passes.counts()[1]
 
+    def steered_positions(self) -> torch.Tensor:
+        """Where a vector was added in the batch of texts that was begun last: booleans [rows, positions].
+
+        Positions are counted from the first token of the completions. Empty where nothing was read.
+        """
+        return self._passes.steered_last()
+
     def begin_step(self, variants: npt.NDArray[np.int64], tokens: npt.NDArray[np.int64]) -> None:
         """The next pass reads one token [rows] a row, steered by these variants [rows] (0: not at all)."""
         self._begin(variants.tolist(), torch.from_numpy(tokens)[:, None] if self._reads_tokens else None)

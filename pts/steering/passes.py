@@ -112,6 +112,10 @@ class Passes:
         seen, steered = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
         return self._over.seen + seen, self._over.steered + steered
 
+    def steered_last(self) -> torch.Tensor:
+        """Where a vector was added in the batch of texts that was begun last [rows, positions]."""
+        return self._texts[-1].tally.steered() if self._texts else torch.zeros(0, 0, dtype=torch.bool)
+
     def unsteered(self) -> tuple[int, int]:
         """Of the batches of texts read so far, how many had no position to steer; and how many there were."""
         here = sum(not text.reached for text in self._texts)

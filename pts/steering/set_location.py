@@ -10,6 +10,7 @@ from pts.hub import why_unreachable
 from pts.steering.vector_set import VectorError, VectorSet
 
 TENSORS_NAME, JSON_NAME, RECORDS_NAME = "vectors.safetensors", "vectors.json", "records.parquet"
+EXAMPLES_NAME = "examples.json"
 ROUTER_NAMES = ("router.json", "router.safetensors")
 """The files of a router that is stored with a set (`pts.decoding.routers.files`)."""
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

@@ -102,6 +102,11 @@ class Tally:
         self._count()
         return int(self._seen.sum()), int(self._steered.sum())
 
+    def steered(self) -> torch.Tensor:
+        """Where a vector was added [rows, positions], of the completions' positions read so far."""
+        self._count()
+        return self._steered
+
     def cut(self, positions: int) -> None:
         """Forget positions beyond the first so many, which were read and then rejected."""
         self._count()

@@ -8,9 +8,17 @@ import pytest
 
 from pts.api.evaluate import evaluate
 from pts.errors import RunError
+from pts.evaluation.steered_examples import (
+    MovedPivot,
+    PatternExamples,
+    ReadCompletion,
+    SteeredExamples,
+    write_examples,
+)
 from pts.report.evaluation_data import evaluation_data
 from pts.report.vector_data import vector_data
 from pts.report.write_report import write_report
+from pts.steering.set_location import EXAMPLES_NAME
 from pts.steering.vector_files import load_vectors
 
 SET = Path(__file__).parents[2] / "vectors" / "demo"
@@ -117,10 +125,62 @@ def test_calibration_is_a_map_of_layers_and_strengths(look, tmp_path):
     assert page.locator("#heat td.heat").all_inner_texts() == ["0.250", "0.750", "1.000"]
 
 
+def with_examples(folder):
+    """The demo's set with examples of two patterns, one of them with pivots and with a hostile text."""
+    copy = folder / "examples"
+    shutil.copytree(SET, copy)
+    one = ReadCompletion(
+        problem="p<1>",
+        query="<img src=x onerror=alert(1)>",
+        answer="4",
+        unsteered="it is 3 .",
+        unsteered_success=False,
+        success=True,
+        tokens=("it", " is", " </script>", " 4", " ."),
+        plain=(1.0, 0.9, 0.5, 0.2, 1.0),
+        steered=(1.0, 0.9, 0.1, 0.8, 1.0),
+        opened=(1, 3),
+    )
+    pivots = (
+        MovedPivot("it is", " 4", " 3", 1.0, 0.0, 0.2, 0.8, 0.6, 0.1),
+        MovedPivot("so", " 5", " 6", 0.9, 0.1, 0.4, 0.6, 0.4, 0.3),
+    )
+    examples = SteeredExamples(
+        {"all": PatternExamples((one,), pivots), "number": PatternExamples((one, one), ())}
+    )
+    write_examples(copy, examples)
+    return copy
+
+
+def test_a_set_shows_where_gates_opened_and_how_choices_moved(look, tmp_path):
+    page = look(write_report(with_examples(tmp_path), output=tmp_path / "set.html"))
+    part = page.locator("#steered-examples")
+    assert "from 0.30 to 0.70, and the worse one's from 0.50 to 0.20" in part.locator(".lead").inner_text()
+    assert part.locator("circle.point").count() == part.locator("rect.point").count() == 2
+    assert "The gate was open at 2 of 5 tokens" in part.inner_text()
+    assert part.locator(".opened[data-i]").all_inner_texts() == ["is", "4"]
+    assert part.locator(".helps[data-i]").all_inner_texts() == ["4"]
+    assert part.locator(".harms[data-i]").all_inner_texts() == ["</script>"]
+    part.locator("[data-i='3']").hover()
+    assert "0.20 unsteered, 0.80 steered" in page.locator("#tip").inner_text()
+    page.get_by_label("Pattern of the examples").select_option("number")
+    assert part.locator("article").count() == 2
+    assert "No pivots were read both ways" in part.inner_text()
+    assert part.locator("img").count() == 0
+
+
+def test_a_set_without_examples_says_how_to_have_them(look, tmp_path):
+    copy = tmp_path / "set"
+    shutil.copytree(SET, copy)
+    (copy / EXAMPLES_NAME).unlink(missing_ok=True)
+    page = look(write_report(copy, output=tmp_path / "set.html"))
+    assert "pts vectors measure SET --examples" in page.locator("#steered-examples").inner_text()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(look, evaluated, tmp_path, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    for source in (SET, evaluated):
+    for source in (with_examples(tmp_path), evaluated):
         page = look(write_report(source, output=tmp_path / f"{source.name}.html"), color_scheme=scheme)
         found = axe.run(page).response["violations"]
         serious = [

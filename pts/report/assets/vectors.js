@@ -5,6 +5,7 @@ async function start() {
   const data = await unpack();
   strips(data.patterns);
   heat(data);
+  steeredPart(data.patterns);
   patternList(data.patterns);
   cosineTable(data.cosines);
   document.documentElement.dataset.ready = "yes";

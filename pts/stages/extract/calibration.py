@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from pts.calibration.calibrate import Calibrated
     from pts.calibration.settings import Directions
     from pts.evaluation.decoder import Decoder
+    from pts.evaluation.steered_examples import SteeredExamples
     from pts.stages.search.reload import Loaded
-    from pts.steering.vector_set import Effect
+    from pts.steering.pairs import Pair
+    from pts.steering.vector_set import Effect, VectorSet
 
 Observe = Callable[[str, int, float], None]
 """Told of the phase, how much more is done (pairs of the harvest, generated tokens of the rest), and the share
@@ -87,6 +89,19 @@ def choose(
     for phase, counted in completions.items():
         search.warn_of_cut(f"{folder}, {phase}", counted)
     return Choice(calibrated, effects, completions)
+
+
+def examples_of(
+    inputs: ExtractInputs,
+    search: Loaded,
+    vectors: VectorSet,
+    test: Sequence[Problem],
+    held_out: Mapping[str, Sequence[Pair]],
+) -> SteeredExamples:
+    """A few test problems decoded unsteered and steered, and the choice at held-out pivots both ways."""
+    from pts.evaluation.steered_examples import steered_examples
+
+    return steered_examples(_decoder(inputs, search), vectors, test, held_out, inputs.seed)
 
 
 def _decoder(inputs: ExtractInputs, search: Loaded) -> Decoder:

@@ -19,7 +19,7 @@ from pts.runs.settle import settle_manifest
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
 from pts.setting_names import setting
 from pts.stages.extract.assemble import assemble, write_set
-from pts.stages.extract.calibration import Observe, choose
+from pts.stages.extract.calibration import Observe, choose, examples_of
 from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.extract.patterns import (
     PATTERNS_NAME,
@@ -128,6 +128,7 @@ def _extract(
     settings: Mapping[str, object],
     observe: Observe,
 ) -> VectorSet | None:
+    from pts.evaluation.steered_examples import write_examples
     from pts.graders.undecided import undecided_by
     from pts.models.decoder_layers import decoder_layers
     from pts.problems import problem_digest
@@ -169,6 +170,7 @@ def _extract(
     counted = {phase: each.to_json() for phase, each in choice.completions.items()}
     provenance = {**made.provenance, "completions": counted}
     vectors = replace(made, patterns=pattern_source(inputs, division), provenance=provenance)
+    write_examples(directory.path, examples_of(inputs, search, vectors, test, held_out))
     write_set(inputs, directory.path, searched, search.loaded.model, pairs, division, vectors)
     return vectors
 

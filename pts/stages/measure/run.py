@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pts.errors import ConfigError
@@ -18,6 +19,7 @@ from pts.stages.shared.inputs import require_positive
 from pts.stats import bootstrap_mean_interval
 
 if TYPE_CHECKING:
+    from pts.evaluation.decoder import Decoder
     from pts.policies import Policy
     from pts.stages.search.reload import Loaded
     from pts.stages.shared.recorded import Recorded
@@ -31,7 +33,8 @@ class MeasureInputs:
     """What to measure: `strengths` of patterns in multiples of the calibrated ones (None: the first at 1.0).
 
     `dataset` is None for a set made on a registered data set: then fresh ones of its test split are drawn by
-    `seed`. `batch_rows` bounds the rows of a batch, None by memory.
+    `seed`. With `examples` a few of the problems are also decoded token by token, and written into the set for
+    its report. `batch_rows` bounds the rows of a batch, None by memory.
     """
 
     vectors: str
@@ -47,6 +50,7 @@ class MeasureInputs:
     problems: int = 100
     samples: int = 4
     seed: int = 1
+    examples: bool = False
     device: str = "auto"
     batch_rows: int | None = None
     trust_remote_code: bool = False
@@ -69,6 +73,11 @@ def measure_set(inputs: MeasureInputs, observe: Callable[[str, int, float], None
     from pts.steering import interventions, load_vectors
     from pts.steering.vector_algebra import require_fits
 
+    if inputs.examples and not Path(inputs.vectors).expanduser().is_dir():
+        raise ConfigError(
+            f"{setting('examples', True)} writes into the set, and {inputs.vectors} is no directory: "
+            "give a set of your own."
+        )
     vectors = load_vectors(inputs.vectors)
     variant = interventions(vectors, inputs.strengths)
     settings, found, recorded = _origin(vectors, inputs)
@@ -86,8 +95,21 @@ def measure_set(inputs: MeasureInputs, observe: Callable[[str, int, float], None
         batch_rows=inputs.batch_rows,
         layers_path=vectors.model.layers_path,
     )
+    if inputs.examples:
+        _write_examples(inputs, decoder, vectors, problems)
     with decoder.steered([variant]) as policy:
         return _measure(inputs, search, policy, problems, observe)
+
+
+def _write_examples(
+    inputs: MeasureInputs, decoder: Decoder, vectors: VectorSet, problems: Sequence[Problem]
+) -> None:
+    """Write examples of each pattern into the set; those of the pivots that it has stay as they are."""
+    from pts.evaluation.steered_examples import read_examples, steered_examples, with_pivots, write_examples
+
+    folder = Path(inputs.vectors).expanduser()
+    made = steered_examples(decoder, vectors, problems, {}, inputs.seed)
+    write_examples(folder, with_pivots(made, read_examples(folder)))
 
 
 def _measure(

@@ -5,6 +5,7 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,13 +15,16 @@ from pts.cli.commands import cli
 from pts.errors import ConfigError, DataError, GraderError, RunError
 from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import run_variants
+from pts.evaluation.steered_examples import PIVOTS, PROBLEMS, read_examples
 from pts.runs.search_run import read_search
 from pts.stages.extract.inputs import ExtractInputs
+from pts.stages.extract.patterns import HELD_OUT
 from pts.stages.extract.run import enough_pairs, run_extract, warn_of_unfinished
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import load_again, untouched_problems
 from pts.stages.search.run import run_search
 from pts.steering.hooks import interventions
+from pts.steering.pairs import measured_pairs, split_problems
 from pts.steering.records import read_records_parquet
 from pts.steering.vector_algebra import control_sets
 from pts.steering.vector_files import load_vectors, vectors_json
@@ -96,7 +100,7 @@ def result(folder):
     """All that a set says, without the time and the commit at which it was made."""
     described = json.loads((folder / "vectors.json").read_text())
     del described["provenance"]["created"], described["provenance"]["git_commit"]
-    kept = ("vectors.safetensors", "patterns.json", "calibration.jsonl", "effect.jsonl")
+    kept = ("vectors.safetensors", "patterns.json", "calibration.jsonl", "effect.jsonl", "examples.json")
     records = pq.read_table(folder / "records.parquet").to_pylist()
     return described, records, [(folder / name).read_bytes() for name in kept]
 
@@ -110,10 +114,37 @@ def tokens(entries):
     return sum(sum(entry["tokens"]) for entry in entries)
 
 
+def test_a_set_has_examples_of_its_test_problems_and_held_out_pivots(small, searched, made):
+    examples = read_examples(small.output)
+    assert examples.patterns.keys() == made.vectors.keys()
+    _, test = untouched_problems(searched, small.calibration_problems, small.test_problems)
+    _, held_out = split_problems(measured_pairs(searched), HELD_OUT, small.seed)
+    pivots = examples.patterns["all"].pivots
+    assert [(pivot.better, pivot.worse) for pivot in pivots] == [
+        (pair.better.token, pair.worse.token) for pair in held_out[:PIVOTS]
+    ]
+    shift = np.mean([log_odds(pivot, "steered") - log_odds(pivot, "plain") for pivot in pivots])
+    assert np.sign(shift) == np.sign(made.vectors["all"].evidence["shift"])
+    for pattern in examples.patterns.values():
+        assert [one.problem for one in pattern.completions] == [problem.id for problem in test[:PROBLEMS]]
+        for one in pattern.completions:
+            assert len(one.tokens) == len(one.plain) == len(one.steered)
+            # What was drawn while steered is possible when read steered.
+            assert min(one.steered) > 0
+            assert one.success == (one.answer in "".join(one.tokens).rpartition("</think>")[2].split())
+
+
+def log_odds(pivot, reading):
+    """log p(better) − log p(worse), with what the sampler cuts off at a thousandth."""
+    return np.log(max(1e-3, getattr(pivot, f"better_{reading}"))) - np.log(
+        max(1e-3, getattr(pivot, f"worse_{reading}"))
+    )
+
+
 def test_what_a_set_has(small, made):
     assert names(small.output) == {
         *("manifest.json", "calibration.jsonl", "effect.jsonl", "harvest", "patterns.json"),
-        *("vectors.safetensors", "vectors.json", "records.parquet", "README.md"),
+        *("vectors.safetensors", "vectors.json", "records.parquet", "README.md", "examples.json"),
     }
     assert len({path.stat().st_mode for path in small.output.iterdir() if path.is_file()}) == 1
     manifest = json.loads((small.output / "manifest.json").read_text())

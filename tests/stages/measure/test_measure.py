@@ -1,10 +1,20 @@
 """A set measured on fresh problems: paired, with common random numbers, and refused where it cannot be."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from pts.errors import ConfigError
+from pts.errors import ConfigError, RunError
+from pts.evaluation.steered_examples import (
+    PROBLEMS,
+    MovedPivot,
+    SteeredExamples,
+    read_examples,
+    write_examples,
+)
 from pts.stages.measure.run import MeasureInputs, measure_set
+from pts.steering.set_location import EXAMPLES_NAME
 from pts.steering.vector_files import save_vectors
 from pts.steering.vector_set import Gate, SteeredModel, SteeringVector, VectorError, VectorSet
 
@@ -54,6 +64,26 @@ def test_a_strong_vector_changes_what_is_written_and_a_factor_of_zero_does_not(t
     assert strong.low <= strong.difference <= strong.high
     off = measure_set(MeasureInputs(source, {"all": 0.0}, problems=6, samples=3))
     assert off.steered.tokens.tolist() == off.unsteered.tokens.tolist() == strong.unsteered.tokens.tolist()
+
+
+def test_examples_are_written_into_the_set_and_keep_its_pivots(tmp_path):
+    source = write(tmp_path, strength=2.0)
+    inputs = MeasureInputs(source, problems=5, samples=1, examples=True)
+    measure_set(inputs)
+    first = read_examples(tmp_path)
+    (pattern,) = first.patterns.values()
+    assert len(pattern.completions) == PROBLEMS
+    assert all(len(one.opened) == len(one.tokens) - 1 for one in pattern.completions)
+    assert pattern.pivots == ()
+    pivot = MovedPivot("before", "better", "worse", 1.0, 0.0, 0.2, 0.4, 0.5, 0.1)
+    write_examples(tmp_path, SteeredExamples({"all": replace(pattern, pivots=(pivot,), completions=())}))
+    measure_set(inputs)
+    assert read_examples(tmp_path).patterns["all"] == replace(pattern, pivots=(pivot,))
+    (tmp_path / EXAMPLES_NAME).write_text("{}")
+    with pytest.raises(RunError, match=r"examples\.json cannot be read \(missing: patterns\): delete it"):
+        read_examples(tmp_path)
+    with pytest.raises(ConfigError, match="writes into the set, and demo is no directory"):
+        measure_set(replace(inputs, vectors="demo"))
 
 
 def test_what_cannot_be_measured_is_said(tmp_path):
