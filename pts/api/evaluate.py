@@ -53,10 +53,16 @@ class Evaluation:
         return as_text(evaluation_report(self.summary), EVALUATION_COLUMNS)
 
     def _repr_html_(self) -> str:
+        from pts.report.evaluation_page import figure_markup
         from pts.report.evaluation_tables import EVALUATION_COLUMNS, evaluation_report
         from pts.report.rendering import as_html
 
-        return as_html(evaluation_report(self.summary), EVALUATION_COLUMNS)
+        table = as_html(evaluation_report(self.summary), EVALUATION_COLUMNS)
+        # Its ground is white whatever the notebook's colours are.
+        figure = figure_markup(self.summary)
+        return (
+            table if figure is None else f"<div style='background:#fff;max-width:720px'>{figure}</div>{table}"
+        )
 
 
 def evaluate(

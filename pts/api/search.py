@@ -67,10 +67,9 @@ class Run:
         return as_text(run_report(self.results, top=_TOP))
 
     def _repr_html_(self) -> str:
-        from pts.report.rendering import as_html
-        from pts.report.terminal import run_report
+        from pts.report.notebook import run_html
 
-        return as_html(run_report(self.results, top=_TOP))
+        return run_html(self.results, _TOP)
 
 
 def search(

@@ -49,11 +49,10 @@ def page(summary: EvaluationSummary) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    drawn = draw(summary, "svg")
     return environment.get_template("evaluation.html.j2").render(
         title=f"{summary.model_id} on {summary.dataset_id}",
         head=head_lines(summary),
-        figure=None if drawn is None else _inline(drawn.decode()),
+        figure=figure_markup(summary),
         no_figure=NO_FIGURE,
         system_headings=SYSTEM_HEADINGS,
         systems=[
@@ -63,6 +62,12 @@ def page(summary: EvaluationSummary) -> str:
         comparisons=[(_CLASSES[verdict], cells) for verdict, cells in comparison_rows(summary)],
         note=note(summary),
     )
+
+
+def figure_markup(summary: EvaluationSummary) -> str | None:
+    """Success against tokens as an SVG element of a page; None where matplotlib is not installed."""
+    drawn = draw(summary, "svg")
+    return None if drawn is None else _inline(drawn.decode())
 
 
 def _inline(svg: str) -> str:

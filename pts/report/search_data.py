@@ -155,6 +155,24 @@ def search_data(run: SearchResults) -> SearchData:
     )
 
 
+def traces_of_findings(run: SearchResults, most: int) -> list[tuple[ProblemResult, int, TraceData]]:
+    """The completions with the largest effects, each once: its problem, its number there, and its data.
+
+    Without example continuations, for which the journal would be read. Tokens are joined where the tokenizer is
+    not to be had.
+    """
+    try:
+        decode: Decode | None = load_run_detokenizer(run)
+    except ModelError:
+        decode = None
+    findings = run.findings
+    found = {_place(f.problem, f.candidate): f for f in findings}
+    whole = _Run(run, decode, found, {}, {})
+    places = {(f.problem.problem_id, f.candidate.trace): f.problem for f in findings}
+    chosen = list(places.items())[:most]
+    return [(problem, index, _trace(whole, problem, index)) for (_, index), problem in chosen]
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     """A run with what is looked up for each of its problems."""

@@ -39,7 +39,7 @@ def search_page(runs: Sequence[SearchData]) -> Page:
     title = " beside ".join(run.name for run in runs) if several else f"{first.model_id} on {first.dataset_id}"
     return Page(
         title=title,
-        head=[f"{_named(run, several)}{_sentence(run.summary)}" for run in runs],
+        head=[f"{_named(run, several)}{found_sentence(run.summary)}" for run in runs],
         facts=_facts([run.summary for run in runs], [run.name for run in runs]),
         warnings=[f"{_named(run, several)}{warning}" for run in runs for warning in _warnings(run)],
         template="search.html.j2",
@@ -52,7 +52,7 @@ def _named(run: SearchData, several: bool) -> str:
     return f"{run.name}: " if several else ""
 
 
-def _sentence(summary: SearchSummary) -> str:
+def found_sentence(summary: SearchSummary) -> str:
     """What the search found and how sure that is, for a reader who knows nothing of it."""
     found, half = summary.findings, summary.threshold / 2
     if not found:

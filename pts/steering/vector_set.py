@@ -13,6 +13,7 @@ import torch
 from pts.errors import ConfigError, ModelError
 from pts.ranks import SIGNIFICANCE, controls_needed, rank_among, rank_p_value
 from pts.steering.pattern_source import PatternSource
+from pts.steering.set_html import Strip, effects_svg
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -213,7 +214,11 @@ class VectorSet:
         )
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(repr(self))}</pre>"
+        strips = [
+            Strip(each.pattern, each.difference, each.low, each.high, each.random)
+            for each in self.effects.values()
+        ]
+        return f"<pre style='overflow-x:auto'>{escape(repr(self))}</pre>{effects_svg(strips)}"
 
     def scaled(self, factor: float) -> VectorSet:
         """The set with every strength multiplied; a negative factor steers the other way.
