@@ -11,14 +11,18 @@ import numpy.typing as npt
 from pts.records import TokenIds
 
 
-class PassSteering(Protocol):
+class StepSteering(Protocol):
     """What makes the variants of requests differ: told of each forward pass before it is made.
 
-    A pass that it is not told of is the model's own (`pts.steering.hooks.steer` gives one).
+    A pass that it is not told of is the model's own.
     """
 
     def begin_step(self, variants: npt.NDArray[np.int64], tokens: npt.NDArray[np.int64]) -> None:
         """The next pass reads one token [rows] a row, by these variants [rows] (0: the model as it is)."""
+
+
+class PassSteering(StepSteering, Protocol):
+    """One that knows passes over many tokens of a row, too (`pts.steering.hooks.steer` gives one)."""
 
     def begin_pass(self, variants: Any, tokens: Any, where: Any = None) -> None:
         """The next pass reads `tokens` [rows, n], a tensor; `where` [rows, n] says which may be steered."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -11,6 +11,13 @@ from pts.models.decoder_layers import decoder_layers
 
 _LENS_BYTES = 64 << 20
 """Bytes of positions' float32 logits at once: this bounds how many positions are projected together."""
+
+
+class Lens(Protocol):
+    """What tells how uncertain a residual stream is of the next token."""
+
+    def entropy(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Entropy in nats of the predicted distribution at a residual stream [..., hidden] → [...]."""
 
 
 class LogitLens:
@@ -25,7 +32,7 @@ class LogitLens:
             raise ModelError(
                 "the model has no output embeddings: an entropy gate needs them; use the probe gate."
             )
-        self._norm = _final_norm(model, layers_path)
+        self._norm = norm_beside(model, decoder_layers(model, layers_path))
 
     @torch.no_grad()
     def entropy(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -38,14 +45,21 @@ class LogitLens:
         parts = []
         for start in range(0, len(flat), at_once):
             rows = flat[start : start + at_once].to(self._head.weight.device)
-            log_probs = torch.log_softmax(self._head(self._norm(rows)).float(), dim=-1)
-            parts.append(-(log_probs.exp().mul_(log_probs)).sum(-1))
+            parts.append(entropy_of(self._head(self._norm(rows))))
         return torch.cat(parts).reshape(hidden.shape[:-1]).to(hidden.device)
 
 
-def _final_norm(model: Any, layers_path: str | None) -> Any:
-    """The norm between the last decoder block and the unembedding: the one in the blocks' own module."""
-    blocks = decoder_layers(model, layers_path)
+def entropy_of(logits: torch.Tensor) -> torch.Tensor:
+    """Entropy in nats of the distribution that logits [rows, vocabulary] give [rows]."""
+    log_probs = torch.log_softmax(logits.float(), dim=-1)
+    return -(log_probs.exp().mul_(log_probs)).sum(-1)
+
+
+def norm_beside(model: Any, blocks: Any) -> Any:
+    """The norm between the last decoder block and the unembedding: the one in the blocks' own module.
+
+    Raises ModelError where there is not exactly one.
+    """
     parents = [module for module in model.modules() if any(child is blocks for child in module.children())]
     norms = (
         [child for child in parents[0].children() if "norm" in type(child).__name__.lower()] if parents else []

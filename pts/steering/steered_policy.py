@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.policies import SteerablePolicy, policy_of
+from pts.policies.vllm.served import AnsweringModel, ServedModel
 from pts.steering.hooks import Variant, steer
+from pts.steering.vllm_steering import steer_vllm
 
 
 @contextmanager
 def steered_policy(
-    loaded: LoadedModel,
+    loaded: AnsweringModel,
     prompt_format: PromptFormat,
     variants: Sequence[Variant],
     *,
@@ -23,8 +24,14 @@ def steered_policy(
 ) -> Iterator[SteerablePolicy]:
     """A policy whose requests may name `variants`, from 1; 0 is the model as it is.
 
-    No hook stays behind, and without variants none is there. Raises VectorError for a vector that does not fit.
+    No hook stays behind, and without variants none is there. What vLLM holds has its batch and memory already,
+    and its decoder blocks are found by themselves. Raises VectorError for a vector that does not fit.
     """
+    if isinstance(loaded, ServedModel):
+        loaded.policy.prompt_format = prompt_format
+        with steer_vllm(loaded.policy, variants) if variants else nullcontext():
+            yield loaded.policy
+        return
     policy = policy_of(
         loaded,
         prompt_format,

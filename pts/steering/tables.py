@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from pts.steering.lens import LogitLens
+from pts.steering.lens import Lens
 from pts.steering.tally import Added
 from pts.steering.vector_set import Gate, VectorError
 
@@ -56,7 +56,7 @@ class Picked:
         hidden: torch.Tensor,
         tokens: torch.Tensor | None,
         where: torch.Tensor | None,
-        lens: LogitLens | None,
+        lens: Lens | None,
         added: list[Added] | None = None,
     ) -> torch.Tensor:
         """The residual stream [rows, n, hidden] with the vector added where the gates are open.
@@ -77,7 +77,7 @@ class Picked:
         return torch.addcmul(hidden, number, self.vector)
 
     def _mask(
-        self, hidden: torch.Tensor, tokens: torch.Tensor | None, lens: LogitLens | None
+        self, hidden: torch.Tensor, tokens: torch.Tensor | None, lens: Lens | None
     ) -> torch.Tensor | None:
         """Where the gates are open [rows, n, 1]; None for everywhere."""
         mask = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from importlib.metadata import PackageNotFoundError, version
@@ -31,7 +32,9 @@ def require_vllm() -> Any:
         )
     # In one process the engine's steps are pts's own, and a kill leaves nothing behind.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    if os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR") == "ERROR":
+        # Some of its modules log before it has set up its own logging.
+        logging.getLogger("vllm").setLevel(logging.ERROR)
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     try:
         with warnings.catch_warnings():

@@ -35,9 +35,9 @@ class Line(Generic[P]):
         self._open: dict[str, Call[P]] = {}
         self._done: deque[Call[P]] = deque()
 
-    def add(self, call: Call[P], ids: TokenIds, params: Any) -> None:
-        """Have `call` completed from these ids."""
-        self._open[self._pump.add(self, ids, params)] = call
+    def add(self, call: Call[P], ids: TokenIds, params: Any, salt: str | None = None) -> None:
+        """Have `call` completed from these ids; what it reads is shared only with requests of the same salt."""
+        self._open[self._pump.add(self, ids, params, salt)] = call
 
     def __len__(self) -> int:
         return len(self._open)
@@ -81,12 +81,13 @@ class Pump:
         self._lines: dict[str, Line[Any]] = {}
         self._made = 0
 
-    def add(self, line: Line[Any], ids: TokenIds, params: Any) -> str:
+    def add(self, line: Line[Any], ids: TokenIds, params: Any, salt: str | None = None) -> str:
         """Add a request of a line to the engine; the name by which its results come."""
         name = str(self._made)
         self._made += 1
         self._lines[name] = line
-        self._engine.add_request(name, {"prompt_token_ids": list(ids)}, params)
+        salted = {} if salt is None else {"cache_salt": salt}
+        self._engine.add_request(name, {"prompt_token_ids": list(ids), **salted}, params)
         return name
 
     def step(self) -> None:

@@ -48,7 +48,7 @@ class Start:
 
 
 def require_plain(request: RolloutRequest) -> None:
-    """Raise ConfigError for what the engine does not offer."""
+    """Raise ConfigError for what a policy that was not opened as `steerable` does not offer."""
     asked = [
         name
         for name, given in (
@@ -59,7 +59,10 @@ def require_plain(request: RolloutRequest) -> None:
         if given
     ]
     if asked:
-        raise ConfigError(f"the engine vllm does not offer {asked[0]} yet: use the engine transformers.")
+        raise ConfigError(
+            f"a policy of the engine vllm does not offer {asked[0]} where it was not opened for that: open it "
+            "with steerable=True."
+        )
 
 
 def starts(

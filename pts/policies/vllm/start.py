@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +19,20 @@ from pts.setting_names import setting
 _BLOCK = 32
 """Tokens of a block of the CPU's cache: its default of 128 would never share a short prompt."""
 _ROWS = 256
+_OF_FREE = 0.9
+"""What part of a GPU's free memory vLLM may take beside something else."""
+_V2 = "VLLM_USE_V2_MODEL_RUNNER"
 _BATCHED = 4096
 """Tokens read at once on a GPU: the logits of so many prompt tokens are held together."""
+
+
+_ADDED: dict[str, Any] = {
+    "worker_extension_cls": "pts.policies.vllm.worker.PtsWorker",
+    "logits_processors": ["pts.policies.vllm.logits:PtsLogits"],
+    # A guide hears of a token before the next one is drawn.
+    "async_scheduling": False,
+}
+"""What `pts` adds to an engine that steers and takes guides; named here, so that no other vLLM loads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +40,8 @@ class Started:
     """A running engine with what `pts` asks about it.
 
     `rows` is how many completions it writes at once, `positions` how many tokens a prompt and its completion
-    may have together, `runner` which of vLLM's two model runners is at work.
+    may have together, `runner` which of vLLM's two model runners is at work, `eager` whether its passes are
+    made by the model's own modules.
     """
 
     engine: Any
@@ -41,11 +55,26 @@ class Started:
     runner: str
     rows: int
     positions: int
+    eager: bool
 
 
-def start_engine(options: ModelOptions, batch_rows: int | None) -> Started:
-    """Start vLLM on a model. Raises ConfigError or ModelError, in one line, for what it cannot do."""
+def start_engine(
+    options: ModelOptions,
+    batch_rows: int | None,
+    *,
+    steerable: bool = False,
+    eager: bool = False,
+    beside: bool = False,
+) -> Started:
+    """Start vLLM on a model. Raises ConfigError or ModelError, in one line, for what it cannot do.
+
+    A `steerable` engine carries what `pts` adds to vLLM, and runs the model runner V1, step by step; an `eager`
+    one makes its passes by the model's own modules, which hooks need. `beside` something else, one takes of a
+    GPU's memory what is free.
+    """
     vllm = require_vllm()
+    if steerable:
+        _require_first_runner()
     source = find_source(options)
     _require_served(options, source)
     with quiet(source), one_line_errors(options, source):
@@ -56,7 +85,7 @@ def start_engine(options: ModelOptions, batch_rows: int | None) -> Started:
     device = _device(options)
     rows = batch_rows or _ROWS
     positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
-    arguments = {
+    arguments: dict[str, Any] = {
         "model": source.name,
         "revision": options.revision,
         "trust_remote_code": options.trust_remote_code,
@@ -75,6 +104,10 @@ def start_engine(options: ModelOptions, batch_rows: int | None) -> Started:
         # A seeded request whose prompt is read in pieces stops vLLM's engine on a CPU.
         whole = {"max_num_batched_tokens": max(_BATCHED, positions or 0), "enable_chunked_prefill": False}
         arguments |= {"block_size": _BLOCK, "enforce_eager": True, **whole}
+    if beside and device == "cuda":
+        arguments["gpu_memory_utilization"] = _free_share()
+    if steerable:
+        arguments |= _ADDED | ({"enforce_eager": True} if eager else {})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -94,7 +127,29 @@ def start_engine(options: ModelOptions, batch_rows: int | None) -> Started:
         "V2" if getattr(engine.vllm_config, "use_v2_model_runner", False) else "V1",
         rows,
         int(settled.max_model_len),
+        bool(settled.enforce_eager),
     )
+
+
+def _free_share() -> float:
+    """The share of a GPU's memory that vLLM may take where something else is there already."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info()
+    return round(_OF_FREE * free / total, 3)
+
+
+def _require_first_runner() -> None:
+    """Have vLLM take its model runner V1. Raises ConfigError where V2, or an engine elsewhere, is asked for."""
+    if os.environ.setdefault(_V2, "0").lower() not in ("0", "false"):
+        raise ConfigError(
+            f"steering, guides and residual streams need vLLM's model runner V1, and {_V2} is set: unset it."
+        )
+    if os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING", "0") != "0":
+        raise ConfigError(
+            "steering, guides and residual streams need vLLM in this process, and "
+            "VLLM_ENABLE_V1_MULTIPROCESSING is set: unset it."
+        )
 
 
 def _require_served(options: ModelOptions, source: Source) -> None:

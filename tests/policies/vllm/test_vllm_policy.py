@@ -174,5 +174,5 @@ def test_what_vllm_does_otherwise_is_refused(policy, prompt, sampling, said):
 
 @pytest.mark.parametrize("more", [{"variant": 1}, {"guide": lambda: None}, {"resumed": True, "prefix": (7,)}])
 def test_what_it_does_not_offer_is_refused(policy, prompt, more):
-    with pytest.raises(ConfigError, match="does not offer"):
+    with pytest.raises(ConfigError, match="steerable=True"):
         list(policy.rollouts([RolloutRequest(prompt, sampling=SAMPLING, **more)]))
