@@ -19,10 +19,10 @@ from pts.decoding.strategies import Plain, Strategy
 from pts.decoding.strategy_options import StrategyOptions
 from pts.decoding.think_format import ThinkFormat, find_think_format
 from pts.errors import ConfigError
-from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.policies.protocol import Prompt
 from pts.policies.stop_texts import before_stop
+from pts.policies.vllm.served import AnsweringModel
 from pts.records import Sampling, TokenIds
 from pts.seeds import derive_seed
 from pts.steering.hooks import Variant, interventions
@@ -54,7 +54,7 @@ class SteeredDecoder:
 
     def __init__(
         self,
-        model: LoadedModel,
+        model: AnsweringModel,
         vectors: VectorSet | None = None,
         strategy: str | Strategy = "full",
         *,

@@ -10,6 +10,7 @@ from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.pivot_search.config import Grade
 from pts.policies import SteerablePolicy
+from pts.policies.vllm.served import ServedModel
 from pts.records import Sampling
 from pts.steering.hooks import Variant
 from pts.steering.steered_policy import steered_policy
@@ -19,6 +20,7 @@ from pts.steering.steered_policy import steered_policy
 class Decoder:
     """A model with its sampler, prompt format and grader.
 
+    `served` is the same model on another engine, which then makes the completions.
     `batch_rows` and `memory_bytes` are a policy's: rows of a batch, and what its caches may take.
     """
 
@@ -29,12 +31,13 @@ class Decoder:
     batch_rows: int | None = None
     layers_path: str | None = None
     memory_bytes: int | None = None
+    served: ServedModel | None = None
 
     @contextmanager
     def steered(self, variants: Sequence[Variant]) -> Iterator[SteerablePolicy]:
         """A policy whose requests may name `variants`, from 1 (0: not steered). No hook stays behind."""
         with steered_policy(
-            self.loaded,
+            self.served or self.loaded,
             self.prompt_format,
             variants,
             batch_rows=self.batch_rows,

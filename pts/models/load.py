@@ -45,6 +45,12 @@ class LoadedModel:
     end_token_ids: frozenset[int]
     options: ModelOptions | None = None
 
+    @property
+    def attention(self) -> str | None:
+        """The implementation of attention that the model computes with, None where it does not say."""
+        name = getattr(self.model.config, "_attn_implementation", None)
+        return name if isinstance(name, str) else None
+
     def __repr__(self) -> str:
         """Its name, size, dtype and device."""
         size = self.model.num_parameters()

@@ -20,7 +20,7 @@ from pts.runs.manifest import differences
 from pts.setting_names import setting
 from pts.stages.decode.inputs import DecodeInputs
 from pts.stages.shared.cut_completions import warn_of_cut
-from pts.stages.shared.recorded import Recorded, attention_name, dtype_name, recorded_in
+from pts.stages.shared.recorded import Recorded, dtype_name, recorded_in
 
 if TYPE_CHECKING:
     from pts.decoding.steered_decoder import SteeredDecoder
@@ -274,7 +274,7 @@ def _settings(inputs: DecodeInputs, decoder: SteeredDecoder, source: Path) -> di
     model = {"model_id": decoder.model.model_id, "model_revision": decoder.model.revision}
     found = {
         "dtype": dtype_name(decoder.model),
-        "attention": attention_name(decoder.model),
+        "attention": decoder.model.attention,
         "second_model": second_model_found(decoder.options),
         "second_dtype": second_dtype,
         "prompt_date": decoder.prompt_format.written_on or second_date,

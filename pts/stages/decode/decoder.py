@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pts.models.options import ModelOptions
+from pts.policies.open import TRANSFORMERS
 from pts.setting_names import setting
 from pts.stages.decode.inputs import AnswerInputs, DecodeInputs
 from pts.stages.shared.recorded import Recorded, dtype_name, recorded_options, settled_prompts
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
     from pts.decoding.context_match import Contexts
     from pts.decoding.steered_decoder import SteeredDecoder, Where
     from pts.decoding.strategy_options import StrategyOptions
-    from pts.models.load import LoadedModel
     from pts.models.prompt import PromptFormat
+    from pts.policies.vllm.served import AnsweringModel
     from pts.steering.vector_set import VectorSet
 
 _LOG = logging.getLogger(__name__)
@@ -30,7 +32,6 @@ def open_decoder(
 
     Raises PtsError, in one line, for anything that does not fit.
     """
-    from pts.models.load import load_model
     from pts.stages.decode.strategies import strategy_options, with_second_model
     from pts.steering.vector_files import load_vectors
 
@@ -40,7 +41,7 @@ def open_decoder(
     if inputs.model is None:
         inputs = replace(inputs, model="demo" if vectors is None else vectors.model.id)
     recorded = recorded or Recorded("the file of answers")
-    loaded = load_model(recorded_options(inputs.model_options(), recorded))
+    loaded = open_model(inputs, recorded_options(inputs.model_options(), recorded), options)
     prompt_format, _ = settled_prompts(loaded.tokenizer, inputs.prompt_format(), recorded)
     if vectors is not None:
         _warn_without_effect(vectors, inputs)
@@ -49,7 +50,24 @@ def open_decoder(
     return make_decoder(inputs, loaded, vectors, inputs.strategy, options, prompt_format)
 
 
-def warn_of_other_numbers(vectors: VectorSet, loaded: LoadedModel) -> None:
+def open_model(inputs: AnswerInputs, options: ModelOptions, parts: StrategyOptions) -> AnsweringModel:
+    """The model that answers, on the engine that the inputs name. Raises PtsError.
+
+    vLLM runs without compiled graphs where something steers the model or, as a router does, may read from it.
+    """
+    from pts.models.hardware import settle_threads
+    from pts.models.load import load_model
+    from pts.policies.vllm.served import serve_model
+
+    if inputs.engine == TRANSFORMERS:
+        loaded = load_model(options)
+        settle_threads(loaded.device, loaded.model.num_parameters())
+        return loaded
+    eager = inputs.vectors is not None or parts.router is not None
+    return serve_model(options, inputs.batch_rows, eager=eager)
+
+
+def warn_of_other_numbers(vectors: VectorSet, loaded: AnsweringModel) -> None:
     """Say it where the model computes otherwise than it did when the set was calibrated and measured."""
     found = vectors.provenance.get("found")
     made = found.get("dtype") if isinstance(found, Mapping) else None
@@ -65,7 +83,7 @@ def warn_of_other_numbers(vectors: VectorSet, loaded: LoadedModel) -> None:
 
 def make_decoder(
     inputs: AnswerInputs,
-    loaded: LoadedModel,
+    loaded: AnsweringModel,
     vectors: VectorSet | None,
     strategy: str,
     options: StrategyOptions,
@@ -77,9 +95,7 @@ def make_decoder(
     """
     from pts.decoding.steered_decoder import SteeredDecoder
     from pts.decoding.think_format import find_think_format
-    from pts.models.hardware import settle_threads
 
-    settle_threads(loaded.device, loaded.model.num_parameters())
     return SteeredDecoder(
         loaded,
         vectors,
@@ -105,7 +121,7 @@ def make_decoder(
 
 
 def matched_contexts(
-    where: Where, vectors: VectorSet | None, model: LoadedModel, patterns: Mapping[str, float] | None
+    where: Where, vectors: VectorSet | None, model: AnsweringModel, patterns: Mapping[str, float] | None
 ) -> Contexts | None:
     """For `where` "context" those of the set's records, of the patterns that are on; otherwise None.
 

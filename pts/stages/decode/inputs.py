@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pts.errors import ConfigError
+from pts.policies.open import TRANSFORMERS
 from pts.setting_names import setting
 from pts.stages.decode.strategy_inputs import StrategyInputs
-from pts.stages.shared.inputs import ModelInputs, require_transformers
+from pts.stages.shared.inputs import ModelInputs
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class AnswerInputs(ModelInputs, StrategyInputs):
     def __post_init__(self) -> None:
         ModelInputs.__post_init__(self)
         StrategyInputs.__post_init__(self)
-        require_transformers(self.engine, "an answer by a strategy")
+        if self.engine != TRANSFORMERS:
+            self._require_served()
         if self.vectors is None:
             if self.pattern:
                 raise ConfigError(
@@ -45,6 +47,18 @@ class AnswerInputs(ModelInputs, StrategyInputs):
             if self.vectors_revision is not None:
                 raise ConfigError(
                     f"{setting('vectors_revision')} needs a vector set: give one by {setting('vectors')}."
+                )
+
+    def _require_served(self) -> None:
+        """Raise ConfigError for what another engine than transformers has no use for."""
+        for name, why in (
+            ("second_model", "a second model beside it would need another engine of its own"),
+            ("layers_path", "it finds its own decoder blocks"),
+        ):
+            if getattr(self, name) is not None:
+                raise ConfigError(
+                    f"the engine {self.engine} takes no {setting(name)}, since {why}: leave it out, or use "
+                    f"{setting('engine', TRANSFORMERS)}."
                 )
 
 

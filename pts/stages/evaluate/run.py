@@ -23,7 +23,7 @@ from pts.runs.files import replace_text
 from pts.runs.journal import Journal
 from pts.runs.manifest import read_manifest
 from pts.runs.settle import settle_manifest
-from pts.stages.decode.decoder import make_decoder, warn_of_other_numbers
+from pts.stages.decode.decoder import make_decoder, open_model, warn_of_other_numbers
 from pts.stages.decode.strategies import second_model_found, second_model_settled, with_second_model
 from pts.stages.evaluate.answers import Answering, EvaluationProgress, Observe
 from pts.stages.evaluate.inputs import EvaluateInputs
@@ -31,7 +31,6 @@ from pts.stages.evaluate.plan import EvaluationPlan, no_direction_test, plan_eva
 from pts.stages.evaluate.thresholds import answers_to_fit, fit_thresholds, to_fit, with_thresholds
 from pts.stages.shared.cut_completions import warn_of_cut
 from pts.stages.shared.recorded import (
-    attention_name,
     dtype_name,
     recorded_by,
     recorded_options,
@@ -80,10 +79,8 @@ def _evaluate(
     inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory, observe: Observe | None
 ) -> EvaluationPlan:
     """Load the model and answer what is missing; the plan with what the model cannot run left out."""
-    from pts.models.load import load_model
-
     recorded = recorded_by(None if inputs.fresh else directory.manifest, str(directory.path))
-    loaded = load_model(recorded_options(inputs.model_options(), recorded))
+    loaded = open_model(inputs, recorded_options(inputs.model_options(), recorded), plan.options)
     prompt_format, digest = settled_prompts(loaded.tokenizer, inputs.prompt_format(), recorded)
     decoder = make_decoder(inputs, loaded, plan.vectors, "full", StrategyOptions(), prompt_format)
     if plan.vectors is not None:
@@ -129,7 +126,7 @@ def _settle_manifest(
         grader=plan.grader_name,
         second_model=second_model_found(plan.options),
         second_dtype=second_dtype,
-        attention=attention_name(decoder.model),
+        attention=decoder.model.attention,
         prompt_date=decoder.prompt_format.written_on or second_date,
         prompt_digest=digest,
     )

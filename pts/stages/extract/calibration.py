@@ -105,8 +105,14 @@ def examples_of(
 
 
 def _decoder(inputs: ExtractInputs, search: Loaded) -> Decoder:
+    """What makes the completions, on the engine that the inputs name."""
     from pts.evaluation.decoder import Decoder
+    from pts.policies.open import TRANSFORMERS
+    from pts.policies.vllm.served import serve_model
 
+    served, options = None, search.loaded.options
+    if inputs.engine != TRANSFORMERS and options is not None:
+        served = serve_model(options, inputs.batch_rows, beside=True)
     return Decoder(
         search.loaded,
         search.sampling,
@@ -114,4 +120,5 @@ def _decoder(inputs: ExtractInputs, search: Loaded) -> Decoder:
         search.grade,
         inputs.batch_rows,
         inputs.layers_path,
+        served=served,
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from pts.errors import ConfigError
+from pts.policies.open import ENGINES, TRANSFORMERS
 from pts.ranks import controls_needed
-from pts.stages.shared.inputs import require_transformers
 
 METHODS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge")
 GATES = ("probe", "entropy", "tokens", "always")
@@ -32,10 +32,11 @@ class ExtractInputs:
     the contrasts have structure and labels where they have none. `calibration_problems` and
     `test_problems` are drawn from what the search did not draw, `samples` and `test_samples` completions of
     each. `random` directions go through the same calibration as controls (None for as many as a claim at 5%
-    needs, 19 with one of `methods` and 20 more for each other). `divergence` says whether to measure how far
-    steering moves the model's distributions: some completions more, each read twice. `output` is None for
-    vectors/<run's name>; `until` is the last part to do, so that an extraction can stop early and go on another
-    time. Raises ConfigError for a value outside its range.
+    needs, 19 with one of `methods` and 20 more for each other). `engine` makes the completions of calibration
+    and test; what the directions are made of is always read by transformers. `divergence` says whether to
+    measure how far steering moves the model's distributions: some completions more, each read twice. `output`
+    is None for vectors/<run's name>; `until` is the last part to do, so that an extraction can stop early and
+    go on another time. Raises ConfigError for a value outside its range.
     """
 
     run: Path
@@ -62,7 +63,8 @@ class ExtractInputs:
     fresh: bool = False
 
     def __post_init__(self) -> None:
-        require_transformers(self.engine, "an extraction of vectors")
+        if self.engine not in ENGINES:
+            raise ConfigError(f"engine is {self.engine}; choose from {', '.join(ENGINES)}.")
         for name, given, known in (("methods", self.methods, METHODS), ("gates", self.gates, GATES)):
             unknown = [entry for entry in given if entry not in known]
             if unknown or not given:
@@ -91,7 +93,6 @@ class ExtractInputs:
         free = (
             "run",
             "output",
-            "engine",
             "device",
             "batch_rows",
             "trust_remote_code",
@@ -103,4 +104,7 @@ class ExtractInputs:
         settings = {name: getattr(self, name) for name in self.__slots__ if name not in free}
         # Manifests have called the methods "ways" from the first version on.
         settings["ways"] = settings.pop("methods")
+        # Only where it is another one, so that earlier extractions continue.
+        if settings["engine"] == TRANSFORMERS:
+            del settings["engine"]
         return {**settings, "random": self.controls()}

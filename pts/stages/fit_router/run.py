@@ -162,13 +162,13 @@ def _measured_settings(
     """What decides the measurements, the loaded model included: the journal's first line."""
     from pts.models.prompt import prompt_digest
     from pts.problems import problem_digest
-    from pts.stages.shared.recorded import attention_name, dtype_name
+    from pts.stages.shared.recorded import dtype_name
 
     return {
         **router_settings(inputs, searched, vectors),
         "model_revision": search.loaded.revision,
         "dtype": dtype_name(search.loaded),
-        "attention": attention_name(search.loaded),
+        "attention": search.loaded.attention,
         "prompt_date": search.prompt_format.written_on,
         "prompt_digest": prompt_digest(search.loaded.tokenizer, search.prompt_format),
         "problem_list": text_digest(map(problem_digest, problems)),

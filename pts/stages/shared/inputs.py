@@ -192,15 +192,6 @@ _GIVEN_ONLY = ("thinking_switch", "template_options")
 """Settings that a manifest holds only where they are given, so that earlier runs without them go on."""
 
 
-def require_transformers(engine: str, what: str) -> None:
-    """Raise ConfigError for an engine that cannot do `what` yet."""
-    if engine != TRANSFORMERS:
-        raise ConfigError(
-            f"{what} takes guides, steering or residual streams, which the engine {engine} does not offer yet: "
-            f"use {setting('engine', TRANSFORMERS)}. A search can use {engine}."
-        )
-
-
 def require_positive(name: str, value: int | None) -> None:
     """Raise ConfigError for a number below 1."""
     if value is not None and value < 1:

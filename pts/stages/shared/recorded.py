@@ -18,6 +18,7 @@ from pts.setting_names import setting
 
 if TYPE_CHECKING:
     from pts.models.load import LoadedModel
+    from pts.policies.vllm.served import AnsweringModel
     from pts.runs.manifest import Manifest
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ def require_recorded(loaded: LoadedModel, recorded: Recorded) -> None:
     """
     pairs: dict[str, tuple[str | None, str | None]] = {"dtype": (recorded.dtype, dtype_name(loaded))}
     if recorded.attention is None or not recorded.attention.startswith(OTHER_ENGINE):
-        pairs["attention"] = (recorded.attention, attention_name(loaded))
+        pairs["attention"] = (recorded.attention, loaded.attention)
     changed = [f"{name} {before} → {now}" for name, (before, now) in pairs.items() if before not in (None, now)]
     if changed:
         raise RunError(
@@ -142,15 +143,9 @@ def settled_prompts(
     return settled, digest
 
 
-def dtype_name(loaded: LoadedModel) -> str:
+def dtype_name(loaded: AnsweringModel) -> str:
     """The dtype that the model computes in, as records have it."""
     return str(loaded.dtype).removeprefix("torch.")
-
-
-def attention_name(loaded: LoadedModel) -> str | None:
-    """The implementation of attention that the model computes with, None where it does not say."""
-    name = getattr(loaded.model.config, "_attn_implementation", None)
-    return name if isinstance(name, str) else None
 
 
 def _local(created: object) -> str | None:

@@ -189,9 +189,12 @@ def test_without_vllm_or_with_another_version_it_is_one_line(capsys, monkeypatch
 
 @pytest.mark.parametrize(
     "command",
-    [("decode", "What is 1 + 2 ?"), ("eval", "--output", "e"), ("extract-vectors", "nowhere")],
+    [
+        ("decode", "What is 1 + 2 ?", "--layers-path", "model.layers", "--vectors", "demo"),
+        ("eval", "--output", "e", "--strategies", "escalate", "--second-model", "demo"),
+    ],
 )
-def test_what_needs_guides_or_steering_is_refused(capsys, monkeypatch, tmp_path, command):
+def test_what_vllm_does_not_do_is_refused(capsys, monkeypatch, tmp_path, command):
     monkeypatch.chdir(tmp_path)
     said = complaint(capsys, *command, "--engine", "vllm")
     assert "--engine transformers" in said

@@ -1,0 +1,58 @@
+"""`pts decode` and `pts eval` on vLLM answer as on the engine transformers: the demo model, in float32."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pts.policies.vllm.installed import installed_version
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.skipif(installed_version() is None, reason="vLLM is not installed in this environment"),
+]
+QUESTIONS = ["What is 17 + 5 - 4 ?", "What is 28 - 13 + 7 ?", "What is 8 + 9 ?"]
+
+
+def pts(*arguments):
+    """Run a command in a process of its own, as an engine is started once in each."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pts", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def answers(path):
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for entry in found:
+        del entry["ledger"]["seconds"], entry["ledger"]["router_seconds"]
+    return found
+
+
+def test_a_file_is_answered_as_by_transformers(tmp_path):
+    source = tmp_path / "questions.jsonl"
+    source.write_text("".join(json.dumps({"question": text}) + "\n" for text in QUESTIONS), encoding="utf-8")
+    given = ("--model", "demo", "--vectors", "demo", "--strategy", "budget:20", "--input", source, "--quiet")
+    for engine in ("transformers", "vllm"):
+        pts("decode", *given, "--engine", engine, "--output", tmp_path / f"{engine}.jsonl")
+    assert answers(tmp_path / "vllm.jsonl") == answers(tmp_path / "transformers.jsonl")
+
+
+def test_an_evaluation_has_the_answers_of_transformers(tmp_path):
+    strategies = "full,nothink,budget:20,min:24,early-exit,auto,best-of:3"
+    given = ("--model", "demo", "--problems", 4, "--seeds", 1, "--vectors", "demo", "--quiet")
+    for engine in ("transformers", "vllm"):
+        out = tmp_path / engine
+        pts("eval", *given, "--strategies", strategies, "--no-baselines", "--engine", engine, "--output", out)
+    summaries = [
+        json.loads((tmp_path / engine / "summary.json").read_text()) for engine in ("transformers", "vllm")
+    ]
+    for summary in summaries:
+        for system in summary["lines"]:
+            system.pop("seconds", None)
+    assert summaries[0]["lines"] == summaries[1]["lines"]
+    manifest = json.loads((tmp_path / "vllm" / "manifest.json").read_text())
+    assert manifest["resolved"]["attention"] == "vllm V1"
+    assert manifest["settings"]["engine"] == "vllm"
