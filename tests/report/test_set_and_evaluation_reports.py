@@ -169,6 +169,13 @@ def test_a_set_shows_where_gates_opened_and_how_choices_moved(look, tmp_path):
     assert part.locator("img").count() == 0
 
 
+def test_a_narrow_screen_needs_no_sideways_scrolling(look, evaluated, tmp_path):
+    for source in (with_examples(tmp_path), evaluated):
+        report = write_report(source, output=tmp_path / f"{source.name}.html")
+        page = look(report, viewport={"width": 375, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
 def test_a_set_without_examples_says_how_to_have_them(look, tmp_path):
     copy = tmp_path / "set"
     shutil.copytree(SET, copy)

@@ -1,7 +1,7 @@
 // The overview of a search: effects in order, against probability, and their place in the completion.
 
 function overview(runs) {
-  const figures = runs.flatMap((run) => {
+  const groups = runs.map((run) => {
     const named = runs.length > 1 ? `${run.name}: ` : "";
     if (!run.events.length) return [make("p", {}, `${named}No candidate entered the confirmation, so there is nothing to draw.`)];
     return [
@@ -12,7 +12,7 @@ function overview(runs) {
       run.problems.some((p) => p.traces.some((t) => t.fates)) ? figure(`${named}What became of the tokens`, "Most tokens cannot matter, and cost nothing.", fates(run)) : null,
     ].filter(Boolean);
   });
-  byId("charts").replaceChildren(...figures);
+  byId("charts").replaceChildren(...groups.map((figures) => make("div", { class: "charts" }, figures)));
 }
 
 function eventLines(event) {

@@ -45,7 +45,7 @@ function strips(patterns) {
       pattern.verdict,
     ]));
   });
-  byId("strips").append(make("figure", { class: "broad" }, svg, make("figcaption", {},
+  byId("strips").append(make("figure", { class: "broad", tabindex: "0" }, svg, make("figcaption", {},
     "Points: each pattern's effect on problems on which nothing was chosen, with its interval. Ticks below: random directions that went through the same calibration. Coloured where the effect may be claimed.")));
 }
 
