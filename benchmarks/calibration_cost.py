@@ -38,7 +38,8 @@ from pts.stages.extract.run import LAYER_SHARES, enough_pairs
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import load_again
 from pts.stages.search.run import run_search
-from pts.steering.directions import METHODS, FittingData
+from pts.steering.directions import METHODS
+from pts.steering.fitting_data import FittingData
 from pts.steering.harvest import harvest
 from pts.steering.pairs import split_problems
 from pts.steering.vector_set import GateKind

@@ -43,7 +43,8 @@ from pts.stages.extract.patterns import Division, divide_pairs, make_directions
 from pts.stages.extract.run import LAYER_SHARES
 from pts.stages.search.reload import load_again
 from pts.stats import bootstrap_mean_interval
-from pts.steering.directions import FittingData, preference_shift
+from pts.steering.directions import preference_shift
+from pts.steering.fitting_data import FittingData
 from pts.steering.harvest import harvest
 from pts.steering.pairs import Pair
 from pts.steering.patterns import Pivot, find_patterns, pattern_groups

@@ -56,7 +56,7 @@ from pts.pivot_search import SearchConfig, search_problems
 from pts.policies.transformers import TransformersPolicy
 from pts.policies.transformers.memory import is_out_of_memory
 from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenIds
-from pts.steering.directions import FittingData
+from pts.steering.fitting_data import FittingData
 from pts.steering.harvest import harvest
 from pts.steering.hooks import Intervention
 from pts.steering.pairs import Choice, Pair

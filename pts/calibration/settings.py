@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 
 from pts.seeds import derive_seed
-from pts.steering.directions import METHODS, FittingData, Method
+from pts.steering.directions import METHODS, Method
+from pts.steering.fitting_data import FittingData
 from pts.steering.gates import GATES
 from pts.steering.hooks import Intervention
 from pts.steering.vector_set import Gate, GateKind, SteeringVector

@@ -1,131 +1,29 @@
 """The methods that make a direction: measured pairs to a unit vector at a layer, each one short function.
 
-Every method returns the direction whose *addition* should raise success. `preference` and `gradient` run the
-model; the rest read the harvest alone.
+Every method returns the direction whose *addition* should raise success. `preference`, `gradient` and `outcome`
+run the model; the rest read the harvest alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch.nn.functional import logsigmoid, normalize
+from torch.nn.functional import logsigmoid
 
 from pts.errors import DataError
-from pts.models.decoder_layers import adding, decoder_layers
-from pts.steering.harvest import Activations, Harvest
-from pts.steering.pairs import Pair
-from pts.steering.prefixes import (
-    KeyValues,
-    PrefixBatch,
-    decision_logits,
-    preference,
-    read_prefixes,
-    step_batches,
-)
-from pts.steering.reading_memory import OwnersCache, ReadingMemory
+from pts.steering.fitting_data import FittingData
+from pts.steering.outcome import outcome_direction
+from pts.steering.prefixes import PrefixBatch
+from pts.steering.vector_algebra import unit_direction
 
 NORM_CAP = 0.4
 """Largest norm of a fitted vector, in multiples of the residual stream's mean norm."""
-STEPS, STEP_PAIRS = 70, 48
+STEPS = 70
 _CAP_REACHED_IN = 10
 """Steps in which Adam, going straight, reaches the cap."""
-
-
-@dataclass(slots=True)
-class FittingData:
-    """What a direction is fitted to: pairs, with the model and the harvest of their activations.
-
-    `memory_bytes` is what reading the pairs may take (by default half of what is free). What is kept between
-    steps, keys and values and activations, is bounded for all that `of` makes of one together.
-    """
-
-    model: Any
-    pairs: list[Pair]
-    harvest: Harvest
-    seed: int = 0
-    layers_path: str | None = None
-    memory_bytes: int | None = None
-    _steps: list[list[PrefixBatch]] = field(default_factory=list)
-    _memory: ReadingMemory | None = None
-    _cache: OwnersCache | None = None
-    _self: object = field(default_factory=object)
-
-    def of(self, pairs: list[Pair]) -> FittingData:
-        """The same of other pairs, with which this shares its memory."""
-        return FittingData(
-            self.model,
-            pairs,
-            self.harvest,
-            self.seed,
-            self.layers_path,
-            self.memory_bytes,
-            _memory=self.memory,
-            _cache=self.cache,
-        )
-
-    @property
-    def memory(self) -> ReadingMemory:
-        """What reading may take."""
-        if self._memory is None:
-            self._memory = ReadingMemory.of(self.model, self.memory_bytes)
-        return self._memory
-
-    @property
-    def cache(self) -> OwnersCache:
-        """What is kept between steps."""
-        if self._cache is None:
-            self._cache = OwnersCache(self.memory.cache_bytes)
-        return self._cache
-
-    @property
-    def blocks(self) -> Any:
-        """The model's decoder blocks."""
-        return decoder_layers(self.model, self.layers_path)
-
-    def norm(self, layer: int) -> float:
-        """The residual stream's mean norm at a layer."""
-        return self.harvest.residual_norms[layer]
-
-    def activations(self, layer: int) -> Activations:
-        """The pairs' activations at a layer, in the pairs' order; ordinary positions of these pairs alone."""
-        indices = [pair.index for pair in self.pairs]
-        return self.cache.get(
-            self._self, layer, lambda: self.harvest.of(layer, indices), lambda found: found.nbytes
-        )
-
-    def steps(self) -> list[list[PrefixBatch]]:
-        """The pairs of each step, shuffled once: one batch, or several where memory is short."""
-        if not self._steps:
-            order = np.random.default_rng(self.seed).permutation(len(self.pairs)).tolist()
-            self._steps = [
-                step_batches(self.model, self.pairs, order[start : start + STEP_PAIRS], self.memory)
-                for start in range(0, len(order), STEP_PAIRS)
-            ]
-        return self._steps
-
-    def read(self, batch: PrefixBatch) -> KeyValues:
-        """Keys and values of a batch of `steps`, kept or read anew."""
-        return self.cache.get(
-            self._self, id(batch), partial(read_prefixes, self.model, batch, self.memory), _nbytes
-        )
-
-    def preference(
-        self, batch: PrefixBatch, layer: int | None = None, vector: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """log p(better) − log p(worse) at a batch's choices [rows], in nats.
-
-        `vector` [hidden] is added at `layer` where the choice is made; what stands before it is read without.
-        """
-        read = self.read(batch)
-        if layer is None or vector is None:
-            return preference(decision_logits(self.model, batch, read), batch)
-        with adding(self.blocks[layer], vector):
-            return preference(decision_logits(self.model, batch, read), batch)
 
 
 Method: TypeAlias = Callable[[FittingData, int], torch.Tensor]
@@ -155,7 +53,7 @@ def preference_direction(data: FittingData, layer: int) -> torch.Tensor:
         optimiser.step()
         with torch.no_grad():
             vector *= min(1.0, cap / max(float(vector.norm()), 1e-12))
-    return _unit(vector.detach().cpu(), "preference", layer)
+    return unit_direction(vector.detach().cpu(), "preference", layer)
 
 
 def gradient_direction(data: FittingData, layer: int) -> torch.Tensor:
@@ -166,7 +64,7 @@ def gradient_direction(data: FittingData, layer: int) -> torch.Tensor:
         total = (data.preference(batch, layer, vector) * batch.weights).sum()
         total.backward()  # type: ignore[no-untyped-call]
     assert vector.grad is not None
-    return _unit(vector.grad.cpu(), "gradient", layer)
+    return unit_direction(vector.grad.cpu(), "gradient", layer)
 
 
 def decision_direction(data: FittingData, layer: int) -> torch.Tensor:
@@ -177,19 +75,19 @@ def decision_direction(data: FittingData, layer: int) -> torch.Tensor:
         raise DataError(
             "the decision direction needs pivots of both kinds: some that helped and some that harmed."
         )
-    return _unit(before[taken].mean(0) - before[~taken].mean(0), "decision", layer)
+    return unit_direction(before[taken].mean(0) - before[~taken].mean(0), "decision", layer)
 
 
 def contrast_direction(data: FittingData, layer: int) -> torch.Tensor:
     """Mean activation after the better token minus after the worse (CAA, Rimsky et al. 2024)."""
-    return _unit(_contrasts(data, layer).mean(0), "contrast", layer)
+    return unit_direction(_contrasts(data, layer).mean(0), "contrast", layer)
 
 
 def pca_direction(data: FittingData, layer: int) -> torch.Tensor:
     """First right singular vector of the contrasts, uncentred, turned towards their mean."""
     contrasts = _contrasts(data, layer)
     first = torch.linalg.svd(contrasts, full_matrices=False).Vh[0]
-    return _unit(first * torch.sign(first @ contrasts.mean(0)), "pca", layer)
+    return unit_direction(first * torch.sign(first @ contrasts.mean(0)), "pca", layer)
 
 
 def logistic_direction(data: FittingData, layer: int) -> torch.Tensor:
@@ -200,7 +98,7 @@ def logistic_direction(data: FittingData, layer: int) -> torch.Tensor:
     features = torch.cat([here.better, here.worse]).numpy() / data.norm(layer)
     labels = np.repeat([1, 0], len(here.better))
     probe = LogisticRegression(C=1.0, max_iter=1000).fit(features, labels)
-    return _unit(torch.from_numpy(probe.coef_[0]).float(), "logistic", layer)
+    return unit_direction(torch.from_numpy(probe.coef_[0]).float(), "logistic", layer)
 
 
 def ridge_direction(data: FittingData, layer: int) -> torch.Tensor:
@@ -211,10 +109,10 @@ def ridge_direction(data: FittingData, layer: int) -> torch.Tensor:
     features = torch.cat([here.better, here.worse]).numpy() / data.norm(layer)
     values = [pair.better.value for pair in data.pairs] + [pair.worse.value for pair in data.pairs]
     probe = Ridge(alpha=1.0).fit(features, values)
-    return _unit(torch.from_numpy(probe.coef_).float(), "ridge", layer)
+    return unit_direction(torch.from_numpy(probe.coef_).float(), "ridge", layer)
 
 
-METHODS: Mapping[str, Method] = {
+PAIR_METHODS: Mapping[str, Method] = {
     "preference": preference_direction,
     "gradient": gradient_direction,
     "decision": decision_direction,
@@ -223,6 +121,10 @@ METHODS: Mapping[str, Method] = {
     "logistic": logistic_direction,
     "ridge": ridge_direction,
 }
+"""The methods that pairs are enough for."""
+ROLLOUT_METHODS: Mapping[str, Method] = {"outcome": outcome_direction}
+"""The methods that take a run's graded rollouts."""
+METHODS: Mapping[str, Method] = {**PAIR_METHODS, **ROLLOUT_METHODS}
 
 
 @torch.no_grad()
@@ -243,14 +145,3 @@ def _contrasts(data: FittingData, layer: int) -> torch.Tensor:
 
 def _all(data: FittingData) -> Iterator[PrefixBatch]:
     return (batch for step in data.steps() for batch in step)
-
-
-def _nbytes(read: KeyValues) -> int:
-    return sum(keys.nbytes + values.nbytes for keys, values in read)
-
-
-def _unit(vector: torch.Tensor, method: str, layer: int) -> torch.Tensor:
-    """The vector at norm 1. Raises DataError for one that is zero or not finite."""
-    if not torch.isfinite(vector).all() or float(vector.norm()) == 0.0:
-        raise DataError(f"the {method} direction at layer {layer} is zero or not finite: it needs more pairs.")
-    return normalize(vector.float(), dim=0)

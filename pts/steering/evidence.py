@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pts.steering.directions import METHODS, FittingData, preference_shift
+from pts.errors import DataError
+from pts.steering.directions import METHODS, preference_shift
+from pts.steering.fitting_data import FittingData
 from pts.steering.lens import LogitLens
 from pts.steering.pairs import split_problems
 from pts.steering.vector_set import Gate
@@ -71,7 +73,10 @@ def _halves_cosine(fitted: FittingData, method: str, layer: int) -> float | None
     halves = split_problems(fitted.pairs, 0.5, fitted.seed)
     if not all(halves) or any(len({pair.taken_better for pair in half}) < 2 for half in halves):
         return None
-    first, second = (METHODS[method](fitted.of(half), layer) for half in halves)
+    try:
+        first, second = (METHODS[method](fitted.of(half), layer) for half in halves)
+    except DataError:  # Half of the rollouts are too few.
+        return None
     return float(first @ second)
 
 

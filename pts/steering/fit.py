@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from pts.errors import ConfigError, DataError
 from pts.models.decoder_layers import decoder_layers
 from pts.models.load import LoadedModel
-from pts.steering.directions import METHODS, FittingData
+from pts.steering.directions import PAIR_METHODS
 from pts.steering.evidence import direction_evidence
+from pts.steering.fitting_data import FittingData
 from pts.steering.gates import GATES
 from pts.steering.harvest import harvest
 from pts.steering.pair_records import ALL
@@ -52,7 +53,7 @@ def fit_pairs(
         harvested = harvest(loaded.model, pairs, Path(folder), seed=seed, layers_path=layers_path)
         fitted, judged = _split(pairs, seed)
         data = FittingData(loaded.model, fitted, harvested, seed, layers_path)
-        direction = METHODS[method](data, at)
+        direction = PAIR_METHODS[method](data, at)
         evidence: Mapping[str, int | float | None] = {"pairs": len(fitted)}
         if judged:
             evidence = direction_evidence(data, data.of(judged), method, at, direction, strength)
@@ -68,8 +69,8 @@ def fit_pairs(
 
 
 def _check(method: str, layer: int, blocks: int, strength: float, gate: str) -> None:
-    if method not in METHODS:
-        raise ConfigError(f"method is {method!r}; choose from {', '.join(METHODS)}.")
+    if method not in PAIR_METHODS:
+        raise ConfigError(f"method is {method!r}; choose from {', '.join(PAIR_METHODS)}.")
     if gate not in GATES:
         raise ConfigError(f"gate is {gate!r}; choose from {', '.join(GATES)}.")
     if not 0 <= layer < blocks:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from pts.steering.directions import FittingData
+from pts.steering.fitting_data import FittingData
 from pts.steering.lens import LogitLens
 from pts.steering.vector_set import Gate, GateKind
 

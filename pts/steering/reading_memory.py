@@ -43,6 +43,7 @@ class ReadingMemory:
     passed: int
     compared: int
     place: int
+    layers: int
 
     @classmethod
     def of(cls, model: Any, granted: int | None = None) -> ReadingMemory:
@@ -60,6 +61,7 @@ class ReadingMemory:
             # As bool and as a number, and, where attention writes them down, the scores of all heads.
             compared=1 + model.dtype.itemsize * (1 + scores),
             place=4 * int(config.vocab_size) * _LOGITS_COPIES,
+            layers=int(config.num_hidden_layers),
         )
 
     @property
@@ -81,6 +83,11 @@ class ReadingMemory:
     def batch_rows(self) -> int:
         """Rows whose logits one step may have."""
         return max(1, self.part // self.place)
+
+    @property
+    def trained_tokens(self) -> int:
+        """Tokens of a pass that keeps what every layer made of them, for the gradients."""
+        return self.part // (self.layers * self.passed)
 
     def columns(self, rows: int, width: int) -> int:
         """Tokens of each row in one pass, over at most `width` tokens."""

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.nn.functional import normalize
 
+from pts.errors import DataError
 from pts.steering.vector_set import SteeredModel, SteeringVector, VectorError, VectorSet
 
 
@@ -105,3 +107,10 @@ def _require_shape(one: SteeredModel, other: SteeredModel) -> None:
             f"{one.id} has {one.layers} layers of width {one.hidden_size}, {other.id} {other.layers} of width "
             f"{other.hidden_size}: the vectors do not fit."
         )
+
+
+def unit_direction(vector: torch.Tensor, method: str, layer: int) -> torch.Tensor:
+    """A method's vector [hidden] at norm 1. Raises DataError for one that is zero or not finite."""
+    if not torch.isfinite(vector).all() or float(vector.norm()) == 0.0:
+        raise DataError(f"the {method} direction at layer {layer} is zero or not finite: it needs more pairs.")
+    return normalize(vector.float(), dim=0)

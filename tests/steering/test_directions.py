@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from pts.errors import DataError
-from pts.steering.directions import METHODS, NORM_CAP, FittingData, preference_shift
+from pts.errors import ConfigError, DataError
+from pts.steering.directions import METHODS, NORM_CAP, PAIR_METHODS, preference_shift
 from pts.steering.evidence import direction_evidence, gate_evidence
+from pts.steering.fitting_data import FittingData
 from pts.steering.gates import GATES
 from pts.steering.harvest import harvest
 from pts.steering.pairs import Choice, Pair, split_problems
@@ -54,7 +55,7 @@ def test_the_split_is_by_problem(split):
     assert len(fitted) + len(held_out) == 60
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", PAIR_METHODS)
 def test_every_method_gives_a_unit_vector_and_leaves_no_hook(method, split):
     direction = METHODS[method](split[0], LAYER)
     assert direction.shape == (32,)
@@ -102,6 +103,11 @@ def test_simple_methods_are_their_formulas(split):
         float(torch.linalg.svdvals(contrasts)[0]) ** 2, rel=1e-4
     )
     assert float(first @ contrasts.mean(0)) > 0
+
+
+def test_outcome_needs_rollouts(split):
+    with pytest.raises(ConfigError, match="fitted to a run's graded rollouts"):
+        METHODS["outcome"](split[0], LAYER)
 
 
 def test_decision_needs_both_kinds(split):

@@ -7,7 +7,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pts.steering import directions
-from pts.steering.directions import METHODS, FittingData, preference_shift
+from pts.steering.directions import METHODS, preference_shift
+from pts.steering.fitting_data import FittingData
 from pts.steering.harvest import Activations, harvest
 from pts.steering.lens import LogitLens
 from pts.steering.pairs import Choice, Pair

@@ -10,7 +10,7 @@ from pts.errors import ConfigError
 from pts.policies.open import ENGINES, TRANSFORMERS
 from pts.ranks import controls_needed
 
-METHODS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge")
+METHODS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge", "outcome")
 GATES = ("probe", "entropy", "tokens", "always")
 
 PatternsBy: TypeAlias = Literal["auto", "clusters", "labels"]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pts.steering.pairs import Pair
     from pts.steering.patterns import Group, Patterns
     from pts.steering.records import VectorRecord
+    from pts.steering.training_rollouts import TrainingRollouts
     from pts.steering.vector_set import VectorSet
 
 HELD_OUT = 0.25
@@ -76,6 +77,7 @@ def _reason(
 ) -> str | None:
     """Why a group gets no vector of its own; None where it gets one."""
     from pts.lexicon import UNLABELLED
+    from pts.steering.graded_rollouts import LEAST_PROBLEMS
 
     if len(group.members) == len(pairs):
         return "it has every pair, as the vector of all pairs has"
@@ -87,21 +89,31 @@ def _reason(
         return f"{len(fitted)} pairs to fit on, and at least {LEAST_PATTERN_PAIRS} are needed"
     if len(fitted) == len(members):
         return "no pair is held out to judge it"
+    if "outcome" in inputs.methods and len({pair.problem_id for pair in fitted}) < LEAST_PROBLEMS:
+        return f"the method outcome needs pivots of at least {LEAST_PROBLEMS} problems to fit on"
     if "decision" in inputs.methods and len({pair.taken_better for pair in fitted}) < 2:
         return "the method decision needs pivots that helped and pivots that harmed"
     return None
 
 
 def make_directions(
-    inputs: ExtractInputs, model: object, pairs: Sequence[Pair], harvested: Harvest, division: Division
+    inputs: ExtractInputs,
+    model: object,
+    pairs: Sequence[Pair],
+    harvested: Harvest,
+    division: Division,
+    rollouts: TrainingRollouts,
 ) -> tuple[Directions, dict[str, list[Pair]]]:
-    """What directions of each pattern are made of, and the pairs of each that are held out."""
+    """What directions of each pattern are made of, and the pairs of each that are held out.
+
+    `rollouts` are those of all problems that are not held out; a pattern has those from its own pivots.
+    """
     from pts.calibration.settings import Directions
-    from pts.steering.directions import FittingData
+    from pts.steering.fitting_data import FittingData
 
     names = [group.name for group in division.groups if group.name not in division.without]
-    whole = FittingData(model, division.fitted, harvested, inputs.seed, inputs.layers_path)
-    by_pattern = {name: whole.of(division.of(name, division.fitted, pairs)) for name in names}
+    whole = FittingData(model, division.fitted, harvested, inputs.seed, inputs.layers_path, rollouts=rollouts)
+    by_pattern = {name: whole.of(division.of(name, division.fitted, pairs), pivots=True) for name in names}
     judged = {name: division.of(name, division.held_out, pairs) for name in names}
     return Directions({ALL: whole} | by_pattern, whole), {ALL: division.held_out} | judged
 

@@ -22,6 +22,7 @@ from pts.stages.extract.assemble import assemble, write_set
 from pts.stages.extract.calibration import Observe, choose, examples_of
 from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.extract.patterns import (
+    HELD_OUT,
     PATTERNS_NAME,
     divide_pairs,
     make_directions,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pts.stages.search.reload import Loaded
     from pts.steering.harvest import Harvest
     from pts.steering.pairs import Pair
+    from pts.steering.training_rollouts import TrainingRollouts
     from pts.steering.vector_set import VectorSet
 
 logger = logging.getLogger(__name__)
@@ -56,6 +58,8 @@ def run_extract(inputs: ExtractInputs, observe: Observe | None = None) -> Vector
 
     searched = read_search(inputs.run)
     pairs = enough_pairs(searched)
+    if "outcome" in inputs.methods:
+        _rollouts(inputs, searched, pairs).sample()  # Refused now and not after the harvest.
     with open_run(inputs.directory(), VECTORS) as directory:
         inputs = with_recorded_layers(inputs, directory.manifest)
         settings = extract_settings(inputs, searched, pairs)
@@ -117,7 +121,19 @@ def extract_settings(
         "lexicon": None if lexicon is None else text_digest([lexicon]),
         "search": dict(searched.manifest.settings),
         "pairs": text_digest(repr((pair.ids, pair.better, pair.worse)) for pair in pairs),
+        **({"rollout_tokens": searched.tokens_spent} if "outcome" in inputs.methods else {}),
     }
+
+
+def _rollouts(inputs: ExtractInputs, searched: SearchResults, pairs: Sequence[Pair]) -> TrainingRollouts:
+    """The journal's rollouts of the problems that are not held out."""
+    from pts.stages.search.reload import searched_inputs
+    from pts.steering.pairs import split_problems
+    from pts.steering.training_rollouts import TrainingRollouts
+
+    _, held_out = split_problems(pairs, HELD_OUT, inputs.seed)
+    sampling = searched_inputs(searched).sampling()
+    return TrainingRollouts.of_run(searched, sampling, {pair.problem_id for pair in held_out}, inputs.seed)
 
 
 def _extract(
@@ -163,7 +179,8 @@ def _extract(
     replace_text(directory.path / PATTERNS_NAME, patterns_text(inputs, division))
     if inputs.until == "cluster":
         return None
-    directions, held_out = make_directions(inputs, search.loaded.model, pairs, harvested, division)
+    rollouts = _rollouts(inputs, searched, pairs)
+    directions, held_out = make_directions(inputs, search.loaded.model, pairs, harvested, division, rollouts)
     choice = choose(inputs, search, directions, layers, directory.path, calibration, test, observe)
     _note_undecided(directory, earlier, undecided_by(search.grade))
     made = assemble(inputs, searched, directory, directions, held_out, choice.calibrated, choice.effects)

@@ -462,3 +462,25 @@ def test_an_unfinished_search_is_named(searched, caplog):
 
 def test_remote_code_decides_no_result(small):
     assert replace(small, trust_remote_code=True).settings() == small.settings()
+
+
+def test_outcome_is_fitted_to_the_journal(small, searched, made, tmp_path):
+    """On the rollouts of problems that are not held out, the same every time."""
+    inputs = replace(small, methods=("outcome",), gates=("tokens",), random=1, output=tmp_path / "set")
+    vectors = run_extract(inputs)
+    vector = vectors.vectors["all"]
+    assert vector.method == "outcome"
+    assert not torch.equal(vector.direction, made.vectors["all"].direction)
+    again = run_extract(replace(inputs, output=tmp_path / "again"))
+    assert torch.equal(vector.direction, again.vectors["all"].direction)
+    settings = json.loads((tmp_path / "set" / "manifest.json").read_text())["settings"]
+    assert settings["rollout_tokens"] == searched.tokens_spent
+
+
+def test_outcome_refuses_a_run_without_its_rollouts(small, tmp_path):
+    bare = tmp_path / "run"
+    shutil.copytree(small.run, bare, ignore=shutil.ignore_patterns("rollouts"))
+    inputs = replace(small, run=bare, methods=("outcome",), output=tmp_path / "set")
+    with pytest.raises(DataError, match=r"has 0 graded rollouts of 0 problems .* at least 200 of 8"):
+        run_extract(inputs)
+    assert not inputs.output.exists()

@@ -1,0 +1,90 @@
+"""Advantages of a journal's rollouts are the policy gradient's, whatever was forced or avoided."""
+
+import numpy as np
+import pytest
+
+from pts.records import Sampling
+from pts.steering.graded_rollouts import Graded, RolloutSample, Start, advantages
+
+PROBS = {7: 0.5, 8: 0.3, 9: 0.2}
+VALUES = {7: 0.9, 8: 0.2, 9: 0.4}
+"""A fork: the policy's probability of each first token, and the success that follows it."""
+START = Start("p", (1,), (2,), 7)
+
+
+def arm(name, draws, probs):
+    """Exactly as many rollouts as the policy would draw on average."""
+    rows = []
+    for token, prob in probs.items():
+        n = round(draws * prob)
+        solved = round(n * VALUES[token])
+        rows += [Graded(0, name, (token,), solved, True), Graded(0, name, (token,), n - solved, False)]
+    return rows
+
+
+def others(token):
+    rest = {other: prob for other, prob in PROBS.items() if other != token}
+    return {other: prob / sum(rest.values()) for other, prob in rest.items()}
+
+
+def gradient(rows, probs):
+    """What each first token's log-probability is multiplied by, a rollout."""
+    sample = RolloutSample((START,), tuple(rows), Sampling())
+    found = dict.fromkeys(PROBS, 0.0)
+    for row, (advantage, weight) in zip(rows, advantages(sample, probs), strict=True):
+        found[row.new[0]] += advantage * weight
+    total = sum(row.count for row in rows)
+    return {token: value / total for token, value in found.items()}
+
+
+@pytest.mark.parametrize("sizes", [(4000, 4000), (1000, 9000), (9000, 1000)])
+def test_forced_and_avoided_rollouts_are_the_policy_gradient_of_their_prefix(sizes):
+    rows = [*arm("forced", sizes[0], {7: 1.0}), *arm("avoided", sizes[1], others(7))]
+    value = sum(PROBS[token] * VALUES[token] for token in PROBS)
+    exact = {token: PROBS[token] * (VALUES[token] - value) for token in PROBS}
+    assert gradient(rows, [PROBS[7]]) == pytest.approx(exact, abs=2e-3)
+
+
+def test_weights_of_a_start_add_up_to_its_rollouts():
+    rows = [*arm("forced", 30, {7: 1.0}), *arm("avoided", 50, others(7))]
+    sample = RolloutSample((START,), tuple(rows), Sampling())
+    assert sum(weight for _, weight in advantages(sample, [0.5])) == pytest.approx(80)
+
+
+def test_one_side_alone_is_measured_by_its_own_value():
+    rows = arm("forced", 1000, {7: 1.0})
+    assert gradient(rows, [0.5])[7] == pytest.approx(0.0, abs=1e-12)
+    found = advantages(RolloutSample((START,), tuple(rows), Sampling()), [0.5])
+    assert [round(advantage, 2) for advantage, _ in found] == [0.1, -0.9]
+
+
+def test_a_rollout_says_nothing_of_the_value_that_it_is_measured_by():
+    rows = (Graded(0, "free", (7,), 1, True), Graded(0, "free", (8,), 1, False))
+    sample = RolloutSample((Start("p", (1,), ()),), rows, Sampling())
+    assert advantages(sample, [None]) == [(1.0, 1.0), (-1.0, 1.0)]
+    alone = RolloutSample((Start("p", (1,), ()),), rows[:1], Sampling())
+    assert advantages(alone, [None]) == [(0.0, 1.0)]
+
+
+def test_shuffled_grades_keep_every_problem_as_hard_as_it_was():
+    generator = np.random.default_rng(0)
+    starts = (Start("a", (1,), ()), Start("a", (1,), (4,)), Start("b", (2,), ()))
+    rows = tuple(
+        Graded(place, "free", (place, number), int(generator.integers(1, 4)), bool(number % 3))
+        for place in range(3)
+        for number in range(40)
+    )
+    sample = RolloutSample(starts, rows, Sampling())
+    shuffled = sample.shuffled(5)
+
+    def totals(of):
+        found = {"a": [0, 0], "b": [0, 0]}
+        for row in of.rollouts:
+            counted = found[starts[row.start].problem_id]
+            counted[0] += row.count * row.success
+            counted[1] += row.count
+        return found
+
+    assert totals(shuffled) == totals(sample)
+    assert set(shuffled.rollouts) != set(sample.rollouts)
+    assert shuffled == sample.shuffled(5)
