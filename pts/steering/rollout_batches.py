@@ -52,8 +52,8 @@ class ReadRollout:
     logs: torch.Tensor
     column: torch.Tensor
     whole: torch.Tensor
-    advantage: float
-    weight: float
+    advantage: float = 0.0
+    weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,12 +132,16 @@ def read_rollouts(
         padded = _padded(model, [texts[place] for place in group], prompts)
         with torch.no_grad():
             logits = _logits(model, padded, max(fresh[place] for place in group), steering)
-        for row, place in enumerate(group):
-            rollout = sample.rollouts[place]
-            if not fresh[place]:
-                continue
-            own = logits[row, logits.shape[1] - fresh[place] :]
-            read[place] = _read(texts[place], prompts[row], rollout.new, own, sample.sampling)
+        here = [(row, place) for row, place in enumerate(group) if fresh[place]]
+        # The rows' own positions in one, since the sampler's truncation costs as much for one as for many.
+        own = torch.cat([logits[row, logits.shape[1] - fresh[place] :] for row, place in here])
+        new = [token for _, place in here for token in sample.rollouts[place].new]
+        ends = np.cumsum([fresh[place] for _, place in here])
+        columns = _columns(own, new, sample.sampling)
+        for (row, place), end in zip(here, ends.tolist(), strict=True):
+            rollout, part = sample.rollouts[place], slice(end - fresh[place], end)
+            kept, logs, column, whole = (each[part].clone() for each in columns)
+            read[place] = ReadRollout(texts[place], prompts[row], kept, logs, column, whole)
             token = sample.starts[rollout.start].token
             if token is not None:
                 firsts[rollout.start] = _first_prob(read[place], token)
@@ -269,25 +273,25 @@ def _batch(model: Any, rollouts: Sequence[ReadRollout]) -> RolloutBatch:
     )
 
 
-def _read(
-    ids: tuple[int, ...], prompt: int, new: Sequence[int], logits: torch.Tensor, sampling: Sampling
-) -> ReadRollout:
-    """A rollout as the unsteered policy sees it: logits [new tokens, vocabulary]."""
+def _columns(
+    logits: torch.Tensor, new: Sequence[int], sampling: Sampling
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`kept`, `logs`, `column` and `whole` of `ReadRollout` at positions with these logits [n, vocabulary]."""
     logs = torch.log_softmax(logits.float() / sampling.temperature, -1).cpu()
     token = torch.tensor(new)[:, None]
     if truncates_nothing(sampling):
-        ids_kept, whole = logs.topk(min(_COLUMNS, logs.shape[-1]), -1).indices, torch.ones(len(new)) > 0
+        kept = logs.topk(min(_COLUMNS, logs.shape[-1]), -1).indices
+        whole = torch.ones(len(new), dtype=torch.bool)
     else:
         found = truncate(logits, sampling)
-        ids_kept = torch.from_numpy(np.where(found.probs > 0, found.ids, -1))
-        whole = (ids_kept >= 0).sum(-1) > _COLUMNS
-    among = (ids_kept == token).any(-1) | whole
-    ids_kept = ids_kept[:, :_COLUMNS].clone()
-    ids_kept[whole, -1] = torch.where((ids_kept == token).any(-1), ids_kept[:, -1], token[:, 0])[whole]
-    same = ids_kept == token
-    column = torch.where(among & same.any(-1), same.int().argmax(-1), -1)
-    kept_logs = logs.gather(-1, ids_kept.clamp(min=0))
-    return ReadRollout(ids, prompt, ids_kept.int(), kept_logs, column, whole, 0.0, 0.0)
+        kept = torch.from_numpy(np.where(found.probs > 0, found.ids, -1))
+        whole = (kept >= 0).sum(-1) > _COLUMNS
+    drawn = (kept == token).any(-1) | whole
+    kept = kept[:, :_COLUMNS].clone()
+    kept[whole, -1] = torch.where((kept == token).any(-1), kept[:, -1], token[:, 0])[whole]
+    same = kept == token
+    column = torch.where(drawn & same.any(-1), same.int().argmax(-1), -1)
+    return kept.int(), logs.gather(-1, kept.clamp(min=0)), column, whole
 
 
 def _first_prob(read: ReadRollout, token: int) -> float:
@@ -344,4 +348,4 @@ def _ids(start: Start, new: Sequence[int]) -> tuple[int, ...]:
 
 def _unread() -> ReadRollout:
     empty = torch.zeros(0, 0)
-    return ReadRollout((), 0, empty, empty, empty, empty, 0.0, 0.0)
+    return ReadRollout((), 0, empty, empty, empty, empty)
