@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pts.errors import DataError
-from pts.steering.directions import METHODS, preference_shift
+from pts.steering.directions import PAIR_METHODS, preference_shift
 from pts.steering.fitting_data import FittingData
 from pts.steering.lens import LogitLens
 from pts.steering.pairs import split_problems
@@ -30,7 +29,7 @@ def direction_evidence(
     nats, at `strength` multiples of the mean residual norm, and `shift_positive` the share of pairs where it
     is above 0; `auc` that of its projection, better tokens' activations against worse ones'; `halves_cosine`
     the cosine of the directions fitted on two halves of the problems (None for a method that cannot be fitted
-    on a half).
+    on a half, or that takes long since it is trained on rollouts).
     """
     shifts = preference_shift(held_out, layer, direction * strength * fitted.norm(layer))
     here = held_out.activations(layer)
@@ -68,15 +67,12 @@ def gate_evidence(held_out: FittingData, gate: Gate, layer: int) -> Mapping[str,
 
 
 def _halves_cosine(fitted: FittingData, method: str, layer: int) -> float | None:
-    if method not in METHODS:
+    if method not in PAIR_METHODS:
         return None
     halves = split_problems(fitted.pairs, 0.5, fitted.seed)
     if not all(halves) or any(len({pair.taken_better for pair in half}) < 2 for half in halves):
         return None
-    try:
-        first, second = (METHODS[method](fitted.of(half), layer) for half in halves)
-    except DataError:  # Half of the rollouts are too few.
-        return None
+    first, second = (PAIR_METHODS[method](fitted.of(half), layer) for half in halves)
     return float(first @ second)
 
 
