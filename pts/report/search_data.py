@@ -11,7 +11,7 @@ from pts.errors import DataError, ModelError
 from pts.pivot_search.findings import Finding, effect_interval
 from pts.pivot_search.offsets import text_offsets
 from pts.pivot_search.sentences import sentence_spans
-from pts.records import Candidate, ProblemResult, ProblemStatus, SearchedTrace, TokenIds
+from pts.records import Candidate, ProblemResult, ProblemStatus, SearchedTrace, SentenceLink, TokenIds
 from pts.report.continuations import Continuation, Place, example_continuations
 from pts.runs.run_tokenizer import load_run_detokenizer
 from pts.runs.search_run import SearchResults, SearchSummary
@@ -61,6 +61,7 @@ class EventData:
     random from what the screen had dropped. `reported` says whether it is a finding; then `low` to `high` is
     the interval that allows for the selection, else the one at `LEVEL`. `examples` and `pairs` are empty where
     the tokenizer was not to be had. `entropy` is in nats, None for a sentence or where the run has none.
+    `links` are the later sentences that a reported one makes more or less likely.
     """
 
     position: int
@@ -81,6 +82,7 @@ class EventData:
     others: tuple[OtherToken, ...]
     pairs: tuple[PairTexts, ...]
     examples: tuple[Continuation, ...]
+    links: tuple[SentenceLink, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +281,7 @@ def _event(run: _Run, result: ProblemResult, candidate: Candidate) -> EventData:
         others=tuple(OtherToken(o.token, o.prob, _rate(round(o.value * o.n), o.n)) for o in others),
         pairs=run.pairs.get(place, ()),
         examples=run.examples.get(place, ()),
+        links=() if finding is None else run.results.links_of(finding),
     )
 
 

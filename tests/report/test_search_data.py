@@ -182,6 +182,9 @@ def test_a_search_of_sentences_is_shown_with_its_sentences(tmp_path, look):
         assert event.reported or not event.examples
         assert all(one.first.strip() == sentence.strip() for one in taken)
         assert all(one.first.strip() != sentence.strip() for one in event.examples if not one.taken)
+    expected = sorted(len(run.links_of(finding)) for finding in run.findings)
+    assert sorted(len(event.links) for _, event in events if event.reported) == expected
+    assert not any(event.links for _, event in events if not event.reported)
     page = look(write_report(tmp_path / "sentences", output=tmp_path / "sentences.html"))
     words = page.locator(".lead").inner_text()
     assert re.match(r"At \d+ sentences? this model", words)

@@ -154,6 +154,37 @@ def test_examples_and_pairs_are_a_click_away(look, report):
     assert all(set(pair) == {"prompt", "chosen", "rejected"} and pair["prompt"] for pair in record)
 
 
+def test_a_later_sentence_that_is_linked_is_a_click_away(look, report, tmp_path):
+    event = chosen(look(report))
+    text = report.read_text(encoding="utf-8")
+    packed = re.search(r'id="data">([A-Za-z0-9+/=]+)<', text)[1]
+    data = unpack(packed)
+    (problem,) = (one for one in data["runs"][0]["problems"] if one["id"] == event["problem"])
+    trace = int(event["address"].split("/")[1])
+    (found,) = (one for one in problem["traces"][trace]["events"] if one["position"] == event["position"])
+    found["links"] = [
+        {
+            "text": " <b>So</b> it is 9 .",
+            "position": 3,
+            "written": 0.6,
+            "written_without": 0.25,
+            "low": 0.1,
+            "high": 0.55,
+            "p_value": 0.01,
+            "q_value": 0.02,
+        }
+    ]
+    linked = tmp_path / "linked.html"
+    linked.write_text(text.replace(packed, pack(data)), encoding="utf-8")
+    page = look(linked, event["address"])
+    item = page.locator(".links li")
+    assert "written by 60% of the completions with it and by 25% without: +0.35" in item.inner_text()
+    assert "<b>So</b> it is 9 ." in item.inner_text()
+    item.locator("a").click()
+    assert page.url.endswith(f"/{trace}/3")
+    assert page.locator(".chosen[data-i='3']").count() >= 1
+
+
 def long_report(report, folder, tokens):
     """The report with its first trace repeated to so many tokens."""
     text = report.read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ function eventCard(event) {
     valueRows(event),
     alternatives(event),
     continuations(event),
+    laterSentences(event),
     make("p", { class: "buttons" },
       event.pairs.length ? copyButton("Copy as preference pair", () => preferencePairs(event)) : null,
       copyButton("Copy link", () => location.href.split("#")[0] + eventAddress(event)),
@@ -90,6 +91,17 @@ function continuations(event) {
         some.map((one) => make("blockquote", {}, make("b", {}, visible(one.first)), visible(one.rest),
           one.cut ? make("span", { class: "hint" }, " (cut by the budget)") : null)));
     }));
+}
+
+/** The later sentences that this one makes more or less likely, each a link to where it stands. */
+function laterSentences(event) {
+  if (!event.links.length) return null;
+  const { problem } = event.trace;
+  return make("div", { class: "links" }, make("h4", {}, "Later sentences that it changes"),
+    make("ul", {}, event.links.map((link) => make("li", {},
+      make("a", { href: address(problem, event.trace, link.position) }, quoted(short(link.text.trim(), 90))),
+      ` written by ${percent(link.written)} of the completions with it and by ${percent(link.written_without)} without: `,
+      make("b", {}, signed(link.written - link.written_without)), ` (${signed(link.low)} to ${signed(link.high)})`))));
 }
 
 const promptOf = (event) => event.trace.problem.prompt + event.trace.text.slice(0, event.trace.starts[event.position]);
