@@ -1,12 +1,16 @@
 """The search on long traces with exact values, beside bisection with 50 samples, at three lengths.
 
     python benchmarks/long_traces.py [--quick] [--lengths 480,1920,7680] [--traces 8] [--kinds isolated,...]
+                                     [--known-prior]
 
 Kinds of traces (`shapes.long_shape`): effects on their own, 3.6 influential forks whatever the length
 (`isolated`); as many for every 480 tokens (`growing`); wrong turns that are taken back within 40 tokens
 (`cancelling`); values that drift (`drifting`); a reasoner with detours (`detours`). Both methods search the
 same traces, of prompts whose value is between 0.25 and 0.75. A unit of cost is a full trace: tokens over the
-trace's length. The last line of the output is one line of JSON, its sums over all kinds but `growing`.
+trace's length. With `--known-prior` the screen is told how many forks of the kind are influential and how
+little the others change, in place of learning it from the trace: no learning over a run can do better (kinds
+`isolated`, `growing` and `drifting`, whose influential forks are independent). The last line of the output is
+one line of JSON, its sums over all kinds but `growing`.
 """
 
 from __future__ import annotations
@@ -15,11 +19,15 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from quality import Searched, figures
 from search_quality import Case, rounded, search_cases, tabular_case
-from shapes import LONG_KINDS, long_shape, policy_in_range
+from shapes import LONG_KINDS, LongShape, long_shape, policy_in_range
+
+from pts.pivot_search import posterior, screen
+from pts.pivot_search.levels import OffTracePrior
 
 METHODS = ("pts", "bisection-50")
 COLUMNS = ("reported", "fdr_half", "fdr_margin", "recall_20", "recall_25", "recall_30", "bias")
@@ -46,6 +54,17 @@ def long_figures(searched: Sequence[Searched]) -> dict[str, float]:
     return found
 
 
+def tell_prior(kind: str, length: int) -> None:
+    """Has the screen believe what is true of a kind's off-trace values."""
+    shape = long_shape(kind, length)
+    if not isinstance(shape, LongShape) or shape.pairs:
+        raise SystemExit(f"long_traces.py: --known-prior knows no prior of {kind}; leave it out of --kinds.")
+    # A normal of this width around a middling value is worth about so many draws of a Beta.
+    worth = min(0.2 / shape.jitter**2, 2000.0)
+    prior = OffTracePrior(shape.influential / (shape.forks * length), worth, shape.spread)
+    screen.believe = partial(posterior.believe, prior=prior)
+
+
 def print_row(name: str, values: dict[str, float], seconds: float) -> None:
     """One method on one kind and length."""
     shown = "".join(f"{values[column]:11.3f}" for column in COLUMNS)
@@ -59,6 +78,7 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(LONG_KINDS))
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--traces", type=int, default=8, help="traces of each kind and length")
+    parser.add_argument("--known-prior", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     lengths = QUICK_LENGTHS if options.quick else tuple(map(int, options.lengths.split(",")))
@@ -71,6 +91,8 @@ def main() -> None:
         spent = 0.0
         for kind in kinds:
             cases = long_cases(kind, length, count, options.seed)
+            if options.known_prior:
+                tell_prior(kind, length)
             for method in methods:
                 started = time.perf_counter()
                 searched = search_cases(cases, method, options.seed)

@@ -18,8 +18,8 @@ from pts.records import AuditDraw, ProblemResult
 
 LEVEL = 0.95
 """Of the interval for the recall."""
-ROLLOUTS = 40
-"""Rollouts that the confirmation of a token that does not matter takes, on average."""
+ROLLOUTS = 24
+"""What confirming a token that does not matter costs on average, in rollouts from before the token."""
 FLOOR = 0.02
 """Added to the believed chance of being pivotal wherever it counts: the belief may be wrong."""
 

@@ -206,7 +206,7 @@ def _context(run: SearchResults, finding: Finding) -> list[RenderableType]:
 def _linked(link: SentenceLink) -> str:
     """A later sentence, and how often it is written with and without the reported one."""
     return (
-        f"later: «{_visible(_shortened(link.text))}» is written by {link.written:.0%} with this sentence and "
+        f"later: {_visible(_shortened(link.text))} is written by {link.written:.0%} with this sentence and "
         f"{link.written_without:.0%} without, {link.written - link.written_without:+.2f} "
         f"({link.low:+.2f} to {link.high:+.2f})"
     )
