@@ -18,7 +18,7 @@ from pts.records import AuditDraw, ProblemResult
 
 LEVEL = 0.95
 """Of the interval for the recall."""
-ROLLOUTS = 24
+ROLLOUTS = 30
 """What confirming a token that does not matter costs on average, in rollouts from before the token."""
 FLOOR = 0.02
 """Added to the believed chance of being pivotal wherever it counts: the belief may be wrong."""
