@@ -98,10 +98,22 @@ def examples_of(
     test: Sequence[Problem],
     held_out: Mapping[str, Sequence[Pair]],
 ) -> SteeredExamples:
-    """A few test problems decoded unsteered and steered, and the choice at held-out pivots both ways."""
+    """A few test problems decoded unsteered and steered, and the choice at held-out pivots both ways.
+
+    The loaded model makes them, whatever engine the inputs name: it also reads them, and they are few.
+    """
+    from pts.evaluation.decoder import Decoder
     from pts.evaluation.steered_examples import steered_examples
 
-    return steered_examples(_decoder(inputs, search), vectors, test, held_out, inputs.seed)
+    decoder = Decoder(
+        search.loaded,
+        search.sampling,
+        search.prompt_format,
+        search.grade,
+        inputs.batch_rows,
+        inputs.layers_path,
+    )
+    return steered_examples(decoder, vectors, test, held_out, inputs.seed)
 
 
 def _decoder(inputs: ExtractInputs, search: Loaded) -> Decoder:
