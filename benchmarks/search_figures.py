@@ -22,7 +22,7 @@ import numpy as np
 from demo_cases import certified_cases
 
 from pts.pivot_search import SearchConfig, effect_interval, search_problems
-from pts.pivot_search.posterior import believe
+from pts.pivot_search.posterior import believed_values
 from pts.pivot_search.screen import TraceScreen
 from pts.pivot_search.values import GradedRollout, TraceMap, off_trace_counts
 from pts.records import RolloutRequest, Trace
@@ -61,22 +61,14 @@ def value_along_a_trace(axes: plt.Axes, cases: int) -> dict[str, float]:
     screen = TraceScreen(trace_map, 0.2, (0.0, 1.0), seed=SEED, shared=0, sampling=sampling)
     while requests := screen.next_look(pool):
         pool += drawn(requests)
-    belief = believe(trace_map, *off_trace_counts(pool, trace_map), 0.2, np.random.default_rng(SEED))
-    mean, variance = [float(success)], [0.0]
-    for k in range(len(trace_map.forks) - 1, -1, -1):
-        q = trace_map.q[k]
-        mean.append(q * mean[-1] + (1 - q) * belief.off_trace_mean[k])
-        variance.append(q**2 * variance[-1] + (1 - q) ** 2 * belief.off_trace_variance[k])
-    after = np.concatenate([[0], trace_map.forks + 1])
-    mean, spread = np.array(mean[::-1]), 2 * np.sqrt(np.array(variance[::-1]))
+    mean, low, high = believed_values(trace_map, *off_trace_counts(pool, trace_map))
     truth = np.concatenate([[0.0], np.cumsum(effects)]) + float(success) - sum(effects)
     positions = np.arange(len(truth))
-    which = np.searchsorted(after, positions, side="right") - 1
-    low, high = np.clip((mean - spread)[which], 0, 1), np.clip((mean + spread)[which], 0, 1)
+    after = positions[1:]
     axes.fill_between(
-        positions, low, high, step="post", color=BLUE, alpha=0.2, lw=0, label="screen: mean ± 2 sd"
+        after, low, high, step="post", color=BLUE, alpha=0.2, lw=0, label="screen: middle 90% of its belief"
     )
-    axes.step(positions, mean[which], where="post", color=BLUE, lw=1, label="screen: mean")
+    axes.step(after, mean, where="post", color=BLUE, lw=1, label="screen: mean")
     axes.step(positions, truth, where="post", color="black", lw=1.6, label="certified")
     (result,) = search_problems(
         [problem],
@@ -102,7 +94,7 @@ def value_along_a_trace(axes: plt.Axes, cases: int) -> dict[str, float]:
     axes.set(xlabel="token", ylabel="P(success) after the token", ylim=(-0.03, 1.03), title=problem.query)
     axes.legend(fontsize=7, frameon=False)
     return {
-        "inside_band": float(np.mean((truth >= low - 0.01) & (truth <= high + 0.01))),
+        "inside_band": float(np.mean((truth[1:] >= low - 0.01) & (truth[1:] <= high + 0.01))),
         "pivots": int(sum(abs(e) >= 0.2 for e in effects)),
     }
 
