@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pts.errors import DataError, ModelError
+from pts.lexicon import label_pivot, label_sentence
 from pts.pivot_search.findings import Finding, effect_interval
 from pts.pivot_search.offsets import text_offsets
 from pts.pivot_search.sentences import sentence_spans
@@ -61,7 +62,8 @@ class EventData:
     random from what the screen had dropped. `reported` says whether it is a finding; then `low` to `high` is
     the interval that allows for the selection, else the one at `LEVEL`. `examples` and `pairs` are empty where
     the tokenizer was not to be had. `entropy` is in nats, None for a sentence or where the run has none.
-    `links` are the later sentences that a reported one makes more or less likely.
+    `links` are the later sentences that a reported one makes more or less likely. `pattern` is the reasoning
+    pattern that the words around a reported token speak for (`pts.lexicon`), empty for others.
     """
 
     position: int
@@ -83,6 +85,7 @@ class EventData:
     pairs: tuple[PairTexts, ...]
     examples: tuple[Continuation, ...]
     links: tuple[SentenceLink, ...] = ()
+    pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +258,13 @@ def _thinking(text: str, offsets: Sequence[int], think_end: str | None) -> int:
     return sum(offset < end for offset in offsets)
 
 
+def _pattern(run: _Run, finding: Finding) -> str:
+    context = run.results.context(finding)
+    if finding.candidate.unit == "sentence":
+        return label_sentence(finding.candidate.token)
+    return label_pivot(context.before, context.token, context.after)
+
+
 def _event(run: _Run, result: ProblemResult, candidate: Candidate) -> EventData:
     place = _place(result, candidate)
     finding = run.found.get(place)
@@ -282,6 +292,7 @@ def _event(run: _Run, result: ProblemResult, candidate: Candidate) -> EventData:
         pairs=run.pairs.get(place, ()),
         examples=run.examples.get(place, ()),
         links=() if finding is None else run.results.links_of(finding),
+        pattern="" if finding is None else _pattern(run, finding),
     )
 
 

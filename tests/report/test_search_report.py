@@ -3,9 +3,11 @@
 import json
 import re
 import shutil
+from collections import Counter
 
 import pytest
 
+from pts.lexicon import label_pivot
 from pts.report.one_file import pack, unpack
 from pts.report.write_report import write_report
 from pts.runs.search_run import read_search
@@ -76,6 +78,18 @@ def test_effects_stand_against_the_entropy_of_the_choice(look, searched, report,
     )
     assert "This run has no entropies" in figure.inner_text()
     assert figure.locator("svg").count() == 0
+
+
+def test_findings_are_counted_by_the_pattern_of_their_words(look, searched, report):
+    run = read_search(searched)
+    contexts = [run.context(finding) for finding in run.findings]
+    counts = Counter(label_pivot(each.before, each.token, each.after) for each in contexts)
+    assert len(counts) > 1
+    figure = look(report).locator("#charts figure", has_text="Patterns by their words")
+    label = figure.locator("svg").get_attribute("aria-label")
+    assert label.startswith("Reported tokens by pattern: ")
+    told = dict(each.rsplit(" ", 1) for each in label.split(": ", 1)[1].split(", "))
+    assert told == {name.replace("_", " "): str(count) for name, count in counts.items()}
 
 
 def test_the_table_is_sorted_and_filtered(look, report):

@@ -9,6 +9,7 @@ function overview(runs) {
       figure(`${named}Effect and probability`, "Each token that was tested on fresh completions; hollow: not reported. No effect can be larger than 1 − probability (dashed).", effectAndProbability(run)),
       figure(`${named}Effect and entropy`, ...entropyFigure(run)),
       figure(`${named}Where in the completion`, "Reported tokens by their place, as a share of the completion's length.", places(run)),
+      run.found.some((event) => event.pattern) ? figure(`${named}Patterns by their words`, "Reported tokens by the reasoning pattern that the words around them speak for (the lexicon's). A label for sorting: nothing was tested.", patterns(run)) : null,
       run.problems.some((p) => p.traces.some((t) => t.fates)) ? figure(`${named}What became of the tokens`, "Most tokens cannot matter, and cost nothing.", fates(run)) : null,
     ].filter(Boolean);
   });
@@ -110,16 +111,31 @@ function fates(run) {
   counts.c -= run.found.length;
   const total = Object.values(counts).reduce((a, b) => a + b, 0) || 1;
   const rows = FATE_NAMES.filter(([letter]) => counts[letter] || "evscr".includes(letter));
+  return bars("What became of the tokens", rows.map(([letter, name]) =>
+    ({ name, count: counts[letter], text: `${whole(counts[letter])} (${percent(counts[letter] / total)})`, classes: `bar fate-${letter}` })));
+}
+
+/** How many of the reported tokens each pattern has, the most first. */
+function patterns(run) {
+  const counts = new Map();
+  for (const event of run.found) counts.set(event.pattern, (counts.get(event.pattern) ?? 0) + 1);
+  const rows = [...counts].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
+  return bars("Reported tokens by pattern", rows.map(([pattern, count]) =>
+    ({ name: pattern.replaceAll("_", " "), count, text: whole(count), classes: "bar fate-e" })));
+}
+
+/** A horizontal bar for each row, with its name before it and its text after it. */
+function bars(label, rows) {
   const height = 20 + 26 * rows.length;
   const svg = draw("svg", { viewBox: `0 0 300 ${height}`, width: 300, height, role: "img",
-    "aria-label": "What became of the tokens: " + rows.map(([l, name]) => `${name} ${whole(counts[l])}`).join(", ") });
-  const most = Math.max(...rows.map(([letter]) => counts[letter]));
-  rows.forEach(([letter, name], index) => {
-    const y = 10 + index * 26;
+    "aria-label": `${label}: ` + rows.map(({ name, count }) => `${name} ${whole(count)}`).join(", ") });
+  const most = Math.max(...rows.map(({ count }) => count));
+  rows.forEach(({ name, count, text, classes }, index) => {
+    const y = 10 + index * 26, width = 78 * (count / most);
     svg.append(
       draw("text", { x: 138, y: y + 13, "text-anchor": "end", class: "name" }, name),
-      draw("rect", { x: 145, y, height: 17, width: Math.max(1, 78 * (counts[letter] / most)), class: `bar fate-${letter}` }),
-      draw("text", { x: 150 + 78 * (counts[letter] / most), y: y + 13, class: "name" }, `${whole(counts[letter])} (${percent(counts[letter] / total)})`));
+      draw("rect", { x: 145, y, height: 17, width: Math.max(1, width), class: classes }),
+      draw("text", { x: 150 + width, y: y + 13, class: "name" }, text));
   });
   return svg;
 }
