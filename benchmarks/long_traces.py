@@ -7,10 +7,12 @@ Kinds of traces (`shapes.long_shape`): effects on their own, 3.6 influential for
 (`isolated`); as many for every 480 tokens (`growing`); wrong turns that are taken back within 40 tokens
 (`cancelling`); values that drift (`drifting`); a reasoner with detours (`detours`). Both methods search the
 same traces, of prompts whose value is between 0.25 and 0.75. A unit of cost is a full trace: tokens over the
-trace's length. With `--known-prior` the screen is told how many forks of the kind are influential and how
-little the others change, in place of learning it from the trace: no learning over a run can do better (kinds
-`isolated`, `growing` and `drifting`, whose influential forks are independent). The last line of the output is
-one line of JSON, its sums over all kinds but `growing`.
+trace's length.
+
+`--known-prior` gives the screen the true share of influential forks, and the true size of all other effects.
+Without it the screen learns both from each trace. So it shows the most that learning over a whole run could
+gain. It works for `isolated`, `growing` and `drifting`, whose influential forks are independent. The last line
+of the output is one line of JSON: its sums are over all kinds but `growing`.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ class VllmPolicy:
 
         `pts` draws their tokens, by the streams of the engine transformers. The probabilities are the sampler's
         or, with `own_probs`, the model's own. Raises as `rollouts` does, ConfigError where the policy was not
-        opened as steerable, and ModelError where vLLM does not do as it is told.
+        opened as steerable, and ModelError where vLLM's counts of steps are not those asked for.
         """
         if self._inside is None:
             raise ConfigError(_NOT_STEERABLE)
