@@ -1,8 +1,9 @@
 """A run's graded rollouts as training data: where each began, what was drawn freely, and its advantage.
 
-A *start* is a prefix of a completion from which rollouts were drawn. At a fork the search draws with the
-trace's token forced and with it avoided. Together these are a stratified sample of the policy at that prefix:
-the forced rollouts stand for the share q that the policy gives to the token, the others for 1 − q.
+A *start* is a prefix of a completion from which rollouts were drawn. Searches of earlier versions drew at a
+fork with the trace's token forced and with it avoided. Together these are a stratified sample of the policy at
+that prefix: the forced rollouts stand for the share q that the policy gives to the token, the others for 1 − q.
+A search of this version draws where rollouts leave the trace, so its starts have the avoided side alone.
 """
 
 from __future__ import annotations
