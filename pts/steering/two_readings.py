@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache
 
@@ -31,8 +32,9 @@ class Text:
 class TwoReadings:
     """The next-token distributions along a text by both readings, and where the vector was added.
 
-    `plain` and `steered` are at the positions that were asked for. `opened` [completion] says for each token of
-    the completion whether the vector was added when it was read, and so acts on the tokens after it.
+    `plain` and `steered` are at the positions that were asked for. Along a completion they hold the probability
+    of its own token alone: whole distributions of a large vocabulary would not fit. `opened` [completion] says
+    for each token of the completion whether the vector was added when it was read, and so acts on later ones.
     """
 
     plain: tuple[TokenDistribution, ...]
@@ -93,4 +95,14 @@ def _distributions(model: Any, text: Text, sampling: Sampling, last: bool) -> It
         asked = logits[max(0, first - start) :]
         if len(asked):
             truncated = truncate(asked, sampling)
-            yield from (truncated.row(index) for index in range(len(asked)))
+            rows = (truncated.row(index) for index in range(len(asked)))
+            if last:
+                yield from rows
+            else:
+                place = max(0, start - first)
+                yield from map(_of_token, rows, text.completion[place : place + len(asked)])
+
+
+def _of_token(distribution: TokenDistribution, token: int) -> TokenDistribution:
+    """The part of a distribution that is one token's."""
+    return TokenDistribution(np.array([token]), np.array([distribution.prob(token)]))
