@@ -12,6 +12,7 @@ from pts.version import __version__
 
 _COMMANDS = {
     "search": ("pts.cli.search", "search_command", "Find the pivotal tokens of a model on a set of problems."),
+    "merge": ("pts.cli.merge", "merge_command", "Put the shards of a search together into one run."),
     "show": ("pts.cli.show", "show_command", "Show the pivotal tokens of a run in their context."),
     "report": ("pts.cli.report", "report_command", "Write a run as one HTML page to look at and to send."),
     "extract-vectors": (

@@ -60,6 +60,11 @@ _OPTIONS: dict[str, Options] = {
     ],
     "Run": [
         (
+            ("shard", "--shard"),
+            "Search the I-th of K equal shares of the problems; pts merge puts the K runs together.",
+            {"metavar": "I/K"},
+        ),
+        (
             ("output", "--output"),
             "Run directory.  [default: runs/<model>-<dataset>]",
             {"type": click.Path(path_type=Path)},

@@ -51,14 +51,16 @@ def run_report(run: SearchResults, top: int, problem: str | None = None) -> Rend
         where = f" in problem {problem}" if problem is not None else ""
         what = {"token": "tokens", "sentence": "sentences", "both": "tokens or sentences"}[run.unit]
         parts.append(Text(f"No pivotal {what} were found{where}.\n", style="bold"))
-    return Group(*parts, summary_report(run.summary()), Text(f"Run directory: {run.path}"))
+    summary = summary_report(run.summary(), shard=run.manifest.whole is not None)
+    return Group(*parts, summary, Text(f"Run directory: {run.path}"))
 
 
-def summary_report(summary: SearchSummary) -> RenderableType:
-    """The run in numbers, as a few lines of text."""
+def summary_report(summary: SearchSummary, *, shard: bool = False) -> RenderableType:
+    """The run in numbers, as a few lines of text; a `shard` counts its own problems, not those requested."""
+    again = "the same command" if shard else setting("problems", summary.problems)
     state = {
         "complete": "complete",
-        "partial": f"partial: {setting('problems', summary.problems)} continues it",
+        "partial": f"partial: {again} continues it",
         "spent": f"stopped by {setting('max_tokens')}: a larger one continues it",
     }[summary.status]
     shares = ", ".join(f"{summary.token_shares[key]:.0%} {what}" for key, what in _SHARES.items())

@@ -41,7 +41,8 @@ class Manifest:
     `settings` are the run's settings as given, and `resolved` is what they came to mean (the model's revision,
     the data set's kind). A run is continued only where both are equal. `environment` may differ between the
     sessions of one run (device, batch rows, spending limit, number of problems); it holds the latest.
-    Times are UTC.
+    `problems` are those of the run, and `whole` those that it is a shard of; None where it is none. Times are
+    UTC.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Manifest:
     versions: Mapping[str, str]
     git_commit: str | None = None
     schema_version: int = SCHEMA_VERSION
+    whole: ProblemList | None = None
 
 
 def read_manifest(directory: Path) -> Manifest | None:

@@ -7,15 +7,16 @@ the writing of that and the removal of the tail.
 
 from __future__ import annotations
 
+import shutil
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from pts.errors import RunError
-from pts.runs.files import replace_file
+from pts.runs.files import make_directories, replace_file, write_failure
 
 FOLDER = "rollouts"
 TAIL_SUFFIX = ".tail"
@@ -142,3 +143,24 @@ def write_part(path: Path, batches: Sequence[Any]) -> None:
     replace_file(
         path, lambda temporary: pq.write_table(table, temporary, row_group_size=rows, compression="zstd")
     )
+
+
+def copy_parts(folders: Sequence[Path], target: Path) -> None:
+    """Copy the files of several folders into one that holds none yet, folder by folder; a tail becomes a part.
+
+    Raises RunError where the system refuses, or a file cannot be read.
+    """
+    paths = [path for folder in folders for path in part_paths(folder)]
+    if not paths:
+        return
+    try:
+        make_directories(target)
+    except OSError as error:
+        raise write_failure(target, error) from error
+    for number, path in enumerate(paths):
+        part = target / f"{number:05d}.parquet"
+        if path.suffix == TAIL_SUFFIX:
+            batches, _ = decode_frames(path.read_bytes())
+            write_part(part, batches)
+        else:
+            replace_file(part, partial(shutil.copyfile, path))

@@ -9,6 +9,7 @@ from pts.stages.stage import Stage
 
 _MODULES = {
     "search": "pts.stages.search.stage",
+    "merge": "pts.stages.merge.stage",
     "extract-vectors": "pts.stages.extract.stage",
     "fit-router": "pts.stages.fit_router.stage",
     "eval": "pts.stages.evaluate.stage",

@@ -116,7 +116,7 @@ def _plan(inputs: ExtractInputs, context: Context) -> Plan:
         return Plan(f"{name}: writes {path}.")
     if inputs.fresh:
         return Plan(f"{name}: deletes {path} ({_content(path)}) and starts again.", deletes=True)
-    if "search" in context.active:
+    if context.active & {"search", "merge"}:
         text = (
             f"{name}: runs after the search; if its settings or pairs are then no longer those of "
             f"{path} ({_content(path)}), that is deleted and made again."
@@ -177,7 +177,7 @@ STAGE: Stage[ExtractInputs, VectorSet | None] = Stage(
     plan=_plan,
     run=_run,
     report=_report,
-    takes={"run": Source(("search",))},
+    takes={"run": Source(("search", "merge"))},
     directory=ExtractInputs.directory,
     status=_status,
     parts=PARTS,

@@ -129,7 +129,7 @@ STAGE: Stage[FitRouterInputs, FittedRouter] = Stage(
     run=_run,
     report=_report,
     takes={
-        "run": Source(("search",)),
+        "run": Source(("search", "merge")),
         "vectors": Source(("extract-vectors",)),
         # With another set than the recipe's own, the recipe's is no place for the router.
         "output": Source(("extract-vectors",), unless="vectors"),

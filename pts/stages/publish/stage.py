@@ -98,7 +98,7 @@ STAGE: Stage[PublishInputs, Contents | Published] = Stage(
     plan=_plan,
     run=_run,
     report=_report,
-    takes={"path": Source(("search", "extract-vectors"))},
+    takes={"path": Source(("search", "merge", "extract-vectors"))},
     recipe_hint=_hint,
     resume_note=_resume_note,
 )

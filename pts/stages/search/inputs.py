@@ -9,6 +9,8 @@ from typing import cast
 from pts.errors import ConfigError
 from pts.pivot_search.config import SearchConfig, SearchUnit
 from pts.runs.codec import to_json
+from pts.setting_names import setting
+from pts.stages.search.share import SHARD, Share, read_share
 from pts.stages.shared.inputs import ProblemInputs
 
 _SEARCH = SearchConfig()
@@ -19,10 +21,10 @@ class SearchInputs(ProblemInputs):
     """All inputs of a search, under the names of the command line's options and a recipe's keys.
 
     `range` bounds the prompt's value and `region` the searched part of each trace, as fractions; `max_tokens`
-    (generated tokens) bounds the run, None for no bound; `unit` is token, sentence or both; `output` is None
-    for runs/<model>-<dataset>, with the unit where it is not token. `fresh` deletes an earlier run of the same
-    directory first. `verify` checks the policy before it is searched. Raises ConfigError for a value outside
-    its range.
+    (generated tokens) bounds the run, None for no bound; `unit` is token, sentence or both; `shard` is
+    the share of the problems to search, as I/K; `output` is None for runs/<model>-<dataset>, with the unit
+    where it is not token, and the shard. `fresh` deletes an earlier run of the same directory first. `verify`
+    checks the policy before it is searched. Raises ConfigError for a value outside its range.
     """
 
     threshold: float = _SEARCH.threshold
@@ -34,6 +36,7 @@ class SearchInputs(ProblemInputs):
     max_tokens: int | None = None
     audit: float = _SEARCH.audit
     unit: str = _SEARCH.unit
+    shard: str | None = None
     output: Path | None = None
     fresh: bool = False
     verify: bool = True
@@ -46,6 +49,16 @@ class SearchInputs(ProblemInputs):
                 "with temperature 0 the model always gives the same completion, so no token "
                 "can be pivotal: give a temperature above 0."
             )
+        if self.share is not None and self.max_tokens is not None:
+            raise ConfigError(
+                f"{setting('max_tokens')} limits a whole run, and a shard does not know what the others spend: "
+                f"leave it out, or search without {setting('shard')}."
+            )
+
+    @property
+    def share(self) -> Share | None:
+        """The share of the problems that `shard` names; None for all. Raises ConfigError."""
+        return None if self.shard is None else read_share(self.shard)
 
     def search_config(self) -> SearchConfig:
         """The settings of the search itself. Raises ConfigError for a value outside its range."""
@@ -57,11 +70,13 @@ class SearchInputs(ProblemInputs):
         )
 
     def directory(self) -> Path:
-        """The run directory: `output`, or runs/<model>-<dataset>, with the unit where it is not token."""
+        """The run directory: `output`, or runs/<model>-<dataset>, with unit and shard where they are given."""
         if self.output is not None:
             return self.output
-        named = self.named_directory("runs")
-        return named if self.unit == _SEARCH.unit else named.with_name(f"{named.name}-{self.unit}")
+        named, share = self.named_directory("runs"), self.share
+        parts = [named.name, *([] if self.unit == _SEARCH.unit else [self.unit])]
+        parts += [] if share is None else [f"shard-{share.number}-of-{share.shares}"]
+        return named.with_name("-".join(parts))
 
     def settings(self) -> dict[str, object]:
         """The configuration that every session of a run shares, as the manifest holds it."""
@@ -70,4 +85,5 @@ class SearchInputs(ProblemInputs):
         del search["max_tokens"], search["sampling"]
         if self.unit == _SEARCH.unit:
             del search["unit"]  # Runs of earlier versions have none.
-        return {**self.configuration(), "sampling": self.sampling_settings(), "search": search}
+        settings = {**self.configuration(), "sampling": self.sampling_settings(), "search": search}
+        return settings if self.share is None else {**settings, SHARD: str(self.share)}

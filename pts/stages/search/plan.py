@@ -34,7 +34,8 @@ class SearchPlan:
     """What a session has to do: the problems, those still to search, the traces given, tokens spent before.
 
     `grader` is the name of the one that was given, that the run recorded, or that fits the answers. `paid` are
-    the tokens that each problem's lines account for, and `first` is the first result that there is.
+    the tokens that each problem's lines account for, and `first` is the first result that there is. `whole` are
+    the digests of the problems of all shards, None where there is one run.
     """
 
     problem_set: ProblemSet
@@ -48,6 +49,7 @@ class SearchPlan:
     spent: int
     paid: Counter[str]
     first: ProblemResult | None
+    whole: tuple[str, ...] | None = None
 
 
 def plan_search(inputs: SearchInputs, directory: RunDirectory) -> SearchPlan:
@@ -60,7 +62,8 @@ def plan_search(inputs: SearchInputs, directory: RunDirectory) -> SearchPlan:
     earlier = None if inputs.fresh else directory.manifest
     if earlier is not None:
         directory.require_same("configuration", fixed_settings(earlier.settings), fixed_settings(settings))
-    problem_set = _load_problems(inputs, traces)
+    every = _load_problems(inputs, traces)
+    problem_set = _share_of(every, inputs)
     name = graded_by(inputs.grader, earlier, problem_set.grader)
     grader = make_grader(name, pattern=inputs.grader_pattern)
     check_references(grader, problem_set.problems, earlier, name)
@@ -85,7 +88,10 @@ def plan_search(inputs: SearchInputs, directory: RunDirectory) -> SearchPlan:
     for line in lines:
         paid[line.result.problem_id] += line.paid or 0
     first = lines[0].result if lines else None
-    return SearchPlan(problem_set, name, todo, done, digests, traces, settings, earlier, spent, paid, first)
+    whole = None if inputs.share is None else tuple(map(problem_digest, every.problems))
+    return SearchPlan(
+        problem_set, name, todo, done, digests, traces, settings, earlier, spent, paid, first, whole
+    )
 
 
 def fixed_settings(settings: Mapping[str, object]) -> dict[str, object]:
@@ -149,6 +155,19 @@ def _load_problems(inputs: SearchInputs, traces: Mapping[str, object] | None) ->
             f"check the ids, or {setting('problems')}."
         )
     return replace(loaded, problems=chosen)
+
+
+def _share_of(every: ProblemSet, inputs: SearchInputs) -> ProblemSet:
+    """The problems of the shard, in their order. Raises DataError where there are fewer than shards."""
+    share = inputs.share
+    if share is None:
+        return every
+    if share.shares > len(every.problems):
+        raise DataError(
+            f"{setting('shard', str(share))} makes {share.shares} shards of {len(every.problems)} problems, so "
+            "some would have none: make fewer shards."
+        )
+    return replace(every, problems=tuple(share.of(every.problems)))
 
 
 def _require_same_problems(

@@ -178,7 +178,8 @@ def _not_drawn(
     searched: SearchResults, inputs: SearchInputs, calibration: int, test: int, options: Sequence[str]
 ) -> tuple[list[Problem], list[Problem]]:
     """Problems of the search's data set that it did not draw. Raises DataError where they are too few."""
-    drawn = searched.manifest.problems.count
+    # A shard's problems stand among those of the others.
+    drawn = (searched.manifest.whole or searched.manifest.problems).count
     # Given traces may be of problems anywhere in the data; else the search drew the first ones.
     anywhere = searched.manifest.settings.get("traces_from") is not None
     limit = None if anywhere else drawn + calibration + test

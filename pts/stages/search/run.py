@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,25 +11,21 @@ from typing import TYPE_CHECKING, Any
 from pts.errors import RunError
 from pts.pivot_search.config import Progress
 from pts.records import Candidate, Completions, ProblemResult, TokenIds
-from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
-from pts.runs.files import replace_text
-from pts.runs.manifest import differences
-from pts.runs.pivotal_tokens import pivotal_tokens, sentences_of, tokens_of, write_jsonl, write_parquet
+from pts.runs.manifest import differences, list_problems
 from pts.runs.rollout_journal import RolloutJournal
 from pts.runs.search_run import (
     ROLLOUTS,
     SEARCH,
-    SENTENCES,
     SearchEnvironment,
     SearchResolved,
-    SearchResults,
     SearchSummary,
     read_search,
     search_digest,
 )
 from pts.runs.settle import settle_manifest
 from pts.runs.shard import Context, ShardLine, results_journal
+from pts.stages.search.derived import write_derived
 from pts.stages.search.given_traces import encode_traces
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.plan import SearchPlan, plan_search
@@ -65,11 +60,23 @@ def run_search(inputs: SearchInputs, observe: Callable[[Progress], None] | None 
         plan = plan_search(inputs, directory)
         if not plan.todo:
             logger.info("%s: nothing is left to search.", directory.path)
-            if plan.earlier is not None and differences(plan.earlier.settings, plan.settings):
-                directory.write_manifest(replace(plan.earlier, settings=plan.settings))
+            _note_idle(inputs, plan, directory)
         else:
             _search(inputs, plan, directory, observe)
-        return _write_derived(directory)
+        return write_derived(directory)
+
+
+def _note_idle(inputs: SearchInputs, plan: SearchPlan, directory: RunDirectory) -> None:
+    """Bring the manifest up to date where other settings, or more problems for other shards, need no search."""
+    manifest = plan.earlier
+    assert manifest is not None
+    if differences(manifest.settings, plan.settings):
+        manifest = replace(manifest, settings=plan.settings)
+    if manifest.whole is not None and plan.whole is not None and len(plan.whole) > manifest.whole.count:
+        environment = {**manifest.environment, "limit": inputs.problems}
+        manifest = replace(manifest, whole=list_problems(plan.whole), environment=environment)
+    if manifest != plan.earlier:
+        directory.write_manifest(manifest)
 
 
 def resume_note(inputs: SearchInputs) -> str:
@@ -116,10 +123,11 @@ def _search(
         resolved=resolved,
         environment=environment,
         problems=list(plan.digests.values()),
+        whole=plan.whole,
         fresh=inputs.fresh,
     )
     if plan.spent:
-        _write_derived(directory)
+        write_derived(directory)
     journal = results_journal(directory.shard)
     drawn, warned, counted = Completions(), False, 0
     with _rollouts(directory) as rollouts:
@@ -250,27 +258,3 @@ def _added(shorter: str, longer: str) -> str:
     """What `longer` adds to `shorter`; a character of which only the first bytes were there counts as added."""
     shared = next((i for i, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), None)
     return longer[min(len(shorter), len(longer)) if shared is None else shared :]
-
-
-def _write_derived(directory: RunDirectory) -> SearchSummary:
-    """Write what is derived from the shard, unless it is there and right already; the run's summary."""
-    searched = read_search(directory.path)
-    summary = searched.summary()
-    text = json.dumps(to_json(summary), ensure_ascii=False, indent=2) + "\n"
-    if not _is_current(searched, text):
-        records = pivotal_tokens(searched, searched.findings)
-        write_jsonl(directory.path / "pivotal_tokens.jsonl", tokens_of(records))
-        write_parquet(directory.path / "pivotal_tokens.parquet", tokens_of(records))
-        if searched.unit != "token":
-            as_lines, as_table = (directory.path / name for name in SENTENCES)
-            write_jsonl(as_lines, sentences_of(records))
-            write_parquet(as_table, sentences_of(records), "sentence")
-        # Last: a summary that is up to date says that the others are.
-        replace_text(directory.path / "summary.json", text)
-    return summary
-
-
-def _is_current(searched: SearchResults, summary: str) -> bool:
-    sentences = SENTENCES if searched.unit != "token" else ()
-    paths = [searched.path / name for name in (*sentences, *SEARCH.derived)]
-    return all(path.exists() for path in paths) and paths[-1].read_text(encoding="utf-8") == summary
