@@ -14,7 +14,12 @@ from typing import TypeAlias
 Naming: TypeAlias = Callable[[str, object], str]
 """From a setting's name, and a value or None, to how a reader writes both."""
 
-_SINGULAR = {"continuations": "continuation", "switches": "switch", "template_options": "template_option"}
+_SINGULAR = {
+    "continuations": "continuation",
+    "switches": "switch",
+    "template_options": "template_option",
+    "trl_settings": "trl_setting",
+}
 """Settings whose option is given once for each value, and is named so."""
 _OF_RUN = ("fresh", "until")
 """Settings for which `pts run` has an option of the same name, which is the one to use."""

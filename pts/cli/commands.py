@@ -25,6 +25,7 @@ _COMMANDS = {
         "fit_router_command",
         "Fit a router that decides how long to think about a question.",
     ),
+    "train": ("pts.cli.train", "train_command", "Train a model when and how long to think."),
     "vectors": ("pts.cli.vectors", "vectors_command", "Look at vector sets."),
     "decode": ("pts.cli.decode", "decode_command", "Answer questions, steered and under a budget."),
     "eval": (

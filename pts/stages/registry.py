@@ -12,6 +12,8 @@ _MODULES = {
     "merge": "pts.stages.merge.stage",
     "extract-vectors": "pts.stages.extract.stage",
     "fit-router": "pts.stages.fit_router.stage",
+    "train-adaptthink": "pts.stages.train.adaptthink",
+    "train-length": "pts.stages.train.length",
     "eval": "pts.stages.evaluate.stage",
     "publish": "pts.stages.publish.stage",
     "demo-model": "pts.stages.demo_model.stage",

@@ -1,0 +1,208 @@
+"""`pts train`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pts.cli.logs import log_to_stderr
+from pts.cli.options import GroupedCommand, NumberList, options_of
+from pts.cli.shared_options import MODEL, PROBLEMS, PROMPT, Options, without
+from pts.cli.stage_run import run_command_stage
+from pts.stages.train.inputs import AdaptThinkInputs, LengthInputs
+
+_DATA: Options = [
+    (
+        ("problems", "--problems"),
+        "Number of problems to train on.  [default: all; 1000 of demo]",
+        {"type": int},
+    ),
+    *without(PROBLEMS, "problems"),
+]
+_TRAINING: Options = [
+    (("steps", "--steps"), "Number of updates.", {}),
+    (("prompts", "--prompts"), "Problems of an update.", {}),
+    (("samples", "--samples"), "Completions of each problem in an update.", {}),
+    (
+        ("learning_rate", "--learning-rate"),
+        "Highest learning rate.  [default: 2e-6; 2e-5 with --lora; 1e-3 for demo]",
+        {"type": float},
+    ),
+    (
+        ("schedule", "--schedule"),
+        "How the learning rate goes on after it has risen.",
+        {"type": click.Choice(["constant", "linear", "cosine"])},
+    ),
+    (("warmup", "--warmup"), "Updates over which the learning rate rises.", {}),
+    (("clip", "--clip"), "How far an importance ratio may be from 1 and still be learnt from.", {}),
+    (("seed", "--seed"), "Seed of every random draw.", {}),
+    (
+        ("smoke", "--smoke"),
+        "A minute's trial: few problems, completions and updates.",
+        {"is_flag": True},
+    ),
+]
+_COMPLETIONS: Options = [
+    (("temperature", "--temperature"), "Sampling temperature of training; nothing is truncated.", {}),
+    (
+        ("budget", "--budget"),
+        "Maximum number of new tokens in a completion; a longer one has failed.  [default: 512; 96 for demo]",
+        {"type": int},
+    ),
+    (
+        ("no_thinking_budget", "--no-thinking-budget"),
+        "Maximum length of a completion without thinking: tokens, or a share of the budget.",
+        {"type": str},
+    ),
+    (
+        ("generation", "--generation"),
+        "What draws completions: pts, or trl (vLLM with --trl-setting use_vllm=true; sharded weights).",
+        {"type": click.Choice(["pts", "trl"])},
+    ),
+]
+_MEMORY: Options = [
+    (
+        ("lora", "--lora"),
+        "Train an adapter in place of all weights; it is merged in the end.",
+        {"is_flag": True},
+    ),
+    (("lora_rank", "--lora-rank"), "Rank of the adapter.", {}),
+    (
+        ("micro_batch", "--micro-batch"),
+        "Completions that are read together in an update.  [default: all of a process]",
+        {"type": int},
+    ),
+    (
+        ("gradient_checkpointing", "--gradient-checkpointing"),
+        "Compute activations twice to save memory.",
+        {"is_flag": True},
+    ),
+    (
+        ("trl_settings", "--trl-setting"),
+        "Another field of TRL's GRPOConfig. May be repeated.",
+        {"multiple": True, "show_default": False, "metavar": "NAME=VALUE"},
+    ),
+]
+_RUN: Options = [
+    (
+        ("output", "--output"),
+        "Directory of the run, and of the trained model.  [default: models/<model>-<method>]",
+        {"type": click.Path(path_type=Path)},
+    ),
+    (("save_every", "--save-every"), "Updates between two checkpoints.", {}),
+    (("fresh", "--fresh"), "Delete the run in the output directory and start again.", {"is_flag": True}),
+]
+_REST: dict[str, Options] = {
+    "Completions": _COMPLETIONS,
+    "Memory and TRL": _MEMORY,
+    "Problems": _DATA,
+    "Model": without(MODEL, "engine"),
+    "Prompt": PROMPT,
+    "Run": _RUN,
+}
+_ADAPTTHINK: Options = [
+    (("delta", "--delta"), "What no thinking is worth, in success.", {}),
+    (
+        ("form", "--form"),
+        "Importance ratio of a completion: the tokens' geometric mean (sequence, as in the authors' code), or "
+        "their product (full, as in the paper).",
+        {"type": click.Choice(["sequence", "full"])},
+    ),
+    (
+        ("importance_sampling", "--importance-sampling/--no-importance-sampling"),
+        "Make half of the completions think and half not, or let the model choose.",
+        {},
+    ),
+    (
+        ("opener", "--opener"),
+        "Forced first word of thinking, such as Alright; own: as the model writes.",
+        {},
+    ),
+    (
+        ("reference", "--reference"),
+        "Whose thinking a completion is compared with: the unchanged model's, or the policy's own.",
+        {"type": click.Choice(["unchanged", "own"])},
+    ),
+    (
+        ("reference_samples", "--reference-samples"),
+        "Completions of the unchanged model for each problem; 16 know its success to ±0.25.",
+        {},
+    ),
+    (
+        ("references", "--references"),
+        "Directory of the unchanged model's success.  [default: the output's name with -references]",
+        {"type": click.Path(path_type=Path)},
+    ),
+    (
+        ("length_alpha", "--length-alpha"),
+        "Weight of a reward for short thinking that succeeds; 0 for none.",
+        {},
+    ),
+]
+_LENGTH: Options = [
+    (
+        ("reward", "--reward"),
+        "Form of the length reward (docs/training.md has each).",
+        {"type": click.Choice(["linear", "kimi", "gated-linear", "target", "limit", "ratio", "cosine"])},
+    ),
+    (("alpha", "--alpha"), "Weight of the length reward; 0 is plain reinforcement learning.", {}),
+    (
+        ("count", "--count"),
+        "Tokens that are its length.",
+        {"type": click.Choice(["thinking", "answer", "all"])},
+    ),
+    (
+        ("target", "--target"),
+        "Length that target, limit and ratio compare with, and below which gated-linear gives no more: tokens, "
+        "or a share of the budget.",
+        {"type": str},
+    ),
+    (
+        ("limits", "--limits"),
+        "limit: the limits of successive stages, in tokens, such as 60,48,40.",
+        {"type": NumberList(float)},
+    ),
+]
+
+
+@click.group("train")
+def train_command() -> None:
+    """Train a model when and how long to think: `pip install 'pivotal-tokens[train]'`."""
+
+
+def _finished(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that every command of training ends with."""
+    for option in (
+        click.option("-v", "--verbose", count=True, help="Show more log messages; -vv shows all."),
+        click.option("--quiet", is_flag=True, help="Show no progress and no warnings."),
+        click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object."),
+    ):
+        command = option(command)
+    return command
+
+
+@train_command.command("adaptthink", cls=GroupedCommand)
+@options_of(AdaptThinkInputs, {"AdaptThink": _ADAPTTHINK, "Training": _TRAINING, **_REST})
+@_finished
+def adaptthink(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> None:
+    """Train a model to choose between thinking and not, by reinforcement learning (Zhang et al. 2025).
+
+    To continue a run that was stopped, give the same command again.
+    """
+    log_to_stderr(verbose, quiet)
+    run_command_stage("train-adaptthink", inputs, quiet, as_json)
+
+
+@train_command.command("length", cls=GroupedCommand)
+@options_of(LengthInputs, {"Length": _LENGTH, "Training": _TRAINING, **_REST})
+@_finished
+def length(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> None:
+    """Train a model by reinforcement learning on success, with a reward for short completions.
+
+    To continue a run that was stopped, give the same command again.
+    """
+    log_to_stderr(verbose, quiet)
+    run_command_stage("train-length", inputs, quiet, as_json)

@@ -1,0 +1,91 @@
+"""What the stages of training share: status, plan, run and report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pts.errors import RunError
+from pts.setting_names import setting
+from pts.stages.stage import Context, Observer, Plan, Report, Status
+from pts.stages.train.inputs import TrainingInputs
+
+if TYPE_CHECKING:
+    from pts.training.run_files import TrainingSummary
+
+
+def training_status(inputs: TrainingInputs) -> Status:
+    """How the run directory compares with the inputs. Raises PtsError."""
+    from pts.runs.manifest import differences, read_manifest
+
+    path = inputs.directory()
+    manifest = read_manifest(path)
+    if manifest is None:
+        return Status("new")
+    changes = tuple(differences(manifest.settings, inputs.effective().bounded().settings()))
+    if changes:
+        return Status("changed", "a training run", changes)
+    complete = (path / "summary.json").exists()
+    return Status("complete" if complete else "begun", "a training run")
+
+
+def training_plan(inputs: TrainingInputs, context: Context) -> Plan:  # noqa: ARG001
+    """What a training will do. Raises RunError for a paid one with other settings: nothing replaces it."""
+    from pts.runs.directory import open_run
+    from pts.training.requirements import require_packages
+    from pts.training.run_files import TRAINING
+
+    require_packages()
+    name, path = f"train-{inputs.method}", inputs.directory()
+    with open_run(path, TRAINING):
+        status = training_status(inputs)
+    if status.state == "new":
+        return Plan(f"{name}: writes {path}.")
+    if inputs.fresh:
+        return Plan(f"{name}: deletes {path} and starts again.", deletes=True)
+    if status.state == "changed":
+        raise RunError(
+            f"{path} holds a training with other settings ({'; '.join(status.changes)}). "
+            f"Give another {setting('output')} to keep it, or {setting('fresh', True)} to delete it and train "
+            "again."
+        )
+    if status.state == "complete":
+        return Plan(f"{name}: the model in {path} is complete: nothing to do.", idle=True)
+    return Plan(f"{name}: continues {path} from its newest checkpoint.")
+
+
+def run_stage(inputs: TrainingInputs, observe: Observer | None) -> TrainingSummary:
+    """Train, or what is left of it."""
+    from pts.stages.train.run import run_training
+
+    return run_training(inputs, observe)
+
+
+def training_report(inputs: TrainingInputs, summary: TrainingSummary) -> Report:
+    """What training came to, in a few lines."""
+    from pts.runs.codec import to_json
+
+    levels = ", ".join(f"level {level} {share:.2f}" for level, share in summary.levels.items())
+    lines = [
+        f"{summary.method} of {summary.model_id} on {summary.dataset_id}: {summary.steps} steps in "
+        f"{summary.seconds:.0f} s",
+        f"last steps, on the problems trained on: success {summary.success:.3f}, {summary.tokens:.1f} tokens, "
+        f"share of no thinking {summary.no_thinking:.2f}" + (f" ({levels})" if len(summary.levels) > 1 else ""),
+    ]
+    if summary.stopped is not None:
+        lines.append(f"stopped early: {summary.stopped}")
+    path = inputs.directory()
+    lines.append(f"model: {path} (give it as --model; curves.png shows the training)")
+
+    def data() -> dict[str, object]:
+        values = to_json(summary)
+        assert isinstance(values, dict)
+        return {"run": str(path), **values}
+
+    return Report("\n".join(lines), data=data)
+
+
+def training_note(inputs: TrainingInputs) -> str:
+    """What a stopped training leaves."""
+    from pts.stages.train.run import resume_note
+
+    return resume_note(inputs)

@@ -1,0 +1,320 @@
+"""Builds TRL's trainer for a training run, lets it run, and leaves the trained model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pts.errors import ConfigError, RunError, one_line
+from pts.runs.files import write_failure
+from pts.runs.journal import Journal
+from pts.setting_names import setting
+from pts.training.curves import CurvePoint, Drawn, curve_point
+from pts.training.run_files import ADAPTER, CHECKPOINTS, latest_checkpoint, mark_whole, step_of, write_model
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+    from pts.models.load import LoadedModel
+    from pts.training.trainer import Learning, ModeTrainer
+
+logger = logging.getLogger(__name__)
+
+EQUAL_STEPS = 20
+"""Steps in a row without any difference in reward, after which training stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """The settings of the optimisation, as users give them.
+
+    `prompts` problems a step have `samples` completions each. `micro_batch` completions are read together
+    (None: all of a process's). The learning rate rises over `warmup` steps; `schedule` is what it does then. A
+    checkpoint is kept every `save_every` steps. `lora_rank` None trains all weights. `trl_settings` are
+    further fields of TRL's `GRPOConfig`.
+    """
+
+    steps: int
+    prompts: int
+    samples: int
+    learning_rate: float
+    schedule: str
+    warmup: int
+    clip: float
+    temperature: float
+    longest: int
+    save_every: int
+    seed: int
+    micro_batch: int | None = None
+    lora_rank: int | None = None
+    gradient_checkpointing: bool = False
+    trl_settings: Mapping[str, object] | None = None
+
+
+class Watch:
+    """Keeps the curve of a run and stops it where nothing can be learnt any more."""
+
+    def __init__(
+        self, journal: Journal[CurvePoint] | None, steps: int, observe: Callable[[str, int, float], None]
+    ) -> None:
+        self._journal = journal
+        self._steps = steps
+        self._observe = observe
+        self._open: CurvePoint | None = None
+        self._equal = 0
+        self.stopped: str | None = None
+        self.points: list[CurvePoint] = []
+
+    def heard(self, step: int, drawn: Sequence[Drawn]) -> None:
+        """Take in what a step drew, of all processes, before its update.
+
+        Raises RunError where there is nothing to learn from.
+        """
+        point = curve_point(step, drawn)
+        self._open = point if self._open is None or self._open.step != step else self._open
+        self._equal = self._equal + 1 if point.equal else 0
+        tokens = sum(sample.tokens for one in drawn for sample in one.group)
+        self._observe("training", tokens, step / self._steps)
+        if self._equal < EQUAL_STEPS:
+            return
+        solved = all(sample.success for one in drawn for sample in one.group)
+        what = f"all completions of {EQUAL_STEPS} steps in a row had the same reward"
+        if not solved:
+            raise RunError(
+                f"{what} (success {point.success:.2f}, {point.cut:.0%} cut by the limit), so there is nothing "
+                f"to learn from: give problems that the model solves sometimes, or a larger "
+                f"{setting('budget')}."
+            )
+        self.stopped = f"{what}: they solve every problem"
+
+    def logged(self, logs: Mapping[str, Any]) -> None:
+        """Take in an update's numbers and write the step down."""
+        if self._open is None or "loss" not in logs:
+            return
+        point = replace(
+            self._open,
+            loss=float(logs["loss"]),
+            grad_norm=float(logs.get("grad_norm", math.nan)),
+            learning_rate=float(logs.get("learning_rate", math.nan)),
+            seconds=float(logs.get("step_time") or 0.0),
+        )
+        self._open = None
+        self.points.append(point)
+        if self._journal is not None:
+            self._journal.append(point)
+
+    def resumed(self, points: Sequence[CurvePoint]) -> None:
+        """Go on after the points of an earlier session."""
+        self.points = list(points)
+        for point in points:
+            self._equal = self._equal + 1 if point.equal else 0
+
+
+def train(
+    loaded: LoadedModel, directory: Path, plan: TrainingPlan, learning: Learning, watch: Watch
+) -> ModeTrainer:
+    """Train to the last step, from the newest checkpoint where there is one; the trainer with what it trained.
+
+    The model's weights are changed in place. Raises RunError for a loss that is no number, for steps without
+    anything to learn, and where the system refuses a checkpoint.
+    """
+    from datasets import Dataset
+    from transformers.utils.logging import disable_progress_bar
+
+    from pts.training.trainer import ModeTrainer
+
+    # Nothing is sent to anybody by training, and a run shows its own progress.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    loaded.model.requires_grad_(plan.lora_rank is None)
+    rows = {
+        "prompt": [problem.query for problem in learning.problems],
+        "place": list(range(len(learning.problems))),
+    }
+    trainer = ModeTrainer(
+        model=loaded.model,
+        reward_funcs=_scored_with_their_draws,
+        args=trl_config(plan, directory, loaded),
+        train_dataset=Dataset.from_dict(rows),
+        processing_class=loaded.tokenizer,
+        peft_config=None if plan.lora_rank is None else _lora(plan.lora_rank),
+        callbacks=[_watching(watch)],
+        learning=learning,
+    )
+    _without_prints(trainer)
+    checkpoint = latest_checkpoint(directory)
+    try:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    except OSError as error:
+        raise write_failure(directory / CHECKPOINTS, error) from error
+    except Exception as error:
+        if _is_refused_write(error):
+            raise RunError(
+                f"could not write a checkpoint in {directory / CHECKPOINTS} ({one_line(error)}). What was "
+                "saved before is kept; make room and run the same command again to continue."
+            ) from error
+        raise
+    finally:
+        loaded.model.eval()
+    return trainer
+
+
+def save_trained(trainer: ModeTrainer, directory: Path, loaded: LoadedModel, lora: bool) -> None:
+    """Write the trained model into the run's directory, as transformers loads it; of a LoRA run merged, and
+    the adapter beside it. Raises RunError where the system refuses."""
+
+    def write(folder: Path) -> None:
+        if lora:
+            trainer.save_model(str(directory / ADAPTER))
+            (directory / ADAPTER / "training_args.bin").unlink(missing_ok=True)
+            merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
+            merged.save_pretrained(folder, max_shard_size="10000GB")
+        elif trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+            trainer.save_model(str(folder))
+        else:
+            trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder, max_shard_size="10000GB")
+        loaded.tokenizer.save_pretrained(folder)
+
+    write_model(directory, write)
+
+
+def trl_config(plan: TrainingPlan, directory: Path, loaded: LoadedModel) -> Any:
+    """TRL's configuration of a plan. Raises ConfigError for a field that it does not have, or that pts sets."""
+    import torch
+    from trl.trainer.grpo_config import GRPOConfig
+
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    own = plan.prompts * plan.samples // processes
+    micro = own if plan.micro_batch is None else min(plan.micro_batch, own)
+    if plan.prompts % processes or own % micro:
+        raise ConfigError(
+            f"{plan.prompts} problems with {plan.samples} completions each do not divide into {processes} "
+            f"processes and batches of {micro}: give other {setting('prompts')} or {setting('micro_batch')}."
+        )
+    device = loaded.device.type
+    set_here: dict[str, Any] = {
+        "output_dir": str(directory / CHECKPOINTS),
+        "max_steps": plan.steps,
+        "learning_rate": plan.learning_rate,
+        "lr_scheduler_type": plan.schedule,
+        "warmup_steps": plan.warmup,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": own // micro,
+        "num_generations": plan.samples,
+        "max_completion_length": plan.longest,
+        "temperature": plan.temperature,
+        "top_p": 1.0,
+        "top_k": 0,
+        "beta": 0.0,
+        "epsilon": plan.clip,
+        "num_iterations": 1,
+        "scale_rewards": "none",
+        "importance_sampling_level": "sequence",
+        "loss_type": "grpo",
+        "seed": plan.seed % 2**32,
+        "logging_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": plan.save_every,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "activation_checkpointing": plan.gradient_checkpointing,
+    }
+    defaults: dict[str, Any] = {
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.95,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "save_total_limit": 2,
+        "bf16": device == "cuda" and torch.cuda.is_bf16_supported(),
+        "use_cpu": device == "cpu",
+        "dataloader_pin_memory": device == "cuda",
+        "vllm_importance_sampling_correction": False,
+    }
+    given = dict(plan.trl_settings or {})
+    known = {entry.name for entry in fields(GRPOConfig)}
+    for name in given:
+        if name not in known or name in set_here:
+            why = "is set by an option of pts" if name in set_here else "is no field of TRL's GRPOConfig"
+            raise ConfigError(f"{setting('trl_settings')} names {name}, which {why}.")
+    try:
+        return GRPOConfig(**{**set_here, **defaults, **given})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"TRL refuses these settings: {one_line(error)}.") from error
+
+
+def parsed_settings(given: Sequence[str]) -> dict[str, object]:
+    """`NAME=VALUE` texts as fields: a value is JSON where it can be read so, else text. Raises ConfigError."""
+    parsed: dict[str, object] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ConfigError(f"{setting('trl_settings')} {text!r} is not NAME=VALUE.")
+        try:
+            parsed[name] = json.loads(value)
+        except ValueError:
+            parsed[name] = value
+    return parsed
+
+
+def cut_curves(journal: Journal[CurvePoint], directory: Path) -> list[CurvePoint]:
+    """The points up to the newest checkpoint; the file is cut there, for the steps after it come again."""
+    checkpoint = latest_checkpoint(directory)
+    done = 0 if checkpoint is None else step_of(checkpoint)
+    points = [point for point in journal.read() if point.step < done]
+    journal.path.unlink(missing_ok=True)
+    if points:
+        journal.append(*points)
+    return points
+
+
+def _watching(watch: Watch) -> TrainerCallback:
+    """TRL's callback by which a watch hears of updates and marks checkpoints as whole."""
+    from transformers import TrainerCallback
+
+    class Watching(TrainerCallback):
+        """Tells a watch of a training's updates, and stops it where the watch says so."""
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:  # noqa: ARG002
+            """Write an update down."""
+            watch.logged(logs or {})
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
+            """Stop where nothing is left to learn."""
+            control.should_training_stop = control.should_training_stop or watch.stopped is not None
+
+        def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:  # noqa: ARG002
+            """Mark the checkpoint that was written just now."""
+            if state.is_world_process_zero:
+                mark_whole(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+    return Watching()
+
+
+def _without_prints(trainer: ModeTrainer) -> None:
+    """Take out what prints every step to stdout."""
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+
+
+def _lora(rank: int) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def _scored_with_their_draws(*_: Any, **__: Any) -> list[float]:
+    """TRL wants a reward function; completions are scored where they are drawn."""
+    raise AssertionError("a completion was scored by TRL.")
+
+
+def _is_refused_write(error: Exception) -> bool:
+    """Whether an exception that is no OSError says that the system refused a write: safetensors and torch."""
+    words = ("no space left", "file too large", "disk quota", "os error 28", "os error 27", "write failed")
+    return any(word in str(error).lower() for word in (*words, "enforce fail at inline_container"))

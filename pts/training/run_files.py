@@ -1,0 +1,134 @@
+"""A training run's directory: the kind of run that it is, its checkpoints, and the model that it leaves."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pts.errors import RunError
+from pts.runs.directory import RunKind
+from pts.runs.files import make_directories, write_failure
+
+CHECKPOINTS = "checkpoints"
+ADAPTER = "adapter"
+_WHOLE = "complete"
+"""The file that says of a checkpoint that all of it is there."""
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("chat_template.jinja", "vocab.json", "merges.txt", "tokenizer.model"),
+)
+MODEL_FILES = ("model.safetensors", "generation_config.json", *TOKENIZER_FILES, "config.json")
+"""What a trained model is, config.json last: without it the directory is no model."""
+TRAINING = RunKind(
+    name="training",
+    shard="curves.jsonl",
+    derived=(*MODEL_FILES, "curves.png", "README.md", "summary.json"),
+    others=(CHECKPOINTS, ADAPTER),
+)
+"""The curves, and what is made by training; summary.json comes last."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResolved:
+    """What a training run's settings came to mean, once model and data were read.
+
+    `references` is the digest of the reference means, `no_thinking` and `lead` how answers without thinking
+    begin, in token ids; None for a model that is asked as it is. The rest is as a search's
+    (`pts.runs.search_run.SearchResolved`).
+    """
+
+    model_id: str
+    model_revision: str | None
+    dtype: str
+    dataset_id: str
+    problem_schema: str
+    grader: str
+    attention: str | None
+    prompt_date: str | None
+    prompt_digest: str | None
+    learning_rate: float
+    lead: tuple[int, ...] | None = None
+    no_thinking: tuple[int, ...] | None = None
+    references: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEnvironment:
+    """What may differ between the sessions of one run."""
+
+    device: str
+    processes: int
+    batch_rows: int | None
+    micro_batch: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSummary:
+    """What a training run came to.
+
+    `success`, `tokens` and `no_thinking` are means over the last steps, at the sampler of training and on the
+    problems trained on: what the model does is for an evaluation to say. `levels` has the share of no thinking
+    by level there, `references` the unchanged model's thinking success by level. `stopped` says why training
+    ended before its last step.
+    """
+
+    method: str
+    model_id: str
+    dataset_id: str
+    steps: int
+    seconds: float
+    success: float
+    tokens: float
+    no_thinking: float
+    levels: Mapping[str, float]
+    references: Mapping[str, float]
+    settings: Mapping[str, object]
+    stopped: str | None = None
+
+
+def latest_checkpoint(directory: Path) -> Path | None:
+    """The newest whole checkpoint of a run, None for none; what a kill left half-written is deleted."""
+    folder = directory / CHECKPOINTS
+    if not folder.is_dir():
+        return None
+    found = sorted(folder.glob("checkpoint-*"), key=step_of)
+    whole = [path for path in found if (path / _WHOLE).exists()]
+    for path in set(found) - set(whole):
+        shutil.rmtree(path)
+    return whole[-1] if whole else None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The number of updates behind a checkpoint."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """Say of a checkpoint that all of it is there. Raises RunError where the system refuses."""
+    try:
+        (checkpoint / _WHOLE).write_text("", encoding="utf-8")
+    except OSError as error:
+        raise write_failure(checkpoint, error) from error
+
+
+def write_model(directory: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a folder with a model's files, then put them into the run's directory one by one.
+
+    config.json comes last. Raises RunError where the system refuses, or where `write` left no model.
+    """
+    folder = directory / CHECKPOINTS / "model.new"
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        make_directories(folder)
+        write(folder)
+        for name in MODEL_FILES:
+            if (folder / name).exists():
+                os.replace(folder / name, directory / name)
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise write_failure(directory, error) from error
+    if not (directory / "model.safetensors").exists() or not (directory / "config.json").exists():
+        raise RunError(f"{directory}: the trained model was not saved as safetensors; this is a fault of pts.")

@@ -1,0 +1,84 @@
+"""`pts train` on the demo model: a small run, what it leaves, and what it refuses."""
+
+import json
+
+import pytest
+
+from pts.cli import run
+from tests.cli.one_line import complaint
+
+pytest.importorskip("trl")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("train") / "model"
+    assert run(["train", "adaptthink", "--smoke", "--output", str(path), "--quiet"]) == 0
+    return path
+
+
+def curve(path):
+    return [json.loads(line) for line in (path / "curves.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_a_run_leaves_a_model_curves_and_references(trained, capsys):
+    points = curve(trained)
+    assert [point["step"] for point in points] == [0, 1, 2]
+    # The share of no thinking is known from the first step on, as the policy's own probability.
+    assert 1e-5 < points[0]["no_thinking"] < 5e-3
+    assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
+    references = (trained.parent / "model-references" / "references.jsonl").read_text().splitlines()
+    assert len(references) == 8
+    assert all(json.loads(line)["n"] == 4 for line in references)
+    assert run(["decode", "--model", str(trained), "What is 3 + 4 ?", "--budget", "96", "--quiet"]) == 0
+    assert "7" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_complete_run_is_left_as_it_is_and_other_settings_are_refused(trained, capsys):
+    before = (trained / "model.safetensors").stat().st_mtime_ns
+    command = ["train", "adaptthink", "--smoke", "--output", str(trained)]
+    assert run([*command, "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 3
+    assert (trained / "model.safetensors").stat().st_mtime_ns == before
+    assert "adaptthink.delta 0.05 → 0.1" in complaint(capsys, *command, "--delta", "0.1")
+
+
+@pytest.mark.slow
+def test_references_of_another_sampler_are_refused(trained, tmp_path, capsys):
+    references = trained.parent / "model-references"
+    command = [
+        "train",
+        "adaptthink",
+        "--smoke",
+        "--output",
+        str(tmp_path / "m"),
+        "--references",
+        str(references),
+    ]
+    said = complaint(capsys, *command, "--temperature", "0.8", "--quiet")
+    assert "references of another model or sampler (temperature 1.0 → 0.8)" in said
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("adaptthink", "--samples", "3"), "give an even number"),
+        (("adaptthink", "--temperature", "0"), "temperature above 0"),
+        (("adaptthink", "--no-thinking"), "trains both modes"),
+        (("adaptthink", "--generation", "trl"), "--opener"),
+        (("adaptthink", "--opener", "</think>"), "begins as an answer without thinking does"),
+        (("adaptthink", "--no-thinking-budget", "0"), "--no-thinking-budget 0"),
+        (("adaptthink", "--prompts", "9", "--problems", "8"), "8 problems are fewer than the 9"),
+        (("adaptthink", "--trl-setting", "nonsense=1"), "no field of TRL's GRPOConfig"),
+        (("adaptthink", "--trl-setting", "beta=1"), "is set by an option of pts"),
+        (("length", "--reward", "ratio"), "give --target"),
+        (("length", "--limits", "60,40"), "--reward limit"),
+        (("length", "--reward", "cosine", "--target", "0.5"), "has no target"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, capsys, arguments, said):
+    assert said in complaint(capsys, "train", *arguments, "--output", str(tmp_path / "m"), "--quiet")
+    assert list(tmp_path.iterdir()) == []
