@@ -2,7 +2,8 @@
 
 The published method (Bogdan et al. 2025, thought anchors) draws 100 completions from every border of two
 sentences and reports a sentence where the two rates of success around it differ by the threshold. It has no
-interval and no error rate.
+interval and no error rate. The line "beside" is what `--unit both` finds of sentences, for the tokens that it
+takes beyond a search of tokens alone.
 
     python benchmarks/sentences.py            # 24 traces of each shape
     python benchmarks/sentences.py --quick    # 4 of each, under a minute
@@ -19,6 +20,7 @@ from sentence_shapes import SentencePolicy, sentence_chain
 from shapes import ChainShape
 
 from pts.pivot_search import SearchConfig, search_problems, select_findings
+from pts.pivot_search.config import SearchUnit
 from pts.pivot_search.sentences import Span, sentence_spans
 from pts.records import Problem, RolloutRequest, Sampling
 from pts.seeds import derive_seed
@@ -57,17 +59,19 @@ Report = tuple[int, dict[int, float]]
 """Generated tokens, and the reported effects by the number of their sentence."""
 
 
-def by_search(cases: Sequence[Case], seed: int) -> list[Report]:
-    """What the search reports; its range filter and its audit are left out of the comparison."""
+def by_search(cases: Sequence[Case], seed: int, unit: SearchUnit) -> list[Report]:
+    """What the search reports of sentences; its range filter and its audit are left out of the comparison."""
     results = []
     for index, case in enumerate(cases):
         sampling = Sampling(budget=case.policy.budget)
-        config = SearchConfig(threshold=THRESHOLD, seed=seed, unit="sentence", audit=0.0, sampling=sampling)
+        config = SearchConfig(threshold=THRESHOLD, seed=seed, unit=unit, audit=0.0, sampling=sampling)
         problem = Problem(str(index), "q", "a")
         given = {problem.id: [case.policy.trace().completion]}
         results += search_problems([problem], case.policy, case.policy.grade, config, given_traces=given)
     reports: list[Report] = [(result.tokens_screen + result.tokens_confirm, {}) for result in results]
     for finding in select_findings(results, 0.05):
+        if finding.candidate.unit == "token":
+            continue
         index = int(finding.problem.problem_id)
         starts = [start for start, _ in cases[index].spans]
         reports[index][1][starts.index(finding.candidate.position)] = finding.candidate.delta
@@ -130,19 +134,31 @@ def main() -> None:
     options = parser.parse_args()
     every: list[Case] = []
     ours: list[Report] = []
+    beside_tokens: list[Report] = []
     theirs: list[Report] = []
     for number, (name, shape) in enumerate(SHAPES.items()):
         rng = np.random.default_rng(derive_seed(options.seed, number))
         cases = [Case.draw(shape, rng) for _ in range(4 if options.quick else options.traces)]
-        searched = by_search(cases, options.seed)
+        searched = by_search(cases, options.seed, "sentence")
+        # Beside a search of tokens: what sentences add to its cost.
+        both = by_search(cases, options.seed, "both")
+        added = [
+            (tokens - alone, reported)
+            for (tokens, reported), (alone, _) in zip(
+                both, by_search(cases, options.seed, "token"), strict=True
+            )
+        ]
         borders = [by_borders(case, derive_seed(options.seed, number, i)) for i, case in enumerate(cases)]
         sentences = sum(len(case.spans) for case in cases)
         print(f"{name}: {len(cases)} traces, {sentences} sentences")
-        print(line("pts", cases, searched), line("borders", cases, borders), sep="\n", flush=True)
+        print(line("pts", cases, searched), line("beside", cases, added), sep="\n")
+        print(line("borders", cases, borders), flush=True)
         every += cases
         ours += searched
+        beside_tokens += added
         theirs += borders
-    print("all", line("pts", every, ours), line("borders", every, theirs), sep="\n")
+    print("all", line("pts", every, ours), line("beside", every, beside_tokens), sep="\n")
+    print(line("borders", every, theirs))
 
 
 if __name__ == "__main__":

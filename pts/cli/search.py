@@ -43,7 +43,7 @@ _OPTIONS: dict[str, Options] = {
         ),
         (
             ("unit", "--unit"),
-            "Unit to search: tokens, sentences, or both (sentences, then the tokens inside those that matter).",
+            "Unit to search: tokens, sentences, or both from the same rollouts.",
             {"type": click.Choice(["token", "sentence", "both"])},
         ),
         (

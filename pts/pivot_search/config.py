@@ -13,7 +13,7 @@ Grade: TypeAlias = Callable[[str, str], bool]
 """(completion text, reference answer) → success."""
 
 SearchUnit: TypeAlias = Literal["token", "sentence", "both"]
-"""What is searched: tokens, sentences, or first sentences and then tokens inside those that matter."""
+"""What is searched: tokens, sentences, or both on the same traces from the same rollouts."""
 Phase: TypeAlias = Literal["range", "traces", "screen", "confirm", "audit"]
 
 

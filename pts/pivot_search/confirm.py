@@ -55,8 +55,6 @@ class Confirmation:
     sampling: Sampling = DEFAULT_SAMPLING
     audit_weight: float | None = None
     end: int | None = None
-    asked: set[str] = field(default_factory=set)
-    """The keys of all requests so far."""
 
     @property
     def token_prob(self) -> float:
@@ -116,8 +114,6 @@ class Confirmation:
             seed = derive_seed(self.seed, *self._names)
             leaving = leaving_draws(self.trace.token_probs, self.position, self.end, n, seed)
             off = [self._request(place, count, f"off/{place}") for place, count in leaving.items()]
-        # Where rollouts leave a sentence's rest is by its own weights only if they began at its start.
-        self.asked.update(request.key for request in (off if self.end is None else [*on, *off]))
         return [*on, *off]
 
     def _new_draws(self) -> tuple[int, int]:

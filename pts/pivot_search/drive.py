@@ -12,7 +12,7 @@ from pts.pivot_search.findings import Finding, select_findings
 from pts.pivot_search.grades import CompletionGrades
 from pts.pivot_search.ledger import Ledger
 from pts.pivot_search.recorder import RolloutRecorder
-from pts.pivot_search.searcher import Answers, ProblemSearch, Requests
+from pts.pivot_search.searcher import Answers, ProblemSearch, Requests, SearchedTokens
 from pts.pivot_search.values import GradedRollout
 from pts.policies.protocol import Policy
 from pts.records import Problem, ProblemResult, Rollout, RolloutRequest, TokenIds
@@ -50,6 +50,7 @@ def search_problems(
     config: SearchConfig,
     *,
     given_traces: Mapping[str, Sequence[TokenIds]] | None = None,
+    searched_tokens: Mapping[str, ProblemResult] | None = None,
     done: int = 0,
     spent: int = 0,
     recorder: RolloutRecorder | None = None,
@@ -57,8 +58,9 @@ def search_problems(
 ) -> Iterator[ProblemResult]:
     """Results as they complete, so that a caller who writes them down loses only what is in flight.
 
-    `given_traces` are completions to search instead of fresh draws, by problem id; `done` and `spent` are the
-    problems and tokens that the run has behind it, the latter counted against `config.max_tokens`. `recorder`
+    `given_traces` are completions to search instead of fresh draws, by problem id. `searched_tokens` are
+    results of searches of tokens, whose rollouts are recorded: sentences are added to them. `done` and `spent`
+    are the problems and tokens of the run so far, the latter counted against `config.max_tokens`. `recorder`
     stores every graded rollout. A request whose rollouts it has already is not drawn again. `observe` is called
     after every rollout.
     Each problem's findings depend on its own seed alone, not on what else is in flight (a spending limit
@@ -96,7 +98,11 @@ def search_problems(
         ):
             given = given_traces.get(problem.id, ()) if given_traces is not None else None
             grades = CompletionGrades(policy, grader, problem.answer, config.sampling.stop)
-            search = ProblemSearch(problem, policy, grades, config, given)
+            earlier = (searched_tokens or {}).get(problem.id)
+            tokens = None
+            if earlier is not None and recorder is not None:
+                tokens = SearchedTokens(earlier, recorder.screened(problem.id, earlier.prompt))
+            search = ProblemSearch(problem, policy, grades, config, given, tokens)
             flight = _Flight(search, grades, ledger, recorder, flights)
             flights.append(flight)
             flight.begin()

@@ -6,6 +6,7 @@ number of forks, not with its square.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +95,27 @@ def believed_values(
     return mean, low, high
 
 
+def span_chances(
+    trace_map: TraceMap, successes: Ints, draws: Ints, spans: Sequence[tuple[int, int]], threshold: float
+) -> Floats:
+    """How likely it is that the value changes by the threshold over each span of a trace's tokens [S].
+
+    `trace_map` is that of its tokens, with the off-trace draws at each ([F] each); `spans` are in any order.
+    The values at both ends of a span hang together by the forks between them, so the chance is that of their
+    joint posterior.
+    """
+    chain = _Chain(trace_map, successes, draws)
+    prior = chain.learned_prior()
+    messages = chain.messages(prior)
+    far = np.abs(LEVELS[:, None] - LEVELS[None, :]) >= threshold - 1e-9
+    chances = np.zeros(len(spans))
+    for i, span in enumerate(spans):
+        first, last = np.searchsorted(trace_map.forks, span)
+        if last > first:
+            chances[i] = chain.ends(int(first), int(last), messages, prior)[far].sum()
+    return chances
+
+
 class _Chain:
     """A trace's values as a Markov chain over modes and levels: value k is before fork k, value F the last.
 
@@ -158,6 +180,21 @@ class _Chain:
             message = near_by @ (earlier[k] @ near.T) + free_by @ (earlier[k] @ free.T)
             earlier[k + 1] = message / message.max()
         return later, earlier
+
+    def ends(self, first: int, last: int, messages: tuple[Floats, Floats], prior: OffTracePrior) -> Floats:
+        """The joint posterior of value `last` and value `first`, that is of those around the forks between."""
+        near_by, free_by = prior.mode_moves()
+        # Modes and levels are one index here.
+        reached = np.diag(messages[0][last].ravel())
+        for k in range(last - 1, first - 1, -1):
+            kernels = Kernels.at(int(self._steps[k]), (prior.concentration,), prior.spread)
+            near, free = kernels.moves(self._likelihood[k] if self._drawn[k] else None)
+            reached = reached @ (np.kron(near_by, near[0]) + np.kron(free_by, free))
+            reached /= reached.sum()
+        reached *= messages[1][first].ravel()
+        joint: Floats = reached.reshape(MODES, GRID, MODES, GRID).sum(axis=(0, 2))
+        joint /= joint.sum()
+        return joint
 
     def joint(self, rows: slice, messages: tuple[Floats, Floats], prior: OffTracePrior) -> Floats:
         """The joint posterior of the value after each fork of `rows` and of its off-trace value [K, GRID²]."""

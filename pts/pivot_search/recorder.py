@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pts.pivot_search.config import Phase
 from pts.pivot_search.values import GradedRollout
-from pts.records import RolloutRequest
+from pts.records import RolloutRequest, TokenIds
 
 
 class RolloutRecorder(Protocol):
@@ -15,6 +15,9 @@ class RolloutRecorder(Protocol):
 
     def recall(self, problem_id: str, request: RolloutRequest) -> list[GradedRollout] | None:
         """All rollouts recorded for the very same request, in order; None where there are none."""
+
+    def screened(self, problem_id: str, prompt: TokenIds) -> list[GradedRollout]:
+        """All rollouts of a problem's screen, in order; `prompt` is that of their requests."""
 
     def record(self, problem_id: str, phase: Phase, rollouts: Sequence[GradedRollout]) -> None:
         """Write down all rollouts of one request; they may be on the disk only after `flush`."""

@@ -8,12 +8,14 @@ import numpy as np
 
 from pts.pivot_search.allocate import information, spread_draws
 from pts.pivot_search.posterior import Belief, believe
-from pts.pivot_search.values import Floats, GradedRollout, Ints, TraceMap, leaving_draws, off_trace_counts
+from pts.pivot_search.values import Floats, GradedRollout, Ints, TraceMap, off_trace_counts
 from pts.records import DEFAULT_SAMPLING, RolloutRequest, Sampling, TokenIds
 from pts.seeds import derive_seed
 
 PRICE = 0.045
 """Rollouts that tell less of large effects, in nats for the tokens of a full trace, are not drawn."""
+SENTENCE_PRICE = 2 * PRICE
+"""The same where sentences alone are searched: which token of a sentence it is need not be told."""
 DROPPED_IN_ALL = 0.1
 """A candidate is dropped when it is less likely to be pivotal than this, shared among all candidates."""
 DROPPED_AT_MOST = 0.0075
@@ -41,8 +43,8 @@ class TraceScreen:
     """Screens one trace: reads the rollouts so far, decides on candidates, asks for the next look.
 
     `region` is the part of the trace to search, as fractions of its length; its first `shared` tokens stand
-    in an earlier trace of the same problem too and are left to that. `within` are spans of tokens to search,
-    None for all. A request's key is `key` with the look's number and the position at which the trace is left.
+    in an earlier trace of the same problem too and are left to that. A request's key is `key` with the look's
+    number and the position at which the trace is left. Rollouts that tell less than `price` are not drawn.
     """
 
     def __init__(
@@ -53,14 +55,12 @@ class TraceScreen:
         *,
         seed: int,
         shared: int,
-        within: Sequence[tuple[int, int]] | None = None,
         key: str = "screen",
         sampling: Sampling = DEFAULT_SAMPLING,
+        price: float = PRICE,
     ) -> None:
         self.map = trace_map
         self.advanced: list[int] = []
-        self.asked: set[str] = set()
-        """The keys of all requests so far."""
         self._threshold = threshold
         self._seed = seed
         self._key = key
@@ -72,15 +72,11 @@ class TraceScreen:
         length = len(trace_map.trace.completion)
         forks = trace_map.forks
         inside = (forks >= region[0] * length) & (forks < max(region[1] * length, 1))
-        if within is not None:
-            inside &= np.array(
-                [any(start <= fork < end for start, end in within) for fork in forks], dtype=bool
-            )
-        large = (trace_map.most_effect >= threshold) & (trace_map.ends > shared)
+        large = (trace_map.most_effect >= threshold) & (forks >= shared)
         self._open = {int(k) for k in np.flatnonzero(inside & large)}
         candidates = max(len(self._open), 1)
         self._drop_below = min(DROPPED_AT_MOST, DROPPED_IN_ALL / candidates)
-        self._price = PRICE * min(candidates / MANY_CANDIDATES, 1.0)
+        self._price = price * min(candidates / MANY_CANDIDATES, 1.0)
         self.dropped: dict[int, float] = {}
         """Candidates that were dropped, by fork: how likely each was to be pivotal when it was."""
         self._prefixes: dict[int, TokenIds] = {}
@@ -124,31 +120,24 @@ class TraceScreen:
             self._close(belief)
             return []
         self._looks += 1
-        requests = [request for k in np.flatnonzero(draws) for request in self._requests(int(k), int(draws[k]))]
-        self.asked.update(request.key for request in requests)
-        return requests
+        return [self._request(int(k), int(draws[k])) for k in np.flatnonzero(draws)]
 
-    def _requests(self, k: int, n: int) -> list[RolloutRequest]:
-        """`n` draws that leave the trace at a fork: at its token, or at its sentence's by chance."""
-        trace, seed = self.map.trace, derive_seed(self._seed, self._looks, k)
-        start, end = int(self.map.forks[k]), int(self.map.ends[k])
-        leaving = leaving_draws(trace.token_probs, start, end, n, seed)
-        return [
-            RolloutRequest(
-                prompt=trace.prompt,
-                prefix=self._prefix(position),
-                avoid=trace.completion[position],
-                n=count,
-                seed=seed if end - start == 1 else derive_seed(seed, position),
-                key=f"{self._key}/{self._looks}/{position}",
-                sampling=self._sampling,
-            )
-            for position, count in leaving.items()
-        ]
+    def _request(self, k: int, n: int) -> RolloutRequest:
+        """`n` draws that leave the trace at a fork."""
+        trace, position = self.map.trace, int(self.map.forks[k])
+        return RolloutRequest(
+            prompt=trace.prompt,
+            prefix=self._prefix(position),
+            avoid=trace.completion[position],
+            n=n,
+            seed=derive_seed(self._seed, self._looks, k),
+            key=f"{self._key}/{self._looks}/{position}",
+            sampling=self._sampling,
+        )
 
     def _count(self, rollouts: Sequence[GradedRollout]) -> None:
         """Adds what was drawn since the last look to the counts by fork."""
-        successes, draws = off_trace_counts(rollouts[self._read :], self.map, self.asked)
+        successes, draws = off_trace_counts(rollouts[self._read :], self.map)
         self._read = len(rollouts)
         self._successes += successes
         self._draws += draws
@@ -160,8 +149,8 @@ class TraceScreen:
         return self._prefixes[position]
 
     def _mark(self, k: int, letter: str) -> None:
-        """Writes down what became of a fork's tokens."""
-        self._fates[self.map.forks[k] : self.map.ends[k]] = letter
+        """Writes down what became of a fork's token."""
+        self._fates[self.map.forks[k]] = letter
 
     def _decide(self, belief: Belief) -> None:
         for k in sorted(self._open):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias, get_args
 
 import numpy as np
@@ -16,8 +17,9 @@ from pts.pivot_search.confirm import EXPECTED_LOOK, Confirmation, tally
 from pts.pivot_search.grades import CompletionGrades
 from pts.pivot_search.offsets import text_offsets
 from pts.pivot_search.posterior import believed_values
-from pts.pivot_search.screen import TraceScreen
-from pts.pivot_search.sentences import Span, sentence_spans
+from pts.pivot_search.screen import PRICE, SENTENCE_PRICE, TraceScreen
+from pts.pivot_search.sentence_screen import SentenceScreen
+from pts.pivot_search.sentences import sentence_spans
 from pts.pivot_search.values import GradedRollout, TraceMap, off_trace_counts, shared_length
 from pts.policies.protocol import Policy
 from pts.records import (
@@ -48,6 +50,17 @@ Answers: TypeAlias = list[list[GradedRollout]] | None
 """One list of graded rollouts a request, in the order of the requests; None where spending has ended."""
 
 
+@dataclass(frozen=True)
+class SearchedTokens:
+    """What a search of a problem's tokens gave, for one that goes on with its sentences.
+
+    `screened` are the rollouts of its screen.
+    """
+
+    result: ProblemResult
+    screened: Sequence[GradedRollout]
+
+
 class ProblemSearch:
     """One problem's search: its rollouts so far, its grades, what each phase has spent.
 
@@ -62,6 +75,7 @@ class ProblemSearch:
         grades: CompletionGrades,
         config: SearchConfig,
         given: Sequence[TokenIds] | None = None,
+        tokens: SearchedTokens | None = None,
     ) -> None:
         self.problem = problem
         self.phase: Phase = "range"
@@ -72,6 +86,7 @@ class ProblemSearch:
         self._grades = grades
         self._config = config
         self._given = given
+        self._tokens = tokens
         self._prompt = policy.encode(problem)
         self._seed = derive_seed(config.seed, problem.id)
         self._audited: AuditDraw | None = None
@@ -92,29 +107,65 @@ class ProblemSearch:
         sampling = self._config.sampling
         distributions = [self._policy.next_token_probs(self._prompt, t.completion, sampling) for t in traces]
         graded = [self._graded_trace(t, d) for t, d in zip(traces, distributions, strict=True)]
-        maps, spans = self._maps(graded)
+        maps = [TraceMap.of(*each) for each in graded]
+        if self._tokens is not None:
+            return (yield from self._add_sentences(self._tokens, maps, distributions))
         screens = yield from self._screen(maps)
-        pending = yield from self._confirm(screens)
-        inner: list[TraceScreen] = []
-        if self._config.unit == "both":
-            inner, more = yield from self._search_inside(graded, pending)
-            pending += more
-        cut = any(screen.open for screen in [*screens, *inner]) or not all(c.stopped for c in pending)
-        if not cut and self._config.unit != "both":  # An audit is of one screen, whose beliefs it draws by.
-            audits = yield from self._audit(screens)
+        sentences = self._sentences(maps)
+        pending = yield from self._confirm(screens, sentences)
+        cut = any(screen.open for screen in screens) or not all(c.stopped for c in pending)
+        if not cut:
+            audits = yield from self._audit(screens, sentences)
             cut = not all(c.stopped for c in audits)
             pending += audits
         confirmations = [c for c in pending if c.looks_taken]
-        candidates = tuple(
-            c.candidate(self._policy.decode, distributions[c.trace_index][c.position]) for c in confirmations
-        )
         searched = tuple(
             self._searched_trace(
-                i, success, [each[i] for each in (screens, inner) if each], confirmations, spans[i]
+                success, screen, [c for c in confirmations if c.trace_index == i], sentences[i]
             )
-            for i, (_, success) in enumerate(graded)
+            for i, ((_, success), screen) in enumerate(zip(graded, screens, strict=True))
         )
+        candidates = self._candidates(confirmations, distributions)
         return self._result("spent" if cut else "searched", searched, candidates)
+
+    def _add_sentences(
+        self,
+        tokens: SearchedTokens,
+        maps: Sequence[TraceMap],
+        distributions: Sequence[Sequence[TokenDistribution]],
+    ) -> Generator[Requests, Answers, ProblemResult]:
+        """The result of a search of tokens, with the sentences of the same traces added."""
+        earlier = tokens.result
+        self._pool += tokens.screened
+        sentences = self._sentences(maps)
+        pending = yield from self._confirm([], sentences)
+        traces = tuple(
+            replace(trace, sentences=() if by_sentence is None else by_sentence.spans)
+            for trace, by_sentence in zip(earlier.traces, sentences, strict=True)
+        )
+        candidates = self._candidates([c for c in pending if c.looks_taken], distributions)
+        cut = not all(c.stopped for c in pending)
+        result = self._result("spent" if cut else "searched", traces, (*earlier.candidates, *candidates))
+        counted = self._completions | {
+            phase: self._completions[phase] + (earlier.completions or {}).get(phase, Completions())
+            for phase in ("screen", "confirm", "audit")
+        }
+        return replace(
+            result,
+            tokens_screen=earlier.tokens_screen,
+            tokens_confirm=earlier.tokens_confirm + result.tokens_confirm,
+            tokens_audit=earlier.tokens_audit,
+            audit=earlier.audit,
+            completions={str(phase): drawn for phase, drawn in counted.items()},
+        )
+
+    def _candidates(
+        self, confirmations: Sequence[Confirmation], distributions: Sequence[Sequence[TokenDistribution]]
+    ) -> tuple[Candidate, ...]:
+        """The records of what was confirmed; distributions are by trace and position."""
+        return tuple(
+            c.candidate(self._policy.decode, distributions[c.trace_index][c.position]) for c in confirmations
+        )
 
     def _key(self, *names: str | int) -> str:
         """The name of a request: the problem, the phase, and what tells it from the phase's others."""
@@ -188,28 +239,25 @@ class ProblemSearch:
         probs = tuple(d.prob(t) for d, t in zip(distributions, drawn.completion, strict=True))
         return Trace(self._prompt, drawn.completion, probs, drawn.finish), drawn.success
 
-    def _maps(self, graded: Sequence[tuple[Trace, bool]]) -> tuple[list[TraceMap], list[tuple[Span, ...]]]:
-        """The traces' maps by the unit that is searched first, and their sentences where those are searched."""
+    def _sentences(self, maps: Sequence[TraceMap]) -> list[SentenceScreen | None]:
+        """The traces' sentences, judged by all rollouts so far; None where only tokens are searched."""
         if self._config.unit == "token":
-            return [TraceMap.of(*each) for each in graded], [()] * len(graded)
-        spans = [sentence_spans(trace.completion, self._policy.decode) for trace, _ in graded]
-        return [TraceMap.of_spans(*each, of) for each, of in zip(graded, spans, strict=True)], spans
+            return [None] * len(maps)
+        completions = [each.trace.completion for each in maps]
+        return [
+            SentenceScreen.of(
+                each,
+                self._pool,
+                sentence_spans(completions[i], self._policy.decode),
+                self._config.threshold,
+                self._config.region,
+                _shared(completions, i),
+            )
+            for i, each in enumerate(maps)
+        ]
 
-    def _search_inside(
-        self, graded: Sequence[tuple[Trace, bool]], sentences: Sequence[Confirmation]
-    ) -> Generator[Requests, Answers, tuple[list[TraceScreen], list[Confirmation]]]:
-        """Screens and confirms the tokens inside the sentences that entered the confirmation."""
-        within: list[list[Span]] = [[] for _ in graded]
-        for c in sentences:
-            within[c.trace_index].append((c.position, c.end or c.position + 1))
-        screens = yield from self._screen([TraceMap.of(*each) for each in graded], within)
-        pending = yield from self._confirm(screens)
-        return screens, pending
-
-    def _screen(
-        self, maps: Sequence[TraceMap], within: Sequence[Sequence[Span]] | None = None
-    ) -> Generator[Requests, Answers, list[TraceScreen]]:
-        """Screens the traces by their maps, all of their forks or those `within` spans."""
+    def _screen(self, maps: Sequence[TraceMap]) -> Generator[Requests, Answers, list[TraceScreen]]:
+        """Screens the traces by their maps."""
         self.phase = "screen"
         config = self._config
         completions = [each.trace.completion for each in maps]
@@ -219,10 +267,10 @@ class ProblemSearch:
                 config.threshold,
                 config.region,
                 seed=derive_seed(self._seed, "screen", i),
-                shared=max((shared_length(completions[i], c) for c in completions[:i]), default=0),
-                within=None if within is None else within[i],
-                key=self._key(i) if each.unit == "token" else self._key(i, "sentence"),
+                shared=_shared(completions, i),
+                key=self._key(i),
                 sampling=config.sampling,
+                price=SENTENCE_PRICE if config.unit == "sentence" else PRICE,
             )
             for i, each in enumerate(maps)
         ]
@@ -244,19 +292,26 @@ class ProblemSearch:
                 self._pool += look
         return screens
 
-    def _confirm(self, screens: Sequence[TraceScreen]) -> Generator[Requests, Answers, list[Confirmation]]:
-        """Fresh rollouts for what the screen advanced, as far as spending allows."""
+    def _confirm(
+        self, screens: Sequence[TraceScreen], sentences: Sequence[SentenceScreen | None]
+    ) -> Generator[Requests, Answers, list[Confirmation]]:
+        """Fresh rollouts for the tokens or sentences that were advanced, as far as spending allows.
+
+        The likeliest of every trace come first: where not all can be paid, these are confirmed.
+        """
         self.phase = "confirm"
-        pending = [
-            self._confirmation(screen, i, k)
-            for i, screen in enumerate(screens)
-            for k in sorted(screen.advanced)
-        ]
-        likely = [(place, i, k) for i, s in enumerate(screens) for place, k in enumerate(s.advanced)]
-        rank = {(i, int(screens[i].map.forks[k])): place for place, i, k in likely}
-        # The screen advances the likeliest first: where not all can be paid, these are confirmed.
-        yield from self._confirm_all(sorted(pending, key=lambda c: rank[c.trace_index, c.position]))
-        return pending
+        ranked: list[tuple[int, Confirmation]] = []
+        for i, screen in enumerate(screens if self._config.unit != "sentence" else ()):
+            forks = [int(screen.map.forks[k]) for k in screen.advanced]
+            ranked += [(rank, self._confirmation(screen.map, i, fork)) for rank, fork in enumerate(forks)]
+        for i, each in enumerate(sentences):
+            if each is not None:
+                spans = enumerate(each.advanced)
+                ranked += [(rank, self._confirmation(each.map, i, *span)) for rank, span in spans]
+        ranked.sort(key=lambda each: each[0])
+        pending = [c for _, c in ranked]
+        yield from self._confirm_all(pending)
+        return sorted(pending, key=lambda c: (c.end is not None, c.trace_index, c.position))
 
     def _affordable(self) -> list[Confirmation]:
         """The confirmations to go on with: all, or the first that what is left can bring to their end.
@@ -278,31 +333,29 @@ class ProblemSearch:
 
     def tokens_to_confirm(self) -> int:
         """Roughly what it will take to confirm all that was advanced and is not decided."""
+        sides = 4 if self._config.unit == "both" else 2  # A pivotal token's sentence is mostly pivotal too.
         waiting = sum(
-            2 * EXPECTED_LOOK * int(screen.rollout_cost(self._pool)[screen.advanced].sum())
+            sides * EXPECTED_LOOK * int(screen.rollout_cost(self._pool)[screen.advanced].sum())
             for screen in self._screens
         )
         return waiting + sum(c.expected_tokens() for c in self._pending if not c.stopped)
 
     def _confirmation(
-        self, screen: TraceScreen, trace_index: int, k: int, audit_weight: float | None = None
+        self,
+        trace_map: TraceMap,
+        trace_index: int,
+        position: int,
+        end: int | None = None,
+        audit_weight: float | None = None,
     ) -> Confirmation:
-        """The confirmation of a trace's fork: a token, or a sentence."""
-        trace_map = screen.map
+        """The confirmation of a trace's token, or with `end` of the sentence from there to it."""
         success = bool(trace_map.final_value) if self._whole(trace_map.trace) else None
         return Confirmation(
-            *(
-                trace_map.trace,
-                success,
-                trace_index,
-                int(trace_map.forks[k]),
-                self._config.threshold,
-                self._seed,
-            ),
+            *(trace_map.trace, success, trace_index, position, self._config.threshold, self._seed),
             key=self._key(),
             sampling=self._config.sampling,
             audit_weight=audit_weight,
-            end=int(trace_map.ends[k]) if trace_map.unit == "sentence" else None,
+            end=end,
         )
 
     def _whole(self, trace: Trace) -> bool:
@@ -312,25 +365,37 @@ class ProblemSearch:
         stop = self._policy.end_of_stop(trace.completion, self._config.sampling.stop)
         return trace.completion[-1] in self._policy.end_token_ids or stop == len(trace.completion)
 
-    def _audit(self, screens: Sequence[TraceScreen]) -> Generator[Requests, Answers, list[Confirmation]]:
-        """Fresh rollouts at some of what the screen dropped, drawn by chance (`pts.pivot_search.audit`)."""
+    def _audit(
+        self, screens: Sequence[TraceScreen], sentences: Sequence[SentenceScreen | None]
+    ) -> Generator[Requests, Answers, list[Confirmation]]:
+        """Fresh rollouts at some of what was dropped, drawn by chance (`pts.pivot_search.audit`).
+
+        Where sentences alone are searched it draws from sentences, otherwise from tokens.
+        """
         share = self._config.audit
         if not share:
             return []
         self.phase = "audit"
-        places = [(i, k) for i, screen in enumerate(screens) for k in sorted(screen.dropped)]
-        costs = [screen.rollout_cost(self._pool) for screen in screens]
-        pivotal = np.array([screens[i].dropped[k] for i, k in places])
-        chances = inclusion_chances(
-            pivotal,
-            ROLLOUTS * np.array([costs[i][k] for i, k in places]),
-            share * sum(self._spent.values()),
-        )
+        places: list[tuple[int, int, int | None, float, float]] = []
+        for i, (screen, by_sentence) in enumerate(zip(screens, sentences, strict=True)):
+            cost = screen.rollout_cost(self._pool)
+            forks = screen.map.forks
+            if by_sentence is not None and self._config.unit == "sentence":
+                at = np.searchsorted(forks, [start for start, _ in by_sentence.dropped])
+                costs = cost[np.minimum(at, max(len(cost) - 1, 0))].tolist()
+                dropped = zip(by_sentence.dropped.items(), costs, strict=True)
+                places += [(i, *span, chance, each) for (span, chance), each in dropped]
+            else:
+                dropped_tokens = sorted(screen.dropped.items())
+                places += [(i, int(forks[k]), None, chance, float(cost[k])) for k, chance in dropped_tokens]
+        pivotal = np.array([chance for *_, chance, _ in places])
+        costs_of = ROLLOUTS * np.array([cost for *_, cost in places])
+        chances = inclusion_chances(pivotal, costs_of, share * sum(self._spent.values()))
         chosen = np.flatnonzero(draw_audits(chances, derive_seed(self._seed, "audit")))
         audits = [
-            self._confirmation(screens[i], i, k, 1.0 / float(chances[place]))
+            self._confirmation(screens[i].map, i, position, end, 1.0 / float(chances[place]))
             for place in chosen.tolist()
-            for i, k in (places[place],)
+            for i, position, end, *_ in (places[place],)
         ]
         yield from self._confirm_all(audits)
         if all(audit.stopped for audit in audits):
@@ -353,26 +418,18 @@ class ProblemSearch:
 
     def _searched_trace(
         self,
-        index: int,
         success: bool,
-        screens: Sequence[TraceScreen],
+        screen: TraceScreen,
         confirmations: Sequence[Confirmation],
-        sentences: tuple[Span, ...],
+        sentences: SentenceScreen | None,
     ) -> SearchedTrace:
-        """A trace's record, by its screens: that of its sentences, of its tokens, or of both in this order."""
-        own = [c for c in confirmations if c.trace_index == index]
-        trace = screens[0].map.trace
-        fates = list(screens[0].fates())
-        for c in own:
-            if c.end is not None:
-                fates[c.position : c.end] = "c" * (c.end - c.position)
-        if len(screens) > 1:
-            inside = [position for c in own for position in range(c.position, c.end or c.position)]
-            for position in inside:
-                fates[position] = screens[1].fates()[position]
-        for c in own:
-            if c.end is None:
-                fates[c.position] = "c"
+        """A trace's record: what became of each token, or where only sentences are searched of its sentence."""
+        trace = screen.map.trace
+        if sentences is not None and self._config.unit == "sentence":
+            fates = sentences.token_fates([(c.position, c.end) for c in confirmations if c.end is not None])
+        else:
+            confirmed = {c.position for c in confirmations if c.end is None}
+            fates = "".join("c" if i in confirmed else letter for i, letter in enumerate(screen.fates()))
         counts = Counter(FATE_LETTERS[letter] for letter in fates)
         return SearchedTrace(
             completion=trace.completion,
@@ -381,15 +438,14 @@ class ProblemSearch:
             finish=trace.finish,
             success=success,
             **{fate: counts[fate] for fate in FATE_LETTERS.values()},
-            details=self._details("".join(fates), screens[-1], own),
-            sentences=sentences,
+            details=self._details(fates, screen, confirmations),
+            sentences=() if sentences is None else sentences.spans,
         )
 
-    def _details(self, fates: str, screen: TraceScreen, own: Sequence[Confirmation]) -> TokenDetails:
+    def _details(self, fates: str, screen: TraceScreen, confirmations: Sequence[Confirmation]) -> TokenDetails:
         """Each token's fate and offset, and the value that all rollouts together say it has."""
-        confirming = (r for c in own for rollouts in (c.on, c.off) for r in rollouts)
-        asked = screen.asked.union(*(c.asked for c in own))
-        successes, draws = off_trace_counts([*self._pool, *confirming], screen.map, asked)
+        confirming = (r for c in confirmations for rollouts in (c.on, c.off) for r in rollouts)
+        successes, draws = off_trace_counts([*self._pool, *confirming], screen.map)
         mean, low, high = believed_values(screen.map, successes, draws)
         offsets = text_offsets(screen.map.trace.completion, self._policy.decode)
         return TokenDetails(fates, offsets, *(tuple(each.round(3).tolist()) for each in (mean, low, high)))
@@ -420,3 +476,8 @@ class ProblemSearch:
             audit=self._audited,
             completions={str(phase): counted for phase, counted in self._completions.items()},
         )
+
+
+def _shared(completions: Sequence[TokenIds], index: int) -> int:
+    """How many leading tokens a trace shares with an earlier one of its problem."""
+    return max((shared_length(completions[index], c) for c in completions[:index]), default=0)

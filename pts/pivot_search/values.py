@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from pts.packed_ids import PackedIds, packs_completion
-from pts.records import Finish, RolloutRequest, TokenIds, Trace, Unit
+from pts.records import Finish, RolloutRequest, TokenIds, Trace
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -39,10 +39,9 @@ class GradedRollout:
 
 @dataclass(frozen=True)
 class TraceMap:
-    """A trace's forks: the tokens, or the sentences, in which the policy could have left it.
+    """A trace's forks: the tokens at which the policy could have left it.
 
-    `forks` [F] are the positions of tokens with a probability below 1, or where a sentence begins; `q` [F] the
-    probabilities of the token, or of all tokens of the sentence, and `ends` [F] one past the last of them.
+    `forks` [F] are the positions of tokens with a probability below 1, and `q` [F] those probabilities.
     `final_value` is V_T, the trace's own grade. Of numbers for all pairs of forks none is kept: a long trace
     has thousands.
     """
@@ -51,26 +50,13 @@ class TraceMap:
     final_value: float
     forks: Ints
     q: Floats
-    ends: Ints
-    unit: Unit = "token"
 
     @classmethod
     def of(cls, trace: Trace, success: bool) -> TraceMap:
         """The map of a graded trace."""
         probs = np.asarray(trace.token_probs, dtype=float)
         forks = np.flatnonzero(probs < 1.0)
-        q = probs[forks]
-        return cls(trace, float(success), forks, q, forks + 1)
-
-    @classmethod
-    def of_spans(cls, trace: Trace, success: bool, spans: Sequence[tuple[int, int]]) -> TraceMap:
-        """The map of a graded trace by spans of its tokens, such as its sentences (fact 1 for segments)."""
-        probs = np.asarray(trace.token_probs, dtype=float)
-        # A product of ones is 1 exactly: where no token can be left, the span cannot.
-        q = np.asarray([float(np.prod(probs[start:end])) for start, end in spans])
-        left = np.flatnonzero(q < 1.0)
-        starts, ends = np.asarray(spans, dtype=np.int64).reshape(-1, 2).T
-        return cls(trace, float(success), starts[left], q[left], ends[left], "sentence")
+        return cls(trace, float(success), forks, probs[forks])
 
     @property
     def most_effect(self) -> Floats:
@@ -123,27 +109,16 @@ def leaving_position(rollout: GradedRollout, trace: Trace) -> int | None:
     return left if request.avoid == trace.completion[left] else None
 
 
-def off_trace_counts(
-    rollouts: Sequence[GradedRollout], trace_map: TraceMap, asked: Container[str] = ()
-) -> tuple[Ints, Ints]:
-    """Successes and draws of the off-trace value at each fork ([F], [F]), from all rollouts that are fair.
-
-    A rollout is fair for a sentence that it leaves if it followed the trace to where that begins by draws of
-    its own, or if its key is in `asked`: the requests that were drawn for this very sentence (`leaving_draws`).
-    """
+def off_trace_counts(rollouts: Sequence[GradedRollout], trace_map: TraceMap) -> tuple[Ints, Ints]:
+    """Successes and draws of the off-trace value at each fork ([F], [F]), from all rollouts that are fair."""
     successes = np.zeros(len(trace_map.forks), dtype=np.int64)
     draws = np.zeros(len(trace_map.forks), dtype=np.int64)
     for rollout in rollouts:
         position = leaving_position(rollout, trace_map.trace)
         if position is None:
             continue
-        fork = int(np.searchsorted(trace_map.forks, position, side="right")) - 1
-        if fork < 0 or position >= trace_map.ends[fork]:
-            continue
-        request = rollout.request
-        drawn = len(request.prefix) + (request.force is not None or request.avoid is not None)
-        token = trace_map.ends[fork] - trace_map.forks[fork] == 1
-        if token or drawn <= trace_map.forks[fork] or request.key in asked:
+        fork = int(np.searchsorted(trace_map.forks, position))
+        if fork < len(trace_map.forks) and trace_map.forks[fork] == position:
             draws[fork] += rollout.count
             successes[fork] += rollout.count * rollout.success
     return successes, draws

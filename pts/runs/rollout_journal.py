@@ -16,7 +16,7 @@ import numpy as np
 from pts.errors import RunError
 from pts.pivot_search.config import Phase
 from pts.pivot_search.values import GradedRollout
-from pts.records import Completions, RolloutRequest
+from pts.records import Completions, RolloutRequest, TokenIds
 from pts.runs.files import TEMPORARY_SUFFIX, append_bytes, make_directories, write_failure
 from pts.runs.rollout_parts import (
     TAIL_SUFFIX,
@@ -40,6 +40,7 @@ SYNC_SHARE = 0.05
 PART_BYTES = 64 << 20
 """Bytes of rollouts (before compression) after which the tail becomes a Parquet part."""
 
+_SCREENED = ("phase", "prefix", "forced", "avoided", "completion", "count", "cut", "success")
 _RECALLED = ("key", "digest", "completion", "count", "cut", "success")
 
 
@@ -72,6 +73,25 @@ class RolloutJournal:
         if problem_id not in self._recalled:
             self._recalled[problem_id] = _Recalled(self._parts_of[problem_id], problem_id)
         return self._recalled[problem_id].of(request)
+
+    def screened(self, problem_id: str, prompt: TokenIds) -> list[GradedRollout]:
+        """All rollouts of a problem's screen that earlier sessions recorded, in order.
+
+        Their requests have what tells where a rollout began, but not the seed.
+        """
+        return [
+            GradedRollout(
+                RolloutRequest(prompt, tuple(row["prefix"]), force=row["forced"], avoid=row["avoided"]),
+                (*row["prefix"], *row["completion"]),
+                row["count"],
+                row["success"],
+                "budget" if row["cut"] else "end",
+            )
+            for path in self._parts_of.get(problem_id, ())
+            for table in read_part(path, _SCREENED, problem_id)
+            for row in table.to_pylist()
+            if row["phase"] == "screen"
+        ]
 
     def forget(self, problem_id: str) -> None:
         """Free the memory of a problem whose search has ended."""

@@ -215,7 +215,9 @@ class SearchResults:
     @cached_property
     def recall(self) -> RecallEstimate | None:
         """What share of the pivotal tokens the findings are, by the audit; None without one."""
-        return estimate_recall(self.results, self.findings)
+        # Where both are searched, the audit is of tokens.
+        audited = [f for f in self.findings if self.unit != "both" or f.candidate.unit == "token"]
+        return estimate_recall(self.results, audited)
 
     def context(self, finding: Finding) -> Context:
         """A finding's surroundings as text, as they were decoded when the problem was searched."""
@@ -237,9 +239,14 @@ class SearchResults:
     def fates(self, problem: str, trace: int) -> tuple[Fate | Literal["found"], ...] | None:
         """What became of each token of a trace, a confirmed one that is a finding as "found".
 
+        Where only sentences were searched, that of its sentence.
         None where an earlier version searched, which did not keep it. Raises DataError for an unknown problem.
         """
-        candidates = [f.candidate for f in self.findings_of(problem) if f.candidate.trace == trace]
+        candidates = [
+            f.candidate
+            for f in self.findings_of(problem)
+            if f.candidate.trace == trace and (self.unit != "both" or f.candidate.unit == "token")
+        ]
         found = {position for c in candidates for position in range(c.position, c.end or c.position + 1)}
         details = self.latest[problem].result.traces[trace].details
         if details is None:

@@ -10,8 +10,9 @@ from pts.pivot_search import SearchConfig, find_pivotal_tokens, search_problems,
 from pts.pivot_search.different import different_tally, shared_words, words_of
 from pts.pivot_search.findings import Finding
 from pts.pivot_search.links import select_links
+from pts.pivot_search.posterior import believe, span_chances
 from pts.pivot_search.sentences import sentence_spans
-from pts.pivot_search.values import GradedRollout, TraceMap, leaving_draws, off_trace_counts
+from pts.pivot_search.values import GradedRollout, TraceMap, leaving_draws
 from pts.policies.tabular import Node, TabularPolicy
 from pts.records import LaterSentence, Problem, ProblemResult, RolloutRequest, TokenIds, Trace
 
@@ -50,24 +51,17 @@ def test_draws_that_leave_a_sentence_have_its_off_trace_value() -> None:
         assert mean == pytest.approx(off_trace(policy, trace, start, end), abs=0.05)
 
 
-def test_a_sentence_counts_only_draws_that_are_fair_for_it() -> None:
-    trace = Trace((), (1, 2, 3, 4), (0.5, 0.5, 0.5, 1.0), "end")
-    spans = TraceMap.of_spans(trace, True, [(0, 1), (1, 3), (3, 4)])
-    assert spans.forks.tolist() == [0, 1]
-    assert spans.q.tolist() == [0.5, 0.25]
-
-    def counted(request: RolloutRequest, completion: TokenIds, asked: Sequence[str] = ()) -> list[int]:
-        return off_trace_counts([GradedRollout(request, completion, 1, True)], spans, asked)[1].tolist()
-
-    assert counted(RolloutRequest(()), (1, 2, 9)) == [0, 1]
-    assert counted(RolloutRequest((), (1,)), (1, 2, 9)) == [0, 1]
-    # Begun within the sentence, it tells of its rest alone.
-    assert counted(RolloutRequest((), (1, 2)), (1, 2, 9)) == [0, 0]
-    assert counted(RolloutRequest((), (1,), force=2), (1, 2, 9)) == [0, 0]
-    assert counted(RolloutRequest((), (), force=1), (1, 2, 9)) == [0, 1]
-    avoiding = RolloutRequest((), (1, 2), avoid=3, key="own")
-    assert counted(avoiding, (1, 2, 9)) == [0, 0]
-    assert counted(avoiding, (1, 2, 9), ["own"]) == [0, 1]
+def test_the_chance_of_a_sentence_is_that_of_both_its_ends_together() -> None:
+    trace = Trace((), (1, 2, 3), (0.4, 0.5, 1.0), "end")
+    tokens = TraceMap.of(trace, True)
+    # Off the trace the first token always succeeds and the second never: V is 0.8, 0.5, 1 from the start on.
+    successes, draws = np.array([200, 0]), np.array([200, 200])
+    first, second, both, last = span_chances(tokens, successes, draws, [(0, 1), (1, 2), (0, 2), (2, 3)], 0.25)
+    assert [first, second] == pytest.approx(believe(tokens, successes, draws, 0.25).pivotal.tolist(), abs=0.02)
+    assert first > 0.9
+    assert second > 0.9
+    assert both < 0.1
+    assert last == 0.0
 
 
 @pytest.fixture(scope="module")
@@ -106,19 +100,25 @@ def test_effects_of_sentences_are_found_and_unbiased(
     assert len(reported & set(large)) >= 0.8 * len(large)
 
 
-def test_a_search_by_both_finds_tokens_inside_sentences() -> None:
+def test_a_search_of_both_finds_the_tokens_of_a_search_of_tokens() -> None:
     policy = policy_of(1, 120)
     result = searched(policy, SearchConfig(seed=5, unit="both"))
-    sentences = [(c.position, c.end) for c in result.candidates if c.unit == "sentence"]
-    tokens = [c for c in result.candidates if c.unit == "token"]
+    alone = searched(policy, SearchConfig(seed=5))
+    sentences = [c for c in result.candidates if c.unit == "sentence"]
     assert sentences
-    assert tokens
-    assert all(any(start <= c.position < end for start, end in sentences) for c in tokens)
+    assert alone.candidates
+    assert tuple(c for c in result.candidates if c.unit == "token" and c.audit_weight is None) == tuple(
+        c for c in alone.candidates if c.audit_weight is None
+    )
+    assert result.tokens_screen == alone.tokens_screen
+    assert result.audit is not None
     trace = result.traces[0]
     assert trace.details is not None
     counts = (trace.excluded_exact, trace.excluded_value, trace.screened_out, trace.unresolved)
     assert sum(counts) + trace.out_of_region + trace.shared + trace.confirmed == len(trace.completion)
-    assert all(trace.details.fates[c.position] == "c" for c in tokens)
+    assert {i for i, fate in enumerate(trace.details.fates) if fate == "c"} == {
+        c.position for c in result.candidates if c.unit == "token"
+    }
 
 
 def test_the_same_seed_gives_the_same_search_of_sentences() -> None:

@@ -20,8 +20,11 @@ def write_derived(directory: RunDirectory) -> SearchSummary:
         records = pivotal_tokens(searched, searched.findings)
         write_jsonl(directory.path / "pivotal_tokens.jsonl", tokens_of(records))
         write_parquet(directory.path / "pivotal_tokens.parquet", tokens_of(records))
-        if searched.unit != "token":
-            as_lines, as_table = (directory.path / name for name in SENTENCES)
+        as_lines, as_table = (directory.path / name for name in SENTENCES)
+        if searched.unit == "token":  # Those of an earlier session, which searched sentences too.
+            as_lines.unlink(missing_ok=True)
+            as_table.unlink(missing_ok=True)
+        else:
             write_jsonl(as_lines, sentences_of(records))
             write_parquet(as_table, sentences_of(records), "sentence")
         # Last: a summary that is up to date says that the others are.

@@ -22,9 +22,9 @@ class SearchInputs(ProblemInputs):
 
     `range` bounds the prompt's value and `region` the searched part of each trace, as fractions; `max_tokens`
     (generated tokens) bounds the run, None for no bound; `unit` is token, sentence or both; `shard` is
-    the share of the problems to search, as I/K; `output` is None for runs/<model>-<dataset>, with the unit
-    where it is not token, and the shard. `fresh` deletes an earlier run of the same directory first. `verify`
-    checks the policy before it is searched. Raises ConfigError for a value outside its range.
+    the share of the problems to search, as I/K; `output` is None for runs/<model>-<dataset>, with the shard.
+    `fresh` deletes an earlier run of the same directory first. `verify` checks the policy before it is
+    searched. Raises ConfigError for a value outside its range.
     """
 
     threshold: float = _SEARCH.threshold
@@ -70,13 +70,13 @@ class SearchInputs(ProblemInputs):
         )
 
     def directory(self) -> Path:
-        """The run directory: `output`, or runs/<model>-<dataset>, with unit and shard where they are given."""
+        """The run directory: `output`, or runs/<model>-<dataset>, with the shard where one is given."""
         if self.output is not None:
             return self.output
         named, share = self.named_directory("runs"), self.share
-        parts = [named.name, *([] if self.unit == _SEARCH.unit else [self.unit])]
-        parts += [] if share is None else [f"shard-{share.number}-of-{share.shares}"]
-        return named.with_name("-".join(parts))
+        if share is None:
+            return named
+        return named.with_name(f"{named.name}-shard-{share.number}-of-{share.shares}")
 
     def settings(self) -> dict[str, object]:
         """The configuration that every session of a run shares, as the manifest holds it."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHANGEABLE = ("threshold", "fdr", "value_range", "traces", "region", "audit")
+CHANGEABLE = ("threshold", "fdr", "value_range", "traces", "region", "audit", "unit")
 """Settings that a run may go on with otherwise: what is recorded is used again as far as it fits."""
 
 
@@ -35,7 +35,8 @@ class SearchPlan:
 
     `grader` is the name of the one that was given, that the run recorded, or that fits the answers. `paid` are
     the tokens that each problem's lines account for, and `first` is the first result that there is. `whole` are
-    the digests of the problems of all shards, None where there is one run.
+    the digests of the problems of all shards, None where there is one run. `searched_tokens` are the results of
+    a search of tokens alone with the same settings: where sentences are searched too, these are added to them.
     """
 
     problem_set: ProblemSet
@@ -49,6 +50,7 @@ class SearchPlan:
     spent: int
     paid: Counter[str]
     first: ProblemResult | None
+    searched_tokens: Mapping[str, ProblemResult]
     whole: tuple[str, ...] | None = None
 
 
@@ -90,8 +92,20 @@ def plan_search(inputs: SearchInputs, directory: RunDirectory) -> SearchPlan:
     first = lines[0].result if lines else None
     whole = None if inputs.share is None else tuple(map(problem_digest, every.problems))
     return SearchPlan(
-        problem_set, name, todo, done, digests, traces, settings, earlier, spent, paid, first, whole
+        *(problem_set, name, todo, done, digests, traces, settings, earlier, spent, paid, first),
+        searched_tokens=_searched_tokens(settings, lines),
+        whole=whole,
     )
+
+
+def _searched_tokens(settings: Mapping[str, object], lines: Sequence[ShardLine]) -> dict[str, ProblemResult]:
+    """Results of searches of tokens that differ from the one to come only in that it searches sentences too."""
+    search = settings.get("search")
+    if not isinstance(search, Mapping) or search.get("unit") != "both":
+        return {}
+    tokens = {**settings, "search": {name: value for name, value in search.items() if name != "unit"}}
+    latest = {line.result.problem_id: line for line in lines if line.search == search_digest(tokens)}
+    return {name: line.result for name, line in latest.items() if line.result.status == "searched"}
 
 
 def fixed_settings(settings: Mapping[str, object]) -> dict[str, object]:
@@ -115,6 +129,14 @@ def _note_changes(
             f"({'; '.join(changes)}). Give another {setting('output')}, or {setting('fresh', True)} to delete "
             "that run and start again."
         )
+    if _searched_tokens(settings, lines):
+        logger.warning(
+            "%s continues with %s: its tokens stay as they are, and the rollouts of their screen tell which "
+            "sentences to confirm.",
+            directory.path,
+            setting("unit", "both"),
+        )
+        return
     logger.warning(
         "%s continues with other settings (%s): every problem is searched again. Recorded rollouts are reused, "
         "and only missing ones are drawn.",

@@ -137,6 +137,7 @@ def _search(
             grader,
             inputs.search_config(),
             given_traces=given,
+            searched_tokens=plan.searched_tokens,
             done=plan.done,
             spent=plan.spent,
             recorder=rollouts,

@@ -196,7 +196,6 @@ def test_what_is_no_share_is_refused(text):
 
 def test_a_shard_names_its_directory_and_refuses_a_spending_limit(tmp_path):
     assert replace(WHOLE, shard="2/4").directory().name == "demo-shard-2-of-4"
-    assert replace(WHOLE, shard="2/4", unit="both").directory().name == "demo-both-shard-2-of-4"
     with pytest.raises(ConfigError, match="limits a whole run"):
         replace(WHOLE, shard="2/4", max_tokens=100)
     with pytest.raises(DataError, match="9 shards of 7 problems"):

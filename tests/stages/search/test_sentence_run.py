@@ -1,11 +1,13 @@
 import json
+import shutil
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 import pts
-from pts.errors import DataError, RunError
-from pts.records import PivotalSentence
+from pts.errors import DataError
+from pts.records import Candidate, PivotalSentence
 from pts.steering.pairs import measured_pairs
 
 
@@ -45,6 +47,41 @@ def test_vectors_need_tokens(run: pts.Run) -> None:
         measured_pairs(run.results)
 
 
-def test_another_unit_needs_another_directory(run: pts.Run) -> None:
-    with pytest.raises(RunError, match="unit"):
-        pts.search("demo", limit=4, unit="both", levels=(2, 3), output=run.path, progress=False)
+def candidates(run: pts.Run, unit: str) -> dict[tuple[str, int], Candidate]:
+    results = sorted(run.results.results, key=lambda result: result.problem_id)
+    each = [(r.problem_id, n, c) for r in results for n, c in enumerate(r.candidates) if c.unit == unit]
+    return {(problem, n): c for problem, n, c in each}
+
+
+def test_sentences_are_added_to_a_run_of_tokens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = {"limit": 4, "levels": (2, 3), "output": tmp_path / "run", "progress": False}
+    tokens = pts.search("demo", **settings)
+    found = candidates(tokens, "token")
+    assert found
+    spent = tokens.summary.tokens_generated
+    both = pts.search("demo", unit="both", **settings)
+    assert "its tokens stay as they are" in caplog.text
+    assert candidates(both, "token") == found
+    added = candidates(both, "sentence")
+    assert added
+    # Nothing is paid but for the fresh rollouts of the sentences.
+    summary = both.summary
+    for phase in ("range", "traces", "screen", "audit"):
+        assert getattr(summary, f"tokens_{phase}") == getattr(tokens.summary, f"tokens_{phase}")
+    assert summary.tokens_generated - spent == summary.tokens_confirm - tokens.summary.tokens_confirm > 0
+    assert (both.path / "pivotal_sentences.jsonl").exists()
+    # A run that searches both at once confirms the same sentences.
+    at_once = pts.search("demo", unit="both", **{**settings, "output": tmp_path / "at-once"})
+    assert candidates(at_once, "sentence") == added
+    # Its audit is larger: a share of more tokens.
+    found = {place: c for place, c in found.items() if c.audit_weight is None}
+    assert found.items() <= candidates(at_once, "token").items()
+
+
+def test_tokens_alone_again_leave_no_sentences(run: pts.Run, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(run.path, again)
+    tokens = pts.search("demo", limit=4, levels=(2, 3), output=again, progress=False)
+    assert tokens.summary.unit == "token"
+    assert not (again / "pivotal_sentences.jsonl").exists()
+    assert tokens.summary.tokens_range == run.summary.tokens_range
