@@ -227,6 +227,17 @@ class Confirmation:
         return tuple(sorted(found, key=lambda alternative: (-alternative.prob, alternative.token_id)))
 
 
+def taken_position(key: str) -> int | None:
+    """The position of the token that a request's rollouts take; None for a request of another kind.
+
+    Such rollouts follow the trace past that token and leave it at a place that was drawn with the policy's own
+    probabilities: with those that never leave it, they are fair draws of the value after the token. The key is
+    that of `Confirmation`.
+    """
+    names = key.split("/")
+    return int(names[-3]) if len(names) > 2 and names[-2] == "on" and names[-3].isdecimal() else None
+
+
 def tally(rollouts: Sequence[GradedRollout]) -> tuple[int, int]:
     """Successes and draws, counts included."""
     return sum(r.count * r.success for r in rollouts), sum(r.count for r in rollouts)

@@ -1,9 +1,15 @@
 """A run's graded rollouts as training data: where each began, what was drawn freely, and its advantage.
 
-A *start* is a prefix of a completion from which rollouts were drawn. Searches of earlier versions drew at a
-fork with the trace's token forced and with it avoided. Together these are a stratified sample of the policy at
-that prefix: the forced rollouts stand for the share q that the policy gives to the token, the others for 1 − q.
-A search of this version draws where rollouts leave the trace, so its starts have the avoided side alone.
+A *start* is a prefix of a completion from which rollouts were drawn. At a fork there are two sides: rollouts
+that take the trace's token, and rollouts that were drawn without it. Together these are a stratified sample of
+the policy at that prefix: the first stand for the share q that the policy gives to the token, the others for
+1 − q.
+
+The search draws no rollout with a token forced (earlier versions did). The confirmation of a token draws the
+place at which the trace is left after it, with the policy's own probabilities, and begins its rollouts there;
+a place past the end is the trace itself, with its grade. So these are fair draws of what follows the token, and
+they are its taken side here, as rollouts of that one token: what they wrote after it is trained on where they
+began. A fork that was only screened has the avoided side alone.
 """
 
 from __future__ import annotations
@@ -12,11 +18,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from pts.errors import DataError
+from pts.pivot_search.confirm import taken_position
 from pts.records import Sampling, TokenIds
 from pts.runs.rollout_parts import read_parts
 from pts.runs.search_run import ROLLOUTS, SearchResults
@@ -32,7 +39,7 @@ ROLLOUT_TOKENS = 1 << 18
 
 _Pivots: TypeAlias = Collection[tuple[str, TokenIds]] | None
 
-_READ = ("problem", "prefix", "forced", "avoided", "completion", "count", "success")
+_READ = ("problem", "key", "prefix", "forced", "avoided", "completion", "count", "success")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,10 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """`count` equal rollouts from the start at place `start`: the tokens after the prefix, and their grade."""
+    """`count` rollouts from the start at place `start`: the tokens after the prefix, and their grade.
+
+    `new` are all of their tokens, or the first alone where the others are trained on elsewhere.
+    """
 
     start: int
     arm: Arm
@@ -88,29 +98,47 @@ class RolloutSample:
         return RolloutSample(self.starts, made, self.sampling)
 
 
-def advantages(sample: RolloutSample, probs: Sequence[float | None]) -> list[tuple[float, float]]:
-    """Each rollout's advantage and weight, in the order of the sample.
+@dataclass(frozen=True, slots=True)
+class Advantage:
+    """What a rollout's first new token and its later ones are worth, in success, and how much it counts."""
 
-    The advantage is the grade less the value of the very prefix that the rollout began at, estimated without
-    the rollout itself. `probs` holds the policy's probability of each start's token (None where it has none).
-    Where both sides of a fork were drawn, their values make that of the prefix, V = q·V₊ + (1 − q)·O, and the
-    weights give each side the share that the policy does. One side alone has its own value, which does not
-    count its first token as drawn freely (`is_joint`). Weights of a start add up to its number of rollouts.
+    first: float
+    later: float
+    weight: float
+
+
+def advantages(sample: RolloutSample, probs: Sequence[float | None]) -> list[Advantage]:
+    """Each rollout's advantages and weight, in the order of the sample. `probs` are the policy's of the starts'
+    tokens (None for a start that has none).
+
+    The policy at a fork draws the trace's token with probability q, and each other token z with p(z). Its
+    gradient of success there is the mean, over what it draws, of ∇log p(token)·(R − b), for the grade R and any
+    b that does not depend on the draw. With the value before the token, b = q·V + (1 − q)·O:
+
+    - the taken side (mean grade V) stands for the share q: each of its n rollouts gets weight q·N/n, where N
+      counts both sides; its token gains V − b = (1 − q)·(V − O), the token's effect;
+    - a rollout without the token drew z with p(z)/(1 − q), so its weight (1 − q)·N/m, for m of them, makes that
+      p(z) again. Its ∇log p(z) is of the whole policy: the trace's token counts among those it could have had.
+
+    The later tokens of a rollout are measured by the value of its own side, V or O, since its first token is
+    no longer open. Where one side is missing, or q is unknown, both are measured so, every rollout has weight
+    1, and the first token was drawn from what is left without the avoided one (`is_joint`). All values leave
+    out the rollout that they measure. The weights of a start add up to its number of rollouts.
     """
     totals = _totals(sample)
     found = []
     for rollout in sample.rollouts:
         arms, q = totals[rollout.start], probs[rollout.start]
         successes, n = arms[rollout.arm]
-        without = (successes - rollout.success) / (n - 1) if n > 1 else float(rollout.success)
+        grade = float(rollout.success)
+        own = (successes - rollout.success) / (n - 1) if n > 1 else grade
+        before, weight = own, float(rollout.count)
         if q is not None and is_joint(arms, q):
             share = q if rollout.arm == "forced" else 1 - q
             other = arms["avoided" if rollout.arm == "forced" else "forced"]
-            value = share * without + (1 - share) * other[0] / other[1]
-            weight = rollout.count * share * (arms["forced"][1] + arms["avoided"][1]) / n
-        else:
-            value, weight = without, float(rollout.count)
-        found.append((float(rollout.success) - value, weight))
+            before = share * own + (1 - share) * other[0] / other[1]
+            weight = rollout.count * share * (n + other[1]) / n
+        found.append(Advantage(grade - before, grade - own, weight))
     return found
 
 
@@ -204,17 +232,67 @@ def _fitting(sizes: Sequence[tuple[bytes, int]], most: int) -> list[int]:
 def _rows(
     run: SearchResults, prompts: Mapping[str, TokenIds], pivots: _Pivots
 ) -> Iterator[tuple[Start, Graded]]:
-    """The journal's rollouts of the given problems, oldest first, with where they began."""
+    """The rollouts of the given problems with where they began, oldest first; each taken side beside them."""
+    for start, rollout in _all_rows(run, prompts):
+        if pivots is None or (start.problem_id, start.prefix) in pivots:
+            yield start, rollout
+
+
+def _all_rows(run: SearchResults, prompts: Mapping[str, TokenIds]) -> Iterator[tuple[Start, Graded]]:
+    stayed, avoided = _taken_sides(run, prompts), set()
     for table in read_parts(run.path / ROLLOUTS, _READ):
         for row in table.to_pylist():
-            prefix = tuple(row["prefix"])
-            if row["problem"] not in prompts or (pivots is not None and (row["problem"], prefix) not in pivots):
+            if row["problem"] not in prompts:
                 continue
-            forced, avoided = row["forced"], row["avoided"]
-            arm: Arm = "forced" if forced is not None else "avoided" if avoided is not None else "free"
-            token = forced if forced is not None else avoided
-            start = Start(row["problem"], prompts[row["problem"]], prefix, token)
-            yield start, Graded(0, arm, tuple(row["completion"]), row["count"], row["success"])
+            start, rollout = own = _own(row, prompts[row["problem"]])
+            yield own
+            taken = _taken(row["key"], start, rollout)
+            if taken is not None and rollout.arm != "forced":
+                yield taken
+            if taken is not None and taken[0] in stayed:
+                stayed[taken[0]][0] -= rollout.count
+            if rollout.arm == "avoided" and start in stayed:
+                avoided.add(start)
+    for start, (count, success) in stayed.items():
+        if start in avoided and start.token is not None and count > 0:
+            yield start, Graded(0, "forced", (start.token,), count, bool(success))
+
+
+def _own(row: Mapping[str, Any], prompt: TokenIds) -> tuple[Start, Graded]:
+    """A journal's row as a rollout from the prefix that it was drawn from."""
+    forced, avoided = row["forced"], row["avoided"]
+    arm: Arm = "forced" if forced is not None else "avoided" if avoided is not None else "free"
+    start = Start(row["problem"], prompt, tuple(row["prefix"]), forced if forced is not None else avoided)
+    return start, Graded(0, arm, tuple(row["completion"]), row["count"], row["success"])
+
+
+def _taken(key: str, start: Start, rollout: Graded) -> tuple[Start, Graded] | None:
+    """A rollout as one that takes a confirmed token; None where it says nothing of one."""
+    if rollout.arm == "forced":
+        return start, rollout
+    position = taken_position(key)
+    if position is None or position >= len(start.prefix):
+        return None
+    token = start.prefix[position]
+    fork = replace(start, prefix=start.prefix[:position], token=token)
+    return fork, replace(rollout, arm="forced", new=(token,))
+
+
+def _taken_sides(run: SearchResults, prompts: Mapping[str, TokenIds]) -> dict[Start, list[int]]:
+    """By token that entered the confirmation: its taken side's number of rollouts, and the grade of the trace.
+
+    Of these the journal lacks those that were drawn to stay on the trace up to its end: they are the trace.
+    """
+    found: dict[Start, list[int]] = {}
+    for result in run.results:
+        if result.problem_id in prompts:
+            for each in result.candidates:
+                trace = result.traces[each.trace]
+                if each.unit == "token":
+                    prefix = trace.completion[: each.position]
+                    start = Start(result.problem_id, result.prompt, prefix, each.token_id)
+                    found.setdefault(start, [each.value_n, int(trace.success)])
+    return found
 
 
 def _place(seed: int, start: Start) -> bytes:

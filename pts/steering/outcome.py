@@ -95,7 +95,7 @@ def trained(
         optimiser.zero_grad()
         for batch in batches(model, taken, memory):
             log_ratio, kl = policy_logs(model, batch, steered, temperature)
-            ratio, advantage = log_ratio.exp(), batch.advantages[:, None]
+            ratio, advantage = log_ratio.exp(), batch.advantages
             clipped = ratio.clamp(1 - fit.clip, 1 + fit.clip)
             gain = torch.minimum(ratio * advantage, clipped * advantage) - fit.kl * kl
             loss = -(batch.weights[:, None] * gain).sum() / scale

@@ -43,7 +43,8 @@ class ReadRollout:
     [n, width] the model's log-probabilities of them at the sampler's temperature, over the whole vocabulary.
     `column` [n] is the place of the token itself; −1 where it was not drawn, and says nothing. Where the
     sampler keeps more than `_COLUMNS`, these are the likeliest and the token itself, and probabilities are
-    `whole` [n]: over the vocabulary.
+    `whole` [n]: over the vocabulary. `first` is the advantage of the first new token, `advantage` that of the
+    others.
     """
 
     ids: tuple[int, ...]
@@ -54,6 +55,7 @@ class ReadRollout:
     whole: torch.Tensor
     advantage: float = 0.0
     weight: float = 0.0
+    first: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,8 +93,8 @@ class Steered:
 class RolloutBatch:
     """Rollouts read together.
 
-    `kept` and `logs` are [rows, n, columns] for the last n tokens of each row, `column` and `whole` [rows, n];
-    `advantages` and `weights` are [rows].
+    `kept` and `logs` are [rows, n, columns] for the last n tokens of each row, `column`, `whole` and
+    `advantages` [rows, n], `weights` [rows].
     """
 
     texts: Texts
@@ -152,10 +154,10 @@ def read_rollouts(
 def _with_advantages(
     read: Sequence[ReadRollout], sample: RolloutSample, firsts: Sequence[float | None]
 ) -> list[ReadRollout]:
-    arms, found = arms_of(sample), []
-    for each, rollout, (advantage, weight) in zip(
-        read, sample.rollouts, advantages(sample, firsts), strict=True
-    ):
+    """The rollouts with something to say; equal ones with both grades as one, by their mean."""
+    arms = arms_of(sample)
+    found: dict[tuple[int, str, tuple[int, ...]], ReadRollout] = {}
+    for each, rollout, worth in zip(read, sample.rollouts, advantages(sample, firsts), strict=True):
         start = sample.starts[rollout.start]
         kept, column = each.kept, each.column
         if rollout.arm != "free" and not is_joint(arms[rollout.start], firsts[rollout.start]):
@@ -165,9 +167,24 @@ def _with_advantages(
                 column[0] = -1
             else:
                 kept[0][kept[0] == start.token] = -1
-        if advantage and weight and len(rollout.new):
-            found.append(replace(each, kept=kept, column=column, advantage=advantage, weight=weight))
-    return found
+        if not worth.weight or not len(rollout.new):
+            continue
+        made = replace(
+            each, kept=kept, column=column, first=worth.first, advantage=worth.later, weight=worth.weight
+        )
+        key = (rollout.start, rollout.arm, rollout.new)
+        found[key] = _joined(found[key], made) if key in found else made
+    return [each for each in found.values() if each.first or (each.advantage and len(each.column) > 1)]
+
+
+def _joined(one: ReadRollout, other: ReadRollout) -> ReadRollout:
+    """Two equal rollouts with other grades as one, with their mean advantages."""
+    weight = one.weight + other.weight
+    first, advantage = (
+        (one.weight * a + other.weight * b) / weight
+        for a, b in ((one.first, other.first), (one.advantage, other.advantage))
+    )
+    return replace(one, first=first, advantage=advantage, weight=weight)
 
 
 def rollout_bytes(model: Any, sampling: Sampling) -> int:
@@ -257,10 +274,13 @@ def _batch(model: Any, rollouts: Sequence[ReadRollout]) -> RolloutBatch:
     logs = torch.zeros(len(rollouts), fresh, columns)
     column = torch.full((len(rollouts), fresh), -1, dtype=torch.long)
     whole = torch.zeros(len(rollouts), fresh, dtype=torch.bool)
+    advantages = torch.zeros(len(rollouts), fresh)
     for row, each in enumerate(rollouts):
         n, width = each.kept.shape
         kept[row, fresh - n :, :width], logs[row, fresh - n :, :width] = each.kept, each.logs
         column[row, fresh - n :], whole[row, fresh - n :] = each.column, each.whole
+        advantages[row, fresh - n :] = each.advantage
+        advantages[row, fresh - n] = each.first
     device = model.device
     return RolloutBatch(
         texts,
@@ -268,7 +288,7 @@ def _batch(model: Any, rollouts: Sequence[ReadRollout]) -> RolloutBatch:
         logs.to(device),
         column.to(device),
         whole.to(device),
-        torch.tensor([each.advantage for each in rollouts], device=device),
+        advantages.to(device),
         torch.tensor([each.weight for each in rollouts], device=device),
     )
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from shapes import ChainShape, chain, long_trace
 
-from pts.pivot_search.confirm import Confirmation, tally
+from pts.pivot_search.confirm import Confirmation, taken_position, tally
 from pts.pivot_search.values import GradedRollout
 from pts.policies.tabular import TabularPolicy
 from pts.records import Sampling, Trace
@@ -63,6 +63,15 @@ def test_nothing_is_generated_where_the_trace_is_surely_followed() -> None:
     assert n1 == 3 * n2
     assert tally(pending.on) == (n1 * policy.node(first.trace.completion).success, n1)
     assert sum(rollout.new_tokens for rollout in pending.on) == 0
+
+
+def test_a_key_says_which_token_a_rollout_takes() -> None:
+    _, pending = confirmation(3, 0)
+    for request in pending.requests():
+        taken = taken_position(request.key)
+        assert taken == (3 if len(request.prefix) > 3 else None)
+    assert taken_position("on/1/screen/0/2/3") is None
+    assert taken_position("gsm8k/7/confirm/0/1/4-9/on/6") is None
 
 
 def test_a_candidate_that_spending_cut_off_is_no_finding() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pts.records import Sampling
-from pts.steering.graded_rollouts import Graded, RolloutSample, Start, advantages
+from pts.steering.graded_rollouts import Advantage, Graded, RolloutSample, Start, advantages
 
 PROBS = {7: 0.5, 8: 0.3, 9: 0.2}
 VALUES = {7: 0.9, 8: 0.2, 9: 0.4}
@@ -31,8 +31,8 @@ def gradient(rows, probs):
     """What each first token's log-probability is multiplied by, a rollout."""
     sample = RolloutSample((START,), tuple(rows), Sampling())
     found = dict.fromkeys(PROBS, 0.0)
-    for row, (advantage, weight) in zip(rows, advantages(sample, probs), strict=True):
-        found[row.new[0]] += advantage * weight
+    for row, worth in zip(rows, advantages(sample, probs), strict=True):
+        found[row.new[0]] += worth.first * worth.weight
     total = sum(row.count for row in rows)
     return {token: value / total for token, value in found.items()}
 
@@ -48,22 +48,53 @@ def test_forced_and_avoided_rollouts_are_the_policy_gradient_of_their_prefix(siz
 def test_weights_of_a_start_add_up_to_its_rollouts():
     rows = [*arm("forced", 30, {7: 1.0}), *arm("avoided", 50, others(7))]
     sample = RolloutSample((START,), tuple(rows), Sampling())
-    assert sum(weight for _, weight in advantages(sample, [0.5])) == pytest.approx(80)
+    assert sum(worth.weight for worth in advantages(sample, [0.5])) == pytest.approx(80)
 
 
 def test_one_side_alone_is_measured_by_its_own_value():
     rows = arm("forced", 1000, {7: 1.0})
     assert gradient(rows, [0.5])[7] == pytest.approx(0.0, abs=1e-12)
     found = advantages(RolloutSample((START,), tuple(rows), Sampling()), [0.5])
-    assert [round(advantage, 2) for advantage, _ in found] == [0.1, -0.9]
+    assert [round(worth.first, 2) for worth in found] == [0.1, -0.9]
+    assert [worth.later for worth in found] == [worth.first for worth in found]
 
 
 def test_a_rollout_says_nothing_of_the_value_that_it_is_measured_by():
     rows = (Graded(0, "free", (7,), 1, True), Graded(0, "free", (8,), 1, False))
     sample = RolloutSample((Start("p", (1,), ()),), rows, Sampling())
-    assert advantages(sample, [None]) == [(1.0, 1.0), (-1.0, 1.0)]
+    assert advantages(sample, [None]) == [Advantage(1.0, 1.0, 1.0), Advantage(-1.0, -1.0, 1.0)]
     alone = RolloutSample((Start("p", (1,), ()),), rows[:1], Sampling())
-    assert advantages(alone, [None]) == [(0.0, 1.0)]
+    assert advantages(alone, [None]) == [Advantage(0.0, 0.0, 1.0)]
+
+
+def test_a_fork_worked_out_by_hand():
+    """q = 0.4; five rollouts took the token, two solved; three did not, and two of these solved."""
+    rows = (
+        Graded(0, "forced", (7,), 2, True),
+        Graded(0, "forced", (7,), 3, False),
+        Graded(0, "avoided", (8, 5), 2, True),
+        Graded(0, "avoided", (9, 5), 1, False),
+    )
+    taken_solved, taken_failed, other_solved, other_failed = advantages(
+        RolloutSample((START,), rows, Sampling()), [0.4]
+    )
+    # Of the other four that took it one solved, so V is 1/4; O is 2/3; b = 0.4 · 1/4 + 0.6 · 2/3 = 1/2.
+    assert taken_solved.first == pytest.approx(1 - 1 / 2)
+    assert taken_solved.later == pytest.approx(1 - 1 / 4)
+    # V is 2/4 without a failure: b = 0.4 · 1/2 + 0.6 · 2/3 = 3/5.
+    assert taken_failed.first == pytest.approx(-3 / 5)
+    assert taken_failed.later == pytest.approx(-1 / 2)
+    # Each of the five stands for 0.4 · 8/5 = 0.64 rollouts of the policy.
+    assert taken_solved.weight == pytest.approx(2 * 0.64)
+    assert taken_failed.weight == pytest.approx(3 * 0.64)
+    # O is 1/2 without a success and 1 without the failure; V is 2/5: b = 0.16 + 0.6 · O.
+    assert other_solved.first == pytest.approx(1 - 0.46)
+    assert other_solved.later == pytest.approx(1 / 2)
+    assert other_failed.first == pytest.approx(-0.76)
+    assert other_failed.later == pytest.approx(-1.0)
+    # Each of the three stands for 0.6 · 8/3 = 1.6: token 8 comes to 3.2 of 8, which is p(8) = 0.6 · 2/3.
+    assert other_solved.weight == pytest.approx(3.2)
+    assert other_failed.weight == pytest.approx(1.6)
 
 
 def test_shuffled_grades_keep_every_problem_as_hard_as_it_was():

@@ -21,11 +21,13 @@ from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.extract.patterns import HELD_OUT
 from pts.stages.extract.run import enough_pairs, run_extract, warn_of_unfinished
 from pts.stages.search.inputs import SearchInputs
-from pts.stages.search.reload import load_again, untouched_problems
+from pts.stages.search.reload import load_again, searched_inputs, untouched_problems
 from pts.stages.search.run import run_search
+from pts.steering.graded_rollouts import arms_of
 from pts.steering.hooks import interventions
 from pts.steering.pairs import measured_pairs, split_problems
 from pts.steering.records import read_records_parquet
+from pts.steering.training_rollouts import TrainingRollouts
 from pts.steering.vector_algebra import control_sets
 from pts.steering.vector_files import load_vectors, vectors_json
 
@@ -474,6 +476,26 @@ def test_outcome_is_fitted_to_the_journal(small, searched, made, tmp_path):
     assert torch.equal(load_vectors(tmp_path / "set").vectors["all"].direction, vector.direction)
     settings = json.loads((tmp_path / "set" / "manifest.json").read_text())["settings"]
     assert settings["rollout_tokens"] == searched.tokens_spent
+
+
+def test_outcome_sees_both_sides_of_every_confirmed_token(searched):
+    """The journal's taken sides are what the search counted, and a token's two sides train together."""
+    sampling = searched_inputs(searched).sampling()
+    sample = TrainingRollouts.of_run(searched, sampling, ()).sample()
+    sides = {
+        (start.problem_id, start.prefix, start.token): arms
+        for start, arms in zip(sample.starts, arms_of(sample), strict=True)
+    }
+    both = 0
+    for result in searched.results:
+        for candidate in result.candidates:
+            prefix = result.traces[candidate.trace].completion[: candidate.position]
+            arms = sides.get((result.problem_id, prefix, candidate.token_id))
+            if arms is not None:
+                both += 1
+                assert list(arms["forced"]) == [candidate.value_successes, candidate.value_n]
+                assert arms["avoided"][1] >= candidate.off_trace_n
+    assert both >= 10
 
 
 def test_outcome_refuses_a_run_without_its_rollouts(small, tmp_path):
