@@ -112,7 +112,7 @@ def test_traces_of_unknown_problems(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("stages: [{stage: dance}]", "the stages are search, extract-vectors, fit-router"),
+        ("stages: [{stage: dance}]", "the stages are search, merge, extract-vectors, fit-router"),
         ("stages: [{stage: search, tempo: 1}]", "no key tempo; search knows model"),
         ("stages: [{stage: search, top_p: high}]", "top_p: wanted a number, found 'high'"),
         ("stages: [{stage: search, top_p: 3}]", "top-p is 3"),
