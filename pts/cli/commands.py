@@ -43,7 +43,7 @@ _COMMANDS = {
     "push-to-hub": (
         "pts.cli.push_to_hub",
         "push_to_hub_command",
-        "Publish a vector set or a search run on the Hugging Face Hub.",
+        "Publish a vector set, a search run or a trained model on the Hugging Face Hub.",
     ),
 }
 

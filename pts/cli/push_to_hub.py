@@ -56,7 +56,7 @@ def push_to_hub_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Publish a vector set or a search run on the Hugging Face Hub.
+    """Publish a vector set, a search run or a trained model on the Hugging Face Hub.
 
     PATH is its directory. All files and the card go into one commit, which gets a version's tag. If the
     connection is lost, give the same command again.

@@ -1,4 +1,4 @@
-"""What belongs to a publication: the files of a vector set or a search run, checked, and nothing else."""
+"""What belongs to a publication: files of a vector set, a search run or a trained model, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from pts.errors import ConfigError, DataError, RunError
 from pts.publishing.card_text import CARD_NAME, is_untouched
 from pts.publishing.target import Target
 from pts.setting_names import setting
+from pts.training.run_files import MODEL_FILES
 
-Kind: TypeAlias = Literal["vector set", "search run"]
+Kind: TypeAlias = Literal["vector set", "search run", "trained model"]
 Source: TypeAlias = Path | bytes
 """A file's content: where it is, or itself."""
 
@@ -33,6 +34,7 @@ NAMES: Mapping[Kind, tuple[str, ...]] = {
         *("manifest.json", "pivotal_tokens.parquet", "pivotal_sentences.parquet", "rollouts.parquet"),
         *("summary.json", CARD_NAME),
     ),
+    "trained model": ("curves.jsonl", *MODEL_FILES, "curves.png", "summary.json", CARD_NAME),
 }
 """The files that each kind may have in a repository; the first one tells that a repository is of the kind.
 
@@ -81,12 +83,22 @@ def read_contents(path: Path, target: Target, *, rollouts: bool = False) -> Cont
                 f"{path} is a vector set, which has no rollouts; leave {setting('rollouts', True)} out."
             )
         return _vector_set(path, target)
+    if (path / NAMES["trained model"][0]).exists():
+        if rollouts:
+            raise ConfigError(
+                f"{path} is a trained model, which has no rollouts; leave {setting('rollouts', True)} out."
+            )
+        return _trained_model(path, target)
     if (path / NAMES["search run"][0]).exists():
         return _search_run(path, target, rollouts)
-    what = "holds neither a vector set nor a search run" if path.is_dir() else "is no directory"
+    what = (
+        "holds neither a vector set nor a search run nor a trained model"
+        if path.is_dir()
+        else "is no directory"
+    )
     raise DataError(
         f"{path} {what}. Give a directory with vectors.json and vectors.safetensors, or one that "
-        f"`pts search --output` wrote."
+        f"`pts search --output` or `pts train` wrote."
     )
 
 
@@ -160,6 +172,22 @@ def _search_run(path: Path, target: Target, rollouts: bool) -> Contents:
     what = {"token": "tokens", "sentence": "sentences", "both": "tokens and sentences"}[summary.unit]
     title = f"Pivotal {what} of {summary.model_id} on {summary.dataset_id}: {summary.findings}"
     return Contents("search run", title, {**data, CARD_NAME: card})
+
+
+def _trained_model(path: Path, target: Target) -> Contents:
+    from pts.publishing.training_card import training_card
+    from pts.training.run_files import read_training
+
+    if target.repo_type != "model":
+        raise ConfigError(f"{path} is a trained model: give {setting('repo_type', 'model')}.")
+    summary, resolved = read_training(path)
+    card = (
+        _card(path)
+        or training_card(summary, resolved, target.name, target.repo_id, license_id=target.license_id).encode()
+    )
+    data = [name for name in NAMES["trained model"] if name != CARD_NAME and (path / name).exists()]
+    title = f"{summary.model_id} trained by {summary.method} on {summary.dataset_id}"
+    return Contents("trained model", title, {**{name: path / name for name in data}, CARD_NAME: card})
 
 
 def _card(path: Path) -> bytes | None:

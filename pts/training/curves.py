@@ -33,7 +33,7 @@ class CurvePoint:
     at the sampler that answers (both means over the step's problems; 0 for a model without modes). `success`
     and `tokens` are what the policy would have by those probabilities: completions whose mode was forced are
     weighed by them. `cut` is the share that a limit cut. `loss`, `grad_norm` and `learning_rate` are the
-    update's.
+    update's, `seconds` its time. `equal` says that no completion's reward differed from another's of its mode.
     """
 
     step: int
@@ -90,9 +90,17 @@ def curve_point(step: int, drawn: Sequence[Drawn]) -> CurvePoint:
         no_thinking_tokens=_mean(sample.tokens for sample in samples if not sample.thinks),
         cut=fmean(sample.cut for sample in samples),
         levels={level: _level(members) for level, members in sorted(levels.items())},
-        equal=all(score.advantage == 0.0 for one in drawn for score in one.scored)
-        or len({score.reward for one in drawn for score in one.scored}) == 1,
+        equal=_is_equal(drawn),
     )
+
+
+def _is_equal(drawn: Sequence[Drawn]) -> bool:
+    """Whether all completions that began in one mode have one reward: then success teaches nothing."""
+    rewards: dict[bool, set[float]] = {}
+    for one in drawn:
+        for sample, score in zip(one.group, one.scored, strict=True):
+            rewards.setdefault(sample.thinks, set()).add(score.reward)
+    return all(len(found) == 1 for found in rewards.values())
 
 
 def _level(drawn: Sequence[Drawn]) -> LevelCurve:

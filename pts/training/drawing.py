@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.policies import policy_of
 from pts.policies.protocol import SteerablePolicy
+from pts.policies.transformers.distribution import truncate
 from pts.records import Problem, Sampling, TokenIds
 from pts.seeds import derive_seed
 from pts.training.curves import Drawn
@@ -60,12 +62,14 @@ class PolicyDrawing:
         """The probability of no thinking after a prompt, at the training sampler and at the decoding one."""
         if self.asker.modes is None:
             return 0.0, 0.0
-        first = self.asker.modes.no_thinking[:1]
-        samplers = (self.asker.sampling, self.decoding)
-        training, decoding = (
-            policy.next_token_probs(prompt, first, sampler)[0].prob(first[0]) for sampler in samplers
-        )
-        return training, decoding
+        first = self.asker.modes.no_thinking[0]
+        training = policy.next_token_probs(prompt, (first,), self.asker.sampling)[0]
+        # The same logits, up to a constant, at the other temperature and truncated.
+        logits = torch.full((1, policy.vocabulary_size), -math.inf)
+        logits[0, torch.from_numpy(training.ids)] = self.asker.sampling.temperature * torch.from_numpy(
+            np.log(training.probs)
+        ).to(logits.dtype)
+        return training.prob(first), truncate(logits, self.decoding).row(0).prob(first)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pts.errors import ConfigError, RunError, one_line
 from pts.runs.files import write_failure
 from pts.runs.journal import Journal
+from pts.seeds import derive_seed
 from pts.setting_names import setting
 from pts.training.curves import CurvePoint, Drawn, curve_point
 from pts.training.run_files import ADAPTER, CHECKPOINTS, latest_checkpoint, mark_whole, step_of, write_model
@@ -105,6 +108,8 @@ class Watch:
             seconds=float(logs.get("step_time") or 0.0),
         )
         self._open = None
+        if not math.isfinite(point.loss) or not math.isfinite(point.grad_norm):
+            raise not_a_number(point.step)
         self.points.append(point)
         if self._journal is not None:
             self._journal.append(point)
@@ -114,6 +119,14 @@ class Watch:
         self.points = list(points)
         for point in points:
             self._equal = self._equal + 1 if point.equal else 0
+
+
+def not_a_number(step: int) -> RunError:
+    """What to say where a step (from 0) has a loss or gradient that is no number."""
+    return RunError(
+        f"the loss of step {step + 1} is not a number: give a lower {setting('learning_rate')}, with "
+        f"{setting('fresh', True)}. What was saved before is kept."
+    )
 
 
 def train(
@@ -133,10 +146,8 @@ def train(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     disable_progress_bar()  # type: ignore[no-untyped-call]
     loaded.model.requires_grad_(plan.lora_rank is None)
-    rows = {
-        "prompt": [problem.query for problem in learning.problems],
-        "place": list(range(len(learning.problems))),
-    }
+    # TRL counts rows; which problems a step has, `learning.order` says.
+    rows = {"prompt": [problem.query for problem in learning.problems]}
     trainer = ModeTrainer(
         model=loaded.model,
         reward_funcs=_scored_with_their_draws,
@@ -260,6 +271,25 @@ def parsed_settings(given: Sequence[str]) -> dict[str, object]:
         except ValueError:
             parsed[name] = value
     return parsed
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The places of each step's problems: all problems once, in an order drawn by the seed, then all again."""
+
+    problems: int
+    prompts: int
+    seed: int
+
+    def __call__(self, step: int) -> list[int]:
+        """The places of a step's problems (from 0)."""
+        first = step * self.prompts
+        return [self._at(place) for place in range(first, first + self.prompts)]
+
+    def _at(self, place: int) -> int:
+        turn, within = divmod(place, self.problems)
+        shuffled = np.random.default_rng(derive_seed(self.seed, "order", turn)).permutation(self.problems)
+        return int(shuffled[within])
 
 
 def cut_curves(journal: Journal[CurvePoint], directory: Path) -> list[CurvePoint]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pts.errors import RunError
+from pts.errors import RunError, one_line
+from pts.runs.codec import from_json
 from pts.runs.directory import RunKind
 from pts.runs.files import make_directories, write_failure
+from pts.runs.manifest import read_manifest
 
 CHECKPOINTS = "checkpoints"
 ADAPTER = "adapter"
@@ -112,6 +115,26 @@ def mark_whole(checkpoint: Path) -> None:
         (checkpoint / _WHOLE).write_text("", encoding="utf-8")
     except OSError as error:
         raise write_failure(checkpoint, error) from error
+
+
+def read_training(directory: Path) -> tuple[TrainingSummary, TrainingResolved]:
+    """What a complete training run came to, and what its settings came to mean.
+
+    Raises RunError where there is none, or where it is not complete.
+    """
+    manifest = read_manifest(directory)
+    summary = directory / "summary.json"
+    if manifest is None or manifest.kind != TRAINING.name:
+        raise RunError(f"{directory} is not a training run: it has no manifest of `pts train`.")
+    if not summary.exists():
+        raise RunError(f"{directory}: its training is not complete; give the train command again.")
+    try:
+        return (
+            from_json(TrainingSummary, json.loads(summary.read_text(encoding="utf-8"))),
+            from_json(TrainingResolved, manifest.resolved),
+        )
+    except ValueError as error:
+        raise RunError(f"{summary} cannot be read ({one_line(error)}); restore it from a copy.") from error
 
 
 def write_model(directory: Path, write: Callable[[Path], object]) -> None:

@@ -9,12 +9,14 @@ from typing import Any, Protocol
 import torch
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from pts.errors import RunError
 from pts.records import Problem, TokenIds
-from pts.setting_names import setting
 from pts.training.curves import Drawn
+from pts.training.fit import not_a_number
 from pts.training.modes import Modes
 from pts.training.ratios import Form, clipped_loss, old_log_probs, padded, ratios
+
+_ALIKE = 1.6
+"""How many times longer than the shortest a completion may be that is read with it."""
 
 
 class Drawing(Protocol):
@@ -28,11 +30,13 @@ class Drawing(Protocol):
 class Learning:
     """What a `ModeTrainer` needs beside TRL's own settings.
 
-    `modes` is None for a model that is asked as it is, `clip` PPO's ε; `heard` is told of every step's draws,
-    of all processes, before the update.
+    `order` gives the places of the problems of a step (from 0), of all processes: a session that goes on then
+    has the very problems. `modes` is None for a model that is asked as it is, `clip` PPO's ε; `heard` is told
+    of every step's draws, of all processes, before the update.
     """
 
     problems: Sequence[Problem]
+    order: Callable[[int], Sequence[int]]
     modes: Modes | None
     drawing: Drawing
     form: Form
@@ -53,11 +57,14 @@ class ModeTrainer(GRPOTrainer):  # type: ignore[misc, unused-ignore]
         self.learning = learning
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Draw, score and batch the completions of this process's rows, each problem's n rows in a run."""
+        """Draw, score and batch the completions of this process: its share of the step's problems."""
         from accelerate.utils import gather_object
 
         n, step = int(self.num_generations or 1), int(self.state.global_step)
-        problems = [self.learning.problems[int(row["place"])] for row in inputs[::n]]
+        own = len(inputs) // n
+        first = self.accelerator.process_index * own
+        places = self.learning.order(step)[first : first + own]
+        problems = [self.learning.problems[place] for place in places]
         drawn = self.learning.drawing(self, problems, n, step)
         self.learning.heard(step, list(gather_object(drawn)))
         return self._batched(drawn)
@@ -94,6 +101,43 @@ class ModeTrainer(GRPOTrainer):  # type: ignore[misc, unused-ignore]
             mask[place, taken] = 1
         return ids, mask
 
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        *args: Any,
+        **more: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """TRL's reading, but completions of like length are read together, so that little padding is read.
+
+        On one process: several must make the same passes.
+        """
+        read = super()._get_per_token_logps_and_entropies
+        lengths = attention_mask[:, -logits_to_keep:].sum(1).tolist()
+        alike = like_lengths(lengths) if self.accelerator.num_processes == 1 else []
+        if len(alike) < 2:
+            whole: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None] = read(
+                model, input_ids, attention_mask, logits_to_keep, *args, **more
+            )
+            return whole
+        prompt = input_ids.size(1) - logits_to_keep
+        parts: list[list[torch.Tensor | None]] = [[], []]
+        for rows in alike:
+            width = max(lengths[row] for row in rows)
+            ids, mask = (each[rows, : prompt + width] for each in (input_ids, attention_mask))
+            for part, found in zip(parts, read(model, ids, mask, width, *args, **more), strict=False):
+                missing = logits_to_keep - width
+                part.append(None if found is None else torch.nn.functional.pad(found, (0, missing)))
+        order = torch.tensor([row for rows in alike for row in rows], device=input_ids.device).argsort()
+        log_probs, entropies = (
+            None if None in part else torch.cat([one for one in part if one is not None])[order]
+            for part in parts
+        )
+        assert log_probs is not None
+        return log_probs, entropies, None
+
     def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """TRL's loss, or that of full ratios. Raises RunError where it is not a number."""
         if self.learning.form == "full":
@@ -101,10 +145,7 @@ class ModeTrainer(GRPOTrainer):  # type: ignore[misc, unused-ignore]
         else:
             loss = super()._compute_loss(model, inputs)  # type: ignore[no-untyped-call]
         if not torch.isfinite(loss):
-            raise RunError(
-                f"the loss of step {int(self.state.global_step) + 1} is not a number: give a lower "
-                f"{setting('learning_rate')}, with {setting('fresh', True)}. What was saved before is kept."
-            )
+            raise not_a_number(int(self.state.global_step))
         return loss
 
     def _full_ratio_loss(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -118,3 +159,13 @@ class ModeTrainer(GRPOTrainer):  # type: ignore[misc, unused-ignore]
         ratio = ratios(log_probs, inputs["old_per_token_logps"], mask, "full")
         loss = clipped_loss(ratio, inputs["advantages"], self.learning.clip)
         return loss / self.current_gradient_accumulation_steps
+
+
+def like_lengths(lengths: Sequence[int]) -> list[list[int]]:
+    """Places in groups of like length, shortest first: the longest is at most `_ALIKE` times the shortest."""
+    groups: list[list[int]] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if not groups or lengths[place] > _ALIKE * lengths[groups[-1][0]]:
+            groups.append([])
+        groups[-1].append(place)
+    return groups

@@ -97,7 +97,7 @@ def test_a_table_of_another_run(tmp_path):
 
 
 def test_what_is_neither(tmp_path):
-    with pytest.raises(PtsError, match="holds neither a vector set nor a search run"):
+    with pytest.raises(PtsError, match="holds neither a vector set nor a search run nor a trained model"):
         read_contents(tmp_path, HERE)
     with pytest.raises(PtsError, match="is no directory"):
         read_contents(tmp_path / "nowhere", HERE)

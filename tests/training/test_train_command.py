@@ -82,3 +82,18 @@ def test_references_of_another_sampler_are_refused(trained, tmp_path, capsys):
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, capsys, arguments, said):
     assert said in complaint(capsys, "train", *arguments, "--output", str(tmp_path / "m"), "--quiet")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_trained_model_has_a_card_and_can_be_published(trained, capsys):
+    card = (trained / "README.md").read_text()
+    assert "AdaptThink (Zhang et al. 2025)" in card
+    assert "| adaptthink / delta | 0.05 |" in card
+    command = ["push-to-hub", str(trained), "--repo-id", "someone/model", "--dry-run"]
+    assert "give --repo-type model" in complaint(capsys, *command)
+    assert run([*command, "--repo-type", "model", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["kind"] == "trained model"
+    assert {"config.json", "model.safetensors", "tokenizer.json", "curves.png"} <= set(shown["files"])
+    assert "manifest.json" not in shown["files"]
+    assert "someone/model" in shown["card"]

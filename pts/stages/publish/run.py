@@ -1,4 +1,4 @@
-"""Shows what a vector set or a search run becomes on the Hub, and pushes it on request."""
+"""Shows what a vector set, a search run or a trained model becomes on the Hub, and pushes it on request."""
 
 from __future__ import annotations
 

@@ -93,12 +93,12 @@ def _resume_note(_inputs: PublishInputs) -> str:
 
 STAGE: Stage[PublishInputs, Contents | Published] = Stage(
     name="publish",
-    summary="Publish a vector set or a search run on the Hugging Face Hub.",
+    summary="Publish a vector set, a search run or a trained model on the Hugging Face Hub.",
     inputs=PublishInputs,
     plan=_plan,
     run=_run,
     report=_report,
-    takes={"path": Source(("search", "merge", "extract-vectors"))},
+    takes={"path": Source(("search", "merge", "extract-vectors", "train-adaptthink", "train-length"))},
     recipe_hint=_hint,
     resume_note=_resume_note,
 )

@@ -131,7 +131,7 @@ def _train(
     inputs: TrainingInputs, directory: RunDirectory, observe: Callable[[str, int, float], None]
 ) -> TrainingSummary:
     from pts.training.curves import CurvePoint
-    from pts.training.fit import Watch, cut_curves, save_trained, train, trl_config
+    from pts.training.fit import Order, Watch, cut_curves, save_trained, train, trl_config
     from pts.training.references import by_level
     from pts.training.trainer import Learning
 
@@ -151,6 +151,7 @@ def _train(
     objective = _objective(inputs, references)
     learning = Learning(
         subject.problems,
+        Order(len(subject.problems), inputs.prompts, inputs.seed),
         subject.modes,
         _drawing(inputs, subject, asker, objective),
         "full" if form_of(inputs) == "full" else "sequence",
@@ -406,9 +407,16 @@ def _write_derived(
     directory: RunDirectory, summary: TrainingSummary, points: list[CurvePoint]
 ) -> TrainingSummary:
     """Write curves, card and summary, the summary last: it says that the run is complete."""
+    from pts.publishing.card_text import CARD_NAME, is_untouched
+    from pts.publishing.training_card import training_card
     from pts.training.curves import draw_curves
 
     draw_curves(points, directory.path / "curves.png")
+    assert directory.manifest is not None
+    resolved = from_json(TrainingResolved, directory.manifest.resolved)
+    card = directory.path / CARD_NAME
+    if not card.exists() or is_untouched(card.read_text(encoding="utf-8")):
+        replace_text(card, training_card(summary, resolved, directory.path.name, None))
     text = json.dumps(to_json(summary), ensure_ascii=False, indent=2) + "\n"
     replace_text(directory.path / "summary.json", text)
     return summary

@@ -1,0 +1,308 @@
+"""What training does to the demo model's choice of thinking: trained choice and fitted router at equal tokens.
+
+    python benchmarks/training.py [--quick] [--only NAME,NAME] [--directory runs/training]
+
+Each cell of the table is a training run of `pts train` (or none) and an evaluation at its last step: 500 test
+problems × 4 completions at the sampler of answers, with the mode forced either way and as the model chooses. A
+router is fitted to the weights at hand on 300 other problems (calibrate split), by the residual stream at the
+prompt's end, and judged on the test problems. Its price of a token is the fitted one (`+router`), or the one
+that spends the tokens of `--router-tokens` on the problems that it was fitted on (`+router@`). Intervals are
+bootstraps over problems. A cell that is done is one line of JSON in `benchmarks/results/training.jsonl`. The
+same command goes on with what is missing, prints the table and draws the curves. `--quick` trains a few steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pts.calibration.router_fit import PRICES, Measurements, fit_probe
+from pts.decoding.limits import ThinkingBudget
+from pts.demo.problems import demo_problems
+from pts.evaluation.outcomes import Outcomes
+from pts.graders import make_grader
+from pts.models.load import load_model
+from pts.models.options import ModelOptions
+from pts.models.prompt import PromptFormat
+from pts.policies import policy_of
+from pts.records import Problem, Sampling
+from pts.stages.train.inputs import AdaptThinkInputs, LengthInputs, TrainingInputs
+from pts.stages.train.run import run_training
+from pts.stats import bootstrap_mean_interval
+from pts.training.modes import find_modes
+from pts.training.samples import Asker, Mode, Sample, draw
+
+RESULTS = Path(__file__).parent / "results" / "training.jsonl"
+SAMPLING = Sampling(budget=96)
+ARMS: tuple[Mode, ...] = ("free", "thinking", "no thinking")
+LAYERS = (0, 1, 2, 3, 4)
+FITTED = 300
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A training run by its name; None is the model as it is."""
+
+    name: str
+    inputs: TrainingInputs | None
+
+
+def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
+    """All cells, the important ones first."""
+    common = {"steps": steps, "problems": problems, "schedule": "linear"}
+
+    def adapt(name: str, seed: int = 0, **more: object) -> Cell:
+        own = more.get("reference") == "own"
+        references = None if own else folder / ("references" if seed == 0 else f"references-{seed}")
+        inputs = AdaptThinkInputs(**common, seed=seed, references=references, output=folder / name, **more)
+        return Cell(name, inputs)
+
+    def length(name: str, **more: object) -> Cell:
+        return Cell(name, LengthInputs(**common, output=folder / name, **more))
+
+    return [
+        Cell("unchanged", None),
+        adapt("adaptthink-0"),
+        length("gated-0", alpha=0.5),
+        adapt("own-length-0", reference="own", length_alpha=0.2),
+        length("plain-0", alpha=0.0),
+        adapt("adaptthink-1", seed=1),
+        adapt("adaptthink-2", seed=2),
+        adapt("no-is-0", importance_sampling=False),
+        adapt("full-0", form="full"),
+        adapt("own-0", reference="own"),
+        adapt("delta-0", delta=0.0),
+        adapt("delta-0.2", delta=0.2),
+        length("ungated-0", alpha=0.5, reward="linear"),
+        adapt("own-length-1", seed=1, reference="own", length_alpha=0.2),
+        adapt("own-length-2", seed=2, reference="own", length_alpha=0.2),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few steps and problems: shows that it runs")
+    parser.add_argument("--only", help="names of cells, with commas")
+    parser.add_argument("--directory", type=Path, default=Path("runs/training"), help="the training runs")
+    parser.add_argument("--router-tokens", type=float, default=28.5)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    steps, problems, tested = (4, 48, 40) if options.quick else (120, 480, 500)
+    folder = options.directory / "quick" if options.quick else options.directory
+    results = folder / "training.jsonl" if options.quick else RESULTS
+    folder.mkdir(parents=True, exist_ok=True)
+    done = read_results(results)
+    named = None if options.only is None else set(options.only.split(","))
+    for cell in cells(folder, steps, problems):
+        if cell.name in done or (named is not None and cell.name not in named):
+            continue
+        if options.quick and named is None and cell.name not in ("unchanged", "adaptthink-0", "gated-0"):
+            continue
+        done[cell.name] = measure(cell, tested, options.router_tokens)
+        with results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(done[cell.name]) + "\n")
+    print_table(done)
+    draw_choices(
+        folder, done, RESULTS.parents[2] / "docs" / "figures" / "training.png" if not options.quick else None
+    )
+
+
+def read_results(path: Path) -> dict[str, dict]:
+    """The cells that are done, by name."""
+    if not path.exists():
+        return {}
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {row["name"]: row for row in rows}
+
+
+def measure(cell: Cell, tested: int, router_tokens: float) -> dict:
+    """Train (or find trained), and evaluate at the last step."""
+    started = time.process_time()
+    if cell.inputs is not None:
+        run_training(cell.inputs)
+    spent = time.process_time() - started
+    model = "demo" if cell.inputs is None else str(cell.inputs.directory())
+    loaded = load_model(ModelOptions(model, dtype="float32"))
+    policy = policy_of(loaded, PromptFormat())
+    modes = find_modes(loaded.tokenizer, PromptFormat())
+    asker = Asker(modes, SAMPLING, SAMPLING.budget, make_grader("demo"))
+    test = demo_problems("test", tested, 0)
+    calibrate = demo_problems("calibrate", min(FITTED, tested), 0)
+    arms = {arm: draw(policy, asker, [(problem, [arm] * 4) for problem in test], 1) for arm in ARMS}
+    fitted = {arm: draw(policy, asker, [(problem, [arm] * 4) for problem in calibrate], 2) for arm in ARMS[1:]}
+    states = [policy.residuals([policy.encode(p) for p in part], LAYERS).numpy() for part in (calibrate, test)]
+    row: dict = {
+        "name": cell.name,
+        "problems": tested,
+        "train_cpu_seconds": round(spent),
+        "settings": {} if cell.inputs is None else cell.inputs.settings(),
+        "own": arm_numbers(arms["free"], test),
+        "thinking": arm_numbers(arms["thinking"], test),
+        "no_thinking": arm_numbers(arms["no thinking"], test),
+        "nothink_by_level": shares(test, [[not sample.thinks for sample in group] for group in arms["free"]]),
+    }
+    row["best_mode_by_level"] = best_by_level(arms, fitted, test, calibrate)
+    row.update(routed(arms, fitted, states, test, calibrate, router_tokens))
+    print(json.dumps({key: row[key] for key in ("name", "own", "router", "nothink_by_level")}), flush=True)
+    return row
+
+
+def numbers(success: np.ndarray, tokens: np.ndarray) -> dict:
+    """Success and tokens with 95% intervals, and each problem's success for pairing."""
+    return {
+        "success": round(float(success.mean()), 4),
+        "success_interval": [round(end, 4) for end in bootstrap_mean_interval(success, 0.95, 0)],
+        "tokens": round(float(tokens.mean()), 2),
+        "tokens_interval": [round(end, 2) for end in bootstrap_mean_interval(tokens, 0.95, 0)],
+        "by_problem": [round(float(one), 3) for one in success],
+    }
+
+
+def per_problem(groups: Sequence[Sequence[Sample]]) -> tuple[np.ndarray, np.ndarray]:
+    """Each problem's success and tokens [problems]."""
+    success = np.array([[sample.success for sample in group] for group in groups], dtype=float).mean(1)
+    tokens = np.array([[sample.tokens for sample in group] for group in groups], dtype=float).mean(1)
+    return success, tokens
+
+
+def arm_numbers(groups: Sequence[Sequence[Sample]], problems: Sequence[Problem]) -> dict:
+    """An arm's numbers, with its success by level."""
+    success, tokens = per_problem(groups)
+    return {**numbers(success, tokens), "success_by_level": shares(problems, success[:, None].tolist())}
+
+
+def shares(problems: Sequence[Problem], values: Sequence[Sequence[float]]) -> list[float]:
+    """The mean of each level, from 1 to 5."""
+    levels = np.array([problem.metadata["level"] for problem in problems])
+    means = np.array([np.mean(value) for value in values])
+    return [round(float(means[levels == level].mean()), 3) for level in range(1, 6)]
+
+
+def best_by_level(
+    arms: Mapping, fitted: Mapping, test: Sequence[Problem], calibrate: Sequence[Problem]
+) -> dict:
+    """The mode that solves more at each level of the calibrate split, fixed; judged on the test problems."""
+    chosen = [
+        no_thinking >= thinking
+        for thinking, no_thinking in zip(
+            *(shares(calibrate, per_problem(fitted[arm])[0][:, None].tolist()) for arm in ARMS[1:]), strict=True
+        )
+    ]
+    skip = np.array([chosen[int(problem.metadata["level"]) - 1] for problem in test])
+    (think, long), (direct, short) = (per_problem(arms[arm]) for arm in ARMS[1:])
+    return {**numbers(np.where(skip, direct, think), np.where(skip, short, long)), "no_thinking": chosen}
+
+
+def routed(
+    arms: Mapping,
+    fitted: Mapping,
+    states: Sequence[np.ndarray],
+    test: Sequence[Problem],
+    calibrate: Sequence[Problem],
+    router_tokens: float,
+) -> dict:
+    """The router refitted to these weights, at its fitted price and at that of `router_tokens`."""
+    names = {"none": "no thinking", "hard": "thinking"}
+    outcomes = {name: sums(fitted[arm]) for name, arm in names.items()}
+    groups = np.unique([problem.query for problem in calibrate], return_inverse=True)[1].astype(np.int64)
+    budgets = {"none": ThinkingBudget(thinking=0), "hard": ThinkingBudget()}
+    probe = fit_probe(Measurements(states[0], LAYERS, groups, outcomes), budgets, SAMPLING.budget)
+    at = LAYERS.index(probe.layer)
+    tokens_fitted = np.stack([per_problem(fitted[arm])[1] for arm in names.values()], 1)
+    price = min(
+        PRICES,
+        key=lambda price: abs(
+            tokens_fitted[np.arange(len(calibrate)), choices(probe, states[0][:, at], price)].mean()
+            - router_tokens
+        ),
+    )
+    success, tokens = (
+        np.stack(each, 1) for each in zip(*(per_problem(arms[arm]) for arm in names.values()), strict=True)
+    )
+    rows = np.arange(len(test))
+    found = {}
+    for key, used in (("router", probe.price), ("router_at", price)):
+        taken = choices(probe, states[1][:, at], used)
+        found[key] = {
+            "price": used,
+            **numbers(success[rows, taken], tokens[rows, taken]),
+            "no_thinking_by_level": shares(test, (taken == 0)[:, None].tolist()),
+        }
+    return found
+
+
+def choices(probe, states: np.ndarray, price: float) -> np.ndarray:
+    """The class that the probe takes at each problem [problems]."""
+    taken = []
+    for state in torch.from_numpy(states):
+        success, tokens = probe.predict(state, SAMPLING.budget)
+        taken.append(int(np.argmax([gain - price * cost for gain, cost in zip(success, tokens, strict=True)])))
+    return np.array(taken)
+
+
+def sums(groups: Sequence[Sequence[Sample]]) -> Outcomes:
+    """An arm's outcomes as the router's fit takes them."""
+    of = [
+        [sum(getattr(sample, name) for sample in group) for group in groups]
+        for name in ("success", "tokens", "cut")
+    ]
+    return Outcomes.of(len(groups[0]), *of)
+
+
+def print_table(done: Mapping[str, dict]) -> None:
+    """Every cell with its router's lines, and what each solves less than AdaptThink's own choice, paired."""
+    lines = [
+        (f"{name}{suffix}", row[key])
+        for name, row in done.items()
+        for suffix, key in (
+            ("", "own"),
+            (" thinking", "thinking"),
+            (" best mode by level", "best_mode_by_level"),
+            (" +router", "router"),
+            (" +router@", "router_at"),
+        )
+    ]
+    base = done.get("adaptthink-0", {}).get("own")
+    print(f"{'':34s}{'success':>9s} {'interval':>15s}{'tokens':>8s}   less AdaptThink's own choice")
+    for label, numbers_of in lines:
+        low, high = numbers_of["success_interval"]
+        text = f"{label:34s}{numbers_of['success']:9.3f}  {low:.3f} to {high:.3f}{numbers_of['tokens']:8.1f}"
+        if base is not None and len(base["by_problem"]) == len(numbers_of["by_problem"]):
+            less = np.array(numbers_of["by_problem"]) - np.array(base["by_problem"])
+            ends = bootstrap_mean_interval(less, 0.95, 0)
+            text += f"   {less.mean():+.3f} ({ends[0]:+.3f} to {ends[1]:+.3f})"
+        print(text)
+    for name, row in done.items():
+        print(f"{name}: share of no thinking by level {row['nothink_by_level']}")
+
+
+def draw_choices(folder: Path, done: Mapping[str, dict], path: Path | None) -> None:
+    """Draw the trained runs' curves: success, tokens and share of no thinking over the steps."""
+    from matplotlib.figure import Figure
+
+    runs = {name: folder / name / "curves.jsonl" for name in done if (folder / name / "curves.jsonl").exists()}
+    if not runs or path is None:
+        return
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    axes = figure.subplots(1, 3)
+    for name, file in runs.items():
+        points = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for axis, key in zip(axes, ("success", "tokens", "no_thinking"), strict=True):
+            values = np.convolve([point[key] for point in points], np.ones(5) / 5, "valid")
+            axis.plot(range(len(values)), values, label=name, linewidth=1.3)
+    for axis, title in zip(axes, ("success", "tokens", "share of no thinking"), strict=True):
+        axis.set(title=f"{title} (training problems, mean of 5 steps)", xlabel="step")
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
