@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from pts.runs.files import write_failure
 from pts.runs.journal import Journal
 from pts.seeds import derive_seed
 from pts.setting_names import setting
-from pts.training.curves import CurvePoint, Drawn, curve_point
+from pts.training.curves import CurvePoint
 from pts.training.run_files import ADAPTER, CHECKPOINTS, latest_checkpoint, mark_whole, step_of, write_model
 
 if TYPE_CHECKING:
@@ -26,11 +25,9 @@ if TYPE_CHECKING:
 
     from pts.models.load import LoadedModel
     from pts.training.trainer import Learning, ModeTrainer
+    from pts.training.watch import Watch
 
 logger = logging.getLogger(__name__)
-
-EQUAL_STEPS = 20
-"""Steps in a row without any difference in reward, after which training stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,75 +55,6 @@ class TrainingPlan:
     lora_rank: int | None = None
     gradient_checkpointing: bool = False
     trl_settings: Mapping[str, object] | None = None
-
-
-class Watch:
-    """Keeps the curve of a run and stops it where nothing can be learnt any more."""
-
-    def __init__(
-        self, journal: Journal[CurvePoint] | None, steps: int, observe: Callable[[str, int, float], None]
-    ) -> None:
-        self._journal = journal
-        self._steps = steps
-        self._observe = observe
-        self._open: CurvePoint | None = None
-        self._equal = 0
-        self.stopped: str | None = None
-        self.points: list[CurvePoint] = []
-
-    def heard(self, step: int, drawn: Sequence[Drawn]) -> None:
-        """Take in what a step drew, of all processes, before its update.
-
-        Raises RunError where there is nothing to learn from.
-        """
-        point = curve_point(step, drawn)
-        self._open = point if self._open is None or self._open.step != step else self._open
-        self._equal = self._equal + 1 if point.equal else 0
-        tokens = sum(sample.tokens for one in drawn for sample in one.group)
-        self._observe("training", tokens, step / self._steps)
-        if self._equal < EQUAL_STEPS:
-            return
-        solved = all(sample.success for one in drawn for sample in one.group)
-        what = f"all completions of {EQUAL_STEPS} steps in a row had the same reward"
-        if not solved:
-            raise RunError(
-                f"{what} (success {point.success:.2f}, {point.cut:.0%} cut by the limit), so there is nothing "
-                f"to learn from: give problems that the model solves sometimes, or a larger "
-                f"{setting('budget')}."
-            )
-        self.stopped = f"{what}: they solve every problem"
-
-    def logged(self, logs: Mapping[str, Any]) -> None:
-        """Take in an update's numbers and write the step down."""
-        if self._open is None or "loss" not in logs:
-            return
-        point = replace(
-            self._open,
-            loss=float(logs["loss"]),
-            grad_norm=float(logs.get("grad_norm", math.nan)),
-            learning_rate=float(logs.get("learning_rate", math.nan)),
-            seconds=float(logs.get("step_time") or 0.0),
-        )
-        self._open = None
-        if not math.isfinite(point.loss) or not math.isfinite(point.grad_norm):
-            raise not_a_number(point.step)
-        self.points.append(point)
-        if self._journal is not None:
-            self._journal.append(point)
-
-    def resumed(self, points: Sequence[CurvePoint]) -> None:
-        """Go on after the points of an earlier session."""
-        self.points = list(points)
-        for point in points:
-            self._equal = self._equal + 1 if point.equal else 0
-
-
-def not_a_number(step: int) -> RunError:
-    """What to say where a step (from 0) has a loss or gradient that is no number."""
-    return RunError(
-        f"the loss of step {step + 1} is not a number: give a lower {setting('learning_rate')}, with "
-        f"{setting('fresh', True)}. What was saved before is kept."
-    )
 
 
 def train(

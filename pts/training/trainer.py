@@ -11,9 +11,9 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from pts.records import Problem, TokenIds
 from pts.training.curves import Drawn
-from pts.training.fit import not_a_number
 from pts.training.modes import Modes
 from pts.training.ratios import Form, clipped_loss, old_log_probs, padded, ratios
+from pts.training.watch import not_a_number
 
 _ALIKE = 1.6
 """How many times longer than the shortest a completion may be that is read with it."""

@@ -7,27 +7,21 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from pts.errors import ConfigError
 from pts.records import Problem
 from pts.runs.codec import from_json, to_json
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_text
 from pts.runs.journal import Journal
 from pts.runs.settle import settle_manifest
-from pts.setting_names import setting
 from pts.stages.shared.recorded import (
     dtype_name,
-    recorded_by,
-    recorded_options,
-    require_recorded,
-    settled_prompts,
 )
-from pts.stages.shared.recorded_grader import check_references, graded_by
 from pts.stages.train.inputs import AdaptThinkInputs, LengthInputs, TrainingInputs, form_of
+from pts.stages.train.subject import Subject, make_asker, open_subject
 from pts.training.requirements import require_packages
 from pts.training.run_files import (
     TRAINING,
@@ -38,41 +32,18 @@ from pts.training.run_files import (
 )
 
 if TYPE_CHECKING:
-    from pts.graders import Grader
-    from pts.models.load import LoadedModel
-    from pts.models.prompt import PromptFormat
-    from pts.problems import ProblemSet
     from pts.training.curves import CurvePoint
-    from pts.training.fit import TrainingPlan, Watch
-    from pts.training.modes import Modes
+    from pts.training.fit import TrainingPlan
     from pts.training.objectives import Objective
     from pts.training.references import Reference
     from pts.training.samples import Asker
     from pts.training.trainer import Drawing
+    from pts.training.watch import Watch
 
 logger = logging.getLogger(__name__)
 
 LAST_STEPS = 10
 """Steps over which the summary's means are taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """The model that is trained, how it is asked, and on what."""
-
-    loaded: LoadedModel
-    prompt_format: PromptFormat
-    digest: str
-    problem_set: ProblemSet
-    grader: Grader
-    grader_name: str
-    digests: dict[str, str]
-    modes: Modes | None
-
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        """The problems to train on."""
-        return tuple(self.problem_set.problems)
 
 
 def run_training(
@@ -131,12 +102,13 @@ def _train(
     inputs: TrainingInputs, directory: RunDirectory, observe: Callable[[str, int, float], None]
 ) -> TrainingSummary:
     from pts.training.curves import CurvePoint
-    from pts.training.fit import Order, Watch, cut_curves, save_trained, train, trl_config
+    from pts.training.fit import Order, cut_curves, save_trained, train, trl_config
     from pts.training.references import by_level
     from pts.training.trainer import Learning
+    from pts.training.watch import Watch
 
-    subject = _subject(inputs, directory)
-    asker = _asker(inputs, subject)
+    subject = open_subject(inputs, directory)
+    asker = make_asker(inputs, subject)
     plan = _plan(inputs)
     # Before anything is drawn or written: TRL refuses settings only where its configuration is made.
     trl_config(plan, directory.path, subject.loaded)
@@ -164,72 +136,6 @@ def _train(
     save_trained(trainer, directory.path, subject.loaded, inputs.lora)
     levels = by_level(subject.problems, references) if references else {}
     return _write_derived(directory, _summary(inputs, subject, watch, levels), watch.points)
-
-
-def _subject(inputs: TrainingInputs, directory: RunDirectory) -> Subject:
-    """Read and check data and model. Raises PtsError."""
-    from pts.graders import make_grader
-    from pts.models.hardware import settle_threads
-    from pts.models.load import load_model
-    from pts.problems import load_problems, problem_digest
-
-    earlier = None if inputs.fresh else directory.manifest
-    problem_set = load_problems(inputs.source())
-    if len(problem_set.problems) < inputs.prompts:
-        raise ConfigError(
-            f"{len(problem_set.problems)} problems are fewer than the {inputs.prompts} of a step: give more, "
-            f"or a lower {setting('prompts')}."
-        )
-    name = graded_by(inputs.grader, earlier, problem_set.grader)
-    grader = make_grader(name, pattern=inputs.grader_pattern)
-    check_references(grader, problem_set.problems, earlier, name)
-    recorded = recorded_by(earlier, str(directory.path))
-    options = recorded_options(inputs.model_options(), recorded)
-    if options.device == "auto" and "LOCAL_RANK" in os.environ and _cuda():
-        options = replace(options, device=f"cuda:{os.environ['LOCAL_RANK']}")
-    if options.dtype == "auto" and not inputs.lora:
-        # Updates of full training are smaller than what a number of 16 bits tells apart.
-        options = replace(options, auto_dtype="float32")
-    loaded = load_model(options)
-    settle_threads(loaded.device, loaded.model.num_parameters())
-    require_recorded(loaded, recorded)
-    prompt_format, digest = settled_prompts(loaded.tokenizer, inputs.prompt_format(), recorded)
-    return Subject(
-        loaded,
-        prompt_format,
-        digest,
-        problem_set,
-        grader,
-        name,
-        {problem.id: problem_digest(problem) for problem in problem_set.problems},
-        _modes(inputs, loaded, prompt_format),
-    )
-
-
-def _modes(inputs: TrainingInputs, loaded: LoadedModel, prompt_format: PromptFormat) -> Modes | None:
-    """The model's modes; None for one that does not think, where the method needs no choice of them."""
-    from pts.decoding.think_format import find_think_format
-    from pts.training.modes import find_modes
-
-    tags = (inputs.think_start, inputs.think_end)
-    if isinstance(inputs, AdaptThinkInputs):
-        return find_modes(
-            loaded.tokenizer, prompt_format, *tags, opener=inputs.opener, required_by="AdaptThink"
-        )
-    think = find_think_format(loaded.tokenizer, prompt_format, *tags)
-    if think is None or not think.empty:
-        return None
-    return find_modes(loaded.tokenizer, prompt_format, *tags)
-
-
-def _asker(inputs: TrainingInputs, subject: Subject) -> Asker:
-    from pts.training.samples import Asker
-
-    modes = subject.modes
-    if not isinstance(inputs, AdaptThinkInputs) and modes is not None:
-        # Asked as users ask it: what the model writes first is its own.
-        modes = replace(modes, lead=(), opened=not modes.lead and modes.opened)
-    return Asker(modes, inputs.sampling(), inputs.short_budget(), subject.grader)
 
 
 def _references(
@@ -425,9 +331,3 @@ def _write_derived(
 def _rank() -> int:
     """This process's number among those of a launcher."""
     return int(os.environ.get("RANK", "0"))
-
-
-def _cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
