@@ -71,7 +71,7 @@ def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
         Cell("unchanged", None),
         adapt("adaptthink-0"),
         length("gated-0", alpha=0.5),
-        adapt("own-length-0", reference="own", length_alpha=0.2),
+        adapt("own-length-0", reference="own", length_alpha=0.5),
         length("plain-0", alpha=0.0),
         adapt("adaptthink-1", seed=1),
         adapt("adaptthink-2", seed=2),
@@ -81,8 +81,8 @@ def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
         adapt("delta-0", delta=0.0),
         adapt("delta-0.2", delta=0.2),
         length("ungated-0", alpha=0.5, reward="linear"),
-        adapt("own-length-1", seed=1, reference="own", length_alpha=0.2),
-        adapt("own-length-2", seed=2, reference="own", length_alpha=0.2),
+        adapt("own-length-1", seed=1, reference="own", length_alpha=0.5),
+        adapt("own-length-2", seed=2, reference="own", length_alpha=0.5),
     ]
 
 

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from pts.cli import run
+from pts.errors import ConfigError
+from pts.training.requirements import require_packages
 from tests.cli.one_line import complaint
 
 pytest.importorskip("trl")
@@ -97,3 +99,22 @@ def test_a_trained_model_has_a_card_and_can_be_published(trained, capsys):
     assert {"config.json", "model.safetensors", "tokenizer.json", "curves.png"} <= set(shown["files"])
     assert "manifest.json" not in shown["files"]
     assert "someone/model" in shown["card"]
+
+
+@pytest.mark.slow
+def test_an_adapter_is_trained_and_merged(tmp_path, capsys):
+    path = tmp_path / "lora"
+    command = ["train", "length", "--smoke", "--lora", "--lora-rank", "4", "--learning-rate", "1e-3"]
+    assert run([*command, "--output", str(path), "--quiet"]) == 0
+    assert (path / "adapter" / "adapter_config.json").exists()
+    capsys.readouterr()
+    assert run(["decode", "--model", str(path), "What is 3 + 4 ?", "--budget", "96", "--quiet"]) == 0
+    merged = capsys.readouterr().out
+    adapted = ["decode", "--model", "demo", "--adapter", str(path / "adapter"), "What is 3 + 4 ?", "--quiet"]
+    assert run(adapted) == 0
+    assert capsys.readouterr().out == merged
+
+
+def test_a_missing_package_is_named_with_what_to_install():
+    with pytest.raises(ConfigError, match=r"needs no_such_package.*pip install 'pivotal-tokens\[train\]'"):
+        require_packages("no_such_package")
