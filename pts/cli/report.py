@@ -21,8 +21,8 @@ from pts.cli.logs import log_to_stderr
 def report_command(paths: tuple[Path, ...], output: Path | None, show: bool, quiet: bool) -> None:
     """Write a report of PATH as one HTML file that needs no network.
 
-    PATH is the directory of a search run (finished or not), of a vector set or of an evaluation. Two search
-    runs on the same problems are shown side by side.
+    PATH is the directory of a search run or a training (finished or not), of a vector set or of an evaluation.
+    Two search runs on the same problems are shown side by side.
     """
     from pts.report.write_report import write_report
 

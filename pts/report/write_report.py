@@ -15,6 +15,7 @@ from pts.runs.search_run import SEARCH, read_search
 from pts.runs.vector_run import VECTORS
 from pts.setting_names import setting
 from pts.steering.set_location import JSON_NAME
+from pts.training.run_files import TRAINING
 
 _HEAD_BYTES = 2000
 """Where in a file its generator stands, at the latest."""
@@ -101,12 +102,19 @@ def _vectors(source: Path) -> Page:
     return vector_page(vector_data(source))
 
 
+def _training(source: Path) -> Page:
+    from pts.report.training_page import training_page
+
+    return training_page(source)
+
+
 _PAGES: dict[str, Callable[[Path], Page]] = {
     SEARCH.name: _search,
     EVALUATION.name: _evaluation,
     VECTORS.name: _vectors,
+    TRAINING.name: _training,
 }
-_WHAT = "give the directory of a search run, a vector set or an evaluation"
+_WHAT = "give the directory of a search run, a vector set, an evaluation or a training"
 
 
 def _kind(source: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from statistics import fmean
 
@@ -146,7 +147,13 @@ class _Panel:
 
 
 def draw_curves(points: Sequence[CurvePoint], path: Path) -> None:
-    """Write the curves as a PNG: reward, success, length, and the share of no thinking by level.
+    """Write the curves' picture. Raises ConfigError where matplotlib is missing."""
+    picture = curves_picture(points)
+    replace_file(path, lambda temporary: temporary.write_bytes(picture))
+
+
+def curves_picture(points: Sequence[CurvePoint]) -> bytes:
+    """The curves as a PNG: reward and success, length, and the share of no thinking by level.
 
     Raises ConfigError where matplotlib is missing.
     """
@@ -155,7 +162,7 @@ def draw_curves(points: Sequence[CurvePoint], path: Path) -> None:
     require_packages("matplotlib")
     from matplotlib.figure import Figure
 
-    levels = list(points[-1].levels)
+    levels = sorted({level for point in points for level in point.levels})
     panels = [
         _Panel(
             "Reward and success",
@@ -183,4 +190,6 @@ def draw_curves(points: Sequence[CurvePoint], path: Path) -> None:
         axes.set(title=panel.title, xlabel="step", ylabel=panel.unit)
         axes.grid(alpha=0.3)
         axes.legend(title="level" if panel.title.startswith("Share") and len(levels) > 1 else None, fontsize=8)
-    replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=110))
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=110)
+    return picture.getvalue()

@@ -6,6 +6,7 @@ import pytest
 
 from pts.cli import run
 from pts.errors import ConfigError
+from pts.stages.recipe.read import read_recipe
 from pts.training.requirements import require_packages
 from tests.cli.one_line import complaint
 
@@ -118,3 +119,24 @@ def test_an_adapter_is_trained_and_merged(tmp_path, capsys):
 def test_a_missing_package_is_named_with_what_to_install():
     with pytest.raises(ConfigError, match=r"needs no_such_package.*pip install 'pivotal-tokens\[train\]'"):
         require_packages("no_such_package")
+
+
+@pytest.mark.slow
+def test_a_training_has_a_report(trained, tmp_path):
+    page = tmp_path / "report.html"
+    assert run(["report", str(trained), "--output", str(page), "--quiet"]) == 0
+    text = page.read_text()
+    assert "demo trained by adaptthink" in text
+    assert "data:image/png;base64,iVBORw0KGgo" in text
+    assert "3 of 3" in text
+    assert "is not finished" not in text
+
+
+def test_a_recipe_evaluates_what_it_has_trained(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        "stages:\n  - stage: train-length\n    output: models/short\n  - stage: eval\n    dataset: demo\n"
+    )
+    train, evaluate = read_recipe(str(recipe))
+    assert train.inputs.method == "length"
+    assert evaluate.inputs.model == "models/short"
