@@ -18,7 +18,15 @@ from pts.runs.journal import Journal
 from pts.seeds import derive_seed
 from pts.setting_names import setting
 from pts.training.curves import CurvePoint
-from pts.training.run_files import ADAPTER, CHECKPOINTS, latest_checkpoint, mark_whole, step_of, write_model
+from pts.training.run_files import (
+    ADAPTER,
+    CHECKPOINTS,
+    delete_unfinished,
+    latest_checkpoint,
+    mark_whole,
+    step_of,
+    write_model,
+)
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -222,6 +230,7 @@ class Order:
 
 def cut_curves(journal: Journal[CurvePoint], directory: Path) -> list[CurvePoint]:
     """The points up to the newest checkpoint; the file is cut there, for the steps after it come again."""
+    delete_unfinished(directory)
     checkpoint = latest_checkpoint(directory)
     done = 0 if checkpoint is None else step_of(checkpoint)
     points = [point for point in journal.read() if point.step < done]

@@ -93,15 +93,23 @@ class TrainingSummary:
 
 
 def latest_checkpoint(directory: Path) -> Path | None:
-    """The newest whole checkpoint of a run, None for none; what a kill left half-written is deleted."""
-    folder = directory / CHECKPOINTS
-    if not folder.is_dir():
-        return None
-    found = sorted(folder.glob("checkpoint-*"), key=step_of)
-    whole = [path for path in found if (path / _WHOLE).exists()]
-    for path in set(found) - set(whole):
-        shutil.rmtree(path)
-    return whole[-1] if whole else None
+    """The newest whole checkpoint of a run; None for none."""
+    whole = [path for path in _checkpoints(directory) if (path / _WHOLE).exists()]
+    return max(whole, key=step_of, default=None)
+
+
+def delete_unfinished(directory: Path) -> None:
+    """Delete the checkpoints that a kill left half-written. Raises RunError where the system refuses."""
+    for path in _checkpoints(directory):
+        if not (path / _WHOLE).exists():
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                raise write_failure(path, error) from error
+
+
+def _checkpoints(directory: Path) -> list[Path]:
+    return list((directory / CHECKPOINTS).glob("checkpoint-*"))
 
 
 def step_of(checkpoint: Path) -> int:

@@ -16,6 +16,7 @@ from pts.runs.codec import from_json, to_json
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_text
 from pts.runs.journal import Journal
+from pts.runs.manifest import read_manifest
 from pts.runs.settle import settle_manifest
 from pts.stages.shared.recorded import (
     dtype_name,
@@ -84,7 +85,9 @@ def _run_directory(inputs: TrainingInputs) -> Iterator[RunDirectory]:
         with open_run(inputs.directory(), TRAINING) as directory:
             yield directory
         return
-    yield RunDirectory(inputs.directory(), TRAINING, None)
+    # Before the first one writes: all find the same, and a complete run is complete to all.
+    path = inputs.directory()
+    yield RunDirectory(path, TRAINING, read_manifest(path))
 
 
 def _finished(inputs: TrainingInputs, directory: RunDirectory) -> TrainingSummary | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pts.errors import RunError
 from pts.setting_names import setting
 from pts.stages.stage import Context, Observer, Plan, Report, Status
-from pts.stages.train.inputs import TrainingInputs
+from pts.stages.train.inputs import AdaptThinkInputs, TrainingInputs
 
 if TYPE_CHECKING:
     from pts.training.run_files import TrainingSummary
@@ -63,6 +63,7 @@ def run_stage(inputs: TrainingInputs, observe: Observer | None) -> TrainingSumma
 def training_report(inputs: TrainingInputs, summary: TrainingSummary) -> Report:
     """What training came to, in a few lines."""
     from pts.runs.codec import to_json
+    from pts.training.references import half_width
 
     levels = ", ".join(f"level {level} {share:.2f}" for level, share in summary.levels.items())
     lines = [
@@ -71,6 +72,13 @@ def training_report(inputs: TrainingInputs, summary: TrainingSummary) -> Report:
         f"last steps, on the problems trained on: success {summary.success:.3f}, {summary.tokens:.1f} tokens, "
         f"share of no thinking {summary.no_thinking:.2f}" + (f" ({levels})" if len(summary.levels) > 1 else ""),
     ]
+    if summary.references and isinstance(inputs, AdaptThinkInputs):
+        means = ", ".join(f"{level} {mean:.2f}" for level, mean in summary.references.items())
+        samples = inputs.effective().reference_samples
+        lines.append(
+            f"the unchanged model's thinking, by level: {means}; a problem's mean of {samples} completions is "
+            f"known to ±{half_width(samples):.2f}"
+        )
     if summary.stopped is not None:
         lines.append(f"stopped early: {summary.stopped}")
     path = inputs.directory()
