@@ -1,14 +1,16 @@
 """What vectors trained on all rollouts do to the demo model's success, beside pairs, nulls and `online`.
 
-    python benchmarks/outcome_vectors.py [--quick] [--run runs/demo-vectors]
+    python benchmarks/outcome_vectors.py [--quick] [--run runs/demo-vectors] [--vectors preference,outcome]
 
 A search on the training split gives pairs and a journal of graded rollouts (`--run` names one that is there
 already, finished or not). `preference` is fitted to its pairs, `outcome` to its rollouts; neither generates a
-token. `online` draws its own, in rounds. `shuffled` is `outcome` on grades permuted within each problem,
-`random` a direction drawn at random. All of them choose strength, sign and gate on the calibrate split in the
-same race, at one layer. Each winner is measured on the test split, with common random numbers and a bootstrap
-over problems. `tokens` are the generated tokens that a vector took before calibration. The last line of the
-output is one line of JSON.
+token. `screened` is `preference` with pairs of forks that were not reported besides (`screened_pairs.py`).
+`online` draws its own rollouts, in rounds. `shuffled` is `outcome` on grades permuted within each problem,
+`random` a direction drawn at random. All of these are of one layer; `-layers` are vectors of every layer,
+trained together. `--vectors` names some of them. All choose strength, sign and gate on the calibrate split in
+the same race. Each winner is measured on the test split, with common random numbers and a bootstrap over
+problems. `tokens` are the generated tokens that a vector took before calibration. The last line of the output
+is one line of JSON.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from screened_pairs import screened_pairs
 from steering_effect import LEVELS, PATTERN, searched_pairs
 
 from pts.calibration.evaluator import Evaluator
@@ -35,11 +38,11 @@ from pts.runs.search_run import read_search
 from pts.stages.extract.run import enough_pairs
 from pts.stages.search.reload import load_again
 from pts.stats import bootstrap_mean_interval
-from pts.steering.directions import METHODS
+from pts.steering.directions import METHODS, preference_direction, preference_vectors
 from pts.steering.fitting_data import FittingData
 from pts.steering.gates import token_gate
 from pts.steering.harvest import harvest
-from pts.steering.outcome import outcome_direction
+from pts.steering.outcome import outcome_direction, outcome_vectors
 from pts.steering.pairs import split_problems
 from pts.steering.training_rollouts import TrainingRollouts
 from pts.steering.vector_set import GateKind
@@ -55,24 +58,28 @@ def shuffled_direction(data: FittingData, layer: int, seed: int) -> torch.Tensor
 
 
 class Online:
-    """The direction of on-policy training, and what it took."""
+    """Vectors of on-policy training, and what they took."""
 
     def __init__(self, decoder: Decoder, problems, fit: OnlineFit, seed: int) -> None:
         self.decoder, self.problems, self.fit, self.seed = decoder, problems, fit, seed
         self.tokens = 0
         self.success: tuple[float, ...] = ()
 
-    def __call__(self, data: FittingData, layer: int) -> torch.Tensor:
-        norms, gate = {layer: data.norm(layer)}, token_gate(data, layer)
+    def vectors(self, data: FittingData, layers) -> dict[int, torch.Tensor]:
+        norms, gate = {layer: data.norm(layer) for layer in layers}, token_gate(data, layers[len(layers) // 2])
         found = train_online(self.decoder, self.problems, norms, gate, self.seed, self.fit)
         self.tokens, self.success = found.tokens, found.success
-        return torch.nn.functional.normalize(found.vectors[layer], dim=0)
+        return found.vectors
+
+    def __call__(self, data: FittingData, layer: int) -> torch.Tensor:
+        return torch.nn.functional.normalize(self.vectors(data, (layer,))[layer], dim=0)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few problems and controls: rough")
     parser.add_argument("--run", type=Path, help="search run on the training split")
+    parser.add_argument("--vectors", type=lambda text: text.split(","), help="to measure; all otherwise")
     parser.add_argument("--train-problems", type=int, default=160)
     parser.add_argument("--calibration-problems", type=int, default=64)
     parser.add_argument("--test-problems", type=int, default=200)
@@ -104,15 +111,34 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     rollouts = TrainingRollouts.of_run(searched, search.sampling, {pair.problem_id for pair in held_out})
     data = FittingData(search.loaded.model, fitted, harvested, options.seed, rollouts=rollouts)
     own = demo_problems("train", 48 * options.rounds, options.seed + 1, LEVELS)
-    online = Online(decoder, own, OnlineFit(rounds=options.rounds), options.seed)
-    nulls = {f"shuffled-{seed}": partial(shuffled_direction, seed=seed) for seed in range(options.shuffled)}
-    methods = {name: METHODS[name] for name in ("preference", "outcome")}
-    directions = Directions({PATTERN: data}, data, {**methods, "online": online, **nulls})
+    online, everywhere = (Online(decoder, own, OnlineFit(rounds=options.rounds), options.seed) for _ in "ab")
+    layers = tuple(range(len(harvested.residual_norms)))
+    training = {result.problem_id for result in searched.results} - {pair.problem_id for pair in held_out}
+    screened = screened_pairs(searched, training, {(pair.problem_id, pair.prefix) for pair in pairs})
+    methods = {
+        "preference": METHODS["preference"],
+        "screened": lambda data, layer: preference_direction(data.of([*data.pairs, *screened]), layer),
+        "outcome": METHODS["outcome"],
+        "online": online,
+        **{f"shuffled-{seed}": partial(shuffled_direction, seed=seed) for seed in range(options.shuffled)},
+    }
+    together = {
+        "preference-layers": partial(preference_vectors, layers=layers),
+        "outcome-layers": partial(outcome_vectors, layers=layers),
+        "online-layers": partial(everywhere.vectors, layers=layers),
+    }
+    directions = Directions({PATTERN: data}, data, methods, together)
     sample = rollouts.sample()
     drawn = sum(row.count for row in sample.rollouts)
     print(f"{len(pairs)} pairs, {len(fitted)} to fit on; the search generated {searched.tokens_spent} tokens")
     print(f"{drawn} rollouts from {len(sample.starts)} starts to fit on, {sample.tokens} tokens to read")
-    names = [*directions.methods, *(f"{RANDOM}-{number}" for number in range(options.random))]
+    print(
+        f"{len(screened)} screened pairs, of weight {total_gap(screened):.0f} beside {total_gap(fitted):.0f} "
+        "of the pairs"
+    )
+    names = [*methods, *together, *(f"{RANDOM}-{number}" for number in range(options.random))]
+    if options.vectors is not None:
+        names = [name for name in names if name in options.vectors]
     calibrate = demo_problems("calibrate", options.calibration_problems, options.seed, LEVELS)
     test = demo_problems("test", options.test_problems, options.seed, LEVELS)
     settings = list(grid([PATTERN], names, (options.layer,), STRENGTHS, GATES))
@@ -123,42 +149,46 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     unsteered = on_test.unsteered()
     measured = on_test(list(winners.values()), 0, len(test))
     print(f"Test split: {len(test)} problems x 4; unsteered {unsteered.success:.3f}, layer {options.layer}")
-    print(f"{'':14s}strength gate     success   effect         interval    tokens")
+    print(f"{'':18s}strength gate     success   effect         interval    tokens")
     effects = {}
-    spent = {"preference": searched.tokens_spent, "online": online.tokens}
+    spent = {"online": online.tokens, "online-layers": everywhere.tokens}
     for name, setting in winners.items():
         found = measured[setting]
         low, high = bootstrap_mean_interval(found.rates - unsteered.rates, 0.95, options.seed)
         effects[name] = found.success - unsteered.success
         tokens = 0 if setting.is_control else spent.get(name, searched.tokens_spent)
         print(
-            f"{name:14s}{setting.strength:+8.1f} {setting.gate:8s}{found.success:8.3f}{effects[name]:+9.3f}   "
+            f"{name:18s}{setting.strength:+8.1f} {setting.gate:8s}{found.success:8.3f}{effects[name]:+9.3f}   "
             f"{low:+.3f} to {high:+.3f}{tokens:10d}"
         )
-    for name in ("outcome", "online"):
+    for name in [name for name in names if "preference" in winners and name in (*methods, *together)][1:]:
         other = measured[winners["preference"]].rates
         low, high = bootstrap_mean_interval(measured[winners[name]].rates - other, 0.95, options.seed)
-        print(
-            f"{name} less preference: {effects[name] - effects['preference']:+.3f} ({low:+.3f} to {high:+.3f})"
-        )
-    print("success in the rounds of online: " + ", ".join(f"{each:.3f}" for each in online.success))
+        difference = effects[name] - effects["preference"]
+        print(f"{name} less preference: {difference:+.3f} ({low:+.3f} to {high:+.3f})")
+    for name, each in (("online", online), ("online-layers", everywhere)):
+        if each.success:
+            print(f"success in the rounds of {name}: " + ", ".join(f"{rate:.3f}" for rate in each.success))
     print(f"seconds: {time.perf_counter() - started:.0f}")
     report(effects, unsteered.success, len(test))
 
 
+def total_gap(pairs) -> float:
+    """The weight that pairs have in a fit, in all."""
+    return sum(pair.gap for pair in pairs)
+
+
 def report(effects: dict[str, float], unsteered: float, problems: int) -> None:
     """One line of JSON: effects, and the rank of `outcome` among the nulls."""
-    random = [effect for name, effect in effects.items() if name.startswith(RANDOM)]
-    shuffled = [effect for name, effect in effects.items() if name.startswith("shuffled")]
-    result = {
-        "unsteered": unsteered,
-        **{name: effects[name] for name in ("preference", "outcome", "online")},
-        "random_max": max(random),
-        "shuffled_max": max(shuffled),
-        "rank_of_outcome": rank_among(effects["outcome"], [*random, *shuffled]),
-        "of": 1 + len(random) + len(shuffled),
-        "test_problems": problems,
-    }
+    nulls = {name: effects[name] for name in effects if name.startswith((RANDOM, "shuffled"))}
+    result = {"unsteered": unsteered, **{name: effects[name] for name in effects if name not in nulls}}
+    for kind in (RANDOM, "shuffled"):
+        if found := [effect for name, effect in nulls.items() if name.startswith(kind)]:
+            result[f"{kind}_max"] = max(found)
+    if nulls and "outcome" in effects:
+        result["rank_of_outcome"] = rank_among(effects["outcome"], list(nulls.values()))
+        result["of"] = 1 + len(nulls)
+    result["test_problems"] = problems
     print(json.dumps({name: round(value, 4) for name, value in result.items()}))
 
 

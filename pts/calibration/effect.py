@@ -97,7 +97,7 @@ def _kl_or_reason(evaluator: Evaluator, setting: Setting) -> tuple[float | None,
 def _kl(evaluator: Evaluator, setting: Setting) -> float:
     """KL per token on one steered completion each of some problems."""
     decoder = evaluator.decoder
-    variant = [evaluator.directions.intervention(setting)]
+    variant = evaluator.directions.interventions(setting)
     with decoder.steered([variant]) as policy:
         requests = [
             RolloutRequest(

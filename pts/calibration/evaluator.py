@@ -92,7 +92,7 @@ class Evaluator:
         return self._known[key]
 
     def _measure(self, settings: Sequence[Setting], first: int, end: int) -> None:
-        variants = [[self.directions.intervention(setting)] for setting in settings]
+        variants = [self.directions.interventions(setting) for setting in settings]
         numbers = range(1, len(settings) + 1) if settings else [0]
         named = [(setting.key, self._digest(setting)) for setting in settings] or [(_UNSTEERED, "")]
         keys = {number: (*name, first, end) for name, number in zip(named, numbers, strict=True)}
@@ -121,7 +121,8 @@ class Evaluator:
         return self._known.values()
 
     def _digest(self, setting: Setting) -> str:
-        return intervention_digest(self.directions.intervention(setting))
+        digests = [intervention_digest(each) for each in self.directions.interventions(setting)]
+        return digests[0] if len(digests) == 1 else "+".join(digests)
 
     def _note_changed(self, todo: Sequence[Key]) -> None:
         """Say it where the journal has a setting's name, but of another direction."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
 
@@ -13,6 +14,9 @@ from pts.steering.fitting_data import FittingData
 from pts.steering.gates import GATES
 from pts.steering.hooks import Intervention
 from pts.steering.vector_set import Gate, GateKind, SteeringVector
+
+LayersMethod: TypeAlias = Callable[[FittingData], Mapping[int, torch.Tensor]]
+"""A method that makes vectors of several layers at once, by layer [hidden]."""
 
 RANDOM = "random"
 """The method of the controls: a direction drawn at random, `random-0` and so on."""
@@ -43,12 +47,16 @@ class Setting:
 class Directions:
     """Directions and gates by pattern, method and layer, made when first asked for.
 
-    Gates are fitted to all pairs, whatever the pattern: they say where a choice is made, not which.
+    Gates are fitted to all pairs, whatever the pattern: they say where a choice is made, not which. Of the
+    methods `together` each makes vectors of several layers, which are added together. Their setting's strength
+    is the norm of the largest, in multiples of its layer's mean norm; the others keep their proportion to it.
     """
 
     by_pattern: Mapping[str, FittingData]
     whole: FittingData
     methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
+    together: Mapping[str, LayersMethod] = field(default_factory=dict)
+    _vectors: dict[tuple[str, str], Mapping[int, torch.Tensor]] = field(default_factory=dict)
     _directions: dict[tuple[str, str, int], torch.Tensor] = field(default_factory=dict)
     _gates: dict[tuple[GateKind, int], Gate] = field(default_factory=dict)
 
@@ -68,8 +76,22 @@ class Directions:
             self._gates[kind, layer] = GATES[kind](self.whole, layer)
         return self._gates[kind, layer]
 
+    def interventions(self, setting: Setting) -> tuple[Intervention, ...]:
+        """The setting as what hooks add, at one layer or at several."""
+        if setting.method not in self.together:
+            return (self.intervention(setting),)
+        key = (setting.pattern, setting.method)
+        if key not in self._vectors:
+            self._vectors[key] = self.together[setting.method](self.by_pattern[setting.pattern])
+        vectors = self._vectors[key]
+        largest = max(float(vector.norm()) / self.whole.norm(layer) for layer, vector in vectors.items())
+        return tuple(
+            Intervention(layer, vector * (setting.strength / largest), self.gate(setting.gate, layer))
+            for layer, vector in sorted(vectors.items())
+        )
+
     def intervention(self, setting: Setting) -> Intervention:
-        """The setting as what a hook adds."""
+        """The setting as what a hook adds at its layer."""
         direction = self.direction(setting.pattern, setting.method, setting.layer)
         added = direction * (setting.strength * self.whole.norm(setting.layer))
         return Intervention(setting.layer, added, self.gate(setting.gate, setting.layer))

@@ -6,7 +6,7 @@ run the model; the rest read the harvest alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -30,15 +30,21 @@ Method: TypeAlias = Callable[[FittingData, int], torch.Tensor]
 
 
 def preference_direction(data: FittingData, layer: int) -> torch.Tensor:
-    """The vector that, added before the choice, raises log p(better) − log p(worse) over the model's own.
+    """The vector that, added before the choice, raises log p(better) − log p(worse) over the model's own."""
+    return unit_direction(preference_vectors(data, (layer,))[layer], "preference", layer)
 
-    A DPO loss at β = 1 whose only parameter is the vector (BiPO, Cao et al. 2024), Adam, pairs weighted by
-    their gap in value, the norm clipped to `NORM_CAP` of the residual stream's.
+
+def preference_vectors(data: FittingData, layers: Sequence[int]) -> dict[int, torch.Tensor]:
+    """Vectors by layer [hidden], trained together: each is added at its layer, all of them before the choice.
+
+    A DPO loss at β = 1 whose only parameters are the vectors (BiPO, Cao et al. 2024, with one), Adam, pairs
+    weighted by their gap in value, each norm clipped to `NORM_CAP` of the residual stream's.
     """
-    cap = NORM_CAP * data.norm(layer)
     width = int(data.model.config.get_text_config(decoder=True).hidden_size)
-    vector = torch.zeros(width, device=data.model.device, requires_grad=True)
-    optimiser = torch.optim.Adam([vector], lr=cap / (_CAP_REACHED_IN * width**0.5))
+    caps = {layer: NORM_CAP * data.norm(layer) for layer in layers}
+    vectors = {layer: torch.zeros(width, device=data.model.device, requires_grad=True) for layer in layers}
+    rate = 1 / (_CAP_REACHED_IN * width**0.5)
+    optimiser = torch.optim.Adam([{"params": [vectors[layer]], "lr": rate * caps[layer]} for layer in layers])
     steps = data.steps()
     with torch.no_grad():
         before = [[data.preference(batch) for batch in step] for step in steps]
@@ -47,13 +53,14 @@ def preference_direction(data: FittingData, layer: int) -> torch.Tensor:
         weight = torch.stack([batch.weights.sum() for batch in step]).sum()
         optimiser.zero_grad()
         for batch, unsteered in zip(step, before[number % len(steps)], strict=True):
-            losses = -logsigmoid(data.preference(batch, layer, vector) - unsteered)
+            losses = -logsigmoid(data.preference(batch, vectors) - unsteered)
             loss = (losses * batch.weights).sum() / weight
             loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         with torch.no_grad():
-            vector *= min(1.0, cap / max(float(vector.norm()), 1e-12))
-    return unit_direction(vector.detach().cpu(), "preference", layer)
+            for layer, vector in vectors.items():
+                vector *= min(1.0, caps[layer] / max(float(vector.norm()), 1e-12))
+    return {layer: vector.detach().cpu() for layer, vector in vectors.items()}
 
 
 def gradient_direction(data: FittingData, layer: int) -> torch.Tensor:
@@ -61,7 +68,7 @@ def gradient_direction(data: FittingData, layer: int) -> torch.Tensor:
     width = int(data.model.config.get_text_config(decoder=True).hidden_size)
     vector = torch.zeros(width, device=data.model.device, requires_grad=True)
     for batch in _all(data):
-        total = (data.preference(batch, layer, vector) * batch.weights).sum()
+        total = (data.preference(batch, {layer: vector}) * batch.weights).sum()
         total.backward()  # type: ignore[no-untyped-call]
     assert vector.grad is not None
     return unit_direction(vector.grad.cpu(), "gradient", layer)
@@ -133,7 +140,7 @@ def preference_shift(data: FittingData, layer: int, vector: torch.Tensor) -> tor
     shifts = torch.zeros(len(data.pairs))
     placed = vector.to(data.model.device)
     for batch in _all(data):
-        before, after = data.preference(batch), data.preference(batch, layer, placed)
+        before, after = data.preference(batch), data.preference(batch, {layer: placed})
         shifts[batch.choices] = (after - before).cpu()
     return shifts
 

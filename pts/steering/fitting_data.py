@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -112,16 +115,17 @@ class FittingData:
         )
 
     def preference(
-        self, batch: PrefixBatch, layer: int | None = None, vector: torch.Tensor | None = None
+        self, batch: PrefixBatch, vectors: Mapping[int, torch.Tensor] = MappingProxyType({})
     ) -> torch.Tensor:
         """log p(better) − log p(worse) at a batch's choices [rows], in nats.
 
-        `vector` [hidden] is added at `layer` where the choice is made; what stands before it is read without.
+        `vectors` [hidden] are added at their layers where the choice is made; what stands before it is read
+        without.
         """
         read = self.read(batch)
-        if layer is None or vector is None:
-            return preference(decision_logits(self.model, batch, read), batch)
-        with adding(self.blocks[layer], vector):
+        with ExitStack() as stack:
+            for layer, vector in vectors.items():
+                stack.enter_context(adding(self.blocks[layer], vector))
             return preference(decision_logits(self.model, batch, read), batch)
 
 

@@ -113,8 +113,8 @@ def test_no_tensor_is_larger_than_the_memory_granted_allows():
 @pytest.fixture(scope="module")
 def evaluator():
     class Directions:
-        def intervention(self, setting):
-            return Intervention(setting.layer, setting.strength * torch.ones(128))
+        def interventions(self, setting):
+            return (Intervention(setting.layer, setting.strength * torch.ones(128)),)
 
         def digest(self, _setting):
             return "ones"

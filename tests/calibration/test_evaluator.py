@@ -27,12 +27,12 @@ def decoder():
 
 
 class Given:
-    """Directions that give the same intervention for every setting."""
+    """Directions that give the same interventions for every setting."""
 
-    def __init__(self, intervention):
-        self.given = intervention
+    def __init__(self, *interventions):
+        self.given = interventions
 
-    def intervention(self, setting):
+    def interventions(self, setting):
         return self.given
 
 
@@ -43,10 +43,10 @@ def vector(decoder, scale=1.0, first=0.0):
     return values
 
 
-def measure(decoder, journal, intervention):
+def measure(decoder, journal, *interventions):
     """What one more session with this direction measures anew."""
     before = len(journal.read_bytes().splitlines()) if journal.exists() else 0
-    evaluator = Evaluator(decoder, Given(intervention), demo_problems("test", 3, 0), 2, 0, journal)
+    evaluator = Evaluator(decoder, Given(*interventions), demo_problems("test", 3, 0), 2, 0, journal)
     evaluator.unsteered()
     outcomes = evaluator([SETTING], 0, 3)[SETTING]
     return outcomes, [json.loads(line) for line in journal.read_bytes().splitlines()[before:]]
@@ -77,6 +77,13 @@ def test_another_direction_or_gate_under_the_same_name_is_measured(decoder, tmp_
         _, new = measure(decoder, tmp_path / "j", changed(decoder))
     assert [entry["setting"] for entry in new] == [SETTING.key]
     assert "another direction or gate" in caplog.text
+
+
+def test_vectors_at_several_layers_are_known_again(decoder, tmp_path):
+    both = Intervention(1, vector(decoder, 20.0)), Intervention(2, vector(decoder, 20.0))
+    assert len(measure(decoder, tmp_path / "j", *both)[1]) == 2
+    assert measure(decoder, tmp_path / "j", *both)[1] == []
+    assert len(measure(decoder, tmp_path / "j", both[0])[1]) == 1
 
 
 def test_a_journal_that_does_not_say_what_was_measured_counts_for_the_model_as_it_is_alone(decoder, tmp_path):

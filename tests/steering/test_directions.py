@@ -3,8 +3,16 @@
 import pytest
 import torch
 
+from pts.calibration.settings import Directions, Setting
 from pts.errors import ConfigError, DataError
-from pts.steering.directions import METHODS, NORM_CAP, PAIR_METHODS, preference_shift
+from pts.steering.directions import (
+    METHODS,
+    NORM_CAP,
+    PAIR_METHODS,
+    preference_direction,
+    preference_shift,
+    preference_vectors,
+)
 from pts.steering.evidence import direction_evidence, gate_evidence
 from pts.steering.fitting_data import FittingData
 from pts.steering.gates import GATES
@@ -103,6 +111,37 @@ def test_simple_methods_are_their_formulas(split):
         float(torch.linalg.svdvals(contrasts)[0]) ** 2, rel=1e-4
     )
     assert float(first @ contrasts.mean(0)) > 0
+
+
+def test_vectors_of_several_layers_do_more_together_and_keep_their_caps(split):
+    data, judged = split
+    assert torch.allclose(
+        preference_vectors(data, (LAYER,))[LAYER] / preference_vectors(data, (LAYER,))[LAYER].norm(),
+        preference_direction(data, LAYER),
+    )
+    vectors = preference_vectors(data, (0, 1))
+    for layer, vector in vectors.items():
+        assert 0 < float(vector.norm()) <= NORM_CAP * data.norm(layer) * (1 + 1e-5)
+
+    def shift(added):
+        with torch.no_grad():
+            batches = [batch for step in judged.steps() for batch in step]
+            moved = [judged.preference(batch, added) - judged.preference(batch) for batch in batches]
+        return float(torch.cat(moved).mean())
+
+    assert shift(vectors) > max(shift({layer: vector}) for layer, vector in vectors.items()) > 0
+
+
+def test_a_setting_of_several_layers_keeps_their_proportions(split):
+    data, _ = split
+    given = {0: torch.ones(32) * data.norm(0) / 32**0.5, 1: torch.ones(32) * data.norm(1) / 32**0.5 / 2}
+    directions = Directions({"all": data}, data, together={"both": lambda _: given})
+    first, second = directions.interventions(Setting("all", "both", 1, -0.4, "always"))
+    assert (first.layer, second.layer) == (0, 1)
+    torch.testing.assert_close(first.vector, -0.4 * given[0])
+    torch.testing.assert_close(second.vector, -0.4 * given[1])
+    (one,) = directions.interventions(Setting("all", "random-0", 1, 0.4, "always"))
+    assert float(one.vector.norm()) == pytest.approx(0.4 * data.norm(1), rel=1e-4)
 
 
 def test_outcome_needs_rollouts(split):
