@@ -1,6 +1,6 @@
 """What training does to the demo model's choice of thinking: trained choice and fitted router at equal tokens.
 
-    python benchmarks/training.py [--quick] [--only NAME,NAME] [--directory runs/training]
+    python benchmarks/training.py [--quick] [--only NAME,NAME] [--directory runs/training] [--at STEP]
 
 Each cell of the table is a training run of `pts train` (or none) and an evaluation at its last step: 500 test
 problems × 4 completions at the sampler of answers, with the mode forced either way and as the model chooses. A
@@ -9,6 +9,7 @@ prompt's end, and judged on the test problems. Its price of a token is the fitte
 that spends the tokens of `--router-tokens` on the problems that it was fitted on (`+router@`). Intervals are
 bootstraps over problems. A cell that is done is one line of JSON in `benchmarks/results/training.jsonl`. The
 same command goes on with what is missing, prints the table and draws the curves. `--quick` trains a few steps.
+With `--at` nothing is trained: the checkpoint of that step of each run that is there is evaluated.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ SAMPLING = Sampling(budget=96)
 ARMS: tuple[Mode, ...] = ("free", "thinking", "no thinking")
 LAYERS = (0, 1, 2, 3, 4)
 FITTED = 300
+QUICK = ("unchanged", "adaptthink-0", "gated-0")
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few steps and problems: shows that it runs")
     parser.add_argument("--only", help="names of cells, with commas")
     parser.add_argument("--directory", type=Path, default=Path("runs/training"), help="the training runs")
+    parser.add_argument("--at", type=int, help="evaluate the checkpoints of this step, and train nothing")
     parser.add_argument("--router-tokens", type=float, default=28.5)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -101,13 +104,17 @@ def main() -> None:
     done = read_results(results)
     named = None if options.only is None else set(options.only.split(","))
     for cell in cells(folder, steps, problems):
-        if cell.name in done or (named is not None and cell.name not in named):
+        at = None if cell.inputs is None else options.at
+        name = cell.name if at is None else f"{cell.name}@{at}"
+        if name in done or (named is not None and cell.name not in named):
             continue
-        if options.quick and named is None and cell.name not in ("unchanged", "adaptthink-0", "gated-0"):
+        if at is not None and not (cell.inputs.directory() / "checkpoints" / f"checkpoint-{at}").exists():
             continue
-        done[cell.name] = measure(cell, tested, options.router_tokens)
+        if options.quick and named is None and cell.name not in QUICK:
+            continue
+        done[name] = measure(cell, name, at, tested, options.router_tokens)
         with results.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(done[cell.name]) + "\n")
+            file.write(json.dumps(done[name]) + "\n")
     print_table(done)
     draw_choices(
         folder, done, RESULTS.parents[2] / "docs" / "figures" / "training.png" if not options.quick else None
@@ -122,13 +129,15 @@ def read_results(path: Path) -> dict[str, dict]:
     return {row["name"]: row for row in rows}
 
 
-def measure(cell: Cell, tested: int, router_tokens: float) -> dict:
-    """Train (or find trained), and evaluate at the last step."""
+def measure(cell: Cell, name: str, at: int | None, tested: int, router_tokens: float) -> dict:
+    """Train (or find trained), and evaluate at the last step, or at the checkpoint of a step."""
     started = time.process_time()
-    if cell.inputs is not None:
+    if cell.inputs is not None and at is None:
         run_training(cell.inputs)
     spent = time.process_time() - started
     model = "demo" if cell.inputs is None else str(cell.inputs.directory())
+    if at is not None:
+        model = f"{model}/checkpoints/checkpoint-{at}"
     loaded = load_model(ModelOptions(model, dtype="float32"))
     policy = policy_of(loaded, PromptFormat())
     modes = find_modes(loaded.tokenizer, PromptFormat())
@@ -139,7 +148,7 @@ def measure(cell: Cell, tested: int, router_tokens: float) -> dict:
     fitted = {arm: draw(policy, asker, [(problem, [arm] * 4) for problem in calibrate], 2) for arm in ARMS[1:]}
     states = [policy.residuals([policy.encode(p) for p in part], LAYERS).numpy() for part in (calibrate, test)]
     row: dict = {
-        "name": cell.name,
+        "name": name,
         "problems": tested,
         "train_cpu_seconds": round(spent),
         "settings": {} if cell.inputs is None else cell.inputs.settings(),
@@ -269,7 +278,8 @@ def print_table(done: Mapping[str, dict]) -> None:
             (" +router@", "router_at"),
         )
     ]
-    base = done.get("adaptthink-0", {}).get("own")
+    adaptive = next((done[name] for name in ("adaptthink-0", "adaptthink-0@50") if name in done), {})
+    base = adaptive.get("own")
     print(f"{'':34s}{'success':>9s} {'interval':>15s}{'tokens':>8s}   less AdaptThink's own choice")
     for label, numbers_of in lines:
         low, high = numbers_of["success_interval"]
