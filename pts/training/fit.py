@@ -18,6 +18,7 @@ from pts.runs.journal import Journal
 from pts.seeds import derive_seed
 from pts.setting_names import setting
 from pts.training.curves import CurvePoint
+from pts.training.drawing import PolicyDrawing
 from pts.training.run_files import (
     ADAPTER,
     CHECKPOINTS,
@@ -95,6 +96,7 @@ def train(
         learning=learning,
     )
     _without_prints(trainer)
+    _require_fits_sharding(trainer, plan, learning)
     checkpoint = latest_checkpoint(directory)
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -114,7 +116,12 @@ def train(
 
 def save_trained(trainer: ModeTrainer, directory: Path, loaded: LoadedModel, lora: bool) -> None:
     """Write the trained model into the run's directory, as transformers loads it; of a LoRA run merged, and
-    the adapter beside it. Raises RunError where the system refuses."""
+    the adapter beside it. Every process calls this, the first one writes. Raises RunError where the system
+    refuses."""
+    if not trainer.is_world_process_zero():
+        if is_sharded(trainer):
+            trainer.save_model(str(directory / CHECKPOINTS / "model.new"))
+        return
 
     def write(folder: Path) -> None:
         if lora:
@@ -122,13 +129,35 @@ def save_trained(trainer: ModeTrainer, directory: Path, loaded: LoadedModel, lor
             (directory / ADAPTER / "training_args.bin").unlink(missing_ok=True)
             merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
             merged.save_pretrained(folder, max_shard_size="10000GB")
-        elif trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        elif is_sharded(trainer):
             trainer.save_model(str(folder))
         else:
             trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder, max_shard_size="10000GB")
         loaded.tokenizer.save_pretrained(folder)
 
     write_model(directory, write)
+
+
+def is_sharded(trainer: ModeTrainer) -> bool:
+    """Whether each process has only a part of the weights: FSDP, or DeepSpeed ZeRO-3."""
+    plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
+    return bool(trainer.is_fsdp_enabled) or (plugin is not None and plugin.zero_stage == 3)
+
+
+def _require_fits_sharding(trainer: ModeTrainer, plan: TrainingPlan, learning: Learning) -> None:
+    """Raise ConfigError for what cannot be done with a part of the weights."""
+    if not is_sharded(trainer):
+        return
+    if isinstance(learning.drawing, PolicyDrawing):
+        raise ConfigError(
+            f"the launcher shards the weights, and {setting('generation', 'pts')} reads all of them: give "
+            f"{setting('generation', 'trl')}."
+        )
+    if plan.lora_rank is not None:
+        raise ConfigError(
+            f"an adapter cannot be merged where the weights are sharded: leave {setting('lora', True)} out, or "
+            "launch without sharding."
+        )
 
 
 def trl_config(plan: TrainingPlan, directory: Path, loaded: LoadedModel) -> Any:

@@ -134,9 +134,9 @@ def _train(
         watch.heard,
     )
     trainer = train(subject.loaded, directory.path, plan, learning, watch)
+    save_trained(trainer, directory.path, subject.loaded, inputs.lora)
     if _rank() != 0:
         return _summary(inputs, subject, watch, {})
-    save_trained(trainer, directory.path, subject.loaded, inputs.lora)
     levels = by_level(subject.problems, references) if references else {}
     return _write_derived(directory, _summary(inputs, subject, watch, levels), watch.points)
 
