@@ -132,7 +132,11 @@ def run_data(path: Path) -> ProxyData:
         thinking=settings["thinking"],
     )
     policy = TransformersPolicy(load_model(ModelOptions(settings["model"])), prompt_format)
-    found = {(f.problem.problem_id, f.candidate.trace, f.candidate.position) for f in run.findings}
+    found = {
+        (f.problem.problem_id, f.candidate.trace, f.candidate.position)
+        for f in run.findings
+        if f.candidate.unit == "token"
+    }
     pools = _journal(path, {r.problem_id: r.prompt for r in run.results}, sampling)
     cases = []
     for index, result in enumerate(run.results):
@@ -143,7 +147,8 @@ def run_data(path: Path) -> ProxyData:
             confirmed = {
                 c.position: (result.problem_id, place, c.position) in found
                 for c in result.candidates
-                if c.trace == place
+                if c.unit == "token"
+                and c.trace == place
                 and (abs(c.delta) < run.threshold or (result.problem_id, place, c.position) in found)
             }
             searched = {

@@ -11,9 +11,11 @@ import argparse
 import json
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 from pts.demo.vocabulary import ORDERING_WORDS
 from pts.pivot_search import Finding
+from pts.records import Unit
 from pts.runs.codec import to_json
 from pts.runs.search_run import SearchResults, read_search
 
@@ -46,11 +48,17 @@ def described(run: SearchResults, finding: Finding) -> str:
     others = ", ".join(
         f"`{a.token.strip()}` {a.value:.2f} (q {a.prob:.2f}, n {a.n})" for a in c.alternatives[:3]
     )
+    if c.unit == "sentence":
+        others = f"{c.off_trace_value:.2f} (n {c.off_trace_n})"
+        if c.different_n:
+            share = c.different_successes / c.different_n
+            others += f", with a different sentence {share:.2f} (n {c.different_n})"
     before = completion_before(run, finding).replace("\n", " ⏎ ")
     after = context.after.replace("\n", " ⏎ ")
+    token = context.token.strip().replace("\n", " ⏎ ") or repr(context.token)
     return (
-        f"- `{finding.problem.problem_id}`, token {c.position}, q = {c.token_prob:.2f}: "
-        f"…{before} **⟦{context.token.strip() or repr(context.token)}⟧** {after}  \n"
+        f"- `{finding.problem.problem_id}`, from token {c.position}, q = {c.token_prob:.2f}: "
+        f"…{before} **⟦{token}⟧** {after}  \n"
         f"  P(success) {c.value_before:.2f} → {c.value:.2f}, Δ = {c.delta:+.2f} "
         f"[{finding.ci_low:+.2f}, {finding.ci_high:+.2f}]; instead: {others}"
     )
@@ -63,10 +71,13 @@ def main() -> None:
     options = parser.parse_args()
     run = read_search(options.run)
     summary = run.summary()
-    shown = run.findings[:: max(1, len(run.findings) // max(1, options.findings))][: options.findings]
-    print(f"## {len(shown)} of {len(run.findings)} findings, evenly over the list by |Δ|")
-    for finding in shown:
-        print(described(run, finding))
+    for unit in get_args(Unit):
+        found = [finding for finding in run.findings if finding.candidate.unit == unit]
+        shown = found[:: max(1, len(found) // max(1, options.findings))][: options.findings]
+        if shown:
+            print(f"## {len(shown)} of {len(found)} {unit}s, evenly over the list by |Δ|")
+        for finding in shown:
+            print(described(run, finding))
     patterns = Counter(PATTERNS.get(f.candidate.token.strip(), "other") for f in run.findings)
     versions = {key: run.manifest.versions[key] for key in sorted(run.manifest.versions)}
     figures = {"summary": to_json(summary), "opening_words": dict(patterns), "versions": versions}
