@@ -101,13 +101,13 @@ def search_all(count: int, seed: int) -> Iterator[Searched]:
             asked = replace(config, sampling=sampling)
             (result,) = search_problems([problem], policy, grade, asked, given_traces={problem.id: [trace]})
             screen = kept.pop()
-            forks = sorted(screen.dropped)
-            positions = screen.map.forks[forks]
+            dropped = screen.dropped([])
+            positions = [each.position for each in dropped]
             yield Searched(
                 result,
                 screen,
-                np.array([screen.dropped[k] for k in forks]),
-                ROLLOUTS * screen.rollout_cost([])[forks],
+                np.array([each.pivotal for each in dropped]),
+                ROLLOUTS * np.array([each.cost for each in dropped]),
                 np.array(effects)[positions],
                 case,
             )
@@ -120,13 +120,13 @@ def report_chances(searched: Searched, most_p: float, repeats: int) -> tuple[Flo
     chances, spent = np.zeros(len(searched.effects)), np.ones(len(searched.effects))
     trace_map: TraceMap = searched.screen.map
     trace: Trace = trace_map.trace
-    for place, k in enumerate(sorted(searched.screen.dropped)):
+    for place, dropped in enumerate(searched.screen.dropped([])):
         if abs(searched.effects[place]) < NEGLIGIBLE:
             continue
         tokens = 0
         for repeat in range(repeats):
             confirmation = Confirmation(
-                *(trace, bool(trace_map.final_value), 0, int(trace_map.forks[k]), THRESHOLD),
+                *(trace, bool(trace_map.final_value), 0, dropped.position, THRESHOLD),
                 seed=repeat,
                 sampling=sampling,
             )

@@ -43,7 +43,7 @@ PARTS: tuple[tuple[Any, str, str], ...] = (
     (screen, "believe", "screen: belief"),
     (screen, "off_trace_counts", "screen: counts"),
     (screen.TraceScreen, "_allocate", "screen: allocation"),
-    (screen, "_expected_cost", "screen: allocation"),
+    (screen, "expected_cost", "screen: allocation"),
     (confirm.Confirmation, "add", "confirmation: statistics"),
     (grades.CompletionGrades, "success", "decoding and grading"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,6 +38,20 @@ LEAST_COST = 0.03
 """Of the trace's length: shorter rollouts are no cheaper, since they take a look as well."""
 FEWEST_DRAWS, LARGEST_LOOK = 4, 64
 """Draws in one look at a trace, at most; between these, one for every two open candidates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A token, or with `end` a sentence, that a screen dropped.
+
+    `pivotal` is how likely it was to be pivotal when it was, and `cost` the expected tokens of a rollout from
+    before it.
+    """
+
+    position: int
+    end: int | None
+    pivotal: float
+    cost: float
 
 
 class TraceScreen:
@@ -77,8 +92,7 @@ class TraceScreen:
         candidates = max(len(self._open), 1)
         self._drop_below = min(DROPPED_AT_MOST, DROPPED_IN_ALL / candidates)
         self._price = price * min(candidates / MANY_CANDIDATES, 1.0)
-        self.dropped: dict[int, float] = {}
-        """Candidates that were dropped, by fork: how likely each was to be pivotal when it was."""
+        self._dropped: dict[int, float] = {}
         self._prefixes: dict[int, TokenIds] = {}
         self._fates = np.full(length, "e")
         self._fates[:shared] = "d"
@@ -96,13 +110,21 @@ class TraceScreen:
 
     def expected_tokens(self, rollouts: Sequence[GradedRollout]) -> int:
         """A rough cost of screening the open candidates: a few rollouts at each, or a long trace's share."""
-        cost = _expected_cost(self.map, rollouts)
+        cost = expected_cost(self.map, rollouts)
         each = sum(EXPECTED_DRAWS * cost[k] for k in self._open)
         return int(min(each, EXPECTED_UNITS * len(self.map.trace.completion)))
 
-    def rollout_cost(self, rollouts: Sequence[GradedRollout]) -> Floats:
-        """Expected new tokens of a rollout from each fork [F]."""
-        return _expected_cost(self.map, rollouts)
+    def tokens_to_confirm(self, rollouts: Sequence[GradedRollout]) -> int:
+        """Expected new tokens of a rollout from each candidate that was advanced, together."""
+        return int(expected_cost(self.map, rollouts)[self.advanced].sum())
+
+    def dropped(self, rollouts: Sequence[GradedRollout]) -> list[Dropped]:
+        """The candidates that were dropped, in their order."""
+        cost = expected_cost(self.map, rollouts)
+        return [
+            Dropped(int(self.map.forks[k]), None, chance, float(cost[k]))
+            for k, chance in sorted(self._dropped.items())
+        ]
 
     def next_look(self, rollouts: Sequence[GradedRollout]) -> list[RolloutRequest]:
         """Decides on candidates by all rollouts so far and returns what to draw next; empty when done.
@@ -113,7 +135,7 @@ class TraceScreen:
             return []
         self._count(rollouts)
         belief = believe(self.map, self._successes, self._draws, self._threshold)
-        cost = _expected_cost(self.map, rollouts)
+        cost = expected_cost(self.map, rollouts)
         self._decide(belief)
         draws = self._allocate(belief, cost)
         if not draws.any():
@@ -174,7 +196,7 @@ class TraceScreen:
         self._open.discard(k)
 
     def _drop(self, k: int, chance: float) -> None:
-        self.dropped[k] = float(chance)
+        self._dropped[k] = float(chance)
         # Without a draw of its own it was what others told of the values: fact 3, or that nothing changes here.
         self._mark(k, "v" if self._draws[k] == 0 else "s")
         self._open.discard(k)
@@ -190,7 +212,7 @@ class TraceScreen:
         return spread_draws(nats, cost, belief, most, self._price / len(self.map.trace.completion))
 
 
-def _expected_cost(trace_map: TraceMap, rollouts: Sequence[GradedRollout]) -> Floats:
+def expected_cost(trace_map: TraceMap, rollouts: Sequence[GradedRollout]) -> Floats:
     """Expected new tokens of a rollout from each fork [F], from the mean length of completions so far."""
     lengths = [len(trace_map.trace.completion)] + [r.length for r in rollouts]
     counts = [1] + [r.count for r in rollouts]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, get_args
@@ -15,15 +14,13 @@ from pts.pivot_search.audit import ROLLOUTS, audit_draw, draw_audits, inclusion_
 from pts.pivot_search.config import Phase, SearchConfig
 from pts.pivot_search.confirm import EXPECTED_LOOK, Confirmation, tally
 from pts.pivot_search.grades import CompletionGrades
-from pts.pivot_search.offsets import text_offsets
-from pts.pivot_search.posterior import believed_values
-from pts.pivot_search.screen import PRICE, SENTENCE_PRICE, TraceScreen
+from pts.pivot_search.screen import PRICE, SENTENCE_PRICE, Dropped, TraceScreen
 from pts.pivot_search.sentence_screen import SentenceScreen
 from pts.pivot_search.sentences import sentence_spans
-from pts.pivot_search.values import GradedRollout, TraceMap, off_trace_counts, shared_length
+from pts.pivot_search.trace_record import searched_trace
+from pts.pivot_search.values import GradedRollout, TraceMap, shared_length
 from pts.policies.protocol import Policy
 from pts.records import (
-    FATE_LETTERS,
     AuditDraw,
     Candidate,
     Completions,
@@ -32,7 +29,6 @@ from pts.records import (
     ProblemStatus,
     RolloutRequest,
     SearchedTrace,
-    TokenDetails,
     TokenDistribution,
     TokenIds,
     Trace,
@@ -120,10 +116,15 @@ class ProblemSearch:
             pending += audits
         confirmations = [c for c in pending if c.looks_taken]
         searched = tuple(
-            self._searched_trace(
-                success, screen, [c for c in confirmations if c.trace_index == i], sentences[i]
+            searched_trace(
+                screen,
+                sentences[i],
+                [c for c in confirmations if c.trace_index == i],
+                self._pool,
+                self._policy.decode,
+                by_sentence=self._config.unit == "sentence",
             )
-            for i, ((_, success), screen) in enumerate(zip(graded, screens, strict=True))
+            for i, screen in enumerate(screens)
         )
         candidates = self._candidates(confirmations, distributions)
         return self._result("spent" if cut else "searched", searched, candidates)
@@ -334,10 +335,7 @@ class ProblemSearch:
     def tokens_to_confirm(self) -> int:
         """Roughly what it will take to confirm all that was advanced and is not decided."""
         sides = 4 if self._config.unit == "both" else 2  # A pivotal token's sentence is mostly pivotal too.
-        waiting = sum(
-            sides * EXPECTED_LOOK * int(screen.rollout_cost(self._pool)[screen.advanced].sum())
-            for screen in self._screens
-        )
+        waiting = sum(sides * EXPECTED_LOOK * screen.tokens_to_confirm(self._pool) for screen in self._screens)
         return waiting + sum(c.expected_tokens() for c in self._pending if not c.stopped)
 
     def _confirmation(
@@ -376,26 +374,20 @@ class ProblemSearch:
         if not share:
             return []
         self.phase = "audit"
-        places: list[tuple[int, int, int | None, float, float]] = []
-        for i, (screen, by_sentence) in enumerate(zip(screens, sentences, strict=True)):
-            cost = screen.rollout_cost(self._pool)
-            forks = screen.map.forks
-            if by_sentence is not None and self._config.unit == "sentence":
-                at = np.searchsorted(forks, [start for start, _ in by_sentence.dropped])
-                costs = cost[np.minimum(at, max(len(cost) - 1, 0))].tolist()
-                dropped = zip(by_sentence.dropped.items(), costs, strict=True)
-                places += [(i, *span, chance, each) for (span, chance), each in dropped]
-            else:
-                dropped_tokens = sorted(screen.dropped.items())
-                places += [(i, int(forks[k]), None, chance, float(cost[k])) for k, chance in dropped_tokens]
-        pivotal = np.array([chance for *_, chance, _ in places])
-        costs_of = ROLLOUTS * np.array([cost for *_, cost in places])
-        chances = inclusion_chances(pivotal, costs_of, share * sum(self._spent.values()))
+        by_trace: list[tuple[int, Sequence[Dropped]]]
+        if self._config.unit == "sentence":
+            by_trace = [(i, each.dropped(self._pool)) for i, each in enumerate(sentences) if each is not None]
+        else:
+            by_trace = [(i, screen.dropped(self._pool)) for i, screen in enumerate(screens)]
+        places = [(i, each) for i, dropped in by_trace for each in dropped]
+        pivotal = np.array([each.pivotal for _, each in places])
+        costs = ROLLOUTS * np.array([each.cost for _, each in places])
+        chances = inclusion_chances(pivotal, costs, share * sum(self._spent.values()))
         chosen = np.flatnonzero(draw_audits(chances, derive_seed(self._seed, "audit")))
         audits = [
-            self._confirmation(screens[i].map, i, position, end, 1.0 / float(chances[place]))
+            self._confirmation(screens[i].map, i, each.position, each.end, 1.0 / float(chances[place]))
             for place in chosen.tolist()
-            for i, position, end, *_ in (places[place],)
+            for i, each in (places[place],)
         ]
         yield from self._confirm_all(audits)
         if all(audit.stopped for audit in audits):
@@ -415,40 +407,6 @@ class ProblemSearch:
             for c, look in zip(going, looks, strict=True):
                 c.add([rollout for _ in look for rollout in next(answers)])
             self.confirmed = before + sum(c.stopped and abs(c.delta()) >= c.threshold for c in pending)
-
-    def _searched_trace(
-        self,
-        success: bool,
-        screen: TraceScreen,
-        confirmations: Sequence[Confirmation],
-        sentences: SentenceScreen | None,
-    ) -> SearchedTrace:
-        """A trace's record: what became of each token, or where only sentences are searched of its sentence."""
-        trace = screen.map.trace
-        if sentences is not None and self._config.unit == "sentence":
-            fates = sentences.token_fates([(c.position, c.end) for c in confirmations if c.end is not None])
-        else:
-            confirmed = {c.position for c in confirmations if c.end is None}
-            fates = "".join("c" if i in confirmed else letter for i, letter in enumerate(screen.fates()))
-        counts = Counter(FATE_LETTERS[letter] for letter in fates)
-        return SearchedTrace(
-            completion=trace.completion,
-            tokens=tuple(self._policy.decode((token,)) for token in trace.completion),
-            token_probs=trace.token_probs,
-            finish=trace.finish,
-            success=success,
-            **{fate: counts[fate] for fate in FATE_LETTERS.values()},
-            details=self._details(fates, screen, confirmations),
-            sentences=() if sentences is None else sentences.spans,
-        )
-
-    def _details(self, fates: str, screen: TraceScreen, confirmations: Sequence[Confirmation]) -> TokenDetails:
-        """Each token's fate and offset, and the value that all rollouts together say it has."""
-        confirming = (r for c in confirmations for rollouts in (c.on, c.off) for r in rollouts)
-        successes, draws = off_trace_counts([*self._pool, *confirming], screen.map)
-        mean, low, high = believed_values(screen.map, successes, draws)
-        offsets = text_offsets(screen.map.trace.completion, self._policy.decode)
-        return TokenDetails(fates, offsets, *(tuple(each.round(3).tolist()) for each in (mean, low, high)))
 
     def _result(
         self,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from pts.pivot_search.posterior import span_chances
-from pts.pivot_search.screen import ADVANCE_AT_LIMIT
+from pts.pivot_search.screen import ADVANCE_AT_LIMIT, Dropped, expected_cost
 from pts.pivot_search.sentences import Span
 from pts.pivot_search.values import GradedRollout, TraceMap, off_trace_counts
 
@@ -17,14 +19,14 @@ class SentenceScreen:
     """A trace's sentences, sorted into worth confirming and not; no rollout is drawn for that.
 
     `fates` has what became of each of `spans` [S], by letter (`pts.records.FATE_LETTERS`). `advanced` are those
-    to confirm, the likeliest first, and `dropped` the others that could be pivotal, with their chances.
+    to confirm, the likeliest first.
     """
 
     map: TraceMap
     spans: tuple[Span, ...]
     fates: str
     advanced: tuple[Span, ...]
-    dropped: dict[Span, float]
+    _dropped: Mapping[Span, float]
 
     @classmethod
     def of(
@@ -62,6 +64,14 @@ class SentenceScreen:
                 dropped[span] = chance
         advanced = tuple(sorted(likely, key=lambda span: (-likely[span], span)))
         return cls(trace_map, spans, "".join(letters), advanced, dropped)
+
+    def dropped(self, rollouts: Sequence[GradedRollout]) -> list[Dropped]:
+        """The sentences that could be pivotal and are not advanced, in their order."""
+        forks, cost = self.map.forks, expected_cost(self.map, rollouts)
+        return [
+            Dropped(start, end, chance, float(cost[np.searchsorted(forks, start)]))
+            for (start, end), chance in self._dropped.items()
+        ]
 
     def token_fates(self, confirmed: Sequence[Span]) -> str:
         """The fate of each token: that of its sentence, by now."""
