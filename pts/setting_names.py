@@ -44,6 +44,11 @@ def named_as(naming: Naming) -> Iterator[None]:
         _naming.reset(token)
 
 
+def current_naming() -> Naming:
+    """How settings are named now, to name them so in another process."""
+    return _naming.get()
+
+
 def in_python(name: str, value: object = None) -> str:
     """The name as a keyword argument: `budget=`, `thinking=False`."""
     return f"{name}=" if value is None else f"{name}={value!r}"

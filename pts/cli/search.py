@@ -65,6 +65,21 @@ _OPTIONS: dict[str, Options] = {
             {"metavar": "I/K"},
         ),
         (
+            ("ray", "--ray"),
+            "Search with several engines on a Ray cluster; without an address on this machine.",
+            {"is_flag": False, "flag_value": "local", "metavar": "[HOST:PORT]"},
+        ),
+        (
+            ("workers", "--workers"),
+            "Number of engines on Ray.  [default: as many as there is room for]",
+            {"type": int},
+        ),
+        (
+            ("gpus_per_worker", "--gpus-per-worker"),
+            "GPU of each engine on Ray: 1, a part of one such as 0.5, or 0.  [default: 1 where there are any]",
+            {"type": float},
+        ),
+        (
             ("output", "--output"),
             "Run directory.  [default: runs/<model>-<dataset>]",
             {"type": click.Path(path_type=Path)},

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ PART_BYTES = 64 << 20
 
 _SCREENED = ("phase", "prefix", "forced", "avoided", "completion", "count", "cut", "success")
 _RECALLED = ("key", "digest", "completion", "count", "cut", "success")
+_RECORDED = (*_SCREENED, "key", "digest")
 
 
 class RolloutJournal:
@@ -62,7 +63,7 @@ class RolloutJournal:
         self._written = self._synced = time.monotonic()
         self._sync_seconds = 0.0
         self._unsynced = False
-        self._recalled: dict[str, _Recalled] = {}
+        self._recalled: dict[str, RecalledRollouts] = {}
         self._parts_of: dict[str, list[Path]] = {}
         self._tail = self._open()
 
@@ -71,27 +72,28 @@ class RolloutJournal:
         if problem_id not in self._parts_of:
             return None
         if problem_id not in self._recalled:
-            self._recalled[problem_id] = _Recalled(self._parts_of[problem_id], problem_id)
+            self._recalled[problem_id] = RecalledRollouts(
+                _table(self._parts_of[problem_id], problem_id, _RECALLED)
+            )
         return self._recalled[problem_id].of(request)
+
+    def recorded(self, problem_id: str) -> Any:
+        """A table of all rollouts of a problem so far, those of this session too; None where there are none.
+
+        It is for another process, which recalls them there (`RecalledRollouts`).
+        """
+        if not self.tokens[problem_id]:
+            return None
+        self._write()
+        return _table(part_paths(self.folder), problem_id, _RECORDED)
 
     def screened(self, problem_id: str, prompt: TokenIds) -> list[GradedRollout]:
         """All rollouts of a problem's screen that earlier sessions recorded, in order.
 
         Their requests have what tells where a rollout began, but not the seed.
         """
-        return [
-            GradedRollout(
-                RolloutRequest(prompt, tuple(row["prefix"]), force=row["forced"], avoid=row["avoided"]),
-                (*row["prefix"], *row["completion"]),
-                row["count"],
-                row["success"],
-                "budget" if row["cut"] else "end",
-            )
-            for path in self._parts_of.get(problem_id, ())
-            for table in read_part(path, _SCREENED, problem_id)
-            for row in table.to_pylist()
-            if row["phase"] == "screen"
-        ]
+        parts = self._parts_of.get(problem_id, ())
+        return _screened((table for path in parts for table in read_part(path, _SCREENED, problem_id)), prompt)
 
     def forget(self, problem_id: str) -> None:
         """Free the memory of a problem whose search has ended."""
@@ -214,20 +216,18 @@ class RolloutJournal:
         self._tail = self._numbered(1 + int(part.stem))
 
 
-class _Recalled:
-    """One problem's recorded rollouts, by request."""
+class RecalledRollouts:
+    """One problem's recorded rollouts, by request, from their table (`RolloutJournal.recorded`)."""
 
-    def __init__(self, parts: Sequence[Path], problem: str) -> None:
-        import pyarrow as pa
-
-        tables = [table for path in parts for table in read_part(path, _RECALLED, problem)]
+    def __init__(self, table: Any) -> None:
         self._rows: dict[tuple[str, bytes], list[int]] = {}
-        self._table = pa.concat_tables(tables) if tables else schema().empty_table().select(list(_RECALLED))
+        self._table = table
         pairs = zip(self._table["key"].to_pylist(), self._table["digest"].to_pylist(), strict=True)
         for row, pair in enumerate(pairs):
             self._rows.setdefault(pair, []).append(row)
 
     def of(self, request: RolloutRequest) -> list[GradedRollout] | None:
+        """All rollouts that were recorded for the very same request, or None."""
         rows = self._rows.get((request.key, request_digest(request)))
         if rows is None:
             return None
@@ -247,6 +247,34 @@ class _Recalled:
                 "a copy, or search again."
             )
         return rollouts
+
+    def screened(self, prompt: TokenIds) -> list[GradedRollout]:
+        """All rollouts of the problem's screen, in order, of a table with all that was recorded."""
+        return _screened([self._table], prompt)
+
+
+def _table(parts: Sequence[Path], problem: str, columns: Sequence[str]) -> Any:
+    """One problem's rollouts as a table of these columns."""
+    import pyarrow as pa
+
+    tables = [table for path in parts for table in read_part(path, columns, problem)]
+    return pa.concat_tables(tables) if tables else schema().empty_table().select(list(columns))
+
+
+def _screened(tables: Iterable[Any], prompt: TokenIds) -> list[GradedRollout]:
+    """The rollouts of a screen in tables, in order."""
+    return [
+        GradedRollout(
+            RolloutRequest(prompt, tuple(row["prefix"]), force=row["forced"], avoid=row["avoided"]),
+            (*row["prefix"], *row["completion"]),
+            row["count"],
+            row["success"],
+            "budget" if row["cut"] else "end",
+        )
+        for table in tables
+        for row in table.to_pylist()
+        if row["phase"] == "screen"
+    ]
 
 
 def request_digest(request: RolloutRequest) -> bytes:

@@ -11,7 +11,7 @@ from pts.pivot_search.config import SearchConfig, SearchUnit
 from pts.runs.codec import to_json
 from pts.setting_names import setting
 from pts.stages.search.share import SHARD, Share, read_share
-from pts.stages.shared.inputs import ProblemInputs
+from pts.stages.shared.inputs import ProblemInputs, require_positive
 
 _SEARCH = SearchConfig()
 
@@ -22,9 +22,11 @@ class SearchInputs(ProblemInputs):
 
     `range` bounds the prompt's value and `region` the searched part of each trace, as fractions; `max_tokens`
     (generated tokens) bounds the run, None for no bound; `unit` is token, sentence or both; `shard` is
-    the share of the problems to search, as I/K; `output` is None for runs/<model>-<dataset>, with the shard.
-    `fresh` deletes an earlier run of the same directory first. `verify` checks the policy before it is
-    searched. Raises ConfigError for a value outside its range.
+    the share of the problems to search, as I/K. `ray` is the address of a Ray cluster ("local": this machine),
+    with `workers` engines (None: as many as it has room for) that have `gpus_per_worker` each (None: one where
+    there are any). `output` is None for runs/<model>-<dataset>, with the shard. `fresh` deletes an earlier run
+    of the same directory first. `verify` checks the policy before it is searched. Raises ConfigError for a
+    value outside its range.
     """
 
     threshold: float = _SEARCH.threshold
@@ -37,6 +39,9 @@ class SearchInputs(ProblemInputs):
     audit: float = _SEARCH.audit
     unit: str = _SEARCH.unit
     shard: str | None = None
+    ray: str | None = None
+    workers: int | None = None
+    gpus_per_worker: float | None = None
     output: Path | None = None
     fresh: bool = False
     verify: bool = True
@@ -53,6 +58,34 @@ class SearchInputs(ProblemInputs):
             raise ConfigError(
                 f"{setting('max_tokens')} limits a whole run, and a shard does not know what the others spend: "
                 f"leave it out, or search without {setting('shard')}."
+            )
+        self._check_ray()
+
+    def _check_ray(self) -> None:
+        """Raise ConfigError for settings of Ray that contradict each other."""
+        require_positive("workers", self.workers)
+        if self.ray is None:
+            given = [name for name in ("workers", "gpus_per_worker") if getattr(self, name) is not None]
+            if given:
+                raise ConfigError(
+                    f"{setting(given[0])} has no effect without {setting('ray')}: give that, too."
+                )
+            return
+        if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker <= 1:
+            raise ConfigError(
+                f"gpus-per-worker is {self.gpus_per_worker:g}; it must be from 0 to 1: an engine uses one GPU."
+            )
+        if self.max_tokens is not None:
+            raise ConfigError(
+                f"{setting('max_tokens')} limits a search in one process, and its workers do not know what the "
+                f"others spend: leave it out, or search without {setting('ray')}."
+            )
+        if self.device.startswith("cuda:"):
+            raise ConfigError(f"Ray gives each worker its GPU: give {setting('device', 'cuda')}.")
+        if self.workers is not None and self.problems is not None and self.workers > self.problems:
+            raise ConfigError(
+                f"{self.workers} workers are more than the {self.problems} problems: give at most "
+                f"{setting('workers', self.problems)}."
             )
 
     @property

@@ -66,6 +66,7 @@ def plan_search(inputs: SearchInputs, directory: RunDirectory) -> SearchPlan:
         directory.require_same("configuration", fixed_settings(earlier.settings), fixed_settings(settings))
     every = _load_problems(inputs, traces)
     problem_set = _share_of(every, inputs)
+    _require_enough(problem_set.problems, inputs)
     name = graded_by(inputs.grader, earlier, problem_set.grader)
     grader = make_grader(name, pattern=inputs.grader_pattern)
     check_references(grader, problem_set.problems, earlier, name)
@@ -177,6 +178,15 @@ def _load_problems(inputs: SearchInputs, traces: Mapping[str, object] | None) ->
             f"check the ids, or {setting('problems')}."
         )
     return replace(loaded, problems=chosen)
+
+
+def _require_enough(problems: Sequence[Problem], inputs: SearchInputs) -> None:
+    """Raise DataError where there are fewer problems than workers on Ray."""
+    if inputs.workers is not None and inputs.workers > len(problems):
+        raise DataError(
+            f"{inputs.workers} workers are more than the {len(problems)} problems: give at most "
+            f"{setting('workers', len(problems))}."
+        )
 
 
 def _share_of(every: ProblemSet, inputs: SearchInputs) -> ProblemSet:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pts.errors import RunError
 from pts.pivot_search.config import Progress
-from pts.records import Candidate, Completions, ProblemResult, TokenIds
+from pts.records import Completions
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.manifest import differences, list_problems
 from pts.runs.rollout_journal import RolloutJournal
@@ -18,34 +18,23 @@ from pts.runs.search_run import (
     ROLLOUTS,
     SEARCH,
     SearchEnvironment,
-    SearchResolved,
     SearchSummary,
     read_search,
     search_digest,
 )
 from pts.runs.settle import settle_manifest
-from pts.runs.shard import Context, ShardLine, results_journal
+from pts.runs.shard import ShardLine, results_journal
 from pts.stages.search.derived import write_derived
-from pts.stages.search.given_traces import encode_traces
+from pts.stages.search.engine import Searched, SearchHere, SearchTask
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.plan import SearchPlan, plan_search
 from pts.stages.shared.cut_completions import FEWEST, warn_of_cut
-from pts.stages.shared.engine import Opened, open_engine
-from pts.stages.shared.recorded import (
-    recorded_by,
-    recorded_options,
-    settled_prompts,
-)
+from pts.stages.shared.recorded import recorded_by
 
 if TYPE_CHECKING:
-    from pts.graders import Grader
-    from pts.models.prompt import PromptFormat
-    from pts.policies import Policy
+    from pts.stages.search.ray_search import SearchOnRay
 
 logger = logging.getLogger(__name__)
-
-TOKENS_AFTER = 16
-"""How much of what followed a candidate is kept as text."""
 
 
 def run_search(inputs: SearchInputs, observe: Callable[[Progress], None] | None = None) -> SearchSummary:
@@ -96,77 +85,90 @@ def resume_note(inputs: SearchInputs) -> str:
 def _search(
     inputs: SearchInputs, plan: SearchPlan, directory: RunDirectory, observe: Callable[[Progress], None] | None
 ) -> None:
-    """Load the model, settle the manifest and search what is left. Raises PtsError."""
-    from pts.graders.code import held_in_by
-    from pts.graders.undecided import undecided_by
-    from pts.pivot_search import search_problems
-
-    opened, grader, resolved = _load(inputs, plan, directory)
-    policy = opened.policy
-    policy.check_length(len(policy.encode(plan.todo[0])), inputs.sampling())
-    logger.info("%s in %s on %s.", resolved.model_id, resolved.dtype, policy.identity.device)
-    logger.info(
-        "%s: read as %s, graded by %s; %d problems to search.",
-        resolved.dataset_id,
-        resolved.problem_schema,
-        resolved.grader,
-        len(plan.todo),
-    )
-    _require_verified(inputs, opened)
-    given = None if plan.traces is None else encode_traces(plan.traces, policy, inputs.sampling())
-    environment = SearchEnvironment(
-        policy.identity.device, inputs.batch_rows, inputs.max_tokens, inputs.problems, held_in_by(grader)
-    )
-    settle_manifest(
-        directory,
-        settings=plan.settings,
-        resolved=resolved,
-        environment=environment,
-        problems=list(plan.digests.values()),
-        whole=plan.whole,
-        fresh=inputs.fresh,
-    )
-    if plan.spent:
-        write_derived(directory)
-    journal = results_journal(directory.shard)
-    drawn, warned, counted = Completions(), False, 0
-    with _rollouts(directory) as rollouts:
-        results = search_problems(
-            plan.todo,
-            policy,
-            grader,
-            inputs.search_config(),
-            given_traces=given,
-            searched_tokens=plan.searched_tokens,
-            done=plan.done,
-            spent=plan.spent,
-            recorder=rollouts,
-            observe=observe,
+    """Open the engine, settle the manifest and search what is left. Raises PtsError."""
+    task = _task(inputs, plan, directory)
+    with SearchHere(task) if inputs.ray is None else _on_ray(task, len(plan.todo)) as engine:
+        resolved = engine.resolved
+        logger.info("%s in %s on %s.", resolved.model_id, resolved.dtype, engine.device)
+        logger.info(
+            "%s: read as %s, graded by %s; %d problems to search.",
+            resolved.dataset_id,
+            resolved.problem_schema,
+            resolved.grader,
+            len(plan.todo),
         )
-        for result in results:
-            # First the rollouts: whoever reads the result may count on them.
-            rollouts.sync()
-            rollouts.forget(result.problem_id)
-            undecided = undecided_by(grader)
-            paid = rollouts.tokens[result.problem_id] - plan.paid[result.problem_id]
-            line = _line(inputs, plan, policy, result)
-            journal.append(replace(line, undecided=undecided - counted, paid=paid))
-            counted = undecided
-            drawn = sum((result.completions or {}).values(), drawn)
-            if not warned and drawn.drawn >= FEWEST:
-                warned = _warn_of_cut(inputs, directory, drawn, resolved.think_end)
+        environment = SearchEnvironment(
+            engine.device, inputs.batch_rows, inputs.max_tokens, inputs.problems, engine.sandbox
+        )
+        settle_manifest(
+            directory,
+            settings=plan.settings,
+            resolved=resolved,
+            environment=environment,
+            problems=list(plan.digests.values()),
+            whole=plan.whole,
+            fresh=inputs.fresh,
+        )
+        if plan.spent:
+            write_derived(directory)
+        with _rollouts(directory) as rollouts:
+            _record(
+                inputs, plan, directory, rollouts, engine.search(plan, rollouts, observe), resolved.think_end
+            )
+
+
+def _task(inputs: SearchInputs, plan: SearchPlan, directory: RunDirectory) -> SearchTask:
+    earlier = None if inputs.fresh else directory.manifest
+    problem_set = plan.problem_set
+    return SearchTask(
+        inputs,
+        recorded_by(earlier, str(directory.path)),
+        plan.grader,
+        problem_set.name,
+        problem_set.schema,
+        plan.todo[0],
+        plan.first,
+        plan.traces,
+    )
+
+
+def _on_ray(task: SearchTask, problems: int) -> SearchOnRay:
+    from pts.stages.search.ray_search import SearchOnRay
+
+    return SearchOnRay(task, problems)
+
+
+def _record(
+    inputs: SearchInputs,
+    plan: SearchPlan,
+    directory: RunDirectory,
+    rollouts: RolloutJournal,
+    results: Iterable[Searched],
+    think_end: str | None,
+) -> None:
+    """Write down each problem's result as it comes."""
+    journal = results_journal(directory.shard)
+    drawn, warned = Completions(), False
+    for searched in results:
+        result = searched.result
+        # First the rollouts: whoever reads the result may count on them.
+        rollouts.sync()
+        rollouts.forget(result.problem_id)
+        line = ShardLine(
+            plan.digests[result.problem_id],
+            inputs.max_tokens,
+            result,
+            searched.contexts,
+            searched.undecided,
+            rollouts.tokens[result.problem_id] - plan.paid[result.problem_id],
+            search_digest(plan.settings),
+        )
+        journal.append(line)
+        drawn = sum((result.completions or {}).values(), drawn)
+        if not warned and drawn.drawn >= FEWEST:
+            warned = _warn_of_cut(inputs, directory, drawn, think_end)
     if not warned:
-        _warn_of_cut(inputs, directory, drawn, resolved.think_end)
-
-
-def _require_verified(inputs: SearchInputs, opened: Opened) -> None:
-    """Make the short checks of `pts verify`, unless they are not wanted. Raises ModelError where one fails."""
-    from pts.verification import require_verified
-
-    if inputs.verify:
-        require_verified(opened.subject(inputs.sampling()))
-    else:
-        logger.warning("%s was not verified, as requested.", opened.policy.identity.model_id)
+        _warn_of_cut(inputs, directory, drawn, think_end)
 
 
 @contextmanager
@@ -187,75 +189,3 @@ def _warn_of_cut(
     return warn_of_cut(
         str(directory.path), drawn, inputs.sampling().budget, thinks=thinks, runs_on=inputs.runs_on
     )
-
-
-def _load(
-    inputs: SearchInputs, plan: SearchPlan, directory: RunDirectory
-) -> tuple[Opened, Grader, SearchResolved]:
-    """The policy and the grader, and what they turned out to be. Raises PtsError."""
-    from pts.graders import make_grader
-    from pts.models.thinking import find_think_tags, require_think_tags
-
-    earlier = None if inputs.fresh else directory.manifest
-    recorded = recorded_by(earlier, str(directory.path))
-    digest = ""
-
-    def settle(tokenizer: Any) -> PromptFormat:
-        nonlocal digest
-        settled, digest = settled_prompts(tokenizer, inputs.prompt_format(), recorded, plan.first)
-        return settled
-
-    options = recorded_options(inputs.model_options(), recorded)
-    opened = open_engine(options, inputs.engine, settle, inputs.batch_rows)
-    needed = inputs.thinking is True or inputs.think_end is not None
-    find = require_think_tags if needed else find_think_tags
-    tags = find(opened.tokenizer, inputs.think_start, inputs.think_end)
-    grader = make_grader(
-        plan.grader,
-        pattern=inputs.grader_pattern,
-        think_end=None if tags is None else tags.end,
-        think_required=inputs.thinking is True,
-    )
-    identity = opened.policy.identity
-    resolved = SearchResolved(
-        model_id=identity.model_id,
-        model_revision=identity.revision,
-        dtype=identity.dtype or "unknown",
-        think_end=None if tags is None else tags.end,
-        dataset_id=plan.problem_set.name,
-        problem_schema=plan.problem_set.schema,
-        grader=plan.grader,
-        attention=identity.attention,
-        prompt_date=opened.prompt_format.written_on,
-        prompt_digest=digest,
-    )
-    return opened, grader, resolved
-
-
-def _line(inputs: SearchInputs, plan: SearchPlan, policy: Policy, result: ProblemResult) -> ShardLine:
-    prompt = policy.decode(result.prompt)
-    contexts = tuple(
-        _context(policy, prompt, result.traces[candidate.trace].completion, candidate)
-        for candidate in result.candidates
-    )
-    return ShardLine(
-        plan.digests[result.problem_id],
-        inputs.max_tokens,
-        result,
-        contexts,
-        search=search_digest(plan.settings),
-    )
-
-
-def _context(policy: Policy, prompt: str, completion: TokenIds, candidate: Candidate) -> Context:
-    position, end = candidate.position, candidate.end or candidate.position + 1
-    before = policy.decode(completion[:position]) if position else ""
-    through = policy.decode(completion[:end])
-    beyond = policy.decode(completion[: end + TOKENS_AFTER])
-    return Context(prompt + before, _added(before, through), _added(through, beyond))
-
-
-def _added(shorter: str, longer: str) -> str:
-    """What `longer` adds to `shorter`; a character of which only the first bytes were there counts as added."""
-    shared = next((i for i, (a, b) in enumerate(zip(shorter, longer, strict=False)) if a != b), None)
-    return longer[min(len(shorter), len(longer)) if shared is None else shared :]

@@ -1,0 +1,141 @@
+"""The Ray cluster that a search uses: joined, or started on this machine, and what it has room for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from pts.errors import ConfigError, one_line
+from pts.setting_names import setting
+
+logger = logging.getLogger(__name__)
+
+LOCAL = "local"
+"""The address that stands for this machine: a Ray of the search's own, which ends with it."""
+CPUS_EACH = 1
+"""Cores of a worker: what is not a GPU's work is done on one."""
+_CONNECT_SECONDS = 5.0
+_STORE_BYTES = 256 << 20
+"""Memory for objects in transit, of a Ray of the search's own: rollouts are small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How many workers there are, and the share of a GPU that each has."""
+
+    workers: int
+    gpus: float
+
+
+def require_ray() -> None:
+    """Raise ConfigError where Ray is not installed."""
+    if find_spec("ray") is None:
+        raise ConfigError(
+            f"{setting('ray')} needs Ray, which is not installed here: pip install 'pivotal-tokens[ray]', on "
+            "every machine of the cluster."
+        )
+
+
+@contextmanager
+def joined(address: str, workers: int | None) -> Iterator[Any]:
+    """The module ray, connected to the cluster at `address`, or to one on this machine for `workers`.
+
+    Raises ConfigError where there is no cluster.
+    """
+    require_ray()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address != LOCAL:
+        _require_listening(address)
+    import ray
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    in_main = threading.current_thread() is threading.main_thread()
+    own: dict[str, Any] = {}
+    if address == LOCAL:
+        # One core a worker, so that as many as were requested can begin.
+        own = {"num_cpus": max(workers or 1, os.cpu_count() or 1), "object_store_memory": _STORE_BYTES}
+        own["include_dashboard"] = False
+    try:
+        with interruptible():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise ConfigError(
+            f"Ray at {address} cannot be used ({one_line(error)}): check {setting('ray')}, that the "
+            f"cluster has this Ray ({ray.__version__}) and this Python, and RAY_AUTH_MODE=token here where it "
+            "has a token."
+        ) from error
+    finally:
+        # Ray sets its own, in the main thread.
+        for number, handler in handlers.items():
+            if in_main:
+                signal.signal(number, handler)
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let an interrupt through that comes while Ray waits: Ray makes a SystemError of it."""
+    try:
+        yield
+    except SystemError as error:
+        cause = error.__cause__
+        if cause is not None and not isinstance(cause, Exception):
+            raise cause from None
+        raise
+
+
+def place(
+    nodes: Sequence[Mapping[str, float]], workers: int | None, gpus: float | None, device: str, problems: int
+) -> Placement:
+    """The workers that a search of so many problems has on the cluster; None is as many as there is room for.
+
+    `nodes` are the machines' resources, `CPU` and `GPU`. `gpus` is the share of a GPU of each worker, None for
+    a whole one where there are any and `device` is not a CPU. Raises ConfigError where there is no room.
+    """
+    if gpus is None:
+        gpus = 1.0 if device != "cpu" and any(node.get("GPU", 0) for node in nodes) else 0.0
+    if not gpus and device.startswith("cuda"):
+        raise ConfigError(
+            f"a worker without a GPU cannot use {setting('device', device)}: the cluster has none, or "
+            f"{setting('gpus_per_worker')} is 0."
+        )
+    room = sum(_room(node, gpus) for node in nodes)
+    wanted = max(1, min(room, problems)) if workers is None else workers
+    if wanted > room:
+        needs = f"{gpus:g} of a GPU and a core" if gpus else "a core"
+        raise ConfigError(
+            f"the cluster has room for {room} workers with {needs} each, and {wanted} are wanted: give fewer "
+            f"{setting('workers')}, or another {setting('gpus_per_worker')}."
+        )
+    return Placement(min(wanted, problems), gpus)
+
+
+def _room(node: Mapping[str, float], gpus: float) -> int:
+    """Workers that a node has room for, whatever runs there now. A share of a GPU is of one of them."""
+    cores = int(node.get("CPU", 0) // CPUS_EACH)
+    return min(cores, int(node.get("GPU", 0)) * int(1 / gpus + 1e-9)) if gpus else cores
+
+
+def _require_listening(address: str) -> None:
+    """Raise ConfigError at once where nothing listens: Ray itself would try for two minutes, and then exit."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        raise ConfigError(f"{setting('ray')} is {address!r}; write it as HOST:PORT; such as 10.0.0.1:6379.")
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"there is no Ray at {address} ({one_line(error)}): start one with `ray start`, or leave the "
+            f"address of {setting('ray')} out to use this machine alone."
+        ) from error

@@ -1,0 +1,220 @@
+"""A search on a real Ray: findings of one process whatever dies, and one line where there is no Ray."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from importlib.util import find_spec
+
+import psutil
+import pytest
+
+from pts.errors import ConfigError, DataError
+from pts.records import Problem
+from pts.runs.search_run import read_search
+from pts.setting_names import named_as, on_command_line
+from pts.stages.search.inputs import SearchInputs
+from pts.stages.search.ray_cluster import joined, place
+from pts.stages.search.ray_worker import Feed
+from pts.stages.search.run import run_search
+from tests.stages.search.test_search_stage import counted
+
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+SEARCH = SearchInputs(problems=8, levels=(2, 3), threshold=0.4, traces=1, verify=False)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def address():
+    """A Ray of one machine with two cores, joined by its address, with a token of its own."""
+    # Workers are as urgent as the tests beside them, or they wait for those.
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    where = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
+    command += [f"--port={where.rpartition(':')[2]}", "--object-store-memory=100000000"]
+    command += ["--include-dashboard=false", "--disable-usage-stats"]
+    cluster = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(1200):
+            with socket.socket() as tried:
+                if tried.connect_ex(("127.0.0.1", int(where.rpartition(":")[2]))) == 0:
+                    break
+            assert cluster.poll() is None
+            time.sleep(0.1)
+        yield where
+    finally:
+        below = psutil.Process(cluster.pid).children(recursive=True)
+        cluster.terminate()
+        cluster.wait(60)
+        for process in psutil.wait_procs(below, timeout=10)[1]:
+            process.kill()
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    run = replace(SEARCH, output=tmp_path_factory.mktemp("alone") / "run")
+    run_search(run)
+    return run.output
+
+
+def engines():
+    """The processes of workers that hold an engine."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            found += [process] if process.cmdline()[:1] and "SearchWorker" in process.cmdline()[0] else []
+        except psutil.Error:
+            continue
+    return found
+
+
+@needs_ray
+@pytest.mark.slow
+def test_two_workers_one_of_which_dies_find_what_one_process_finds(address, alone, tmp_path, caplog):
+    run = replace(SEARCH, ray=address, workers=2, output=tmp_path / "run")
+    seen, killed = [], []
+
+    def observe(progress):
+        seen.append(progress)
+        if progress.tokens_generated > 1000 and not killed:
+            killed.extend(engines())
+            assert len(killed) == 2
+            killed[0].send_signal(signal.SIGKILL)
+
+    summary = run_search(run, observe)
+    assert killed
+    assert "problems go on in a new one" in caplog.text
+    assert summary == read_search(alone).summary()
+    assert counted(run.output) == counted(alone)
+    # No rollout was drawn twice for want of its record: the summary's tokens are those of one process.
+    assert summary.tokens_generated == sum(result.tokens_generated for result in read_search(alone).results)
+    assert [progress.problems for progress in seen] == [8] * len(seen)
+    assert not engines()
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_search_whose_own_process_is_stopped_and_killed_goes_on(address, alone, tmp_path):
+    run = replace(SEARCH, ray=address, workers=1, output=tmp_path / "run")
+    command = [
+        sys.executable,
+        "-m",
+        "pts",
+        "search",
+        "--problems",
+        "8",
+        "--levels",
+        "2,3",
+        "--threshold",
+        "0.4",
+    ]
+    command += ["--traces", "1", "--no-verify", "--ray", address, "--workers", "1", "--output", str(run.output)]
+
+    def ended_by(number, reached):
+        driver = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(6000):
+            if reached():
+                break
+            assert driver.poll() is None
+            time.sleep(0.05)
+        driver.send_signal(number)
+        return driver.communicate(timeout=120)[1], driver.returncode
+
+    said, code = ended_by(signal.SIGINT, (run.output / "rollouts" / "00000.tail").exists)
+    assert code == 128 + signal.SIGINT
+    assert "generated tokens kept" in said.splitlines()[-1]
+    lines = run.output / "problems.jsonl"
+    ended_by(signal.SIGKILL, lambda: lines.exists() and lines.read_bytes().count(b"\n"))
+    assert 0 < read_search(run.output).summary().done < 8
+    assert run_search(run) == read_search(alone).summary()
+    assert counted(run.output) == counted(alone)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_what_the_cluster_lacks_or_a_worker_refuses_is_said_in_one_line(address, tmp_path):
+    run = replace(SEARCH, ray=address, output=tmp_path / "run")
+    with pytest.raises(ConfigError, match="room for 2 workers with a core each, and 3 are wanted"):
+        run_search(replace(run, workers=3))
+    with pytest.raises(ConfigError, match="room for 0 workers with 1 of a GPU"):
+        run_search(replace(run, workers=1, gpus_per_worker=1.0))
+    with pytest.raises(ConfigError, match="or lower --budget"), named_as(on_command_line):
+        run_search(replace(run, workers=1, budget=10**6))
+    assert not run.output.exists()
+
+
+@needs_ray
+def test_an_address_that_is_not_there_is_said_at_once():
+    with (
+        pytest.raises(ConfigError, match=r"there is no Ray at 127.0.0.1:\d+"),
+        joined(f"127.0.0.1:{free_port()}", 1),
+    ):
+        pass
+    for bad in ("nowhere", "ray://host:10001", "host:x"):
+        with pytest.raises(ConfigError, match="write it as HOST:PORT"), joined(bad, 1):
+            pass
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match="Ray, which is not installed here: pip install"), joined("local", 1):
+        pass
+
+
+def test_settings_that_contradict_each_other_are_refused(tmp_path):
+    for given, said in [
+        ({"workers": 2}, "workers= has no effect without ray="),
+        ({"ray": "local", "workers": 9}, "9 workers are more than the 8 problems"),
+        ({"ray": "local", "workers": 0}, "workers is 0"),
+        ({"ray": "local", "gpus_per_worker": 2.0}, "from 0 to 1"),
+        ({"ray": "local", "max_tokens": 9}, "limits a search in one process"),
+        ({"ray": "local", "device": "cuda:1"}, "gives each worker its GPU"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            replace(SEARCH, **given)
+    few = replace(SEARCH, problems=None, shard="1/2", ray="local", workers=10**6, output=tmp_path / "x")
+    with pytest.raises(DataError, match="1000000 workers are more than the"):
+        run_search(few)
+
+
+def test_workers_are_placed_where_there_is_room():
+    nodes = [{"CPU": 8.0, "GPU": 4.0}, {"CPU": 2.0, "GPU": 4.0}, {"CPU": 3.0}]
+    assert place(nodes, None, None, "auto", 100).workers == 6
+    assert place(nodes, None, None, "auto", 5).workers == 5
+    assert place(nodes, None, 0.5, "auto", 100).workers == 10
+    assert place(nodes, None, None, "cpu", 100).workers == 13
+    assert place(nodes, 4, None, "auto", 2) == place(nodes, 2, 1.0, "auto", 9)
+    with pytest.raises(ConfigError, match="room for 6 workers"):
+        place(nodes, 7, None, "auto", 100)
+    with pytest.raises(ConfigError, match="a worker without a GPU cannot use device='cuda'"):
+        place(nodes[2:], 1, None, "cuda", 100)
+
+
+def test_a_feed_is_dry_while_others_are_under_way():
+    feed = Feed()
+    problems = [Problem(str(i), "", "") for i in range(3)]
+    feed.add(problems[0])
+    feed.add(problems[1])
+    assert next(feed) is problems[0]
+    assert not feed.wants
+    assert next(feed) is problems[1]
+    assert next(feed, None) is None
+    assert feed.wants
+    feed.add(problems[2])
+    assert not feed.wants
+    assert next(feed) is problems[2]
