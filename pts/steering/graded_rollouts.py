@@ -56,7 +56,7 @@ class Start:
 class Graded:
     """`count` rollouts from the start at place `start`: the tokens after the prefix, and their grade.
 
-    `new` are all of their tokens, or the first alone where the others are trained on elsewhere.
+    With `first_only`, `new` is their first token alone: the others are trained on where they were drawn.
     """
 
     start: int
@@ -64,6 +64,7 @@ class Graded:
     new: TokenIds
     count: int
     success: bool
+    first_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ def _chosen_starts(
     arms: dict[bytes, dict[Arm, list[int]]] = {}
     tokens: dict[bytes, int] = defaultdict(int)
     problems: dict[bytes, str] = {}
-    seen = 0
+    drawn: dict[bytes, int] = defaultdict(int)
     for start, rollout in _rows(run, prompts, pivots):
         key = _place(seed, start)
         counted = arms.setdefault(key, {}).setdefault(rollout.arm, [0, 0])
@@ -195,9 +196,10 @@ def _chosen_starts(
         counted[1] += rollout.count
         tokens[key] += _length(start, rollout.new)
         problems[key] = start.problem_id
-        seen += rollout.count
+        # Rollouts that take a confirmed token count where they were drawn.
+        drawn[key] += 0 if rollout.first_only else rollout.count
     mixed = [key for key, counts in arms.items() if _is_mixed(counts)]
-    count = sum(n for key in mixed for _, n in arms[key].values())
+    seen, count = sum(drawn.values()), sum(drawn[key] for key in mixed)
     if seen >= LEAST_ROLLOUTS and not mixed:
         raise DataError(
             f"{run.path}: every prefix has one value, as no start of its {seen} rollouts saw both outcomes: "
@@ -255,7 +257,7 @@ def _all_rows(run: SearchResults, prompts: Mapping[str, TokenIds]) -> Iterator[t
                 avoided.add(start)
     for start, (count, success) in stayed.items():
         if start in avoided and start.token is not None and count > 0:
-            yield start, Graded(0, "forced", (start.token,), count, bool(success))
+            yield start, Graded(0, "forced", (start.token,), count, bool(success), first_only=True)
 
 
 def _own(row: Mapping[str, Any], prompt: TokenIds) -> tuple[Start, Graded]:
@@ -275,7 +277,7 @@ def _taken(key: str, start: Start, rollout: Graded) -> tuple[Start, Graded] | No
         return None
     token = start.prefix[position]
     fork = replace(start, prefix=start.prefix[:position], token=token)
-    return fork, replace(rollout, arm="forced", new=(token,))
+    return fork, replace(rollout, arm="forced", new=(token,), first_only=True)
 
 
 def _taken_sides(run: SearchResults, prompts: Mapping[str, TokenIds]) -> dict[Start, list[int]]:

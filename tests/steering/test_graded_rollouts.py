@@ -1,10 +1,24 @@
 """Advantages of a journal's rollouts are the policy gradient's, whatever was forced or avoided."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from pts.records import Sampling
-from pts.steering.graded_rollouts import Advantage, Graded, RolloutSample, Start, advantages
+from pts.errors import DataError
+from pts.pivot_search.values import GradedRollout
+from pts.records import Candidate, ProblemResult, RolloutRequest, Sampling, SearchedTrace
+from pts.runs.rollout_journal import RolloutJournal
+from pts.runs.search_run import ROLLOUTS
+from pts.steering.graded_rollouts import (
+    Advantage,
+    Graded,
+    RolloutSample,
+    Start,
+    advantages,
+    arms_of,
+    journal_sample,
+)
 
 PROBS = {7: 0.5, 8: 0.3, 9: 0.2}
 VALUES = {7: 0.9, 8: 0.2, 9: 0.4}
@@ -119,3 +133,55 @@ def test_shuffled_grades_keep_every_problem_as_hard_as_it_was():
     assert totals(shuffled) == totals(sample)
     assert set(shuffled.rollouts) != set(sample.rollouts)
     assert shuffled == sample.shuffled(5)
+
+
+TRACE, PROMPT = (5, 6, 7, 8, 1), (2, 3)
+
+
+def problem(number):
+    """A problem whose token 6, at position 1, was confirmed by 50 rollouts that took it and 30 that did not."""
+    counts = dict.fromkeys(
+        ("excluded_exact", "excluded_value", "screened_out", "unresolved", "out_of_region", "shared"), 0
+    )
+    trace = SearchedTrace(TRACE, tuple("abcde"), (1.0, 0.5, 1.0, 0.7, 1.0), "end", True, **counts, confirmed=1)
+    candidate = Candidate(0, 1, 6, "b", 0.5, 0.6, 30, 50, 2 / 3, 20, 30, -0.03, 1.0, 5)
+    return ProblemResult(f"p{number}", "?", "4", 0, "searched", PROMPT, 0.5, 12, (trace,), (candidate,))
+
+
+def searched(folder, problems, *, solved=True):
+    """The run of these problems. Of the 50 that took the token 20 left the trace at position 3, and failed."""
+    journal = RolloutJournal(folder / ROLLOUTS)
+    for result in problems:
+        for side, place, n, successes in (("off", 1, 30, 20), ("on/3", 3, 20, 0)):
+            key = f"{result.problem_id}/confirm/0/1/1/{side}"
+            request = RolloutRequest(PROMPT, TRACE[:place], avoid=TRACE[place], n=n, key=key)
+            rows = [((9, 1), successes, True), ((4, 1), n - successes, not solved)]
+            graded = [
+                GradedRollout(request, TRACE[:place] + new, count, success)
+                for new, count, success in rows
+                if count
+            ]
+            journal.record(result.problem_id, "confirm", graded)
+    journal.close(complete=True)
+    return SimpleNamespace(path=folder, results=problems)
+
+
+def test_the_journal_has_both_sides_of_a_confirmed_token(tmp_path):
+    problems = [problem(number) for number in range(8)]
+    sample = journal_sample(searched(tmp_path, problems), Sampling(), {each.problem_id for each in problems})
+    arms = dict(zip(sample.starts, arms_of(sample), strict=True))
+    # Where the rollouts with the token begin nothing was ever solved: that start says nothing by itself.
+    assert arms.keys() == {Start(each.problem_id, PROMPT, (5,), 6) for each in problems}
+    # The other 30 that took it stayed on the trace, which was solved.
+    assert all(found == {"forced": [30, 50], "avoided": [20, 30]} for found in arms.values())
+    assert {row.new for row in sample.rollouts if row.arm == "forced"} == {(6,)}
+
+
+def test_too_few_rollouts_and_prefixes_of_one_value_are_refused(tmp_path):
+    problems = [problem(number) for number in range(8)]
+    run = searched(tmp_path / "few", problems[:3])
+    with pytest.raises(DataError, match=r"has 90 graded rollouts of 3 problems .* at least 200 of 8: search"):
+        journal_sample(run, Sampling(), {each.problem_id for each in problems})
+    run = searched(tmp_path / "one", problems, solved=False)
+    with pytest.raises(DataError, match="every prefix has one value, as no start of its 400 rollouts"):
+        journal_sample(run, Sampling(), {each.problem_id for each in problems})
