@@ -1,0 +1,120 @@
+"""What `real_effect.py` fits: each method, the same on shuffled labels, and `online`. Directions are kept."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from pts.calibration.online import OnlineFit, train_online
+from pts.evaluation.decoder import Decoder
+from pts.records import Problem
+from pts.runs.files import replace_text
+from pts.runs.search_run import SearchResults
+from pts.steering.directions import Method, preference_direction
+from pts.steering.fitting_data import FittingData
+from pts.steering.gates import token_gate
+from pts.steering.outcome import OutcomeFit, outcome_vectors
+from pts.steering.pairs import Pair
+from pts.steering.tensor_files import write_tensors
+from pts.steering.vector_algebra import unit_direction
+
+METHODS = ("preference", "outcome")
+ONLINE, SHUFFLED = "online", "shuffled"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A method whose direction is kept in a file, so that a stopped run does not fit it again."""
+
+    name: str
+    fit: Method
+    folder: Path
+
+    def __call__(self, data: FittingData, layer: int) -> torch.Tensor:
+        path = self.folder / f"{self.name}-layer-{layer}.safetensors"
+        if not path.exists():
+            say(f"fitting {self.name} at layer {layer}")
+            write_tensors(path, {"direction": self.fit(data, layer).contiguous()})
+        return load_file(str(path))["direction"]
+
+
+def outcome(data: FittingData, layer: int, seed: int | None = None, *, fit: OutcomeFit) -> torch.Tensor:
+    """The method `outcome`; with a seed, on permuted grades."""
+    if seed is not None:
+        data = replace(data, rollouts=replace(data.rollouts, shuffle=seed, _read=[]))
+    return unit_direction(outcome_vectors(data, (layer,), fit)[layer], "outcome", layer)
+
+
+def preference(data: FittingData, layer: int, seed: int | None = None) -> torch.Tensor:
+    """The method `preference`; with a seed, on pairs of which a coin says which side is called the better."""
+    if seed is None:
+        return preference_direction(data, layer)
+    coins = np.random.default_rng(seed).random(len(data.pairs)) < 0.5
+    swapped = [swap(pair) if coin else pair for pair, coin in zip(data.pairs, coins, strict=True)]
+    return preference_direction(data.of(swapped), layer)
+
+
+def swap(pair: Pair) -> Pair:
+    """The pair with its two tokens in each other's place; the values stay, and with them its weight."""
+    better, worse = (
+        replace(kept, token_id=other.token_id, token=other.token)
+        for kept, other in ((pair.better, pair.worse), (pair.worse, pair.better))
+    )
+    return replace(pair, better=better, worse=worse)
+
+
+def online_direction(
+    data: FittingData, layer: int, decoder: Decoder, problems: Sequence[Problem], fit: OnlineFit, folder: Path
+) -> torch.Tensor:
+    """The direction of on-policy training; its tokens and each round's success go to a file beside it."""
+    norms, gate = {layer: data.norm(layer)}, token_gate(data, layer)
+    found = train_online(decoder, problems, norms, gate, data.seed, fit)
+    described = {"layer": layer, "tokens": found.tokens, "success": found.success}
+    replace_text(folder / f"online-layer-{layer}.json", json.dumps(described) + "\n")
+    return torch.nn.functional.normalize(found.vectors[layer], dim=0)
+
+
+def methods_of(options: argparse.Namespace, decoder: Decoder, searched: SearchResults) -> dict[str, Method]:
+    """The methods, their label-shuffled fits and `online`, each direction kept."""
+    fit = OutcomeFit(steps=options.steps)
+    fits: dict[str, Callable[..., torch.Tensor]] = {
+        "preference": preference,
+        "outcome": partial(outcome, fit=fit),
+    }
+    found: dict[str, Method] = {name: fits[name] for name in options.methods}
+    for name in options.methods:
+        for number in range(options.shuffled):
+            found[f"{SHUFFLED}-{name}-{number}"] = partial(fits[name], seed=number)
+    own = [
+        Problem(result.problem_id, result.query, result.answer)
+        for result in searched.results
+        if result.status == "searched"
+    ]
+    folder = options.output / "directions"
+    if options.rounds:
+        found[ONLINE] = partial(
+            online_direction, decoder=decoder, problems=own, fit=online_fit(options), folder=folder
+        )
+    folder.mkdir(exist_ok=True)
+    return {name: Kept(name, fit, folder) for name, fit in found.items()}
+
+
+def online_fit(options: argparse.Namespace) -> OnlineFit:
+    standard = OnlineFit()
+    steps = min(standard.fit.steps, options.steps)
+    return replace(
+        standard, rounds=options.rounds, problems=options.round_problems, fit=replace(standard.fit, steps=steps)
+    )
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

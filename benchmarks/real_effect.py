@@ -1,0 +1,330 @@
+"""Do vectors help a model that people use? Their effect on untouched problems with every control, or a null
+with its power.
+
+    python benchmarks/real_effect.py MODEL DATA --output FOLDER [--run RUN]
+    python benchmarks/real_effect.py demo demo --output FOLDER --quick
+
+`--run` is a search of that model and those problems, finished or not; without it FOLDER/search is searched
+first. Vectors are fitted to all of its pairs (`preference`) and to its journal (`outcome`). Strength, sign,
+gate and layer are chosen on problems that the search did not draw. The effect is measured once, on others:
+success with the method that did best in calibration, less success without, with a bootstrap over problems.
+Through the very same race and measurement go
+
+- K random directions;
+- label-shuffled fits: `outcome` on grades permuted within each problem, `preference` on pairs whose sides were
+  swapped by a coin;
+- `online`, trained on policy on the searched problems: how far a vector goes.
+
+An effect is `detectable` if it would have been seen with 80% probability: its estimate, with the standard error
+of this one, is then clear of zero and above every random direction.
+
+Whatever is fitted or measured is written down at once in FOLDER, and the same command goes on where it was
+stopped. It refuses other settings. The last line of the output is one line of JSON.
+
+What it costs beside the search, by default: each of 29 vectors takes 350 completions to calibrate (64 problems
+x 4) and 1,200 to measure, and `online` 2,304 to train: about 48,000 completions. The first lines of the output
+say it for the settings at hand. At 174 tokens each (Qwen2.5-Coder-0.5B on SVAMP) that makes 8.4 million tokens:
+280 minutes at 500 tokens a second (two cores), seven at 20,000 (a GPU). A fit of `outcome` reads up to 262,144
+tokens and trains on 164,000, with gradients: this model would take an hour or more for each of the four on two
+cores. `--methods preference --rounds 0` leaves out everything that trains on completions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from effect_fits import METHODS, ONLINE, SHUFFLED, methods_of, online_fit, say
+
+from pts.calibration.evaluator import Evaluator
+from pts.calibration.halving import race, race_size
+from pts.calibration.settings import RANDOM, Directions, Setting, grid
+from pts.errors import ConfigError, PtsError, RunError
+from pts.evaluation.decoder import Decoder
+from pts.evaluation.outcomes import Outcomes
+from pts.ranks import rank_among, rank_p_value
+from pts.records import Problem
+from pts.runs.files import replace_text
+from pts.runs.manifest import text_digest
+from pts.runs.search_run import SearchResults, read_search
+from pts.stages.extract.run import enough_pairs
+from pts.stages.search.inputs import SearchInputs
+from pts.stages.search.reload import Loaded, load_again, untouched_problems
+from pts.stages.search.run import run_search
+from pts.stats import bootstrap_mean_interval
+from pts.steering.fitting_data import FittingData
+from pts.steering.harvest import harvest
+from pts.steering.pairs import Pair
+from pts.steering.training_rollouts import TrainingRollouts
+from pts.steering.vector_set import GateKind
+
+PATTERN = "all"
+GATES: tuple[GateKind, ...] = ("tokens", "always")
+CLEAR, POWER = 1.96, 0.8416
+"""Standard errors: from zero to where an interval of 95% is clear of it, and what 80% of a normal lie above."""
+QUICK = {
+    "problems": 20,
+    "calibration_problems": 8,
+    "test_problems": 24,
+    "samples": 2,
+    "random": 2,
+    "shuffled": 1,
+    "rounds": 1,
+    "round_problems": 12,
+    "steps": 4,
+}
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", help="model, as `pts search` takes it")
+    parser.add_argument("data", help="problems, as `pts search` takes them")
+    parser.add_argument("--output", type=Path, required=True, help="folder of all that is measured and fitted")
+    parser.add_argument("--run", type=Path, help="search run of the model and the problems")
+    parser.add_argument("--quick", action="store_true", help="few problems and controls: a trial")
+    parser.add_argument("--problems", type=int, default=300, help="to search, without --run")
+    parser.add_argument("--budget", type=int, help="tokens of a completion, without --run")
+    parser.add_argument("--methods", default="preference,outcome", help=f"of {', '.join(METHODS)}")
+    parser.add_argument("--layers", help="decoder layers to try; the middle one otherwise")
+    parser.add_argument("--strengths", default="0.2,0.4")
+    parser.add_argument("--calibration-problems", type=int, default=64)
+    parser.add_argument("--test-problems", type=int, default=300)
+    parser.add_argument("--samples", type=int, default=4)
+    parser.add_argument("--random", type=int, default=20)
+    parser.add_argument("--shuffled", type=int, default=3, help="label-shuffled fits of each method")
+    parser.add_argument("--rounds", type=int, default=6, help="of `online`; 0 leaves it out")
+    parser.add_argument("--round-problems", type=int, default=48, help="of a round of `online`, 8 samples each")
+    parser.add_argument(
+        "--steps", type=int, default=40, help="of a fit of `outcome`; `online` takes 12 a round"
+    )
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--seed", type=int, default=0)
+    if "--quick" in sys.argv:
+        parser.set_defaults(**QUICK)
+    options = parser.parse_args()
+    options.methods = options.methods.split(",")
+    unknown = [name for name in options.methods if name not in METHODS]
+    if unknown:
+        parser.error(f"--methods has {unknown[0]}; choose from {', '.join(METHODS)}.")
+    for name in ("calibration_problems", "test_problems", "samples", "random"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1.")
+    return options
+
+
+def main() -> None:
+    options = read_options()
+    try:
+        measure(options)
+    except PtsError as error:
+        raise SystemExit(f"real_effect: {error}") from None
+
+
+def measure(options: argparse.Namespace) -> None:
+    searched = searched_run(options)
+    pairs = enough_pairs(searched)
+    search = load_again(searched, options.device)
+    options.output.mkdir(parents=True, exist_ok=True)
+    harvested = harvest(search.loaded.model, pairs, fresh(options.output / "harvest"), seed=options.seed)
+    layers = chosen_layers(options, len(harvested.residual_norms))
+    require_same(options, layers, searched, pairs)
+    calibration, test = untouched_problems(searched, options.calibration_problems, options.test_problems)
+    rollouts = TrainingRollouts.of_run(searched, search.sampling, (), options.seed)
+    data = FittingData(search.loaded.model, pairs, harvested, options.seed, rollouts=rollouts)
+    decoder = Decoder(search.loaded, search.sampling, search.prompt_format, search.grade)
+    directions = Directions({PATTERN: data}, data, methods_of(options, decoder, searched))
+    names = [*directions.methods, *(f"{RANDOM}-{number}" for number in range(options.random))]
+    strengths = tuple(float(each) for each in options.strengths.split(","))
+    settings = list(grid([PATTERN], names, layers, strengths, GATES))
+    say_cost(options, search, searched, pairs, len(names), len(settings) // len(names))
+    chosen = calibrated(options, decoder, directions, settings, calibration)
+    on_test = evaluator(options, decoder, directions, test, "effect")
+    unsteered = on_test.unsteered()
+    found = on_test([setting for setting, _ in chosen.values()], 0, len(test))
+    measured = {name: found[setting] for name, (setting, _) in chosen.items()}
+    report(options, chosen, unsteered, measured, len(pairs))
+
+
+def searched_run(options: argparse.Namespace) -> SearchResults:
+    """The run that is named, or the one in the output's folder, searched as far as it is not."""
+    given = SearchInputs(model=options.model, dataset=options.data)
+    run = options.run or options.output / "search"
+    if options.run is None:
+        levels = (2, 3, 4) if options.data == "demo" else None
+        run_search(
+            replace(
+                given,
+                problems=options.problems,
+                budget=options.budget,
+                levels=levels,
+                device=options.device,
+                output=run,
+            )
+        )
+    searched = read_search(run)
+    for name, now in (("model", given.model), ("dataset", given.dataset)):
+        then = searched.manifest.settings.get(name)
+        if then != given.configuration()[name]:
+            raise RunError(f"{run} searched the {name} {then}, not {now}: name that one.")
+    return searched
+
+
+def fresh(folder: Path) -> Path:
+    """An empty folder for the harvest, which is made anew: it costs one pass over the prefixes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        path.unlink()
+    return folder
+
+
+def chosen_layers(options: argparse.Namespace, count: int) -> tuple[int, ...]:
+    if options.layers is None:
+        return ((count - 1) // 2,)
+    layers = tuple(int(each) for each in options.layers.split(","))
+    outside = [layer for layer in layers if not 0 <= layer < count]
+    if outside:
+        raise ConfigError(f"layer {outside[0]} is out of range: the model has decoder layers 0 to {count - 1}.")
+    return layers
+
+
+def require_same(
+    options: argparse.Namespace, layers: Sequence[int], searched: SearchResults, pairs: Sequence[Pair]
+) -> None:
+    """Go on in a folder only with the settings and the pairs that it was begun with."""
+    free = ("output", "run", "device", "problems", "quick")
+    now = {name: value for name, value in vars(options).items() if name not in free}
+    now |= {
+        "layers": list(layers),
+        "pairs": text_digest(repr((pair.ids, pair.better, pair.worse)) for pair in pairs),
+        "rollout_tokens": searched.tokens_spent,
+    }
+    path = options.output / "settings.json"
+    if not path.exists():
+        replace_text(path, json.dumps(now, indent=2) + "\n")
+        return
+    then = json.loads(path.read_text())
+    changed = [name for name in now if now[name] != then.get(name)]
+    if changed:
+        name = changed[0]
+        raise RunError(
+            f"{options.output} was begun with {name} {then.get(name)}, now {now[name]}: give what "
+            "it was begun with, or another --output."
+        )
+
+
+def evaluator(
+    options: argparse.Namespace, decoder: Decoder, directions: Directions, problems: list[Problem], phase: str
+) -> Evaluator:
+    """What measures on these problems, with a journal, and says now and then how far it is."""
+    started = said = time.monotonic()
+    generated = 0
+
+    def observe(tokens: int, done: int) -> None:
+        nonlocal said, generated
+        generated += tokens
+        if time.monotonic() - said > 60:
+            said = time.monotonic()
+            say(f"{phase}: {done} completions, {generated / (said - started):.0f} tokens a second")
+
+    journal = options.output / f"{phase}.jsonl"
+    return Evaluator(decoder, directions, problems, options.samples, options.seed, journal, observe)
+
+
+def say_cost(
+    options: argparse.Namespace,
+    search: Loaded,
+    searched: SearchResults,
+    pairs: Sequence[Pair],
+    lanes: int,
+    places: int,
+) -> None:
+    problems = race_size([places] * lanes, options.calibration_problems) + (1 + lanes) * options.test_problems
+    online = online_fit(options)
+    completions = problems * options.samples + online.rounds * online.problems * online.samples
+    traces = [len(trace.completion) for result in searched.results for trace in result.traces]
+    print(
+        f"{searched.resolved.model_id}: {len(pairs)} pairs of {len({pair.problem_id for pair in pairs})} "
+        f"problems; the search generated {searched.tokens_spent} tokens, budget {search.sampling.budget}"
+    )
+    print(
+        f"{lanes} vectors, {places} settings each: about {completions} completions, "
+        f"{completions * float(np.mean(traces)) / 1e6:.2f} million tokens",
+        flush=True,
+    )
+
+
+def calibrated(
+    options: argparse.Namespace,
+    decoder: Decoder,
+    directions: Directions,
+    settings: Sequence[Setting],
+    problems: list[Problem],
+) -> dict[str, tuple[Setting, Outcomes]]:
+    """Each vector's best setting."""
+    on_calibration = evaluator(options, decoder, directions, problems, "calibration")
+    lanes = race(settings, lambda setting: setting.method, on_calibration, len(problems))
+    return {str(name): ranked[0] for name, ranked in lanes.items()}
+
+
+def report(
+    options: argparse.Namespace,
+    chosen: dict[str, tuple[Setting, Outcomes]],
+    unsteered: Outcomes,
+    measured: dict[str, Outcomes],
+    pairs: int,
+) -> None:
+    """A table of all vectors, what it comes to, and the same as one line of JSON."""
+    count = len(unsteered.successes)
+    print(
+        f"{count} untouched problems x {options.samples}: success {unsteered.success:.3f} unsteered, "
+        f"{unsteered.tokens_each:.0f} tokens, {unsteered.cut_share:.1%} cut"
+    )
+    print(f"{'':24s}layer strength gate     success   effect         interval   tokens     cut")
+    bounds, effects = {}, {}
+    for name, found in measured.items():
+        setting = chosen[name][0]
+        bounds[name] = bootstrap_mean_interval(found.rates - unsteered.rates, 0.95, options.seed)
+        effects[name] = found.success - unsteered.success
+        print(
+            f"{name:24s}{setting.layer:5d}{setting.strength:+9.1f} {setting.gate:8s}{found.success:8.3f}"
+            f"{effects[name]:+9.3f}   {bounds[name][0]:+.3f} to {bounds[name][1]:+.3f}"
+            f"{found.tokens_each:9.0f}{found.cut_share:8.1%}"
+        )
+    winner = min(options.methods, key=lambda name: (-chosen[name][1].success, chosen[name][1].tokens_each))
+    random = [effect for name, effect in effects.items() if name.startswith(RANDOM)]
+    shuffled = [effect for name, effect in effects.items() if name.startswith(SHUFFLED)]
+    differences = measured[winner].rates - unsteered.rates
+    error = float(differences.std(ddof=1) / count**0.5)
+    result = {
+        "method": winner,
+        "effect": effects[winner],
+        "effect_low": bounds[winner][0],
+        "effect_high": bounds[winner][1],
+        "rank_of_controls": rank_among(effects[winner], random),
+        "controls": len(random),
+        "p_value": rank_p_value(effects[winner], random, len(options.methods)),
+        "random_max": max(random),
+        "shuffled_max": max(shuffled) if shuffled else None,
+        "headroom_online": effects.get(ONLINE),
+        "detectable": max(CLEAR * error, max(random)) + POWER * error,
+        "unsteered": unsteered.success,
+        "pairs": pairs,
+        "test_problems": count,
+        "samples": options.samples,
+    }
+    print(
+        f"{winner}: {effects[winner]:+.3f} ({bounds[winner][0]:+.3f} to {bounds[winner][1]:+.3f}), rank "
+        f"{result['rank_of_controls']} of {1 + len(random)}; an effect of {result['detectable']:.3f} would "
+        "have been seen with 80% probability"
+    )
+    print(json.dumps({name: round(v, 4) if isinstance(v, float) else v for name, v in result.items()}))
+
+
+if __name__ == "__main__":
+    main()
