@@ -70,6 +70,13 @@ _OPTIONS: dict[str, Options] = {
             {"type": NumberList(float)},
         ),
     ],
+    "Another model": [
+        (
+            ("against", "--against"),
+            "Finished evaluation of another model on the same problems, to compare with.",
+            {"type": click.Path(path_type=Path)},
+        ),
+    ],
     "Thresholds of early-exit and escalate that you do not give": [
         (
             ("fit_problems", "--fit-problems"),

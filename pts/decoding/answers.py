@@ -61,7 +61,8 @@ class Answer:
     `completion` is the whole completion as token ids, `text` the same as text. `thinking` and `answer` are its
     two parts; `answer` is empty if a limit cut the completion within its thinking. `route` is the strategy's
     decision for this question, if it makes one (a router's class, the model that answered), with its
-    `confidence`. `usage` counts tokens and seconds.
+    `confidence`. `thought` says whether there is any thinking in it but tags and white space (None where
+    no think tags of the model are known). `usage` counts tokens and seconds.
 
         answer = pts.decode("demo", "What is 17 + 5 ?", strategy="auto", vectors="demo")
         print(answer.answer, answer.route, answer.usage.total)
@@ -76,6 +77,7 @@ class Answer:
     usage: TokenUsage
     route: str | None = None
     confidence: float | None = None
+    thought: bool | None = None
 
     def __str__(self) -> str:
         """The answer as text, or all that was written where a limit cut it within its thinking."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pts.decoding.auto import make_auto
@@ -13,6 +13,7 @@ from pts.decoding.early_exit import EarlyExit
 from pts.decoding.escalate import Escalate
 from pts.decoding.instructions import DRAFT, Instructed, concise
 from pts.decoding.limits import ThinkingBudget
+from pts.decoding.own_choice import OwnChoice
 from pts.decoding.reject import Reject
 from pts.decoding.strategies import Plain, Strategy
 from pts.decoding.strategy_options import StrategyOptions
@@ -94,6 +95,13 @@ STRATEGIES: Mapping[str, StrategyEntry] = {
         "at least N tokens of thinking: an end before that becomes a continuation",
         "Muennighoff et al., s1, 2025",
         _plain(lambda number: ThinkingBudget(least_thinking=number)),
+        _LIMITS - {"least_thinking"},
+    ),
+    "model": StrategyEntry(
+        None,
+        "the model decides by its own first tokens whether it thinks",
+        "Zhang et al., AdaptThink, 2025",
+        lambda name, _number, options: OwnChoice(name, replace(options.budget, least_thinking=0)),
         _LIMITS - {"least_thinking"},
     ),
     "auto": StrategyEntry(

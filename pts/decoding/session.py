@@ -170,6 +170,15 @@ class Session:
             return text, text, ""
         return text, thinking, answer
 
+    def thought(self, draft: Draft) -> bool | None:
+        """Whether there is any thinking in a draft but tags and white space; None for a model without tags."""
+        if self.think is None:
+            return None
+        thinking = self.policy.decode(self.split(draft)[0])
+        for tag in (self.think.start, self.think.end):
+            thinking = thinking.replace(self.policy.decode(tag).strip(), "")
+        return bool(thinking.strip())
+
     def tell(self, question: int, tokens: TokenIds) -> None:
         """Have the listener hear of tokens of the question at this index that were not heard as written."""
         if self.listen is not None:
@@ -208,7 +217,17 @@ class Session:
             **more,
         )
         final = answer.rpartition(FINAL_CHANNEL)[2].strip()
-        return Answer(question.id, strategy, completion, text, thinking, final, usage, **named)
+        return Answer(
+            question.id,
+            strategy,
+            completion,
+            text,
+            thinking,
+            final,
+            usage,
+            **named,
+            thought=self.thought(draft),
+        )
 
     def _guide(self, ask: Ask) -> BudgetGuide:
         budget = ask.budget

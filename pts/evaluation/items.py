@@ -19,7 +19,9 @@ class Item:
     `success` is the grader's word on an answer that ended; `readable` says whether the text after the thinking
     holds anything that the grader could read. `digest` begins the problem's own. `router_shares` are those that
     a random router was given. `undecided` is true where the grader could not compare the answer with its
-    reference: it counts as wrong. `ledger` is its token usage, under the key that the files of runs have.
+    reference: it counts as wrong. `thought` says whether it has any thinking (None where no think tags are
+    known, and in runs of earlier versions). `ledger` is its token usage, under the key that the files of runs
+    have.
     """
 
     line: str
@@ -35,6 +37,7 @@ class Item:
     confidence: float | None = None
     router_shares: Mapping[str, float] | None = None
     undecided: bool = False
+    thought: bool | None = None
 
     @property
     def key(self) -> Key:

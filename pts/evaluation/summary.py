@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
+from pts.evaluation.against import Besides
 from pts.evaluation.direction import DirectionTest
 from pts.evaluation.estimates import LEVEL, Estimate, Floats
 from pts.evaluation.items import Item
@@ -27,7 +30,8 @@ class SystemSummary:
     `tokens` is the mean of all tokens spent on an answer after its prompt, `thinking` of those of thinking.
     `cut` is the share that a limit ended, `unreadable` the share that ended with nothing to grade, `kept` the
     share whose limits were kept. `tokens_ratio` is to unsteered `full`, where that is a system. `routes` are
-    the shares of what a strategy decided.
+    the shares of what a strategy decided. `no_thinking` is the share without any thinking, by level of
+    difficulty where the problems have one; None where that was not recorded.
     """
 
     name: str
@@ -49,13 +53,16 @@ class SystemSummary:
     tokens_ratio_low: float | None = None
     tokens_ratio_high: float | None = None
     routes: Mapping[str, float] | None = None
+    no_thinking: float | None = None
+    no_thinking_by_level: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """How much more success a system has than `against` (another, or "frontier"): one ablation, one question.
 
-    `kind` is what is asked: steering, routing, budget (against the frontier at equal tokens) or full.
+    `kind` is what is asked: steering, routing, budget (against the frontier at equal tokens), full, or of the
+    run of another model: other (the same strategy there) and other budget (its frontier).
     `corrected` is Holm's p-value over all comparisons of the evaluation. `p_bounded` and `corrected_bounded`
     say that a p-value is the smallest that so many resamples can give: the true one is at most that. `line` is
     the system's name, under the key that files have.
@@ -75,6 +82,16 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherSummary:
+    """The run of another model beside this one: its directory, model, unsteered systems and their frontier."""
+
+    path: str
+    model_id: str
+    lines: tuple[SystemSummary, ...]
+    frontier: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluationSummary:
     """All that the report shows; `chance` is the success of guessing, None for free answers.
 
@@ -82,7 +99,8 @@ class EvaluationSummary:
     fixed budgets, unsteered ("none") and steered ("vectors").
     `left_out` are baselines that the model cannot run, with the reasons. `thresholds` were fitted on other
     problems. `direction` is the vectors' rank among random directions; None where that was not asked.
-    `undecided` answers could not be compared with their reference, and count as wrong.
+    `other` is the run of another model that was named. `undecided` answers could not be compared with their
+    reference, and count as wrong.
     """
 
     model_id: str
@@ -103,6 +121,7 @@ class EvaluationSummary:
     thresholds: tuple[ThresholdFit, ...] = ()
     direction: DirectionTest | None = None
     undecided: int = 0
+    other: OtherSummary | None = None
 
 
 def paired_systems(
@@ -120,20 +139,29 @@ def paired_systems(
 
 
 def summarise_systems(
-    systems: Sequence[System], paired: PairedSystems, items: Sequence[Item]
+    systems: Sequence[System],
+    paired: PairedSystems,
+    items: Sequence[Item],
+    levels: Mapping[str, str] = MappingProxyType({}),
 ) -> list[SystemSummary]:
-    """A row of the table for each system, from its items."""
+    """A row of the table for each system, from its items; `levels` are problems' levels of difficulty by id."""
     by_system: dict[str, list[Item]] = {system.name: [] for system in systems}
     for item in items:
         by_system.setdefault(item.line, []).append(item)
     full = next((at for at, system in enumerate(systems) if system.name == "full"), None)
     return [
-        _system_summary(system, at, full, paired, by_system[system.name]) for at, system in enumerate(systems)
+        _system_summary(system, at, full, paired, by_system[system.name], levels)
+        for at, system in enumerate(systems)
     ]
 
 
 def _system_summary(
-    system: System, at: int, full: int | None, paired: PairedSystems, items: Sequence[Item]
+    system: System,
+    at: int,
+    full: int | None,
+    paired: PairedSystems,
+    items: Sequence[Item],
+    levels: Mapping[str, str],
 ) -> SystemSummary:
     success, tokens = paired.mean_success(at), paired.mean_tokens(at)
     routes = Counter(item.route for item in items if item.route is not None)
@@ -150,6 +178,7 @@ def _system_summary(
         unreadable=_mean([item.ended and not item.readable for item in items]),
         kept=_mean([item.ledger.budget_kept for item in items]),
         routes={route: routes[route] / len(items) for route in sorted(routes)} or None,
+        **_no_thinking(items, levels),
     )
     if full is None:
         return row
@@ -157,7 +186,21 @@ def _system_summary(
     return replace(row, tokens_ratio=ratio.value, tokens_ratio_low=ratio.low, tokens_ratio_high=ratio.high)
 
 
-def compare_systems(systems: Sequence[System], paired: PairedSystems) -> list[Comparison]:
+def _no_thinking(items: Sequence[Item], levels: Mapping[str, str]) -> dict[str, Any]:
+    """The share of answers without thinking, of all and by level; nothing where an item does not say."""
+    if any(item.thought is None for item in items):
+        return {}
+    by_level: dict[str, list[bool]] = defaultdict(list)
+    for item in items:
+        if item.problem in levels:
+            by_level[levels[item.problem]].append(not item.thought)
+    shares = {level: _mean(by_level[level]) for level in sorted(by_level)}
+    return {"no_thinking": _mean([not item.thought for item in items]), "no_thinking_by_level": shares or None}
+
+
+def compare_systems(
+    systems: Sequence[System], paired: PairedSystems, besides: Besides | None = None
+) -> list[Comparison]:
     """Every ablation of what the user named, each on its own, with p-values corrected over all of them.
 
     Steering: a strategy with vectors against the same without. Routing: a router against a random one of the
@@ -185,8 +228,10 @@ def compare_systems(systems: Sequence[System], paired: PairedSystems) -> list[Co
             found[system.name, frontier] = "budget", paired.frontier_gain(places[system.name], sweep)
     for system in asked:
         against("full", system, System("full"))
+        if besides is not None:
+            found.update(_against_other(system, places[system.name], paired, besides))
     p_values = [estimate.p_value for _, estimate in found.values()]
-    bounded = [paired.is_floor(estimate.p_value, kind == "budget") for kind, estimate in found.values()]
+    bounded = [paired.is_floor(estimate.p_value, kind.endswith("budget")) for kind, estimate in found.values()]
     adjusted = holm(p_values).tolist()
     # What changes when the bounded ones are taken for 0 is no more than a bound itself.
     least = holm([0.0 if at_floor else p for p, at_floor in zip(p_values, bounded, strict=True)]).tolist()
@@ -196,6 +241,21 @@ def compare_systems(systems: Sequence[System], paired: PairedSystems) -> list[Co
             found.items(), adjusted, bounded, least, strict=True
         )
     ]
+
+
+def _against_other(
+    system: System, place: int, paired: PairedSystems, besides: Besides
+) -> dict[tuple[str, str], tuple[str, Estimate]]:
+    """A system against another model: the same strategy, and its frontier for what is no fixed budget."""
+    found = {}
+    same = besides.places.get(system.strategy)
+    if same is not None:
+        name = f"{system.strategy} of {besides.label}"
+        found[system.name, name] = "other", paired.difference(place, same)
+    if besides.sweep and not system.is_fixed:
+        name = f"frontier of {besides.label}"
+        found[system.name, name] = "other budget", paired.frontier_gain(place, besides.sweep)
+    return found
 
 
 def sweep_of(systems: Sequence[System], steering: Steering) -> list[int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from pts.evaluation.direction import DirectionTest
 from pts.evaluation.summary import Comparison, EvaluationSummary, SystemSummary
@@ -25,17 +27,29 @@ QUESTIONS = {
     "routing": "does the router help?",
     "budget": "above fixed budgets?",
     "full": "better than full?",
+    "other": "better than the other model?",
+    "other budget": "above the other's budgets?",
 }
 DIRECTION = "is it their direction?"
 _NONE = "–"
 
 
 def ordered_systems(summary: EvaluationSummary) -> list[SystemSummary]:
-    """What was asked for first, then the baselines; each group by its steering, the cheapest first."""
+    """What was asked for first, then the baselines; each group by its steering, the cheapest first.
+
+    The systems of the other run come last, named after it.
+    """
     steerings = ("none", "vectors", "random direction")
-    return sorted(
+    own = sorted(
         summary.lines, key=lambda system: (not system.asked, steerings.index(system.steering), system.tokens)
     )
+    if summary.other is None:
+        return own
+    label = Path(summary.other.path).resolve().name
+    return own + [
+        replace(system, name=f"{system.name} of {label}", asked=False)
+        for system in sorted(summary.other.lines, key=lambda system: system.tokens)
+    ]
 
 
 def system_cells(system: SystemSummary) -> tuple[str, ...]:
@@ -114,7 +128,27 @@ def head_lines(summary: EvaluationSummary) -> list[str]:
     if summary.undecided:
         counted = _counted(summary.undecided, "answer")
         lines.append(f"{counted} could not be compared with the reference, and count as wrong.")
-    return lines + [f"Left out: {why}" for why in _reasons(summary)]
+    if summary.other is not None:
+        lines.append(f"Compared with {summary.other.model_id}, in {summary.other.path}, on the same problems.")
+    lines += [f"Left out: {why}" for why in _reasons(summary)]
+    return lines + mode_lines(summary)
+
+
+def mode_lines(summary: EvaluationSummary) -> list[str]:
+    """How often each system that was asked for, and chooses, answers without thinking, by level."""
+    lines = []
+    for system in ordered_systems(summary):
+        share = system.no_thinking
+        chooses = system.strategy in ("auto", "model") or (share is not None and 0 < share < 1)
+        if share is None or not system.asked or not chooses:
+            continue
+        levels = system.no_thinking_by_level or {}
+        by_level = ", ".join(f"level {level} {part:.2f}" for level, part in levels.items())
+        lines.append(
+            f"No thinking in {share:.2f} of the answers of {system.name}"
+            f"{f' ({by_level})' if len(levels) > 1 else ''}."
+        )
+    return lines
 
 
 def note(summary: EvaluationSummary) -> str:

@@ -59,7 +59,7 @@ class EvaluationData:
 
 def evaluation_data(path: Path) -> EvaluationData:
     """What a report shows of the evaluation at `path`. Raises RunError where it is not finished or readable."""
-    summary = _read_summary(path)
+    summary = read_summary(path)
     items = {item.key: item for item in Journal(path / EVALUATION.shard, Item).read()}
     asked = {system.name for system in summary.lines if system.asked}
     problems = list(dict.fromkeys(problem for line, problem, _ in items if line == summary.lines[0].name))
@@ -118,7 +118,8 @@ def _answer(item: Item, shown: bool) -> AnswerData:
     )
 
 
-def _read_summary(path: Path) -> EvaluationSummary:
+def read_summary(path: Path) -> EvaluationSummary:
+    """The numbers of the evaluation at `path`. Raises RunError where it is not finished or readable."""
     where = path / SUMMARY
     if not where.exists():
         raise RunError(f"{path} is not finished: give the command of the evaluation again to continue it.")

@@ -54,6 +54,16 @@ def _points(axes: Any, summary: EvaluationSummary) -> None:
             alpha=0.6,
             label=f"frontier of fixed budgets, {_NAMES[steering]}",
         )
+    if summary.other is not None and summary.other.frontier:
+        corners = summary.other.frontier
+        axes.plot(
+            [corner[0] for corner in corners],
+            [corner[1] for corner in corners],
+            color=COLOURS["random direction"],
+            ls="--",
+            lw=1.4,
+            label=f"frontier of fixed budgets, {summary.other.model_id}",
+        )
     labelled = set()
     for system in summary.lines:
         name = f"{_NAMES[system.steering]}{', fixed budget' if system.fixed else ''}"

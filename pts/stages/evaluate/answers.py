@@ -126,6 +126,7 @@ class Answering:
             confidence=answer.confidence,
             router_shares=shares,
             undecided=undecided_by(self.grader) > undecided,
+            thought=answer.thought,
         )
 
 

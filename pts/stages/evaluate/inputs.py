@@ -23,9 +23,10 @@ class EvaluateInputs(ProblemInputs, AnswerInputs):
     `dataset` is a benchmark's name, a file or a hub id; `data` a file with a benchmark's schema to read in its
     place. Options of strategies hold in every system whose strategy uses them. `seeds` answers of a problem
     are drawn, by seeds from `seed` on. `sweep` are the fixed budgets of thinking that `baselines` add, as
-    shares of `budget`, the total. Thresholds that are not given are fitted on `fit_problems` others, of
-    `fit_split` where it is named. None for `problems`, `budget`, `suffix` and `grader` is the benchmark's own;
-    `output` None is evals/<model>-<dataset>. Raises ConfigError.
+    shares of `budget`, the total. `against` is a finished evaluation of another model on the same problems,
+    such as the unchanged one, to compare with. Thresholds that are not given are fitted on `fit_problems`
+    others, of `fit_split` where it is named. None for `problems`, `budget`, `suffix` and `grader` is the
+    benchmark's own; `output` None is evals/<model>-<dataset>. Raises ConfigError.
     """
 
     data: str | None = None
@@ -35,6 +36,7 @@ class EvaluateInputs(ProblemInputs, AnswerInputs):
     seeds: int = 3
     fit_problems: int | None = None
     fit_split: str | None = None
+    against: Path | None = None
     output: Path | None = None
     fresh: bool = False
 

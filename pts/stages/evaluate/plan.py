@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pts.errors import RunError
+from pts.evaluation.against import OtherRun
 from pts.evaluation.items import Item, Key
 from pts.evaluation.random_routing import shares_of
 from pts.evaluation.systems import System, plan_systems
@@ -17,6 +18,7 @@ from pts.runs.directory import RunDirectory
 from pts.runs.journal import Journal
 from pts.runs.manifest import Manifest
 from pts.setting_names import setting
+from pts.stages.evaluate.against import other_run
 from pts.stages.evaluate.answers import item_digest
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.thresholds import is_fit, require_same_problems, threshold_problems, to_fit
@@ -36,7 +38,7 @@ class EvaluationPlan:
 
     `options` are what the strategies are built from; a second model joins them when the models are loaded.
     `items` is by key and grows; `left_out` are systems that the model cannot run, with the reasons. `fits` are
-    thresholds that were fitted, on `to_fit_on`.
+    thresholds that were fitted, on `to_fit_on`. `other` is the run of another model to compare with.
     """
 
     settings: Mapping[str, object]
@@ -52,6 +54,7 @@ class EvaluationPlan:
     left_out: Mapping[str, str]
     to_fit_on: Sequence[Problem]
     fits: Mapping[str, ThresholdFit]
+    other: OtherRun | None = None
 
     def kept_systems(self, left_out: Mapping[str, str]) -> list[System]:
         """The systems that the model can run."""
@@ -138,6 +141,7 @@ def plan_evaluation(inputs: EvaluateInputs, directory: RunDirectory) -> Evaluati
         left_out,
         to_fit_on,
         fits,
+        other_run(inputs, digests, name),
     )
 
 

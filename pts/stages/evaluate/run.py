@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,9 @@ from pts.stages.shared.recorded_layers import with_recorded_layers
 if TYPE_CHECKING:
     from pts.decoding import Session
     from pts.decoding.steered_decoder import SteeredDecoder
+    from pts.evaluation.against import Besides
+    from pts.evaluation.paired_systems import PairedSystems
+    from pts.evaluation.summary import OtherSummary
     from pts.steering.hooks import Variant
     from pts.steering.vector_set import VectorSet
 
@@ -269,7 +273,9 @@ def _summary(inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirecto
         if system.control is not None
     }
     every = {**items, **controls}
+    levels = {each.id: str(each.metadata["level"]) for each in problems if "level" in each.metadata}
     paired = paired_systems(systems, ids, inputs.seeds, items, inputs.seed)
+    other, everything, besides = _beside(inputs, plan, ids, paired, levels)
     return EvaluationSummary(
         model_id=str(manifest.resolved["model_id"]),
         dataset_id=_data_name(inputs, plan),
@@ -282,14 +288,39 @@ def _summary(inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirecto
         chance=chance_level(problems, plan.grader_name),
         items=len(every),
         tokens_generated=sum(item.ledger.total for item in every.values()),
-        lines=tuple(summarise_systems(systems, paired, list(items.values()))),
-        comparisons=tuple(compare_systems(systems, paired)),
+        lines=tuple(summarise_systems(systems, paired, list(items.values()), levels)),
+        comparisons=tuple(compare_systems(systems, everything, besides)),
         frontiers=frontiers_of(systems, paired),
         left_out=dict(plan.left_out),
         thresholds=tuple(plan.fits[name] for name in to_fit(inputs)),
         direction=direction_test(kept, ids, every, *_direction(inputs, plan)) if inputs.baselines else None,
         undecided=sum(item.undecided for item in items.values()),
+        other=other,
     )
+
+
+def _beside(
+    inputs: EvaluateInputs,
+    plan: EvaluationPlan,
+    ids: Sequence[str],
+    paired: PairedSystems,
+    levels: Mapping[str, str],
+) -> tuple[OtherSummary | None, PairedSystems, Besides | None]:
+    """The other run in numbers, both runs' systems in one, and where the other's stand in it."""
+    from pts.evaluation.against import side_by_side
+    from pts.evaluation.summary import OtherSummary, paired_systems, summarise_systems, sweep_of
+
+    run = plan.other
+    if run is None:
+        return None, paired, None
+    keys = [(system.name, key, k) for system in run.systems for key in ids for k in range(inputs.seeds)]
+    items = {key: run.items[key] for key in keys}
+    theirs = paired_systems(run.systems, ids, inputs.seeds, items, inputs.seed)
+    both, besides = side_by_side(paired, theirs, run.systems, Path(run.path).resolve().name)
+    rows = summarise_systems(run.systems, theirs, list(items.values()), levels)
+    sweep = sweep_of(run.systems, "none")
+    frontier = tuple(theirs.frontier(sweep)) if len(sweep) > 1 else ()
+    return OtherSummary(run.path, run.model_id, tuple(rows), frontier), both, besides
 
 
 def _direction(inputs: EvaluateInputs, plan: EvaluationPlan) -> tuple[int, str | None]:
