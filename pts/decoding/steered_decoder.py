@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from pts.decoding.answers import Answer
 from pts.decoding.auto import Auto
 from pts.decoding.context_match import Contexts
+from pts.decoding.own_choice import OwnChoice
 from pts.decoding.registry import make_strategy
 from pts.decoding.routers.files import find_router
 from pts.decoding.routers.probe import ProbeRouter
@@ -125,7 +126,7 @@ class SteeredDecoder:
     @property
     def streams(self) -> bool:
         """Whether an answer is written once, from first token to last, so that it can be read along."""
-        return isinstance(self.strategy, Plain | Auto)
+        return isinstance(self.strategy, Plain | Auto | OwnChoice)
 
     def text(self, ids: TokenIds) -> str:
         """Text of token ids up to a stop text, think tags included, the end token left out."""

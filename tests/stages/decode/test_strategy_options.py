@@ -97,7 +97,7 @@ def test_the_router_is_the_sets_own_or_length(caplog):
         (
             {"max_switches": 1},
             ("nothink",),
-            "max_switches= has no effect .* choose one of full, budget, min, auto",
+            "max_switches= has no effect .* choose one of full, budget, min, model, auto",
         ),
         ({"second_model": "demo"}, ("full",), "second_model= has no effect .* choose one of escalate"),
         ({"token_price": 0.1}, ("auto",), "there is none: give router="),
