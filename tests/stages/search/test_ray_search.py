@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -34,8 +35,8 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def address():
-    """A Ray of one machine with two cores, joined by its address, with a token of its own."""
+def cluster():
+    """A Ray of one machine with two cores, with a token of its own: its address and its first process."""
     # Workers are as urgent as the tests beside them, or they wait for those.
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_worker_niceness": "0"}
     before = {name: os.environ.get(name) for name in own}
@@ -44,25 +45,31 @@ def address():
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
     command += [f"--port={where.rpartition(':')[2]}", "--object-store-memory=100000000"]
     command += ["--include-dashboard=false", "--disable-usage-stats"]
-    cluster = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(1200):
             with socket.socket() as tried:
                 if tried.connect_ex(("127.0.0.1", int(where.rpartition(":")[2]))) == 0:
                     break
-            assert cluster.poll() is None
+            assert head.poll() is None
             time.sleep(0.1)
-        yield where
+        yield where, psutil.Process(head.pid)
     finally:
-        below = psutil.Process(cluster.pid).children(recursive=True)
-        cluster.terminate()
-        cluster.wait(60)
+        below = psutil.Process(head.pid).children(recursive=True)
+        head.terminate()
+        head.wait(60)
         for process in psutil.wait_procs(below, timeout=10)[1]:
             process.kill()
         for name, value in before.items():
             os.environ.pop(name)
             if value is not None:
                 os.environ[name] = value
+
+
+@pytest.fixture
+def address(cluster):
+    """The address of the Ray, to be joined by."""
+    return cluster[0]
 
 
 @pytest.fixture(scope="module")
@@ -72,27 +79,25 @@ def alone(tmp_path_factory):
     return run.output
 
 
-def engines():
-    """The processes of workers that hold an engine."""
+def engines(cluster):
+    """The processes of this Ray's workers that hold an engine."""
     found = []
-    for process in psutil.process_iter():
-        try:
-            found += [process] if process.cmdline()[:1] and "SearchWorker" in process.cmdline()[0] else []
-        except psutil.Error:
-            continue
+    for process in cluster[1].children(recursive=True):
+        with suppress(psutil.Error):  # It has just ended.
+            found += [process] if "SearchWorker" in "".join(process.cmdline()[:1]) else []
     return found
 
 
 @needs_ray
 @pytest.mark.slow
-def test_two_workers_one_of_which_dies_find_what_one_process_finds(address, alone, tmp_path, caplog):
-    run = replace(SEARCH, ray=address, workers=2, output=tmp_path / "run")
+def test_two_workers_one_of_which_dies_find_what_one_process_finds(cluster, alone, tmp_path, caplog):
+    run = replace(SEARCH, ray=cluster[0], workers=2, output=tmp_path / "run")
     seen, killed = [], []
 
     def observe(progress):
         seen.append(progress)
         if progress.tokens_generated > 1000 and not killed:
-            killed.extend(engines())
+            killed.extend(engines(cluster))
             assert len(killed) == 2
             killed[0].send_signal(signal.SIGKILL)
 
@@ -104,7 +109,7 @@ def test_two_workers_one_of_which_dies_find_what_one_process_finds(address, alon
     # No rollout was drawn twice for want of its record: the summary's tokens are those of one process.
     assert summary.tokens_generated == sum(result.tokens_generated for result in read_search(alone).results)
     assert [progress.problems for progress in seen] == [8] * len(seen)
-    assert not engines()
+    assert psutil.wait_procs(engines(cluster), timeout=30)[1] == []
 
 
 @needs_ray
