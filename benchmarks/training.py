@@ -9,7 +9,8 @@ prompt's end, and judged on the test problems. Its price of a token is the fitte
 that spends the tokens of `--router-tokens` on the problems that it was fitted on (`+router@`). Intervals are
 bootstraps over problems. A cell that is done is one line of JSON in `benchmarks/results/training.jsonl`. The
 same command goes on with what is missing, prints the table and draws the curves. `--quick` trains a few steps.
-With `--at` nothing is trained: the checkpoint of that step of each run that is there is evaluated.
+With `--at` nothing is trained: the checkpoint of that step of each run that is there is evaluated. With
+`--curves` nothing is trained or evaluated: what the runs that are there saw is printed, ten steps a line.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--only", help="names of cells, with commas")
     parser.add_argument("--directory", type=Path, default=Path("runs/training"), help="the training runs")
     parser.add_argument("--at", type=int, help="evaluate the checkpoints of this step, and train nothing")
+    parser.add_argument("--curves", action="store_true", help="print the curves of the runs that are there")
     parser.add_argument("--router-tokens", type=float, default=28.5)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -101,6 +103,9 @@ def main() -> None:
     folder = options.directory / "quick" if options.quick else options.directory
     results = folder / "training.jsonl" if options.quick else RESULTS
     folder.mkdir(parents=True, exist_ok=True)
+    if options.curves:
+        print_curves(folder, [cell.name for cell in cells(folder, steps, problems)])
+        return
     done = read_results(results)
     named = None if options.only is None else set(options.only.split(","))
     for cell in cells(folder, steps, problems):
@@ -116,9 +121,7 @@ def main() -> None:
         with results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(done[name]) + "\n")
     print_table(done)
-    draw_choices(
-        folder, done, RESULTS.parents[2] / "docs" / "figures" / "training.png" if not options.quick else None
-    )
+    draw_choices(folder, list(done))
 
 
 def read_results(path: Path) -> dict[str, dict]:
@@ -293,25 +296,48 @@ def print_table(done: Mapping[str, dict]) -> None:
         print(f"{name}: share of no thinking by level {row['nothink_by_level']}")
 
 
-def draw_choices(folder: Path, done: Mapping[str, dict], path: Path | None) -> None:
-    """Draw the trained runs' curves: success, tokens and share of no thinking over the steps."""
+def print_curves(folder: Path, names: Sequence[str]) -> None:
+    """Means over ten steps at the sampler of training: success, tokens, share of no thinking, that by level."""
+    print(f"{'':14s}{'steps':>9s}{'success':>9s}{'tokens':>8s}{'no thinking':>13s}   by level 1 to 5")
+    for name in names:
+        points = run_points(folder / name)
+        for start in range(0, len(points), 10):
+            part = points[start : start + 10]
+            means = [np.mean([point[key] for point in part]) for key in ("success", "tokens", "no_thinking")]
+            levels = [
+                np.mean([point["levels"][level]["no_thinking"] for point in part if level in point["levels"]])
+                for level in "12345"
+            ]
+            steps = f"{start}-{start + len(part) - 1}"
+            shares_text = " ".join(f"{share:.2f}" for share in levels)
+            print(f"{name:14s}{steps:>9s}{means[0]:9.3f}{means[1]:8.1f}{means[2]:13.4f}   {shares_text}")
+    draw_choices(folder, names)
+
+
+def run_points(run: Path) -> list[dict]:
+    """The points of a run's curve; none where it is not there."""
+    file = run / "curves.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def draw_choices(folder: Path, names: Sequence[str]) -> None:
+    """Draw the runs' curves into the folder: success, tokens and share of no thinking over the steps."""
     from matplotlib.figure import Figure
 
-    runs = {name: folder / name / "curves.jsonl" for name in done if (folder / name / "curves.jsonl").exists()}
-    if not runs or path is None:
+    runs = {name: points for name in names if len(points := run_points(folder / name)) >= 5}
+    if not runs:
         return
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     axes = figure.subplots(1, 3)
-    for name, file in runs.items():
-        points = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    for name, points in runs.items():
         for axis, key in zip(axes, ("success", "tokens", "no_thinking"), strict=True):
             values = np.convolve([point[key] for point in points], np.ones(5) / 5, "valid")
-            axis.plot(range(len(values)), values, label=name, linewidth=1.3)
-    for axis, title in zip(axes, ("success", "tokens", "share of no thinking"), strict=True):
-        axis.set(title=f"{title} (training problems, mean of 5 steps)", xlabel="step")
+            axis.plot(range(2, 2 + len(values)), values, label=name, linewidth=1.3)
+    for axis, title in zip(axes, ("Success", "Tokens", "Share of no thinking"), strict=True):
+        axis.set(title=f"{title} (mean of 5 steps)", xlabel="step")
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    figure.savefig(folder / "training.png", dpi=110)
 
 
 if __name__ == "__main__":
