@@ -305,11 +305,11 @@ def print_curves(folder: Path, names: Sequence[str]) -> None:
             part = points[start : start + 10]
             means = [np.mean([point[key] for point in part]) for key in ("success", "tokens", "no_thinking")]
             levels = [
-                np.mean([point["levels"][level]["no_thinking"] for point in part if level in point["levels"]])
+                [point["levels"][level]["no_thinking"] for point in part if level in point["levels"]]
                 for level in "12345"
             ]
             steps = f"{start}-{start + len(part) - 1}"
-            shares_text = " ".join(f"{share:.2f}" for share in levels)
+            shares_text = " ".join(f"{np.mean(each):.2f}" if each else "-" for each in levels)
             print(f"{name:14s}{steps:>9s}{means[0]:9.3f}{means[1]:8.1f}{means[2]:13.4f}   {shares_text}")
     draw_choices(folder, names)
 
