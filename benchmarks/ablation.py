@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -44,10 +44,8 @@ def without_fact_3(shape: str) -> None:  # noqa: ARG001 - one signature for all
 def without_fact_5(shape: str) -> None:  # noqa: ARG001
     counts = screen.off_trace_counts
 
-    def asked_only(
-        rollouts: Sequence[GradedRollout], trace_map: TraceMap, asked: Collection[str] = ()
-    ) -> tuple[Ints, Ints]:
-        return counts([r for r in rollouts if r.request.avoid is not None], trace_map, asked)
+    def asked_only(rollouts: Sequence[GradedRollout], trace_map: TraceMap) -> tuple[Ints, Ints]:
+        return counts([r for r in rollouts if r.request.avoid is not None], trace_map)
 
     screen.off_trace_counts = asked_only
 

@@ -48,6 +48,7 @@ from pts.steering.fitting_data import FittingData
 from pts.steering.harvest import harvest
 from pts.steering.pairs import Pair
 from pts.steering.patterns import Pivot, find_patterns, pattern_groups
+from pts.steering.training_rollouts import TrainingRollouts
 from pts.steering.vector_set import GateKind
 
 WORDS = (" Wait", " First", " Alternatively", " Split", " Check")
@@ -99,7 +100,7 @@ def measure_planted(sets: int) -> dict[str, dict[str, float]]:
 
 
 def divided(
-    options: argparse.Namespace, model, pairs: list[Pair], harvested, layers
+    options: argparse.Namespace, model, pairs: list[Pair], harvested, layers, rollouts: TrainingRollouts
 ) -> tuple[Directions, dict[str, list[Pair]], dict[Basis, list[str]], float]:
     """Directions and held-out pairs of every pattern, the patterns of each division, and how far both agree.
 
@@ -112,7 +113,7 @@ def divided(
     for basis in BASES:
         inputs = ExtractInputs(options.run or Path("run"), patterns=basis, seed=options.seed)
         division = divide_pairs(inputs, pairs, harvested, layers)
-        directions, held = make_directions(inputs, model, pairs, harvested, division)
+        directions, held = make_directions(inputs, model, pairs, harvested, division, rollouts)
         divisions.append(division)
         names[basis] = []
         for name, data in directions.by_pattern.items():
@@ -136,7 +137,8 @@ def measure_demo(options: argparse.Namespace, folder: Path) -> dict[str, object]
     count = len(harvested.layers)
     layers = tuple(sorted({round(share * (count - 1)) for share in LAYER_SHARES}))
     tried = layers[::2]
-    directions, judged, names, rand = divided(options, search.loaded.model, pairs, harvested, layers)
+    rollouts = TrainingRollouts.of_run(searched, search.sampling, ())
+    directions, judged, names, rand = divided(options, search.loaded.model, pairs, harvested, layers, rollouts)
     decoder = Decoder(search.loaded, search.sampling, search.prompt_format, search.grade)
     calibrate = demo_problems("calibrate", options.calibration_problems, options.seed, LEVELS)
     test = demo_problems("test", options.test_problems, options.seed, LEVELS)
