@@ -67,8 +67,8 @@ def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
         inputs = AdaptThinkInputs(**common, seed=seed, references=references, output=folder / name, **more)
         return Cell(name, inputs)
 
-    def length(name: str, **more: object) -> Cell:
-        return Cell(name, LengthInputs(**common, output=folder / name, **more))
+    def length(name: str, seed: int = 0, **more: object) -> Cell:
+        return Cell(name, LengthInputs(**{**common, **more}, seed=seed, output=folder / name))
 
     return [
         Cell("unchanged", None),
@@ -76,6 +76,7 @@ def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
         length("gated-0", alpha=0.5),
         adapt("own-length-0", reference="own", length_alpha=0.5),
         length("plain-0", alpha=0.0),
+        *(length(f"gated-half-{seed}", seed, alpha=0.5, steps=steps // 2) for seed in range(3)),
         adapt("adaptthink-1", seed=1),
         adapt("adaptthink-2", seed=2),
         adapt("no-is-0", importance_sampling=False),

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from pts.decoding.answers import Answer
     from pts.errors import ConfigError, DataError, GraderError, ModelError, PtsError, RunError
     from pts.models.load import LoadedModel
-    from pts.records import PivotalToken, Problem
+    from pts.records import Problem
     from pts.report.write_report import write_report
+    from pts.runs.finding_records import PivotalToken
     from pts.steering.vector_files import load_vectors, save_vectors
     from pts.steering.vector_set import VectorSet
 
@@ -39,7 +40,7 @@ _HOMES = {
     "GraderError": "pts.errors",
     "LoadedModel": "pts.models.load",
     "ModelError": "pts.errors",
-    "PivotalToken": "pts.records",
+    "PivotalToken": "pts.runs.finding_records",
     "Problem": "pts.records",
     "PtsError": "pts.errors",
     "Run": "pts.api.search",

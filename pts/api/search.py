@@ -11,7 +11,7 @@ from pts.api.problems import Problems, dataset_of
 from pts.api.settings import loaded_or_none, model_inputs, stage_inputs
 from pts.models.held import holding
 from pts.models.load import LoadedModel
-from pts.records import PivotalSentence, PivotalToken
+from pts.runs.finding_records import PivotalSentence, PivotalToken
 from pts.runs.search_run import SearchResults, SearchSummary, read_search
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pts.lexicon import label_sentence
 from pts.pivot_search.findings import Finding
-from pts.records import PivotalSentence, PivotalToken, Unit
+from pts.records import Unit
+from pts.runs.finding_records import PivotalSentence, PivotalToken
 from pts.runs.record_files import write_jsonl_records, write_parquet_records
 from pts.runs.search_run import SearchResults
 

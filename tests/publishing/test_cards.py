@@ -8,7 +8,7 @@ import yaml
 from pts.publishing.card import vector_set_card
 from pts.publishing.card_text import base_model, cell, is_untouched, size_category
 from pts.publishing.search_card import FIELDS, search_card
-from pts.records import PivotalToken
+from pts.runs.finding_records import PivotalToken
 from pts.runs.search_run import read_search
 from tests.publishing.artifacts import effect, vector_set, write_search_run
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pts.errors import ConfigError, RunError
-from pts.records import PivotalToken
 from pts.runs.codec import from_json, known_keys
+from pts.runs.finding_records import PivotalToken
 from pts.runs.search_run import read_search
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.run import run_search

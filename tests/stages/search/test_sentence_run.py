@@ -7,7 +7,8 @@ import pytest
 
 import pts
 from pts.errors import DataError
-from pts.records import Candidate, PivotalSentence
+from pts.records import Candidate
+from pts.runs.finding_records import PivotalSentence
 from pts.steering.pairs import measured_pairs
 
 
