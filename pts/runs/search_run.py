@@ -182,9 +182,15 @@ class SearchResults:
         return self._read(SearchEnvironment, self.manifest.environment, "environment")
 
     @cached_property
-    def latest(self) -> dict[str, ShardLine]:
-        """Each problem's last line, by problem id, in the order searched."""
+    def settled(self) -> dict[str, ShardLine]:
+        """Each problem's last line by the run's settings, by problem id, in the order searched."""
         return latest_results(self.lines, search_digest(self.manifest.settings))
+
+    @cached_property
+    def latest(self) -> dict[str, ShardLine]:
+        """The same, and where sentences are being added those of the tokens that wait for theirs."""
+        tokens = tokens_alone(self.manifest.settings)
+        return ({} if tokens is None else latest_results(self.lines, search_digest(tokens))) | self.settled
 
     @cached_property
     def paid(self) -> Mapping[str, tuple[int, Completions]]:
@@ -285,6 +291,14 @@ def search_digest(settings: Mapping[str, object]) -> str:
     return text_digest([json.dumps(to_json(decisive), sort_keys=True)])[:16]
 
 
+def tokens_alone(settings: Mapping[str, object]) -> Mapping[str, object] | None:
+    """The settings of the search of tokens that a search of both adds sentences to; None for another one."""
+    search = settings.get("search")
+    if not isinstance(search, Mapping) or search.get("unit") != "both":
+        return None
+    return {**settings, "search": {name: value for name, value in search.items() if name != "unit"}}
+
+
 def read_search(path: Path) -> SearchResults:
     """The search run at `path`, whether it is complete, cut or still going. Raises RunError."""
     manifest = find_run(path)
@@ -364,12 +378,12 @@ def _completions(run: SearchResults) -> dict[str, Completions] | None:
 
 
 def _status(run: SearchResults) -> RunStatus:
-    done = sum(result.status != "spent" for result in run.results)
+    done = sum(line.result.status != "spent" for line in run.settled.values())
     if done >= run.manifest.problems.count:
         return "complete"
     cut = any(
         line.result.status == "spent" and line.settled(run.environment.max_tokens)
-        for line in run.latest.values()
+        for line in run.settled.values()
     )
     return "spent" if cut else "partial"
 

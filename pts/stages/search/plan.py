@@ -13,7 +13,7 @@ from pts.records import Problem, ProblemResult, TokenIds
 from pts.runs.directory import RunDirectory
 from pts.runs.manifest import Manifest, differences, list_problems
 from pts.runs.rollout_journal import RolloutJournal
-from pts.runs.search_run import ROLLOUTS, search_digest
+from pts.runs.search_run import ROLLOUTS, search_digest, tokens_alone
 from pts.runs.shard import ShardLine, latest_results, results_journal
 from pts.setting_names import setting
 from pts.stages.search.given_traces import read_traces
@@ -101,10 +101,9 @@ def plan_search(inputs: SearchInputs, directory: RunDirectory) -> SearchPlan:
 
 def _searched_tokens(settings: Mapping[str, object], lines: Sequence[ShardLine]) -> dict[str, ProblemResult]:
     """Results of searches of tokens that differ from the one to come only in that it searches sentences too."""
-    search = settings.get("search")
-    if not isinstance(search, Mapping) or search.get("unit") != "both":
+    tokens = tokens_alone(settings)
+    if tokens is None:
         return {}
-    tokens = {**settings, "search": {name: value for name, value in search.items() if name != "unit"}}
     latest = {line.result.problem_id: line for line in lines if line.search == search_digest(tokens)}
     return {name: line.result for name, line in latest.items() if line.result.status == "searched"}
 

@@ -9,6 +9,7 @@ import pts
 from pts.errors import DataError
 from pts.records import Candidate
 from pts.runs.finding_records import PivotalSentence
+from pts.runs.search_run import read_search
 from pts.steering.pairs import measured_pairs
 
 
@@ -60,7 +61,16 @@ def test_sentences_are_added_to_a_run_of_tokens(tmp_path: Path, caplog: pytest.L
     found = candidates(tokens, "token")
     assert found
     spent = tokens.summary.tokens_generated
+    # As a kill right after the beginning leaves it: the tokens are there until they have their sentences.
+    manifest = shutil.copytree(tokens.path, tmp_path / "stopped") / "manifest.json"
+    begun = json.loads(manifest.read_text())
+    begun["settings"]["search"]["unit"] = "both"
+    manifest.write_text(json.dumps(begun))
+    stopped = read_search(manifest.parent)
+    assert stopped.findings == tokens.results.findings
+    assert stopped.summary().status == "partial"
     both = pts.search("demo", unit="both", **settings)
+    assert both.summary.status == "complete"
     assert "its tokens stay as they are" in caplog.text
     assert candidates(both, "token") == found
     added = candidates(both, "sentence")
