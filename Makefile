@@ -16,7 +16,7 @@ test: $(VENV)/.installed-dev
 # In an environment of its own: vLLM wants an earlier transformers. On a CPU, with vLLM's build for it.
 VLLM_VENV := .venv-vllm
 vllm-tests: $(VLLM_VENV)/.installed
-	$(VLLM_VENV)/bin/python -m pytest tests/policies/vllm
+	$(VLLM_VENV)/bin/python -m pytest tests/policies/on_vllm
 
 $(VLLM_VENV)/.installed: pyproject.toml constraints-vllm.txt
 	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)

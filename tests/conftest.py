@@ -8,10 +8,13 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+_LOG = logging.getLogger("pts")
+_FIRST = _LOG.handlers[:], _LOG.level, _LOG.propagate
+
+
 @pytest.fixture(autouse=True)
 def own_log():
-    """A command sends the log to its own stderr; the next test hears it again."""
-    log = logging.getLogger("pts")
-    before = log.handlers[:], log.level, log.propagate
+    """A command sends the log to its own stderr; every test hears it, whoever ran a command before."""
+    _LOG.handlers[:], _LOG.level, _LOG.propagate = _FIRST
     yield
-    log.handlers[:], log.level, log.propagate = before
+    _LOG.handlers[:], _LOG.level, _LOG.propagate = _FIRST
