@@ -61,7 +61,7 @@ class SystemSummary:
 class Comparison:
     """How much more success a system has than `against` (another, or "frontier"): one ablation, one question.
 
-    `kind` is what is asked: steering, routing, budget (against the frontier at equal tokens), full, or of the
+    `kind` is its question: steering, routing, budget (against the frontier at equal tokens), full, or of the
     run of another model: other (the same strategy there) and other budget (its frontier).
     `corrected` is Holm's p-value over all comparisons of the evaluation. `p_bounded` and `corrected_bounded`
     say that a p-value is the smallest that so many resamples can give: the true one is at most that. `line` is

@@ -182,7 +182,7 @@ class _Chain:
         return later, earlier
 
     def ends(self, first: int, last: int, messages: tuple[Floats, Floats], prior: OffTracePrior) -> Floats:
-        """The joint posterior of value `last` and value `first`, that is of those around the forks between."""
+        """The joint posterior [GRID, GRID] of the values before fork `last` and before fork `first`."""
         near_by, free_by = prior.mode_moves()
         # Modes and levels are one index here.
         reached = np.diag(messages[0][last].ravel())

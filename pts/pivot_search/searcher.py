@@ -99,7 +99,9 @@ class ProblemSearch:
             return self._result("spent" if in_range is None else "out_of_range")
         traces = yield from self._traces()
         if traces is None:
-            return self._result("spent")
+            # Tokens that were found stay, though a spending limit came before their sentences.
+            spent = self._result("spent")
+            return spent if self._tokens is None else replace(self._tokens.result, status="spent")
         sampling = self._config.sampling
         distributions = [self._policy.next_token_probs(self._prompt, t.completion, sampling) for t in traces]
         graded = [self._graded_trace(t, d) for t, d in zip(traces, distributions, strict=True)]

@@ -140,7 +140,7 @@ def _free_share() -> float:
 
 
 def _require_first_runner() -> None:
-    """Set vLLM to its model runner V1. Raises ConfigError where V2 or a second process is asked for."""
+    """Set vLLM to its model runner V1. Raises ConfigError if V2 or a second process is wanted."""
     if os.environ.setdefault(_V2, "0").lower() not in ("0", "false"):
         raise ConfigError(
             f"steering, guides and residual streams need vLLM's model runner V1, and {_V2} is set: unset it."

@@ -67,7 +67,7 @@ class SearchWorker:
         self._failure: Exception | None = None
 
     def run(self) -> None:
-        """Search what is given, until the actor is ended. What fails is told by the next report."""
+        """Search what is given, until the actor is ended. The next report raises what failed."""
         try:
             with named_as(self._naming):
                 self._search()
