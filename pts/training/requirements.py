@@ -15,5 +15,6 @@ def require_packages(*names: str) -> None:
     missing = [name for name in names or PACKAGES if find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"training needs {', '.join(missing)}, which is not installed: pip install 'pivotal-tokens[train]'."
+            f"training needs packages that are not installed ({', '.join(missing)}): "
+            "pip install 'pivotal-tokens[train]'."
         )
