@@ -1,10 +1,10 @@
 """The report of a run for the documents: the page itself, and pictures of it in Chromium.
 
-    python benchmarks/report_pictures.py RUN [--address '#problem/trace/position'] [--figures docs/figures]
-        [--page docs/reports/demo.html]
+    python benchmarks/report_pictures.py RUN [--address '#problem/trace/position'] [--vectors SET]
+        [--figures docs/figures] [--page docs/reports/demo.html]
 
 Writes report.png (one completion and one finding, light), report_dark.png and report_overview.png. Without an
-address it shows the run's first finding.
+address it shows the run's first finding. With a vector set the page also shows the run steered by it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from pts.report.write_report import write_report
+from pts.api.report import write_report
 
 WIDTH, HEIGHT = 1180, 900
 _SCALE = 1.5
@@ -26,10 +26,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--address", default="")
+    parser.add_argument("--vectors", help="vector set by which the page shows the run steered")
     parser.add_argument("--figures", type=Path, default=Path("docs/figures"))
     parser.add_argument("--page", type=Path, default=Path("docs/reports/demo.html"))
     options = parser.parse_args()
-    page_path = write_report(options.run, output=options.page).resolve()
+    page_path = write_report(options.run, output=options.page, vectors=options.vectors).resolve()
     browser = next(
         found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found
     )

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pts.api.decode import decode
     from pts.api.evaluate import Evaluation, evaluate
     from pts.api.load import load_model
+    from pts.api.report import write_report
     from pts.api.search import Run, load_run, search
     from pts.api.vectors import extract_vectors, fit_vector, steer
     from pts.decoding.answers import Answer
     from pts.errors import ConfigError, DataError, GraderError, ModelError, PtsError, RunError
     from pts.models.load import LoadedModel
     from pts.records import Problem
-    from pts.report.write_report import write_report
     from pts.runs.finding_records import PivotalToken
     from pts.steering.vector_files import load_vectors, save_vectors
     from pts.steering.vector_set import VectorSet
@@ -56,7 +56,7 @@ _HOMES = {
     "save_vectors": "pts.steering.vector_files",
     "search": "pts.api.search",
     "steer": "pts.api.vectors",
-    "write_report": "pts.report.write_report",
+    "write_report": "pts.api.report",
 }
 """Each public name's module."""
 

@@ -53,6 +53,8 @@ def _bars_of_the_client(_inputs: Any, quiet: bool) -> AbstractContextManager[Obs
 _PROGRESS: Mapping[str, Callable[[Any, bool], AbstractContextManager[Observer | None]]] = {
     "search": search_progress,
     "eval": lambda _inputs, quiet: evaluation_progress(quiet),
+    # Only completions that are steered take a while.
+    "report": lambda inputs, quiet: phase_progress(quiet) if inputs.vectors else nullcontext(),
     "publish": _bars_of_the_client,
     "demo-model": lambda _inputs, _quiet: nullcontext(),
 }

@@ -14,6 +14,14 @@ from pts.pivot_search.offsets import text_offsets
 from pts.pivot_search.sentences import sentence_spans
 from pts.records import Candidate, ProblemResult, ProblemStatus, SearchedTrace, SentenceLink, TokenIds
 from pts.report.continuations import Continuation, Place, example_continuations
+from pts.report.steered_data import (
+    MovedData,
+    SteeredRun,
+    SteeredTraceData,
+    SteeringData,
+    steered_choice,
+    steered_trace,
+)
 from pts.runs.run_tokenizer import load_run_detokenizer
 from pts.runs.search_run import SearchResults, SearchSummary
 from pts.stats import proportion_interval
@@ -63,7 +71,8 @@ class EventData:
     the interval that allows for the selection, else the one at `LEVEL`. `examples` and `pairs` are empty where
     the tokenizer was not to be had. `entropy` is in nats, None for a sentence or where the run has none.
     `links` are the later sentences that a reported one makes more or less likely. `pattern` is the reasoning
-    pattern that the words around a reported token speak for (`pts.lexicon`), empty for others.
+    pattern that the words around a reported token speak for (`pts.lexicon`), empty for others. `moved` is the
+    probability of what was taken and of each of `others`, unsteered and steered; empty where it was not read.
     """
 
     position: int
@@ -86,6 +95,7 @@ class EventData:
     examples: tuple[Continuation, ...]
     links: tuple[SentenceLink, ...] = ()
     pattern: str = ""
+    moved: tuple[MovedData, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +105,7 @@ class TraceData:
     `lengths` cut `text` into tokens, in UTF-16 units, by which browsers count. `probs` are q in thousandths,
     `values`, `lows` and `highs` the believed value after each token likewise; None, as `fates`, in a run of an
     earlier version. `sentences` are the first tokens of its sentences. The first `thinking` tokens are the
-    model's thinking.
+    model's thinking. `moved` is None where it was not read steered.
     """
 
     text: str
@@ -110,6 +120,7 @@ class TraceData:
     success: bool
     cut: bool
     events: tuple[EventData, ...]
+    moved: SteeredTraceData | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,17 +139,24 @@ class ProblemData:
 
 @dataclass(frozen=True, slots=True)
 class SearchData:
-    """A whole run. `name` is its directory's; `without_tokenizer` says why texts are joined from tokens."""
+    """A whole run. `name` is its directory's; `without_tokenizer` says why texts are joined from tokens.
+
+    `steering` says what its completions were read with, None where with nothing.
+    """
 
     name: str
     summary: SearchSummary
     problems: tuple[ProblemData, ...]
     without_tokenizer: str | None
+    steering: SteeringData | None = None
     kind: Literal["search"] = "search"
 
 
-def search_data(run: SearchResults) -> SearchData:
-    """What a report shows of a run, complete or not. Raises RunError where its files cannot be read."""
+def search_data(run: SearchResults, steered: SteeredRun | None = None) -> SearchData:
+    """What a report shows of a run, complete or not, and of what steering does to its completions.
+
+    Raises RunError where its files cannot be read.
+    """
     decode: Decode | None
     pairs: Mapping[Place, tuple[PairTexts, ...]] = {}
     examples: Mapping[Place, tuple[Continuation, ...]] = {}
@@ -151,12 +169,13 @@ def search_data(run: SearchResults) -> SearchData:
     if decode is not None:
         examples = example_continuations(run, decode)
     found = {_place(f.problem, f.candidate): f for f in run.findings}
-    whole = _Run(run, decode, found, pairs, examples)
+    whole = _Run(run, decode, found, pairs, examples, steered)
     return SearchData(
         name=Path(run.path).resolve().name,
         summary=run.summary(),
         problems=tuple(_problem(whole, result) for result in run.results),
         without_tokenizer=reason,
+        steering=None if steered is None else steered.steering,
     )
 
 
@@ -187,6 +206,7 @@ class _Run:
     found: Mapping[Place, Finding]
     pairs: Mapping[Place, tuple[PairTexts, ...]]
     examples: Mapping[Place, tuple[Continuation, ...]]
+    steered: SteeredRun | None = None
 
 
 def _problem(run: _Run, result: ProblemResult) -> ProblemData:
@@ -223,6 +243,7 @@ def _trace(run: _Run, result: ProblemResult, index: int) -> TraceData:
         success=trace.success,
         cut=trace.finish == "budget",
         events=tuple(sorted(events, key=lambda event: event.position)),
+        moved=steered_trace(run.steered, (result.problem_id, index)),
     )
 
 
@@ -293,6 +314,7 @@ def _event(run: _Run, result: ProblemResult, candidate: Candidate) -> EventData:
         examples=run.examples.get(place, ()),
         links=() if finding is None else run.results.links_of(finding),
         pattern="" if finding is None else _pattern(run, finding),
+        moved=steered_choice(run.steered, place, candidate.alternatives, others),
     )
 
 

@@ -16,9 +16,11 @@ SCRIPTS = (
     "search_state.js",
     "overview.js",
     "problems.js",
+    "moved.js",
     "trace_text.js",
     "value_curve.js",
     "event.js",
+    "steered_run.js",
     "trace.js",
     "search.js",
 )
@@ -45,6 +47,7 @@ def search_page(runs: Sequence[SearchData]) -> Page:
         template="search.html.j2",
         scripts=SCRIPTS,
         data=Runs(tuple(runs)),
+        values={"steered": any(run.steering is not None for run in runs)},
     )
 
 

@@ -135,7 +135,7 @@ def vector_page(data: VectorData) -> Page:
         ],
         warnings=[],
         template="vectors_report.html.j2",
-        scripts=("steered.js", "vectors.js"),
+        scripts=("moved.js", "steered.js", "vectors.js"),
         data=data,
     )
 

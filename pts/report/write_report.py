@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pts.errors import ConfigError, DataError, RunError
 from pts.report.one_file import GENERATOR, Page, render
@@ -17,23 +18,25 @@ from pts.setting_names import setting
 from pts.steering.set_location import JSON_NAME
 from pts.training.run_files import TRAINING
 
+if TYPE_CHECKING:
+    from pts.report.steered_data import SteeredRun
+
 _HEAD_BYTES = 2000
 """Where in a file its generator stands, at the latest."""
 
 
-def write_report(*paths: str | Path, output: str | Path | None = None) -> Path:
+def write_report(
+    *paths: str | Path, output: str | Path | None = None, steered: SteeredRun | None = None
+) -> Path:
     """Write the report of what is at `paths` (a run or a set, or two searches) to `output`; where it is.
 
     Without `output` the file is named after what it shows, in the working directory. A report that is there is
-    replaced, any other file is not. Raises PtsError, in one line, for what cannot be shown.
-
-        pts.write_report("runs/first")
-        pts.write_report("runs/small", "runs/large", output="both.html")
+    replaced, any other file is not. `steered` is what a vector set does to the completions of the search.
+    Raises PtsError, in one line, for what cannot be shown.
     """
     sources = [Path(path).expanduser() for path in paths]
-    target = Path(output or "-".join(_name(source) for source in sources) + ".html").expanduser()
-    _require_free(target)
-    text = render(_page(sources))
+    target = report_target(sources, output)
+    text = render(_page(sources, steered))
     try:
         make_directories(target.parent)
     except OSError as error:
@@ -42,26 +45,40 @@ def write_report(*paths: str | Path, output: str | Path | None = None) -> Path:
     return target
 
 
-def _page(sources: Sequence[Path]) -> Page:
+def report_target(sources: Sequence[Path], output: str | Path | None) -> Path:
+    """The file that a report of `sources` is written to. Raises ConfigError where it may not be."""
+    target = Path(output or "-".join(_name(source) for source in sources) + ".html").expanduser()
+    _require_free(target)
+    return target
+
+
+def require_shown(sources: Sequence[Path]) -> None:
+    """Raise PtsError where what is at `sources` is nothing that a report can show, or not together."""
     kinds = {source: _kind(source) for source in sources}
-    if len(sources) == 1:
-        return _PAGES[kinds[sources[0]]](sources[0])
     if len(sources) > 2:
         raise ConfigError(f"{len(sources)} runs were given; a report shows one, or two side by side.")
-    if set(kinds.values()) != {SEARCH.name}:
+    if len(sources) == 2 and set(kinds.values()) != {SEARCH.name}:
         what = " and ".join(f"{source} ({kind})" for source, kind in kinds.items())
         raise ConfigError(f"only two search runs can be shown side by side, not {what}.")
-    return _side_by_side(*sources)
 
 
-def _search(source: Path) -> Page:
+def _page(sources: Sequence[Path], steered: SteeredRun | None) -> Page:
+    require_shown(sources)
+    if len(sources) > 1:
+        return _side_by_side(*sources)
+    (source,) = sources
+    kind = _kind(source)
+    return _search(source, steered) if kind == SEARCH.name else _PAGES[kind](source)
+
+
+def _search(source: Path, steered: SteeredRun | None) -> Page:
     from pts.report.search_data import search_data
     from pts.report.search_page import search_page
 
     run = read_search(source)
     if not run.results:
         raise DataError(f"{source} has no result yet: the search has just begun, or was stopped at once.")
-    return search_page([search_data(run)])
+    return search_page([search_data(run, steered)])
 
 
 def _side_by_side(first: Path, second: Path) -> Page:
@@ -109,7 +126,6 @@ def _training(source: Path) -> Page:
 
 
 _PAGES: dict[str, Callable[[Path], Page]] = {
-    SEARCH.name: _search,
     EVALUATION.name: _evaluation,
     VECTORS.name: _vectors,
     TRAINING.name: _training,
@@ -133,7 +149,7 @@ def _kind(source: Path) -> str:
             f"{source} is not finished: it has no {JSON_NAME}; give the command of the extraction again to "
             "continue it."
         )
-    if manifest.kind not in _PAGES:
+    if manifest.kind not in (SEARCH.name, *_PAGES):
         raise RunError(f"{source} is a run of another kind ({manifest.kind}), which has no report; {_WHAT}.")
     return manifest.kind
 

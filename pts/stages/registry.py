@@ -15,6 +15,7 @@ _MODULES = {
     "train-adaptthink": "pts.stages.train.adaptthink",
     "train-length": "pts.stages.train.length",
     "eval": "pts.stages.evaluate.stage",
+    "report": "pts.stages.report.stage",
     "publish": "pts.stages.publish.stage",
     "demo-model": "pts.stages.demo_model.stage",
 }

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,14 @@ _CHUNK = 512
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A prompt and a completion of it, as token ids."""
+    """A prompt and a completion of it, as token ids.
+
+    `also` names other tokens than the completion's own whose probability is asked for, by position.
+    """
 
     prompt: TokenIds
     completion: TokenIds
+    also: Mapping[int, TokenIds] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,9 @@ class TwoReadings:
     """The next-token distributions along a text by both readings, and where the vector was added.
 
     `plain` and `steered` are at the positions that were asked for. Along a completion they hold the probability
-    of its own token alone: whole distributions of a large vocabulary would not fit. `opened` [completion] says
-    for each token of the completion whether the vector was added when it was read, and so acts on later ones.
+    of its own token and of those asked for: whole distributions of a large vocabulary would not fit. `opened`
+    [completion] says for each token of the completion whether the vector was added when it was read, and so
+    acts on later ones.
     """
 
     plain: tuple[TokenDistribution, ...]
@@ -100,9 +105,10 @@ def _distributions(model: Any, text: Text, sampling: Sampling, last: bool) -> It
                 yield from rows
             else:
                 place = max(0, start - first)
-                yield from map(_of_token, rows, text.completion[place : place + len(asked)])
+                for position, row in enumerate(rows, start=place):
+                    yield _of_tokens(row, (text.completion[position], *text.also.get(position, ())))
 
 
-def _of_token(distribution: TokenDistribution, token: int) -> TokenDistribution:
-    """The part of a distribution that is one token's."""
-    return TokenDistribution(np.array([token]), np.array([distribution.prob(token)]))
+def _of_tokens(distribution: TokenDistribution, tokens: TokenIds) -> TokenDistribution:
+    """The part of a distribution that is that of a few tokens."""
+    return TokenDistribution(np.array(tokens), np.array([distribution.prob(token) for token in tokens]))

@@ -191,5 +191,5 @@ def test_a_search_of_sentences_is_shown_with_its_sentences(tmp_path, look):
     page.locator(".reading .of-sentence").first.click()
     assert "sentence" in page.locator(".event").inner_text()
     plain = page.locator(".reading .t[style]").count()
-    page.get_by_label("Colour by sentence").check()
+    page.get_by_label("Coloured by").select_option("sentence")
     assert page.locator(".reading .t[style]").count() >= plain

@@ -159,8 +159,8 @@ def test_a_set_shows_where_gates_opened_and_how_choices_moved(look, tmp_path):
     assert part.locator("circle.point").count() == part.locator("rect.point").count() == 2
     assert "The gate was open at 2 of 5 tokens" in part.inner_text()
     assert part.locator(".opened[data-i]").all_inner_texts() == ["is", "4"]
-    assert part.locator(".helps[data-i]").all_inner_texts() == ["4"]
-    assert part.locator(".harms[data-i]").all_inner_texts() == ["</script>"]
+    assert part.locator(".likelier[data-i]").all_inner_texts() == ["4"]
+    assert part.locator(".rarer[data-i]").all_inner_texts() == ["</script>"]
     part.locator("[data-i='3']").hover()
     assert "0.20 unsteered, 0.80 steered" in page.locator("#tip").inner_text()
     page.get_by_label("Pattern of the examples").select_option("number")

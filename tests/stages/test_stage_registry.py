@@ -31,7 +31,7 @@ def test_commands_say_of_their_stages_what_the_stages_say():
     commands = {"push-to-hub" if name == "publish" else name: find_stage(name) for name in stage_names()}
     said = summaries()
     shared = [name for name in commands if name in said]
-    assert shared == ["search", "merge", "extract-vectors", "fit-router", "eval", "push-to-hub"]
+    assert shared == ["search", "merge", "extract-vectors", "fit-router", "eval", "report", "push-to-hub"]
     assert {name: said[name] for name in shared} == {name: commands[name].summary for name in shared}
 
 

@@ -77,6 +77,20 @@ def test_gates_are_open_where_their_rule_says(loaded, vectors):
     assert reading.opened == (True,) * (len(texts[0].completion) - 1) + (False,)
 
 
+def test_other_tokens_than_those_written_are_read_too(loaded, vectors, monkeypatch):
+    variant = interventions(vectors, {"all": 1.0})
+    (text, _), *_ = decoded(loaded, variant)
+    (whole,) = read_twice(loaded.model, variant, [Text(text.prompt, text.completion[:7])], SAMPLING, last=True)
+    others = tuple(int(token) for token in whole.plain[0].ids)
+    # In chunks the positions are those of the whole text.
+    monkeypatch.setattr(two_readings, "_CHUNK", 5)
+    (along,) = read_twice(loaded.model, variant, [Text(*(text.prompt, text.completion), {7: others})], SAMPLING)
+    for one, other in ((along.plain[7], whole.plain[0]), (along.steered[7], whole.steered[0])):
+        expected = [other.prob(token) for token in others]
+        assert [one.prob(token) for token in others] == pytest.approx(expected, abs=1e-5)
+    assert len(along.plain[6].ids) == 1
+
+
 def test_what_comes_next_is_read_after_the_whole_text(loaded, vectors):
     variant = interventions(vectors, {"all": 1.0})
     (text, _), *_ = decoded(loaded, variant)

@@ -10,6 +10,7 @@ function eventCard(event) {
       make("span", { class: `effect ${name}` }, signed(event.delta))),
     make("p", {}, eventSentence(event)),
     valueRows(event),
+    steeredSentence(event),
     alternatives(event),
     continuations(event),
     laterSentences(event),
@@ -57,25 +58,34 @@ function valueRows(event) {
 function alternatives(event) {
   if (event.end !== null) return null;
   const taken = { token: event.token, prob: event.prob, rate: event.after, taken: true };
-  const rows = [taken, ...event.others].sort((a, b) => b.prob - a.prob);
+  const rows = [taken, ...event.others].map((row, at) => ({ ...row, moved: event.moved[at] })).sort((a, b) => b.prob - a.prob);
+  const steered = event.moved.length > 0;
+  const titles = ["token", "prob.", ...(steered ? ["steered"] : []), "value", "interval", "draws"];
   const cell = (row) => make("tr", { class: row.taken ? "taken" : null },
     make("th", { scope: "row" }, quoted(row.token), row.taken ? make("span", { class: "hint" }, " taken") : null),
     make("td", { class: "number" }, plain(row.prob)),
+    steered ? make("td", { class: "number" }, steeredProbability(row.moved)) : null,
     make("td", { class: "number" }, row.rate.n ? plain(row.rate.value) : "–"),
-    make("td", {}, row.rate.n ? intervalBar(row.rate, row.taken ? effectWord(event.delta) : "neutral") : ""),
+    make("td", {}, row.rate.n ? intervalBar(row.rate, row.taken ? effectWord(event.delta) : "neutral", steered ? 60 : 80) : ""),
     make("td", { class: "number" }, whole(row.rate.n)));
   return make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "The token against its alternatives" },
-    make("table", { class: "alternatives" },
+    make("table", { class: `alternatives${steered ? " steered" : ""}` },
       make("caption", {}, "The token against its alternatives"),
-      make("thead", {}, make("tr", {}, ["token", "prob.", "value", "interval", "draws"].map((title, i) =>
-        make("th", { scope: "col", class: i && i !== 3 ? "number" : null }, title)))),
+      make("thead", {}, make("tr", {}, titles.map((title, i) =>
+        make("th", { scope: "col", class: i && title !== "interval" ? "number" : null }, title)))),
       make("tbody", {}, rows.map(cell))));
 }
 
-function intervalBar(rate, name) {
-  const sx = scale(0, 1, 4, 76);
-  return draw("svg", { viewBox: "0 0 80 14", width: 80, height: 14, role: "img", "aria-label": `${plain(rate.low)} to ${plain(rate.high)}` },
-    draw("line", { x1: 4, x2: 76, y1: 7, y2: 7, class: "grid" }),
+/** A token's probability steered, with a sign of where it moved. */
+function steeredProbability({ plain: from, steered: to }) {
+  const change = to - from;
+  return Math.abs(change) < MOVED ? plain(to) : make("b", { class: change > 0 ? "right" : "wrong", title: `${plain(from)} → ${plain(to)}` }, `${change > 0 ? "↑" : "↓"} ${plain(to)}`);
+}
+
+function intervalBar(rate, name, width) {
+  const sx = scale(0, 1, 4, width - 4);
+  return draw("svg", { viewBox: `0 0 ${width} 14`, width, height: 14, role: "img", "aria-label": `${plain(rate.low)} to ${plain(rate.high)}` },
+    draw("line", { x1: 4, x2: width - 4, y1: 7, y2: 7, class: "grid" }),
     draw("g", { class: `point ${name}` },
       draw("line", { x1: sx(rate.low), x2: sx(rate.high), y1: 7, y2: 7 }), draw("circle", { cx: sx(rate.value), cy: 7, r: 3.5 })));
 }
@@ -117,7 +127,9 @@ function eventRecord(event) {
     problem: problem.id, trace: index, position: event.position, token: event.token, token_prob: event.prob, entropy: event.entropy,
     prob_before: event.before.value, prob_after: event.after.value, prob_delta: event.delta,
     ci_low: event.low, ci_high: event.high, p_value: event.p_value, q_value: event.q_value,
-    alternatives: event.others.map((other) => ({ token: other.token, prob: other.prob, value: other.rate.value, n: other.rate.n })),
+    alternatives: event.others.map((other, at) => ({ token: other.token, prob: other.prob, value: other.rate.value, n: other.rate.n,
+      ...(event.moved.length ? { steered_prob: event.moved[at + 1].steered } : {}) })),
+    ...(event.moved.length ? { steered_prob: event.moved[0].steered } : {}),
   };
 }
 

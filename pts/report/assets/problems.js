@@ -9,7 +9,7 @@ function problemTable(runs, open) {
     const versions = runs.map((run) => run.byId.get(id) ?? null);
     return { id, versions, any: versions.find(Boolean) };
   });
-  const table = sortableTable({ columns: several ? pairColumns(runs) : columns(), caption: "Problems",
+  const table = sortableTable({ columns: several ? pairColumns(runs) : columns(), caption: "Table of problems",
     first: several ? 4 : 3, down: true,
     rowClass: (row) => (open() === row.id ? "current" : null) });
   const status = make("p", { class: "hint", role: "status" });

@@ -5,6 +5,7 @@ async function start() {
   const { runs } = await unpack();
   complete(runs);
   overview(runs);
+  if (runs[0].steering) steeredRun(runs[0]);
   let shown = null;
   const table = problemTable(runs, () => shown?.problem.id ?? null);
   let views = [];

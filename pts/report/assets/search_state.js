@@ -120,5 +120,6 @@ function tokenLines(trace, i) {
     lines.push(`Believed value ${plain(value.before)} → ${plain(value.after)} (${plain(value.low)} to ${plain(value.high)})`);
   }
   if (!event && trace.fates) lines.push(FATES[trace.fates[i]] ?? "");
+  if (trace.moved) lines.push(movedLine(trace, i));
   return lines;
 }

@@ -11,27 +11,42 @@ function legend() {
 function curveNote(trace) {
   if (!trace.values) return "Points are measured values before and after a token.";
   return "Line and band: the value after each token as the search believed it, and the middle 90% of that belief. " +
-    `Points are measured${trace.events.some((event) => !event.reported) ? "; hollow: not reported" : ""}.${trace.thinking ? " Shaded: thinking." : ""}`;
+    `Points are measured${trace.events.some((event) => !event.reported) ? "; hollow: not reported" : ""}.${trace.thinking ? " Shaded: thinking." : ""}` +
+    (trace.moved ? " Bars below: the gate was open." : "");
 }
+
+const COLOURS = { token: "tokens' effects", sentence: "sentences' effects", steered: "what steering moves" };
+
+/** What the colours of a completion can show. */
+const coloursOf = (trace) => ["token",
+  ...(trace.values && trace.sentences.length > 1 ? ["sentence"] : []), ...(trace.moved ? ["steered"] : [])];
 
 /** A view of one trace in `host`; `opened(position)` is told of a token that is to be shown. */
 function traceView(host, trace, position, opened) {
   const reading = make("div", { class: "reading", tabindex: "0", role: "group",
     "aria-label": "The completion. Arrow keys move from token to token, n and p between marked ones, Enter opens one." });
+  const colours = coloursOf(trace);
+  const colour = make("select", {}, colours.map((value) => make("option", { value }, COLOURS[value])));
   const fold = make("input", { type: "checkbox" });
-  fold.checked = trace.count > FOLDED_ABOVE && calmStretches(trace).length > 0;
-  const sentences = make("input", { type: "checkbox" });
+  const folds = colours.some((value) => calmStretches(trace, value).length > 0);
+  fold.checked = trace.count > FOLDED_ABOVE && folds;
   const curveHost = make("div", { class: "curve-host" });
   const card = make("div", { class: "card" });
   const tools = make("p", { class: "tools" },
-    calmStretches(trace).length ? make("label", {}, fold, " Fold calm stretches") : null,
-    trace.values && trace.sentences.length > 1 ? make("label", {}, sentences, " Colour by sentence") : null,
+    colours.length > 1 ? make("label", {}, "Coloured by ", colour) : null,
+    folds ? make("label", {}, fold, " Fold calm stretches") : null,
     make("span", { class: "hint" }, "← → token, n p marked, Enter opens"));
-  host.replaceChildren(tools, make("div", { class: "columns" }, make("div", { class: "left" }, reading, curveHost, make("p", { class: "hint curve-note" }, curveNote(trace))), card));
+  const moved = trace.moved ? movedLegend(trace) : null;
+  host.replaceChildren(tools, ...(moved ? [moved] : []), make("div", { class: `columns${trace.moved ? " steered" : ""}` }, make("div", { class: "left" }, reading, curveHost, make("p", { class: "hint curve-note" }, curveNote(trace))), card));
 
-  let current = null, marked = [];
+  let current = null, chosen = null, marked = [];
   reading.classList.toggle("long", trace.count > LONG);
-  const fill = () => reading.replaceChildren(...textBlocks(trace, fold.checked, sentences.checked));
+  const fill = () => {
+    reading.classList.toggle("by-steering", colour.value === "steered");
+    if (moved) moved.hidden = colour.value !== "steered";
+    reading.replaceChildren(...textBlocks(trace, fold.checked, colour.value));
+    if (chosen !== null) markChosen(false);
+  };
   fill();
   const curveView = valueCurve(curveHost, trace, (i, event) => point(i, event), (i) => choose(i));
 
@@ -40,7 +55,7 @@ function traceView(host, trace, position, opened) {
     for (const element of marked) element.classList.remove("here");
     current = i;
     // A folded token stays folded under the pointer: only a key or a click opens its stretch.
-    marked = i === null ? [] : reveal ? tokenElements(reading, trace, i) : [...reading.querySelectorAll(`[data-i="${i}"]`)];
+    marked = i === null ? [] : reveal ? tokenElements(reading, trace, i, colour.value) : [...reading.querySelectorAll(`[data-i="${i}"]`)];
     for (const element of marked) element.classList.add("here");
     curveView.point(i);
     showTip(i === null || !event ? null : tokenLines(trace, i), event?.clientX, event?.clientY);
@@ -49,11 +64,16 @@ function traceView(host, trace, position, opened) {
   function choose(i) {
     const event = eventOf(trace, i);
     card.replaceChildren(event ? eventCard(event) : tokenCard(trace, i));
-    for (const element of reading.querySelectorAll(".chosen")) element.classList.remove("chosen");
-    const elements = tokenElements(reading, trace, i);
-    for (const element of elements) element.classList.add("chosen");
-    elements.at(-1)?.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
+    chosen = i;
+    markChosen(true);
     opened(i);
+  }
+
+  function markChosen(scroll) {
+    for (const element of reading.querySelectorAll(".chosen")) element.classList.remove("chosen");
+    const elements = tokenElements(reading, trace, chosen, colour.value);
+    for (const element of elements) element.classList.add("chosen");
+    if (scroll) elements.at(-1)?.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
   }
 
   function step(to) {
@@ -92,7 +112,7 @@ function traceView(host, trace, position, opened) {
     choose(Number(element.dataset.i));
   });
   fold.addEventListener("change", fill);
-  sentences.addEventListener("change", fill);
+  colour.addEventListener("change", fill);
 
   if (position !== null) choose(position);
   else card.replaceChildren(make("p", { class: "hint" }, trace.events.length

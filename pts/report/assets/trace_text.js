@@ -8,8 +8,8 @@ const BLOCK = 120;          // tokens of a block, at least, before it may end at
 const LONGEST_BLOCK = 400;
 const LONG = 1500;          // tokens above which the browser leaves blocks out of sight unpainted
 
-/** Stretches `[start, end)` without a mark and without a believed effect, long enough to fold. */
-function calmStretches(trace) {
+/** Stretches `[start, end)` without a mark and without what `colour` shows, long enough to fold. */
+function calmStretches(trace, colour) {
   const stretches = [];
   let start = 0;
   const close = (end) => {
@@ -17,7 +17,8 @@ function calmStretches(trace) {
     if (to - from >= FOLD_FROM) stretches.push([from, to]);
   };
   for (let i = 0; i < trace.count; i++) {
-    if (!["audited", null].includes(mark(trace, i)) || Math.abs(tint(trace, i)) >= CALM || i === trace.thinking) {
+    const seen = colour === "steered" ? movedBy(trace, i) : tint(trace, i);
+    if (!["audited", null].includes(mark(trace, i)) || Math.abs(seen) >= CALM || i === trace.thinking) {
       close(i);
       start = i + 1;
     }
@@ -33,11 +34,23 @@ function tinted(delta, kind) {
   return `--s:${(kind === "found" ? 0.3 + 0.7 * strength : 0.55 * strength).toFixed(2)}`;
 }
 
-function tokenSpan(trace, i, bySentence = false) {
-  const kind = mark(trace, i), delta = tint(trace, i, bySentence), text = tokenText(trace, i);
+/** How a token's colour is set: by the effect of it or of its sentence, or by what steering does to it. */
+function coloured(trace, i, kind, colour) {
+  if (colour === "steered") {
+    const change = movedBy(trace, i), style = movedStyle(change);
+    const event = eventOf(trace, i);
+    return { style, classes: [...(event ? [effectWord(event.delta)] : []), ...(style ? [movedWord(change)] : []), ...(isOpened(trace, i) ? ["opened"] : [])] };
+  }
+  const delta = tint(trace, i, colour === "sentence");
   const style = kind === "open" ? null : tinted(delta, kind);
-  const classes = ["t"];
-  if (style) classes.push(effectWord(delta));
+  return { style, classes: style ? [effectWord(delta)] : [] };
+}
+
+/** The elements of a token; `colour` is "token", "sentence" or "steered". */
+function tokenSpan(trace, i, colour) {
+  const kind = mark(trace, i), text = tokenText(trace, i);
+  const { style, classes: hues } = coloured(trace, i, kind, colour);
+  const classes = ["t", ...hues];
   if (kind) classes.push(kind);
   if (!trace.eventAt.has(i) && trace.sentenceEventAt.has(i)) classes.push("of-sentence");
   const starts = trace.sentenceEventAt.get(i)?.position === i;
@@ -54,14 +67,14 @@ function tokenSpan(trace, i, bySentence = false) {
   return [make("span", { class: classes.join(" "), style, "data-i": i }, visible(text))];
 }
 
-/** The text as blocks; `folded` says whether calm stretches are buttons. */
-function textBlocks(trace, folded, bySentence) {
+/** The text as blocks; `folded` says whether calm stretches are buttons, `colour` what the colours show. */
+function textBlocks(trace, folded, colour) {
   const parts = [];
-  const stretches = folded ? calmStretches(trace) : [];
+  const stretches = folded ? calmStretches(trace, colour) : [];
   const add = (from, to, into) => {
     let block = make("div", { class: "block" }), size = 0;
     for (let i = from; i < to; i++) {
-      block.append(...tokenSpan(trace, i, bySentence).filter(Boolean));
+      block.append(...tokenSpan(trace, i, colour).filter(Boolean));
       size += 1;
       const ends = tokenText(trace, i).endsWith("\n");
       if ((ends && size >= BLOCK) || size >= LONGEST_BLOCK) {
@@ -80,7 +93,7 @@ function textBlocks(trace, folded, bySentence) {
     for (const [start, end] of stretches) {
       if (start < from || end > to) continue;
       add(at, start, element);
-      element.append(foldButton(trace, start, end));
+      element.append(foldButton(trace, start, end, colour));
       at = end;
     }
     add(at, to, element);
@@ -91,27 +104,27 @@ function textBlocks(trace, folded, bySentence) {
   return parts;
 }
 
-function foldButton(trace, start, end) {
-  const label = trace.values
-    ? `${whole(end - start)} calm tokens, value ${plain(trace.values[start] / 1000)} to ${plain(trace.values[end - 1] / 1000)}`
-    : `${whole(end - start)} calm tokens`;
+function foldButton(trace, start, end, colour) {
+  const value = trace.values ? `, value ${plain(trace.values[start] / 1000)} to ${plain(trace.values[end - 1] / 1000)}` : "";
+  const opened = colour === "steered" ? `, gate open at ${whole(openedIn(trace, start, end))}` : "";
+  const label = `${whole(end - start)} calm tokens${value}${opened}`;
   const button = make("button", { type: "button", class: "fold", "data-from": start, "data-to": end, "aria-expanded": "false" }, `⋯ ${label}`);
-  button.addEventListener("click", () => unfold(trace, button));
+  button.addEventListener("click", () => unfold(trace, button, colour));
   return button;
 }
 
 /** Puts a folded stretch's tokens in the place of its button. */
-function unfold(trace, button) {
+function unfold(trace, button, colour) {
   const [from, to] = [Number(button.dataset.from), Number(button.dataset.to)];
   const block = make("div", { class: "block runs-on" });
-  for (let i = from; i < to; i++) block.append(...tokenSpan(trace, i).filter(Boolean));
+  for (let i = from; i < to; i++) block.append(...tokenSpan(trace, i, colour).filter(Boolean));
   button.replaceWith(block);
 }
 
 /** The elements that show a token, its stretch unfolded first. */
-function tokenElements(root, trace, i) {
+function tokenElements(root, trace, i, colour) {
   for (const button of root.querySelectorAll("button.fold")) {
-    if (Number(button.dataset.from) <= i && i < Number(button.dataset.to)) unfold(trace, button);
+    if (Number(button.dataset.from) <= i && i < Number(button.dataset.to)) unfold(trace, button, colour);
   }
   return [...root.querySelectorAll(`[data-i="${i}"]`)];
 }

@@ -65,6 +65,7 @@ function curve(trace, width) {
       draw("path", { class: "band", d: bandPath(columns, chart) }),
       draw("path", { class: "curve", d: curvePath(trace, columns, chart) }));
   }
+  if (trace.moved) chart.layer.append(draw("path", { class: "gates", d: gatePath(trace, chart) }));
   for (const event of trace.events) {
     const [from, x] = event.end === null
       ? [chart.sx(event.position + 0.5), chart.sx(event.position + 0.5)]
@@ -76,6 +77,13 @@ function curve(trace, width) {
         draw("circle", { cx: x, cy: chart.sy(event.after.value), r: 4 })));
   }
   return chart.svg;
+}
+
+/** A bar below the axis for each run of tokens at which the gate was open. */
+function gatePath(trace, { sx, sy }) {
+  const y = (sy(0) + 3).toFixed(1);
+  return [...trace.moved.opened.matchAll(/1+/g)].map(({ 0: run, index }) =>
+    `M${sx(index).toFixed(1)},${y}H${sx(index + run.length).toFixed(1)}`).join("");
 }
 
 function curveLabel(trace) {
