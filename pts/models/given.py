@@ -9,6 +9,7 @@ import torch
 
 from pts.errors import ModelError
 from pts.models.end_tokens import end_token_ids
+from pts.models.frozen import frozen
 from pts.models.held import GIVEN
 from pts.models.load import LoadedModel
 from pts.models.options import ModelOptions
@@ -32,7 +33,7 @@ def given_model(model: Any, tokenizer: Any, name: str | None = None) -> LoadedMo
     if tokenizer is None or not hasattr(tokenizer, "decode"):
         raise ModelError("a model in memory needs its tokenizer: pts.load_model(model, tokenizer).")
     named = name or getattr(config, "_name_or_path", "") or type(model).__name__
-    model.eval().requires_grad_(False)
+    frozen(model)
     ends = end_token_ids(model, tokenizer)
     if not ends:
         raise ModelError(f"{named} has no end token: set eos_token_id in its generation config.")

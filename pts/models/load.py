@@ -14,6 +14,7 @@ from pts.errors import ModelError
 from pts.models.adapters import apply_adapter
 from pts.models.end_tokens import end_token_ids
 from pts.models.fingerprint import fingerprint
+from pts.models.frozen import frozen
 from pts.models.hardware import choose_device, choose_dtype
 from pts.models.held import held_model
 from pts.models.options import ModelOptions
@@ -112,7 +113,7 @@ def load_model(options: ModelOptions) -> LoadedModel:
         model_id, revision = f"{model_id}+{options.adapter}", f"{revision}+{adapter_revision}"
     if "device_map" not in placement:
         model.to(device)
-    model.eval().requires_grad_(False)
+    frozen(model)
     ends = end_token_ids(model, tokenizer)
     if not ends:
         raise ModelError(f"{options.spec} has no end token: set eos_token_id in its generation_config.json.")
