@@ -137,7 +137,7 @@ def run_data(path: Path) -> ProxyData:
         for f in run.findings
         if f.candidate.unit == "token"
     }
-    pools = _journal(path, {r.problem_id: r.prompt for r in run.results}, sampling)
+    pools = journal_pools(path, {r.problem_id: r.prompt for r in run.results}, sampling)
     cases = []
     for index, result in enumerate(run.results):
         prompted, screened = pools.get(result.problem_id, ([], []))
@@ -163,7 +163,7 @@ def run_data(path: Path) -> ProxyData:
     return ProxyData(policy, sampling, run.threshold, cases, run.resolved.think_end)
 
 
-def _journal(
+def journal_pools(
     path: Path, prompts: Mapping[str, TokenIds], sampling: Sampling
 ) -> dict[str, tuple[list[GradedRollout], list[GradedRollout]]]:
     """Of each problem the graded rollouts of its prompt, and those with the screen's."""

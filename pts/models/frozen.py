@@ -1,4 +1,4 @@
-"""A model made ready to be read: evaluation mode, frozen weights, an output layer that reads all rows at once."""
+"""A model made ready to be read: evaluation mode, frozen weights, logits of all rows at once."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests.policies.tiny import tiny_model
 from torch.profiler import ProfilerActivity, profile
 
 from pts.models.frozen import frozen
+from tests.policies.tiny import tiny_model
 
 ROWS, WIDTH = 8, 6
 
