@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import torch
 from transformers.cache_utils import DynamicCache
 
-from pts.policies.transformers.cache import cache_layout
+from pts.errors import ConfigError
 from pts.policies.transformers.memory import available_bytes
+from pts.policies.transformers.model_cache import cache_layout, keeps_states
 
 _FREE_SHARE = 0.5
 """Share of the free memory that may be taken by default."""
@@ -48,6 +49,11 @@ class ReadingMemory:
     @classmethod
     def of(cls, model: Any, granted: int | None = None) -> ReadingMemory:
         """What a model takes; by default half of the memory that is free may be taken."""
+        if keeps_states(model):
+            raise ConfigError(
+                f"vectors of {model.config.model_type} cannot be made yet: layers keep a recurrent state, and "
+                "what reads the pairs holds keys and values only."
+            )
         granted = granted_bytes(model.device, granted)
         config = model.config.get_text_config(decoder=True)
         width = int(config.hidden_size)

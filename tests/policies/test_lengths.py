@@ -171,12 +171,12 @@ def test_rows_stay_below_the_length_at_which_rotary_tables_change(config):
             "falcon",
         ),
         (
-            T.MambaConfig(**OLDER, hidden_size=32, num_hidden_layers=2, state_size=8),
-            "mamba",
+            T.RwkvConfig(**OLDER, hidden_size=32, num_hidden_layers=2),
+            "rwkv",
         ),
         (T.OpenAIGPTConfig(**OLDER, n_embd=32, n_layer=2, n_head=4, n_positions=64), "the model"),
     ],
-    ids=["bloom", "falcon with alibi", "mamba", "gpt without a cache"],
+    ids=["bloom", "falcon with alibi", "rwkv", "gpt without a cache"],
 )
 def test_a_model_whose_trial_fails_is_refused_in_one_line(config, family):
     loaded = built(config)

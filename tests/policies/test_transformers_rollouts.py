@@ -11,7 +11,7 @@ from one_sampling import OneSampling
 from scipy.stats import chisquare
 from tiny import ARCHITECTURES, END, VOCAB, tiny_model
 
-from pts.errors import ConfigError, ModelError
+from pts.errors import ConfigError
 from pts.models.load import LoadedModel
 from pts.policies.transformers.distribution import truncate
 from pts.records import RolloutRequest, Sampling
@@ -289,17 +289,6 @@ def test_equal_prefixes_share_a_row():
     assert rollout.count == 50
     assert policy.work.rows_forwarded - before.rows_forwarded == new
     assert policy.work.tokens_delivered - before.tokens_delivered == 50 * new
-
-
-def test_a_model_with_another_kind_of_state_is_refused():
-    from transformers import MambaConfig, MambaForCausalLM
-
-    config = MambaConfig(vocab_size=20, hidden_size=16, num_hidden_layers=1, state_size=4)
-    loaded = LoadedModel(
-        MambaForCausalLM(config).eval(), None, "m", None, torch.device("cpu"), torch.float32, frozenset({1})
-    )
-    with pytest.raises(ModelError, match="not supported"):
-        OneSampling(loaded, Sampling())
 
 
 def test_no_row_memory_outlives_a_call():

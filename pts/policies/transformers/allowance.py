@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 SORTED_BYTES = 80
 """Bytes of a token of the vocabulary at most while a row's distribution is truncated without a top-k."""
+_STEP_STATES = 4
+"""What a recurrent layer makes of a row's state in a step before it is written, in states."""
 _FEW = 4
 """Rows that are too few to pass over in silence, where memory allows no more."""
 
@@ -37,9 +39,9 @@ class RowCost:
         sorted; where there are several, the logits of each one's rows are copied.
         """
         config = model.config.get_text_config(decoder=True)
-        largest = max(shape.bytes_per_token for shape in layout.shapes)
+        largest = layout.largest_plane
         step = 4  # the mask
-        if eager:
+        if eager and layout.shapes:
             heads = int(config.num_attention_heads)
             shared = max(1, heads // max(1, min(shape.heads for shape in layout.shapes)))
             step += 2 * largest * shared + heads * (2 * model.dtype.itemsize + 4)
@@ -49,7 +51,8 @@ class RowCost:
         if len(samplers) > 1:
             logits += config.vocab_size * model.dtype.itemsize
         # Growing and attending never happen at once.
-        return cls(layout.bytes_per_token + max(largest, step), logits)
+        states = layout.state_bytes + _STEP_STATES * layout.largest_state
+        return cls(layout.bytes_per_token + max(largest, step), states + logits)
 
     def bytes(self, rows: int, columns: int) -> int:
         """Bytes that so many rows of so many columns take."""
@@ -61,12 +64,14 @@ class RowAllowance:
     """How many rows a policy's batches may have.
 
     `limit` is the rows asked for, fewer once memory ran out; `granted` the bytes that they may take; `largest`
-    the rows that the largest batch so far had.
+    the rows that the largest batch so far had. `granted_to_kept` is the bytes besides that states may take
+    which are kept for branches that wait.
     """
 
     limit: int
     granted: int
     largest: int = 0
+    granted_to_kept: int = 0
     _told: set[str] = field(default_factory=set)
 
     def fitting(self, cost: RowCost, columns: int) -> int:

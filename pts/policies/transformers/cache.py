@@ -1,23 +1,24 @@
-"""Keys and values of many rows of different lengths, and of prefilled sequences that rows start from.
+"""What rows of different lengths keep of what they have read: keys and values, and states that have no length.
 
 Each layer's keys, and its values, are a *plane* of their own. So memory grows plane by plane: beside what is
 stored there is never more than one plane's copy. Rows are left-aligned: column c of a row holds its token c,
 and what lies behind a row's own length is never read, because the masks exclude it.
+
+A recurrent layer keeps a *state* instead: a tensor that each token changes, and that no slice takes back. A
+row's states are those after all the tokens in its cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from math import prod
+from typing import TypeAlias
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
-
-from pts.errors import ModelError
 
 _COPY_BYTES = 16 << 20
-"""Bytes of keys or values on their way from rows to other rows at once."""
+"""Bytes of keys, values or states on their way from rows to other rows at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +36,55 @@ class PlaneShape:
         return self.heads * self.size * self.dtype.itemsize
 
 
+@dataclass(frozen=True, slots=True)
+class StateShape:
+    """What a recurrent layer keeps for one row, whatever its length: a tensor's shape, dtype and device."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Bytes that it takes."""
+        return prod(self.shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class StatePlace:
+    """Where a cache's layer has a state (`name` is an attribute, `number` a key of it), and its index here."""
+
+    name: str
+    number: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlaces:
+    """What one layer keeps: the plane of its keys, before that of its values, or None; and its states."""
+
+    keys: int | None
+    states: tuple[StatePlace, ...] = ()
+
+
 Planes: TypeAlias = Sequence[torch.Tensor]
 """One sequence's keys and values, a plane each: [heads, tokens, size]."""
+
+States: TypeAlias = Sequence[torch.Tensor]
+"""One sequence's states after all its tokens, in the order of the layout; () where a model keeps none."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheLayout:
-    """The planes of a model: `shapes[2 * layer]` is a layer's keys, `shapes[2 * layer + 1]` its values."""
+    """The planes and states of a model.
+
+    `shapes[2 * layer]` is an attention layer's keys, `shapes[2 * layer + 1]` its values. `by_layer` says what
+    each of the model's layers keeps; by default all are attention.
+    """
 
     shapes: tuple[PlaneShape, ...]
+    states: tuple[StateShape, ...] = ()
+    by_layer: tuple[LayerPlaces, ...] = ()
 
     @property
     def bytes_per_token(self) -> int:
@@ -51,80 +92,56 @@ class CacheLayout:
         return sum(shape.bytes_per_token for shape in self.shapes)
 
     @property
-    def layers(self) -> int:
-        """Number of layers that hold keys and values."""
-        return len(self.shapes) // 2
+    def state_bytes(self) -> int:
+        """Bytes that the states of one row take."""
+        return sum(shape.bytes_per_row for shape in self.states)
 
+    @property
+    def largest_plane(self) -> int:
+        """Bytes that one token of one row takes in the largest plane."""
+        return max((shape.bytes_per_token for shape in self.shapes), default=0)
 
-def cache_layout(cache: DynamicCache) -> CacheLayout:
-    """The layout of a cache that a forward pass has filled.
+    @property
+    def largest_state(self) -> int:
+        """Bytes of the largest of one row's states."""
+        return max((shape.bytes_per_row for shape in self.states), default=0)
 
-    Raises ModelError where a layer lacks keys or values.
-    """
-    shapes: list[PlaneShape] = []
-    for index, layer in enumerate(cache.layers):
-        for states in (getattr(layer, "keys", None), getattr(layer, "values", None)):
-            if not isinstance(states, torch.Tensor) or states.dim() != 4:
-                raise ModelError(
-                    f"layer {index} of the model keeps no keys and values of its own: not supported."
-                )
-            shapes.append(PlaneShape(states.shape[1], states.shape[3], states.dtype, states.device))
-    if not shapes:
-        raise ModelError("the model fills no key-value cache: not supported.")
-    return CacheLayout(tuple(shapes))
+    @property
+    def layers(self) -> tuple[LayerPlaces, ...]:
+        """What each layer of the model keeps."""
+        return self.by_layer or tuple(LayerPlaces(place) for place in range(0, len(self.shapes), 2))
 
-
-def sequence_planes(cache: DynamicCache) -> Planes:
-    """The planes of a cache of one row: the cache's own memory, not a copy."""
-    planes: list[torch.Tensor] = []
-    for layer in cache.layers:
-        held: Any = layer
-        planes += [held.keys[0], held.values[0]]
-    return planes
-
-
-@torch.inference_mode()
-def split_rows(cache: DynamicCache, lengths: Sequence[int]) -> list[Planes]:
-    """Each row's first tokens as planes of their own; the cache is used up, layer by layer."""
-    rows: list[list[torch.Tensor]] = [[] for _ in lengths]
-    for layer in cache.layers:
-        held: Any = layer
-        for states in (held.keys, held.values):
-            for row, length in enumerate(lengths):
-                rows[row].append(states[row, :, :length].clone())
-        held.keys = held.values = None
-    return list(rows)
-
-
-def to_cache(planes: Planes, tokens: int) -> DynamicCache:
-    """The first `tokens` of prefilled planes as a one-row cache that a forward pass can continue."""
-    if tokens == 0:
-        return DynamicCache()
-    states = [plane[None, :, :tokens] for plane in planes]
-    return DynamicCache(list(zip(states[::2], states[1::2], strict=True)))
+    def sequence_bytes(self, tokens: int) -> int:
+        """Bytes that a sequence of so many tokens takes, with the states at its end."""
+        return tokens * self.bytes_per_token + self.state_bytes
 
 
 class RowStore:
-    """A plane [rows, columns, heads, size] for each layer's keys and values; grows and shrinks as rows need."""
+    """A plane [rows, columns, heads, size] for each layer's keys and values, and the rows' states [rows, ...].
+
+    It grows and shrinks as rows need.
+    """
 
     def __init__(self, layout: CacheLayout) -> None:
         self.layout = layout
         self.planes: list[torch.Tensor] = []
+        self.states: list[torch.Tensor] = []
+        self._columns = 0
 
     @property
     def rows(self) -> int:
-        """Rows that all planes have room for."""
-        return min((plane.shape[0] for plane in self.planes), default=0)
+        """Rows that all planes and states have room for."""
+        return min((stored.shape[0] for stored in (*self.planes, *self.states)), default=0)
 
     @property
     def columns(self) -> int:
         """Columns that all planes have room for."""
-        return min((plane.shape[1] for plane in self.planes), default=0)
+        return min((plane.shape[1] for plane in self.planes), default=self._columns)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the planes take."""
-        return sum(plane.nbytes for plane in self.planes)
+        """Bytes that planes and states take."""
+        return sum(stored.nbytes for stored in (*self.planes, *self.states))
 
     def reserve(self, rows: int, columns: int) -> None:
         """Make room for at least so many rows and columns; what is stored stays."""
@@ -133,15 +150,19 @@ class RowStore:
 
     @torch.inference_mode()
     def resize(self, rows: int, columns: int) -> None:
-        """Give every plane so many rows and columns; what is stored in them stays.
+        """Give every plane so many rows and columns, and the states so many rows; what is stored in them stays.
 
-        One plane after another, so that only one has its old and its new memory at once. Where memory runs out
-        on the way, the planes differ in size and all that was stored is still there.
+        One after another, so that only one has its old and its new memory at once. Where memory runs out
+        on the way, they differ in size and all that was stored is still there.
         """
-        if not self.planes:
+        if not self.planes and not self.states:
             self.planes = [
                 torch.empty((0, 0, shape.heads, shape.size), dtype=shape.dtype, device=shape.device)
                 for shape in self.layout.shapes
+            ]
+            self.states = [
+                torch.empty((0, *shape.shape), dtype=shape.dtype, device=shape.device)
+                for shape in self.layout.states
             ]
         for place, old in enumerate(self.planes):
             if old.shape[:2] == (rows, columns):
@@ -154,10 +175,12 @@ class RowStore:
             new[kept:] = 0
             self.planes[place] = new
             del old, new
+        resize_states(self.states, rows)
+        self._columns = columns
 
     def release(self) -> None:
         """Let go of all memory."""
-        self.planes = []
+        self.planes, self.states, self._columns = [], [], 0
 
     @torch.inference_mode()
     def load(self, planes: Planes, rows: list[int], tokens: int) -> None:
@@ -170,76 +193,50 @@ class RowStore:
                 stored[rows, :tokens] = source
 
     @torch.inference_mode()
+    def load_states(self, states: States, row: int) -> None:
+        """Give a row the states of a sequence; none for a row that has read nothing."""
+        for place, stored in enumerate(self.states):
+            if states:
+                stored[row] = states[place]
+            else:
+                stored[row] = 0
+
+    @torch.inference_mode()
     def copy(self, sources: list[int], targets: list[int], tokens: int) -> None:
         """Copy the first `tokens` columns of rows to other rows, none of which is a source."""
         for stored, shape in zip(self.planes, self.layout.shapes, strict=True):
-            together = max(1, _COPY_BYTES // max(1, tokens * shape.bytes_per_token))
-            for start in range(0, len(sources), together):
-                part = slice(start, start + together)
+            for part in copied_at_once(len(sources), tokens * shape.bytes_per_token):
                 stored[targets[part], :tokens] = stored[sources[part], :tokens]
 
-
-class RowCache(Cache):
-    """The view of a RowStore that one decoding step of `rows` rows writes to and attends over."""
-
-    def __init__(self, store: RowStore) -> None:
-        self.store = store
-        self.width = 0
-        self._positions: torch.Tensor = torch.empty(0)
-        self._written: dict[tuple[torch.device, int], torch.Tensor] = {}
-        self._rows = 0
-        super().__init__(layers=[_RowLayer(self, index) for index in range(store.layout.layers)])
-
-    def begin_step(self, positions: torch.Tensor, width: int) -> None:
-        """Set where the next token of each row goes (`positions` [rows]), and the columns attended to."""
-        self.width, self._rows = width, len(positions)
-        self._positions, self._written = positions, {}
-
-    def write(self, place: int, states: torch.Tensor) -> torch.Tensor:
-        """Store `states` [rows, heads, 1, size] at a place; return its columns [rows, heads, width, size]."""
-        plane = self.store.planes[place]
-        where = self._written_places(plane)
-        plane.view(-1, *plane.shape[2:]).index_copy_(0, where, states.squeeze(2))
-        return plane[: self._rows, : self.width].transpose(1, 2)
-
-    def _written_places(self, plane: torch.Tensor) -> torch.Tensor:
-        """Where the step's tokens go in a plane taken as one list of tokens [rows]; planes alike share it."""
-        kind = (plane.device, plane.shape[1])
-        if kind not in self._written:
-            starts = torch.arange(self._rows, device=self._positions.device) * plane.shape[1]
-            self._written[kind] = (starts + self._positions).to(plane.device)
-        return self._written[kind]
+    def copy_states(self, sources: list[int], targets: list[int]) -> None:
+        """Copy the states of rows to other rows, none of which is a source."""
+        copy_states(self.states, sources, self.states, targets)
 
 
-class _RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
-    """One layer of a RowCache."""
+def copied_at_once(count: int, each: int) -> Iterator[slice]:
+    """Slices of `count` things of `each` bytes: so many go from place to place at once."""
+    together = max(1, _COPY_BYTES // max(1, each))
+    for start in range(0, count, together):
+        yield slice(start, start + together)
 
-    is_sliding = False
 
-    def __init__(self, cache: RowCache, index: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._cache = cache
-        self._index = index
-        self.is_initialized = True
+@torch.inference_mode()
+def resize_states(states: list[torch.Tensor], rows: int) -> None:
+    """Give states [rows, ...] so many rows, one tensor after another; new rows are zero."""
+    for place, old in enumerate(states):
+        if len(old) != rows:
+            new = torch.zeros((rows, *old.shape[1:]), dtype=old.dtype, device=old.device)
+            kept = min(rows, len(old))
+            new[:kept] = old[:kept]
+            states[place] = new
+            del old, new
 
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Nothing to do: the store holds the memory."""
 
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write the step's keys and values [rows, heads, 1, size]; return all that is attended to."""
-        keys = self._cache.write(2 * self._index, key_states)
-        return keys, self._cache.write(2 * self._index + 1, value_states)
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:  # noqa: ARG002
-        """Columns attended to, and the offset of the first."""
-        return self._cache.width, 0
-
-    def get_seq_length(self) -> int:
-        """Columns before the step's own."""
-        return self._cache.width - 1
-
-    def get_max_length(self) -> int:
-        """No maximum."""
-        return -1
+@torch.inference_mode()
+def copy_states(
+    source: Sequence[torch.Tensor], rows: list[int], target: Sequence[torch.Tensor], places: list[int]
+) -> None:
+    """Copy rows of states [rows, ...] to places in others, or in the same where no place is among the rows."""
+    for read, written in zip(source, target, strict=True):
+        for part in copied_at_once(len(rows), read[0].nbytes if rows else 1):
+            written[places[part]] = read[rows[part]]

@@ -10,16 +10,22 @@ from typing import Any
 import torch
 
 from pts.errors import ModelError
-from pts.policies.transformers.cache import RowCache, RowStore
+from pts.policies.transformers.cache import RowStore
+from pts.policies.transformers.forward import forward
 from pts.policies.transformers.lengths import undeclared_windows
 from pts.policies.transformers.masks import AttentionPlan
 from pts.policies.transformers.memory import is_out_of_memory
+from pts.policies.transformers.model_cache import keeps_states
 from pts.policies.transformers.prefill import PrefixStore
+from pts.policies.transformers.prefilled import UNSTEERED
+from pts.policies.transformers.row_cache import RowCache
 
 _LENGTHS = (3, 5, 7)
 """Tokens cached for the rows of the check."""
 _WINDOW = 4
-"""The declared window during the check, in tokens: some of the rows are shorter, others longer."""
+"""The declared window, or chunk, during the check, in tokens: some of the rows are shorter, others longer."""
+_STEPS = 2
+"""Steps of the rows where a model keeps states: the second goes on from what the first has made of them."""
 
 
 @dataclass(slots=True)
@@ -42,8 +48,9 @@ class RaggedCheck:
 
     def at_start(self) -> None:
         """Try short rows, and a declared window made short. Raises ModelError where the model fails."""
+        _require_no_time_limit(self.model)
         self._compare(self.plan, self.prefixes, _LENGTHS)
-        if self.plan.window is not None and self.plan.window > _WINDOW:
+        if max(self.plan.window or 0, self.plan.chunk or 0) > _WINDOW:
             with _narrowed(self._config, self.plan) as narrow:
                 self._compare(narrow, PrefixStore(self.model, 0), _LENGTHS)
 
@@ -86,40 +93,70 @@ class RaggedCheck:
     def _logits(
         self, plan: AttentionPlan, prefixes: PrefixStore, lengths: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits after each length and one token more [rows, vocabulary]: by plain passes, and by one step."""
-        model, width = self.model, max(lengths) + 1
-        ids = [(7919 * index + 11) % self._config.vocab_size for index in range(width)]
+        """Logits after each length and one token more [rows, vocabulary]: by plain passes, and by one step.
+
+        Where the model keeps states, after another step too [steps * rows, vocabulary].
+        """
+        model, steps = self.model, 1
+        if keeps_states(model):
+            # And from nothing at all: there the states are zero.
+            lengths, steps = (0, *lengths), _STEPS
+        ids = [(7919 * index + 11) % self._config.vocab_size for index in range(max(lengths) + steps)]
         inputs = torch.tensor([ids], device=model.device)
-        plain = torch.cat(
-            [
-                model(input_ids=inputs[:, : length + 1], use_cache=False, logits_to_keep=1).logits[:, -1]
-                for length in lengths
-            ]
-        )
-        entry = prefixes.prefilled(tuple(ids))
+        plain = [
+            model(input_ids=inputs[:, : length + step], use_cache=False, logits_to_keep=1).logits[:, -1]
+            for step in range(1, 1 + steps)
+            for length in lengths
+        ]
+        read = [length for length in lengths if length]
+        begun = prefixes.starts([(tuple(ids[:length]), UNSTEERED) for length in reversed(read)])
         store = RowStore(prefixes.layout)
-        store.reserve(len(lengths), width + 1)
-        for row, length in enumerate(lengths):
-            store.load(entry.planes, [row], length)
+        store.reserve(len(lengths), len(ids) + 1)
+        for row, (entry, states) in enumerate(reversed(begun), start=len(lengths) - len(read)):
+            store.load(entry.planes, [row], lengths[row])
+            store.load_states(states, row)
         cache = RowCache(store)
-        positions = torch.tensor(lengths, device=model.device)
-        cache.begin_step(positions, width)
-        output = model(
-            input_ids=inputs[0, positions][:, None],
-            attention_mask=plan.masks(positions, width, model.dtype),
-            position_ids=positions[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        return plain.float(), output.logits[:, -1].float()
+        stepped = []
+        for step in range(steps):
+            positions = torch.tensor(lengths, device=model.device) + step
+            width = max(lengths) + step + 1
+            cache.begin_step(positions, width)
+            mask = plan.masks(positions, width, model.dtype)
+            ids_read = inputs[0, positions][:, None]
+            stepped.append(forward(model, ids_read, positions[:, None], cache, mask=mask)[:, -1])
+        return torch.cat(plain).float(), torch.cat(stepped).float()
+
+
+def _require_no_time_limit(model: Any) -> None:
+    """Raise ModelError where passes bound a scan's time step: transformers' steps of one token leave that out.
+
+    The two differ by little with short rows, and by more the longer they get: too little for a trial.
+    """
+    for module in model.modules():
+        limit = getattr(module, "time_step_limit", None)
+        if limit is not None and tuple(limit) != (0.0, float("inf")):
+            raise ModelError(
+                f"{model.config.model_type} bounds the time step of its scan to {tuple(limit)} in whole "
+                "passes, which transformers leaves out token by token: not supported."
+            )
 
 
 @contextmanager
 def _narrowed(config: Any, plan: AttentionPlan) -> Iterator[AttentionPlan]:
-    """A plan with a short window, which the model's own configuration has too while the context lasts."""
-    declared = config.sliding_window
-    config.sliding_window = _WINDOW
+    """A plan with a short window or chunk, which the model's configuration has too while the context lasts."""
+    declared = {
+        name: size
+        for name, size in (("sliding_window", plan.window), ("attention_chunk_size", plan.chunk))
+        if size is not None and size > _WINDOW
+    }
+    for name in declared:
+        setattr(config, name, _WINDOW)
     try:
-        yield replace(plan, window=_WINDOW)
+        yield replace(
+            plan,
+            window=_WINDOW if "sliding_window" in declared else plan.window,
+            chunk=_WINDOW if "attention_chunk_size" in declared else plan.chunk,
+        )
     finally:
-        config.sliding_window = declared
+        for name, size in declared.items():
+            setattr(config, name, size)

@@ -15,7 +15,7 @@ from pts.policies.guide import PassSteering
 from pts.policies.protocol import Finished
 from pts.policies.source import RolloutSource
 from pts.policies.transformers.allowance import RowAllowance, RowCost, first_line
-from pts.policies.transformers.cache import RowCache, RowStore
+from pts.policies.transformers.cache import RowStore
 from pts.policies.transformers.complete import CompletionEnds, finished_at_once
 from pts.policies.transformers.distribution import (
     Distribution,
@@ -28,11 +28,14 @@ from pts.policies.transformers.distribution import (
     with_own_probs,
 )
 from pts.policies.transformers.draws import Keys, child_keys, root_key
+from pts.policies.transformers.forks import KeptStates, fresh
+from pts.policies.transformers.forward import forward
 from pts.policies.transformers.guided import advanced
 from pts.policies.transformers.masks import AttentionPlan
 from pts.policies.transformers.memory import is_out_of_memory, release_cached
 from pts.policies.transformers.prefill import PrefixStore
 from pts.policies.transformers.prefilled import Prefilled, Reading
+from pts.policies.transformers.row_cache import RowCache
 from pts.policies.transformers.rows import Branch, Parked, RowTable
 from pts.policies.transformers.wishes import grant, wishes_of
 from pts.records import RolloutRequest, Sampling, TokenIds
@@ -76,6 +79,7 @@ class Engine:
     table: RowTable = field(init=False)
     store: RowStore = field(init=False)
     _cache: RowCache = field(init=False)
+    _kept: KeptStates = field(init=False)
     _cost: RowCost = field(init=False)
     _holes: list[int] = field(init=False, default_factory=list)
     _waiting: deque[RolloutRequest | Parked] = field(init=False, default_factory=deque)
@@ -87,6 +91,7 @@ class Engine:
         self.table = RowTable()
         self.store = RowStore(self.prefixes.layout)
         self._cache = RowCache(self.store)
+        self._kept = KeptStates(self.prefixes.layout, self.allowance.granted_to_kept)
         self._cost = RowCost.of(self.model, self.prefixes.layout, self.plan.additive)
 
     def run(self, source: RolloutSource) -> Iterator[Finished]:
@@ -244,12 +249,16 @@ class Engine:
                 raise
             # Not even room to make it smaller: all of it goes, and is read again.
             self._park(table.occupied)
+        self._kept.release_unused()
         if not table.active:
             self.store.release()
         release_cached(device)
 
     def _park(self, rows: Sequence[int]) -> None:
         """Have what is in these rows wait, before all that waits already."""
+        for row in rows:
+            self._kept.leave(self.table.branches[row])
+            self._kept.forget(row)
         parked = [one for row in rows for one in self.table.park(row)]
         self._waiting.extendleft(reversed(parked))
         self._unread = []
@@ -277,9 +286,10 @@ class Engine:
             taken[source] += 1
             longest = max(longest, int(table.prompt_length[source]) + branch.made - 1)
         self.store.copy(sources, targets, longest)
+        self.store.copy_states(sources, targets)
         for source, target in zip(sources, targets, strict=True):
             table.share(source, target)
-            table.enter(target, table.branches[source].popleft())
+            self._enter(target, table.branches[source].popleft())
 
     def _admit(self, begun: Sequence[RolloutRequest | Parked], free: Sequence[int]) -> None:
         """Start what waited in free rows, from slices of prefilled sequences."""
@@ -315,12 +325,18 @@ class Engine:
             and not request.prefix
             and (not request.variant or len(ids) <= len(request.prompt))
         )
+        read = []
         for row, ids in rows:
             request = requests[row]
             if ids and request is not None:
-                entry = self.prefixes.prefilled(ids, Reading.of(request, self.table.guides[row]))
-                others, longest = starts.get(entry, ([], 0))
-                starts[entry] = ([*others, row], max(longest, len(ids)))
+                read.append((row, ids, Reading.of(request, self.table.guides[row])))
+            else:
+                self.store.load_states((), row)
+        found = self.prefixes.starts([(ids, reading) for _, ids, reading in read])
+        for (row, ids, _), (entry, states) in zip(read, found, strict=True):
+            self.store.load_states(states, row)
+            others, longest = starts.get(entry, ([], 0))
+            starts[entry] = ([*others, row], max(longest, len(ids)))
         for entry, (targets, longest) in starts.items():
             self.store.load(entry.planes, targets, longest)
 
@@ -334,8 +350,10 @@ class Engine:
         if targets:
             # The caches first: where memory runs out nothing has moved.
             self.store.copy(sources, targets, int(self.table.positions[sources].max()))
+            self.store.copy_states(sources, targets)
         for source, target in zip(sources, targets, strict=True):
             self.table.move(source, target)
+            self._kept.move(source, target)
         self.table.active = len(occupied)
         self._holes = []
 
@@ -345,21 +363,24 @@ class Engine:
         table, active = self.table, self.table.active
         width = self._width()
         self._reserve(active, width)
+        self._keep_states()
         device = self.model.device
         positions = torch.from_numpy(table.positions).to(device)
         self._cache.begin_step(positions, width)
         if self.steering is not None:
             self.steering.begin_step(table.steered, table.last[:active])
-        output = self.model(
-            input_ids=torch.from_numpy(table.last[:active, None]).to(device),
-            attention_mask=self.plan.masks(positions, width, self.model.dtype),
-            position_ids=positions[:, None],
-            past_key_values=self._cache,
-            use_cache=True,
-        )
+        try:
+            logits = forward(
+                self.model,
+                torch.from_numpy(table.last[:active, None]).to(device),
+                positions[:, None],
+                self._cache,
+                mask=self.plan.masks(positions, width, self.model.dtype),
+            )[:, -1]
+        finally:
+            self._cache.end_step()
         self.work.forward_passes += 1
         self.work.rows_forwarded += active
-        logits = output.logits[:, -1]
         # Before any guide has them changed.
         totals = log_totals(logits) if self.own_probs else None
         wishes = wishes_of(table.guides[:active])
@@ -370,6 +391,19 @@ class Engine:
         self.allowance.largest = max(self.allowance.largest, active)
         self._last_try = False
         return draws
+
+    def _keep_states(self) -> None:
+        """Before a step changes the rows' states, keep those that branches wait for.
+
+        Branches whose states find no room wait without: they are read again from their tokens.
+        """
+        table = self.table
+        self._kept.repay(self.store)
+        for row in self._kept.keep(table, self.store):
+            while fresh(table, row):
+                branch = table.branches[row].pop()
+                self._kept.leave([branch])
+                self._waiting.appendleft(table.parked(row, branch))
 
     def _draws(self, logits: torch.Tensor) -> Draws:
         """A draw for each row from its `logits` [rows, vocabulary]; rows of one sampler together."""
@@ -395,6 +429,7 @@ class Engine:
         ended = self.ends.drawn(draws, table)
         guides, stopped = advanced(table.guides, draws, self._moved)
         done = ended | (made == table.budget[draws.rows]) | stopped
+        forks = [self._kept.fork() for _ in range(active)]
         for child in np.flatnonzero(~draws.first).tolist():
             row = int(draws.rows[child])
             branch = Branch(
@@ -404,11 +439,13 @@ class Engine:
                 int(draws.counts[child]),
                 int(made[child]),
                 guides[child],
+                forks[row],
             )
             if done[child]:
                 yield table.finished(row, branch, "end" if ended[child] else "budget")
             else:
                 table.branches[row].append(branch)
+                self._kept.hold(branch)
         first = np.flatnonzero(draws.first)
         rows = draws.rows[first]
         table.tokens[rows, table.made[rows]] = draws.tokens[first]
@@ -429,10 +466,15 @@ class Engine:
     def _turn(self, row: int) -> None:
         """Have a row whose completion is over go on with its deepest branch, or leave it free."""
         if self.table.branches[row]:
-            self.table.enter(row, self.table.branches[row].pop())
+            self._enter(row, self.table.branches[row].pop())
         else:
             self.table.clear(row)
             self._holes.append(row)
+
+    def _enter(self, row: int, branch: Branch) -> None:
+        """Have a branch go on in a row that has its tokens."""
+        self.table.enter(row, branch)
+        self._kept.enter(row, branch)
 
 
 def _request(waiting: RolloutRequest | Parked) -> RolloutRequest:

@@ -8,8 +8,8 @@ from typing import Any
 
 _WINDOW_WORDS = ("window", "local_att", "chunk", "span")
 """Parts of a setting's name by which configurations tell of windows that `sliding_window` does not declare."""
-_OTHER_WORDS = ("layer", "pattern", "use_", "sliding_window")
-"""Parts of names that count layers, switch a window on, or belong to the window that is declared."""
+_OTHER_WORDS = ("layer", "pattern", "use_", "sliding_window", "attention_chunk")
+"""Parts of names that count layers, switch a window on, or belong to a window or chunks that are declared."""
 
 
 @dataclass(frozen=True, slots=True)

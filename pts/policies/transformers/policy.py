@@ -30,6 +30,7 @@ from pts.policies.transformers.engine import Engine, Split, StepWork
 from pts.policies.transformers.lengths import length_limit
 from pts.policies.transformers.masks import attention_plan
 from pts.policies.transformers.memory import available_bytes
+from pts.policies.transformers.model_cache import keeps_states
 from pts.policies.transformers.prefill import PrefixStore
 from pts.policies.transformers.untruncated import truncates_nothing
 from pts.records import Problem, Rollout, RolloutRequest, Sampling, TokenDistribution, TokenIds, Trace
@@ -41,6 +42,8 @@ _FREE_SHARE = 0.625
 """What part of the memory free at the start a policy takes where it is not told how much."""
 _ROWS_SHARE = 0.8
 """What part of a policy's memory the rows' caches may take; the prefilled sequences have the rest."""
+_KEPT_SHARE = 0.25
+"""What part of the rows' memory the states may take that are kept for branches, where a model keeps states."""
 _LOGITS_BYTES = 64 << 20
 """Float32 logits of a pass at most, where a whole trace is read; less where less is granted."""
 _RESIDUALS_BYTES = 64 << 20
@@ -100,7 +103,9 @@ class TransformersPolicy:
         self._plan = attention_plan(loaded.model)
         granted = memory_bytes or int(_FREE_SHARE * available_bytes(loaded.device))
         for_rows = int(_ROWS_SHARE * granted)
-        self._allowance = RowAllowance(batch_rows or _ROWS.get(loaded.device.type, 256), for_rows)
+        kept = int(_KEPT_SHARE * for_rows) if keeps_states(loaded.model) else 0
+        rows = batch_rows or _ROWS.get(loaded.device.type, 256)
+        self._allowance = RowAllowance(rows, for_rows - kept, granted_to_kept=kept)
         logits_bytes = max(1 << 20, min(_LOGITS_BYTES, granted // 16))
         self._prefixes = PrefixStore(loaded.model, granted - for_rows, logits_bytes=logits_bytes)
         self._length_limit = length_limit(loaded.model.config.get_text_config(decoder=True))

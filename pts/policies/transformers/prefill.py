@@ -1,9 +1,14 @@
-"""Prefilled sequences, kept so that whatever shares a prefix with one starts from a slice of it."""
+"""Prefilled sequences, kept so that whatever shares a prefix with one starts from a slice of it.
+
+Keys and values of a beginning are a slice; a recurrent state is not. So of models that keep states a sequence
+is read in one sweep, which stops wherever something is to begin and keeps the states there, within the memory
+allowed. What begins elsewhere goes on from the last state before.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +18,20 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import DynamicCache
 
 from pts.policies.guide import PassSteering
-from pts.policies.transformers.cache import (
-    CacheLayout,
+from pts.policies.transformers.cache import CacheLayout, Planes, States
+from pts.policies.transformers.forward import forward
+from pts.policies.transformers.memory import is_out_of_memory, release_cached
+from pts.policies.transformers.model_cache import (
     cache_layout,
+    empty_cache,
+    goes_on_by_steps,
+    keeps_states,
     sequence_planes,
+    sequence_states,
     split_rows,
     to_cache,
 )
-from pts.policies.transformers.memory import is_out_of_memory, release_cached
-from pts.policies.transformers.prefilled import UNSTEERED, Key, Prefilled, Reading, key_of
+from pts.policies.transformers.prefilled import UNSTEERED, Key, Prefilled, Reading, bytes_of, key_of, sweeps
 from pts.policies.transformers.recorded import recorded
 from pts.records import TokenIds
 
@@ -52,6 +62,7 @@ class PrefixStore:
         self.tokens_forwarded = 0
         self.forward_passes = 0
         self._model = model
+        self._with_states, self._by_steps = keeps_states(model), goes_on_by_steps(model)
         self._max_bytes = max_bytes
         self._logits_bytes = logits_bytes
         self._vocab: int = model.config.get_text_config(decoder=True).vocab_size
@@ -70,21 +81,44 @@ class PrefixStore:
             raise RuntimeError("nothing has been prefilled yet")
         return self._layout
 
-    def prefilled(self, ids: TokenIds, reading: Reading = UNSTEERED) -> Prefilled:
-        """A sequence that begins with all of `ids`; from the store, or by forward passes over what it lacks."""
+    def prefilled(
+        self, ids: TokenIds, reading: Reading = UNSTEERED, lengths: Collection[int] = ()
+    ) -> Prefilled:
+        """A sequence that begins with all of `ids`; from the store, or by forward passes over what it lacks.
+
+        It has the states after all of `ids` and after each of the `lengths`, where the model keeps states.
+        """
         if len(ids) <= reading.start:
             reading = UNSTEERED
         wanted = np.asarray(ids, dtype=np.int64)
-        known = self._found.get(key_of(ids, reading))
-        if known is not None and known.shared(wanted, reading) == len(wanted):
-            return known
-        entry, shared = self._nearest(wanted, reading)
+        entry, shared = self._found.get(key_of(ids, reading)), len(wanted)
+        if entry is None or entry.shared(wanted, reading) < len(wanted):
+            entry, shared = self._nearest(wanted, reading)
+        ends = {*lengths, len(wanted)}
         if entry is not None and shared == len(wanted):
             self._name(entry, key_of(ids, reading))
+            lacking = entry.lacks(ends)
+            if lacking:
+                self._sweep(wanted[: lacking[-1]], entry, entry.start(lacking[0]), reading, ends, entry)
             return entry
-        for _ in self._forward(wanted, entry, shared, reading, keep_logits=False):
-            pass
+        start = min([shared, *(() if entry is None else entry.lacks(ends))])
+        start = 0 if entry is None else entry.start(start)
+        self._sweep(wanted, entry, start, reading, ends)
         return self._entries[-1]
+
+    def starts(self, wanted: Sequence[tuple[TokenIds, Reading]]) -> list[tuple[Prefilled, States]]:
+        """For each of these sequences one that begins with it, and the states at its end.
+
+        In the order given, in which a sequence comes before its beginnings: these take nothing more.
+        """
+        if not self._with_states:
+            return [(self.prefilled(ids, reading), ()) for ids, reading in wanted]
+        found: dict[int, tuple[Prefilled, States]] = {}
+        for places in sweeps(wanted):
+            ids, reading = wanted[places[0]]
+            entry = self.prefilled(ids, reading, [len(wanted[place][0]) for place in places])
+            found |= {place: (entry, entry.states_at(len(wanted[place][0]))) for place in places}
+        return [found[place] for place in range(len(wanted))]
 
     def prefill(self, sequences: Iterable[TokenIds]) -> None:
         """Read unsteered sequences that the store does not hold, many in one pass, each from its beginning.
@@ -101,10 +135,10 @@ class PrefixStore:
         room = self._max_bytes // 2
         left = room
         for index, ids in enumerate(sequences):
-            left -= len(ids) * self.layout.bytes_per_token
+            left -= self.layout.sequence_bytes(len(ids))
             if part and left < 0:
                 yield part
-                part, left = [], room - len(ids) * self.layout.bytes_per_token
+                part, left = [], room - self.layout.sequence_bytes(len(ids))
             part.append(index)
         if part:
             yield part
@@ -157,22 +191,25 @@ class PrefixStore:
         """
         wanted = np.asarray(ids, dtype=np.int64)
         entry, shared = (None, 0) if anew else self._nearest(wanted, reading)
-        shared = min(shared, start)
-        done = shared
-        base = entry if shared else None
-        for chunk in self._forward(wanted, base, shared, reading, keep_logits=True, keep=keep):
+        done = 0 if entry is None else entry.start(min(shared, start))
+        base = entry if done else None
+        for chunk in self._forward(wanted, base, done, reading, (len(wanted),), keep_logits=True, keep=keep):
             skip = max(0, start - done)
             done += len(chunk)
             if skip < len(chunk):
                 yield chunk[skip:]
 
     def _nearest(self, ids: npt.NDArray[np.int64], reading: Reading) -> tuple[Prefilled | None, int]:
-        """The stored sequence with the longest common prefix, now the most recently used, and that length."""
-        best, longest = None, 0
+        """The stored sequence with the longest common prefix, now the most recently used, and that length.
+
+        Where the model keeps states: of those from which a pass over `ids` goes on the latest.
+        """
+        best, longest, latest = None, 0, (0, 0)
         for entry in self._entries:
             shared = entry.shared(ids, reading)
-            if shared > longest:
-                best, longest = entry, shared
+            place = (entry.start(shared), shared)
+            if shared and place > latest:
+                best, longest, latest = entry, shared, place
         if best is not None:
             self._entries.remove(best)
             self._entries.append(best)
@@ -186,10 +223,14 @@ class PrefixStore:
         new = sorted(unknown, key=lambda ids: (len(ids), ids)) if len(unknown) > _FEW else []
         most_rows = self._logits_bytes // (4 * self._vocab)
         while new:
-            tokens = self._batch_tokens
+            longest = len(new[-1])
+            rows = min(self._batch_tokens // longest, most_rows)
             if self._layout is not None:
-                tokens = min(tokens, self._max_bytes // (2 * self._layout.bytes_per_token))
-            rows = max(1, min(tokens // len(new[-1]), most_rows))
+                rows = min(rows, self._max_bytes // (2 * self._layout.sequence_bytes(longest)))
+            if self._with_states:
+                # What is padding would enter the state: only sequences of one length share a pass.
+                rows = min(rows, sum(len(ids) == longest for ids in new))
+            rows = max(1, rows)
             yield new[-rows:]
             del new[-rows:]
 
@@ -197,9 +238,8 @@ class PrefixStore:
         """Forward at least the last token of a sequence, and store it."""
         wanted = np.asarray(ids, dtype=np.int64)
         entry, shared = self._nearest(wanted, UNSTEERED)
-        shared = min(shared, len(wanted) - 1)
-        for _ in self._forward(wanted, entry if shared else None, shared, UNSTEERED, keep_logits=False):
-            pass
+        start = 0 if entry is None else entry.start(min(shared, len(wanted) - 1))
+        self._sweep(wanted, entry, start, UNSTEERED, (len(wanted),))
 
     def _attempt(self, sequences: Sequence[TokenIds]) -> bool:
         """Read sequences in one pass; where memory runs out they are left to be read one by one, later."""
@@ -231,58 +271,94 @@ class PrefixStore:
         device = self._model.device
         inputs = pad_sequence([torch.tensor(ids) for ids in sequences], batch_first=True).to(device)
         positions = torch.arange(inputs.shape[1], device=device).expand_as(inputs)
-        cache = DynamicCache()
+        cache = empty_cache(self._model)
         self.tokens_forwarded += sum(map(len, sequences))
         self.forward_passes += 1
-        self._model(
-            input_ids=inputs,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        forward(self._model, inputs, positions, cache)
         if self._layout is None:
             self._layout = cache_layout(cache)
-        self._make_room(sum(map(len, sequences)))
-        planes = split_rows(cache, [len(ids) for ids in sequences])
-        for ids, own in zip(sequences, planes, strict=True):
-            self._add(Prefilled(np.asarray(ids), own))
+        self._make_room(sum(map(len, sequences)), len(sequences))
+        for ids, (planes, states) in zip(
+            sequences, split_rows(cache, [len(ids) for ids in sequences]), strict=True
+        ):
+            self._add(Prefilled(np.asarray(ids), planes, states=self._by_length({len(ids): states})))
+
+    def _by_length(self, states: dict[int, States]) -> dict[int, States] | None:
+        """States by the number of tokens that they come after; None where the model keeps none."""
+        return states if self._with_states else None
+
+    def _sweep(
+        self,
+        ids: npt.NDArray[np.int64],
+        base: Prefilled | None,
+        start: int,
+        reading: Reading,
+        lengths: Collection[int],
+        into: Prefilled | None = None,
+    ) -> None:
+        """Read the tokens after the first `start`, which `base` holds, and keep what they give."""
+        base = base if start else None
+        for _ in self._forward(ids, base, start, reading, lengths, keep_logits=False, into=into):
+            pass
 
     def _forward(
         self,
         ids: npt.NDArray[np.int64],
         base: Prefilled | None,
-        shared: int,
+        start: int,
         reading: Reading,
+        lengths: Collection[int],
+        *,
         keep_logits: bool,
         keep: bool = True,
+        into: Prefilled | None = None,
     ) -> Iterator[torch.Tensor]:
-        """Run the tokens after the first `shared`, which `base` holds; yield their logits; `keep` the whole."""
-        cache = DynamicCache() if base is None else to_cache(base.planes, shared)
-        self._make_room(len(ids), base)
-        start = shared
+        """Run the tokens after the first `start`, which `base` holds; yield their logits; `keep` the whole.
+
+        The states after each of the `lengths` are kept with it, or given to a stored sequence `into` that holds
+        all of `ids` already.
+        """
+        last: States = () if base is None else base.states_at(start)
+        cache = empty_cache(self._model) if base is None else self._begun(base.planes, last, start)
+        self._make_room(0 if into else len(ids), len(lengths), base if into is None else into)
+        stops = sorted(length for length in lengths if start < length < len(ids)) if self._with_states else []
+        states: dict[int, States] = {}
         while start < len(ids):
-            size = self._chunk
+            size = min(self._chunk, (stops[0] if stops else len(ids)) - start)
+            if start and self._by_steps:
+                size = 1
             if keep_logits:
                 size = max(1, min(size, self._logits_bytes // (4 * self._vocab)))
             try:
                 logits = self._pass(ids[start : start + size], start, cache, reading, keep_logits)
+                read = sequence_states(cache) if self._with_states else ()
             except (RuntimeError, MemoryError) as error:
                 if self._chunk <= _SMALLEST_CHUNK or not is_out_of_memory(error):
                     raise
             else:
+                if self._layout is None:
+                    self._layout = cache_layout(cache)
                 yield logits
-                start += size
+                start, last = start + size, read
+                if self._with_states and start in {*lengths, len(ids)}:
+                    states[start] = read
+                stops = [stop for stop in stops if stop > start]
                 continue
             # Some layers have these tokens already, others not; and what is stored may have to go.
-            cache = _shortened(cache, start)
+            cache = self._begun(sequence_planes(cache), last, start) if start else empty_cache(self._model)
             self._chunk = max(_SMALLEST_CHUNK, self._chunk // 2)
-            self._make_room(len(ids), base, short=True)
+            self._make_room(len(ids), 1, base if into is None else into, short=True)
             self._say()
-        if self._layout is None:
-            self._layout = cache_layout(cache)
-        if keep:
-            self._keep(Prefilled(ids, sequence_planes(cache), reading))
+        if into is not None:
+            self._give(into, states, lengths)
+        elif keep:
+            if base is not None and base.states is not None:
+                states = {at: base.states[at] for at in lengths if at in base.states} | states
+            self._keep(Prefilled(ids, sequence_planes(cache), reading, self._by_length(states)))
+
+    def _begun(self, planes: Planes, states: States, tokens: int) -> DynamicCache:
+        """A cache that a pass can go on from after so many tokens."""
+        return to_cache(self._model, self.layout, planes, states, tokens)
 
     @torch.inference_mode()
     def _pass(
@@ -304,21 +380,19 @@ class PrefixStore:
             if reading.skipped:
                 where &= ~torch.isin(positions, torch.tensor(reading.skipped, device=device))
             self.steering.begin_pass(torch.tensor([reading.variant]), inputs, where)
-        output = self._model(
-            input_ids=inputs,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=0 if keep_logits else 1,
-        )
-        logits: torch.Tensor = output.logits[0]
-        return logits
+        return forward(self._model, inputs, positions, cache, logits_to_keep=0 if keep_logits else 1)[0]
 
-    def _make_room(self, tokens: int, base: Prefilled | None = None, *, short: bool = False) -> None:
-        """Let the oldest entries but `base` go until so many tokens more fit; where memory is short, all."""
+    def _make_room(
+        self, tokens: int, states: int, base: Prefilled | None = None, *, short: bool = False
+    ) -> None:
+        """Let the oldest entries but `base` go until so many tokens and sequences' states more fit.
+
+        Where memory is short, all go.
+        """
         if self._layout is None:
             return
-        room = 0 if short else self._max_bytes - tokens * self._layout.bytes_per_token
+        needed = tokens * self._layout.bytes_per_token + states * self._layout.state_bytes
+        room = 0 if short else self._max_bytes - needed
         for entry in list(self._entries):
             if self._bytes <= room:
                 return
@@ -331,9 +405,26 @@ class PrefixStore:
             other for other in self._entries if entry.shared(other.ids, other.reading) == len(other.ids)
         ]
         keys = [key for other in replaced for key in self._drop(other)]
+        own = list(entry.states or ())
         self._add(entry)
         for key in keys:
             self._name(entry, key)
+        for other in replaced:
+            self._give(entry, other.states or {}, own)
+
+    def _give(self, entry: Prefilled, states: dict[int, States], wanted: Collection[int]) -> None:
+        """Keep states with a stored sequence; the oldest but the `wanted` go beyond half of the memory."""
+        if entry.states is None:
+            return
+        for at, own in states.items():
+            if at not in entry.states:
+                entry.states[at] = own
+                self._bytes += bytes_of(own)
+        for at in list(entry.states):
+            if 2 * sum(map(bytes_of, entry.states.values())) <= self._max_bytes:
+                break
+            if at not in wanted and at != len(entry.ids):
+                self._bytes -= bytes_of(entry.states.pop(at))
 
     def _add(self, entry: Prefilled) -> None:
         self._entries.append(entry)
@@ -357,10 +448,3 @@ class PrefixStore:
         for key in keys:
             del self._found[key]
         return keys
-
-
-def _shortened(cache: DynamicCache, tokens: int) -> DynamicCache:
-    """A cache of one row cut to its first tokens, in whatever layers have more."""
-    if tokens == 0:
-        return DynamicCache()
-    return to_cache([plane[:, :tokens] for plane in sequence_planes(cache)], tokens)

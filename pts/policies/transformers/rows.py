@@ -16,6 +16,18 @@ from pts.records import Finish, Rollout, RolloutRequest, Sampling, TokenIds
 Ints = npt.NDArray[np.int64]
 
 
+@dataclass(slots=True, eq=False)
+class Fork:
+    """Where branches left a row of a model that keeps states.
+
+    The state that they go on from is the row's own until its next step; after that it is kept in `slot`.
+    `holders` is how many have still to go on from it.
+    """
+
+    slot: int | None = None
+    holders: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Branch:
     """`count` completions that left a row where they drew `token`, the `made`-th of their tokens."""
@@ -26,6 +38,7 @@ class Branch:
     count: int
     made: int
     guide: Guide | None = None
+    fork: Fork | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +73,7 @@ class RowTable:
     A row that forks goes on with one child; the others wait as branches *of that row*. What a branch needs, the
     cached tokens before its own, stays in the row, which only ever writes behind that point. So when the row's
     current completion ends it turns to its deepest branch, at no cost, and a free row takes a shallowest one.
+    Of a model that keeps states, these are kept beside the rows for a branch that waits (see `forks`).
     `sampler` [rows] says by which of the `samplers` a row draws: samplings that differ only in budget and stop
     texts draw by the same one.
     """
@@ -172,16 +186,20 @@ class RowTable:
                 int(self.count[row]),
                 int(self.avoid[row]),
                 self.guides[row],
-            )
+            ),
+            *(self.parked(row, branch) for branch in self.branches[row]),
         ]
-        for branch in self.branches[row]:
-            before = branch.made - 1
-            tokens = np.append(self.tokens[row, :before], np.int32(branch.token))
-            probs = np.append(self.probs[row, :before], branch.prob)
-            parked.append(Parked(request, tokens, probs, branch.key, branch.count, -1, branch.guide))
         self.branches[row].clear()
         self.clear(row)
         return parked
+
+    def parked(self, row: int, branch: Branch) -> Parked:
+        """A branch of a row as a completion that needs no row to wait in."""
+        request, before = self.requests[row], branch.made - 1
+        assert request is not None
+        tokens = np.append(self.tokens[row, :before], np.int32(branch.token))
+        probs = np.append(self.probs[row, :before], branch.prob)
+        return Parked(request, tokens, probs, branch.key, branch.count, -1, branch.guide)
 
     def clear(self, row: int) -> None:
         """Leave a row empty."""
