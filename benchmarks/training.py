@@ -35,8 +35,10 @@ from pts.models.options import ModelOptions
 from pts.models.prompt import PromptFormat
 from pts.policies import policy_of
 from pts.records import Problem, Sampling
-from pts.stages.train.inputs import AdaptThinkInputs, LengthInputs, TrainingInputs
+from pts.stages.train.inputs import TrainingInputs
+from pts.stages.train.reinforcement_inputs import AdaptThinkInputs, LengthInputs
 from pts.stages.train.run import run_training
+from pts.stages.train.shorten_inputs import ShortenInputs
 from pts.stats import bootstrap_mean_interval
 from pts.training.modes import find_modes
 from pts.training.samples import Asker, Mode, Sample, draw
@@ -62,13 +64,30 @@ def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
     common = {"steps": steps, "problems": problems, "schedule": "linear"}
 
     def adapt(name: str, seed: int = 0, **more: object) -> Cell:
-        own = more.get("reference") == "own"
-        references = None if own else folder / ("references" if seed == 0 else f"references-{seed}")
-        inputs = AdaptThinkInputs(**common, seed=seed, references=references, output=folder / name, **more)
+        references = folder / ("references" if seed == 0 else f"references-{seed}")
+        kept = {"references": None if more.get("reference") == "own" else references}
+        inputs = AdaptThinkInputs(**{**common, **kept, **more}, seed=seed, output=folder / name)
         return Cell(name, inputs)
 
     def length(name: str, seed: int = 0, **more: object) -> Cell:
         return Cell(name, LengthInputs(**{**common, **more}, seed=seed, output=folder / name))
+
+    def shorten(name: str, **more: object) -> Cell:
+        inputs = ShortenInputs(
+            problems=problems,
+            schedule="linear",
+            completions=folder / "completions",
+            output=folder / name,
+            **{"steps": steps // 2, **more},
+        )
+        return Cell(name, inputs)
+
+    def warm(name: str, **more: object) -> Cell:
+        # After 20 steps of shortening on both modes; the references are that model's.
+        start = folder / "warm-0"
+        given = {"model": str(start), "dataset": "demo", "grader": "demo", "budget": SAMPLING.budget}
+        kept = {"references": folder / "references-warm", "steps": steps // 2}
+        return adapt(name, **given, learning_rate=1e-3, **kept, **more)
 
     return [
         Cell("unchanged", None),
@@ -85,6 +104,11 @@ def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
         adapt("delta-0", delta=0.0),
         adapt("delta-0.2", delta=0.2),
         length("ungated-0", alpha=0.5, reward="linear"),
+        shorten("shorten-0"),
+        shorten("hybrid-0", hybrid=True),
+        shorten("warm-0", hybrid=True, steps=max(1, steps // 6)),
+        warm("warm-full-0", form="full"),
+        warm("warm-no-is-0", importance_sampling=False),
         adapt("own-length-1", seed=1, reference="own", length_alpha=0.5),
         adapt("own-length-2", seed=2, reference="own", length_alpha=0.5),
     ]
@@ -316,9 +340,10 @@ def print_curves(folder: Path, names: Sequence[str]) -> None:
 
 
 def run_points(run: Path) -> list[dict]:
-    """The points of a run's curve; none where it is not there."""
+    """The points of a run's curve of success; none where the run is not there, or is supervised."""
     file = run / "curves.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [point for point in map(json.loads, lines) if "success" in point]
 
 
 def draw_choices(folder: Path, names: Sequence[str]) -> None:

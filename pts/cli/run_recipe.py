@@ -43,9 +43,9 @@ def run_command(
 ) -> None:
     """Run the stages of a RECIPE: a YAML file, or the name of one that comes with pts.
 
-    The stages are search, merge, extract-vectors, fit-router, train-adaptthink, train-length, eval, report and
-    publish. --from and --until can also name the parts of extract-vectors: harvest, cluster and calibrate. The
-    stage publish sends nothing unless its key push is true.
+    The stages are search, merge, extract-vectors, fit-router, train-adaptthink, train-length, train-shorten,
+    eval, report and publish. --from and --until can also name the parts of extract-vectors: harvest, cluster
+    and calibrate. The stage publish sends nothing unless its key push is true.
 
     First, pts says what each stage will do. Complete stages are not run again, and a stopped one continues.
     Where the settings, the search or the vectors of a vector set or router have changed, it is deleted and made

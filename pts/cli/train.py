@@ -10,9 +10,10 @@ import click
 
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, options_of
-from pts.cli.shared_options import MODEL, PROBLEMS, PROMPT, Options, without
+from pts.cli.shared_options import MODEL, PROBLEMS, PROMPT, SAMPLER, Options, without
 from pts.cli.stage_run import run_command_stage
-from pts.stages.train.inputs import AdaptThinkInputs, LengthInputs
+from pts.stages.train.reinforcement_inputs import AdaptThinkInputs, LengthInputs
+from pts.stages.train.shorten_inputs import ShortenInputs
 
 _DATA: Options = [
     (
@@ -22,10 +23,7 @@ _DATA: Options = [
     ),
     *without(PROBLEMS, "problems"),
 ]
-_TRAINING: Options = [
-    (("steps", "--steps"), "Number of updates.", {}),
-    (("prompts", "--prompts"), "Problems of an update.", {}),
-    (("samples", "--samples"), "Completions of each problem in an update.", {}),
+_UPDATES: Options = [
     (
         ("learning_rate", "--learning-rate"),
         "Highest learning rate.  [default: 2e-6; 2e-5 with --lora; 1e-3 for demo]",
@@ -37,12 +35,29 @@ _TRAINING: Options = [
         {"type": click.Choice(["constant", "linear", "cosine"])},
     ),
     (("warmup", "--warmup"), "Updates over which the learning rate rises.", {}),
-    (("clip", "--clip"), "How far an importance ratio may be from 1 and still be learnt from.", {}),
+]
+_SEED: Options = [
     (("seed", "--seed"), "Seed of every random draw.", {}),
     (
         ("smoke", "--smoke"),
         "A minute's trial: few problems, completions and updates.",
         {"is_flag": True},
+    ),
+]
+_STEPS: Options = [(("steps", "--steps"), "Number of updates.", {})]
+_TRAINING: Options = [
+    *_STEPS,
+    (("prompts", "--prompts"), "Problems of an update.", {}),
+    (("samples", "--samples"), "Completions of each problem in an update.", {}),
+    *_UPDATES,
+    (("clip", "--clip"), "How far an importance ratio may be from 1 and still be learnt from.", {}),
+    *_SEED,
+]
+_NO_THINKING_BUDGET: Options = [
+    (
+        ("no_thinking_budget", "--no-thinking-budget"),
+        "Maximum length of a completion without thinking: tokens, or a share of the budget.",
+        {"type": str},
     ),
 ]
 _COMPLETIONS: Options = [
@@ -52,11 +67,7 @@ _COMPLETIONS: Options = [
         "Maximum number of new tokens in a completion; a longer one has failed.  [default: 512; 96 for demo]",
         {"type": int},
     ),
-    (
-        ("no_thinking_budget", "--no-thinking-budget"),
-        "Maximum length of a completion without thinking: tokens, or a share of the budget.",
-        {"type": str},
-    ),
+    *_NO_THINKING_BUDGET,
     (
         ("generation", "--generation"),
         "What draws completions: pts, or trl (vLLM with --trl-setting use_vllm=true; sharded weights).",
@@ -82,7 +93,7 @@ _MEMORY: Options = [
     ),
     (
         ("trl_settings", "--trl-setting"),
-        "Another field of TRL's GRPOConfig. May be repeated.",
+        "Another field of TRL's configuration (GRPOConfig, SFTConfig). May be repeated.",
         {"multiple": True, "show_default": False, "metavar": "NAME=VALUE"},
     ),
 ]
@@ -95,14 +106,14 @@ _RUN: Options = [
     (("save_every", "--save-every"), "Updates between two checkpoints.", {}),
     (("fresh", "--fresh"), "Delete the run in the output directory and start again.", {"is_flag": True}),
 ]
-_REST: dict[str, Options] = {
-    "Completions": _COMPLETIONS,
+_SHARED: dict[str, Options] = {
     "Memory and TRL": _MEMORY,
     "Problems": _DATA,
     "Model": without(MODEL, "engine"),
     "Prompt": PROMPT,
     "Run": _RUN,
 }
+_REST: dict[str, Options] = {"Completions": _COMPLETIONS, **_SHARED}
 _ADAPTTHINK: Options = [
     (("delta", "--delta"), "What no thinking is worth, in success.", {}),
     (
@@ -166,6 +177,31 @@ _LENGTH: Options = [
         {"type": NumberList(float)},
     ),
 ]
+_SHORTEN: Options = [
+    (
+        ("samples", "--samples"),
+        "Completions of each problem with thinking, of which the shortest right one is learnt.",
+        {},
+    ),
+    (
+        ("hybrid", "--hybrid"),
+        "Learn the answer without thinking too, where at least half of those drawn are right.",
+        {"is_flag": True},
+    ),
+    (
+        ("completions", "--completions"),
+        "Directory of the completions.  [default: the output's name with -completions]",
+        {"type": click.Path(path_type=Path)},
+    ),
+    *without(SAMPLER, "stop"),
+    *_NO_THINKING_BUDGET,
+]
+_FINE_TUNING: Options = [
+    *_STEPS,
+    (("examples", "--examples"), "Completions that an update learns.", {}),
+    *_UPDATES,
+    *_SEED,
+]
 
 
 @click.group("train")
@@ -206,3 +242,15 @@ def length(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> None:
     """
     log_to_stderr(verbose, quiet)
     run_command_stage("train-length", inputs, quiet, as_json)
+
+
+@train_command.command("shorten", cls=GroupedCommand)
+@options_of(ShortenInputs, {"Completions": _SHORTEN, "Training": _FINE_TUNING, **_SHARED})
+@_finished
+def shorten(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> None:
+    """Train a model on the shortest of its own right completions, by supervised fine-tuning.
+
+    To continue a run that was stopped, give the same command again.
+    """
+    log_to_stderr(verbose, quiet)
+    run_command_stage("train-shorten", inputs, quiet, as_json)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pts.publishing.card_text import base_model, front_matter, marked, render
-from pts.training.run_files import TrainingResolved, TrainingSummary
+from pts.training.run_files import ShortenSummary, TrainingResolved, TrainingSummary
 
 _TITLES = {
     "adaptthink": "trained by AdaptThink (Zhang et al. 2025) to choose between thinking and not thinking",
     "length": "trained by reinforcement learning on success with a reward for short completions",
+    "shorten": "fine-tuned on the shortest of its own right completions",
 }
 
 
@@ -37,6 +38,7 @@ def training_card(
         resolved=resolved,
         title=_TITLES.get(summary.method, f"trained by {summary.method}"),
         settings=list(_flat(summary.settings)),
+        saw="shorten" if isinstance(summary, ShortenSummary) else "reinforcement",
     )
     return marked(text)
 

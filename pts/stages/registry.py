@@ -14,6 +14,7 @@ _MODULES = {
     "fit-router": "pts.stages.fit_router.stage",
     "train-adaptthink": "pts.stages.train.adaptthink",
     "train-length": "pts.stages.train.length",
+    "train-shorten": "pts.stages.train.shorten",
     "eval": "pts.stages.evaluate.stage",
     "report": "pts.stages.report.stage",
     "publish": "pts.stages.publish.stage",

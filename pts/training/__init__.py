@@ -1,1 +1,1 @@
-"""Models that learn when and how long to think: AdaptThink and length rewards, on TRL's trainer."""
+"""Models that learn when and how long to think: AdaptThink, length rewards, shortening. On TRL's trainers."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from io import BytesIO
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import fmean
 
 from pts.records import Problem, TokenIds
-from pts.runs.files import replace_file
 from pts.training.objectives import Scored
+from pts.training.pictures import Panel, picture
 from pts.training.references import level_of
 from pts.training.samples import Sample
 
@@ -139,57 +137,31 @@ def _mean(values: object) -> float:
     return fmean(listed) if listed else math.nan
 
 
-@dataclass(slots=True)
-class _Panel:
-    title: str
-    unit: str
-    lines: dict[str, list[float]] = field(default_factory=dict)
-
-
-def draw_curves(points: Sequence[CurvePoint], path: Path) -> None:
-    """Write the curves' picture. Raises ConfigError where matplotlib is missing."""
-    picture = curves_picture(points)
-    replace_file(path, lambda temporary: temporary.write_bytes(picture))
-
-
 def curves_picture(points: Sequence[CurvePoint]) -> bytes:
     """The curves as a PNG: reward and success, length, and the share of no thinking by level.
 
     Raises ConfigError where matplotlib is missing.
     """
-    from pts.training.requirements import require_packages
-
-    require_packages("matplotlib")
-    from matplotlib.figure import Figure
-
     levels = sorted({level for point in points for level in point.levels})
     panels = [
-        _Panel(
+        Panel(
             "Reward and success",
             "",
             {"reward": [p.reward for p in points], "success": [p.success for p in points]},
         ),
-        _Panel(
+        Panel(
             "Length",
             "tokens",
             {"all": [p.tokens for p in points], "thinking": [p.thinking_tokens for p in points]},
         ),
-        _Panel(
+        Panel(
             "Share of no thinking",
             "",
             {
                 level: [p.levels[level].no_thinking if level in p.levels else math.nan for p in points]
                 for level in levels
             },
+            "level" if len(levels) > 1 else None,
         ),
     ]
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
-        for name, values in panel.lines.items():
-            axes.plot([p.step for p in points], values, label=name, linewidth=1.3)
-        axes.set(title=panel.title, xlabel="step", ylabel=panel.unit)
-        axes.grid(alpha=0.3)
-        axes.legend(title="level" if panel.title.startswith("Share") and len(levels) > 1 else None, fontsize=8)
-    picture = BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    return picture.getvalue()
+    return picture([point.step for point in points], panels)

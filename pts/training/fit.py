@@ -1,14 +1,13 @@
-"""Builds TRL's trainer for a training run, lets it run, and leaves the trained model."""
+"""Lets a TRL trainer run from its newest checkpoint, with errors of one line, and leaves the trained model."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,8 +16,6 @@ from pts.runs.files import write_failure
 from pts.runs.journal import Journal
 from pts.seeds import derive_seed
 from pts.setting_names import setting
-from pts.training.curves import CurvePoint
-from pts.training.drawing import PolicyDrawing
 from pts.training.run_files import (
     ADAPTER,
     CHECKPOINTS,
@@ -33,31 +30,21 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
     from pts.models.load import LoadedModel
-    from pts.training.trainer import Learning, ModeTrainer
-    from pts.training.watch import Watch
-
-logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlan:
-    """The settings of the optimisation, as users give them.
+    """The settings of the optimisation that every kind of training has, as users give them.
 
-    `prompts` problems a step have `samples` completions each. `micro_batch` completions are read together
-    (None: all of a process's). The learning rate rises over `warmup` steps; `schedule` is what it does then. A
-    checkpoint is kept every `save_every` steps. `lora_rank` None trains all weights. `trl_settings` are
-    further fields of TRL's `GRPOConfig`.
+    `micro_batch` completions are read together (None: all of a process's). The learning rate rises over
+    `warmup` steps; `schedule` is what it does then. A checkpoint is kept every `save_every` steps. `lora_rank`
+    None trains all weights. `trl_settings` are further fields of TRL's configuration.
     """
 
     steps: int
-    prompts: int
-    samples: int
     learning_rate: float
     schedule: str
     warmup: int
-    clip: float
-    temperature: float
-    longest: int
     save_every: int
     seed: int
     micro_batch: int | None = None
@@ -66,37 +53,58 @@ class TrainingPlan:
     trl_settings: Mapping[str, object] | None = None
 
 
-def train(
-    loaded: LoadedModel, directory: Path, plan: TrainingPlan, learning: Learning, watch: Watch
-) -> ModeTrainer:
-    """Train to the last step, from the newest checkpoint where there is one; the trainer with what it trained.
+class Stepped(Protocol):
+    """A point of a curve."""
 
-    The model's weights are changed in place. Raises RunError for a loss that is no number, for steps without
-    anything to learn, and where the system refuses a checkpoint.
-    """
-    from datasets import Dataset
+    @property
+    def step(self) -> int:
+        """The update that it is of, from 0."""
+
+
+class Hearer(Protocol):
+    """Hears of a training's updates."""
+
+    stopped: str | None
+    """Why nothing is left to learn; None while there is something."""
+
+    def logged(self, logs: Mapping[str, Any]) -> None:
+        """Take in an update's numbers."""
+
+
+PointT = TypeVar("PointT", bound=Stepped)
+
+
+def make_trainer(kind: Any, loaded: LoadedModel, plan: TrainingPlan, watch: Hearer, **more: Any) -> Any:
+    """A TRL trainer of class `kind` over the model, which tells `watch` of its updates and prints nothing."""
+    from transformers import PrinterCallback
     from transformers.utils.logging import disable_progress_bar
-
-    from pts.training.trainer import ModeTrainer
 
     # Nothing is sent to anybody by training, and a run shows its own progress.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     disable_progress_bar()  # type: ignore[no-untyped-call]
     loaded.model.requires_grad_(plan.lora_rank is None)
-    # TRL counts rows; which problems a step has, `learning.order` says.
-    rows = {"prompt": [problem.query for problem in learning.problems]}
-    trainer = ModeTrainer(
+    trainer = kind(
         model=loaded.model,
-        reward_funcs=_scored_with_their_draws,
-        args=trl_config(plan, directory, loaded),
-        train_dataset=Dataset.from_dict(rows),
         processing_class=loaded.tokenizer,
         peft_config=None if plan.lora_rank is None else _lora(plan.lora_rank),
         callbacks=[_watching(watch)],
-        learning=learning,
+        **more,
     )
-    _without_prints(trainer)
-    _require_fits_sharding(trainer, plan, learning)
+    trainer.remove_callback(PrinterCallback)
+    if is_sharded(trainer) and plan.lora_rank is not None:
+        raise ConfigError(
+            f"an adapter cannot be merged where the weights are sharded: leave {setting('lora', True)} out, or "
+            "launch without sharding."
+        )
+    return trainer
+
+
+def let_train(trainer: Any, directory: Path, loaded: LoadedModel) -> None:
+    """Train to the last step, from the newest checkpoint where there is one.
+
+    The model's weights are changed in place. Raises RunError for a loss that is no number, for steps without
+    anything to learn, and where the system refuses a checkpoint.
+    """
     checkpoint = latest_checkpoint(directory)
     try:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -111,10 +119,9 @@ def train(
         raise
     finally:
         loaded.model.eval()
-    return trainer
 
 
-def save_trained(trainer: ModeTrainer, directory: Path, loaded: LoadedModel, lora: bool) -> None:
+def save_trained(trainer: Any, directory: Path, loaded: LoadedModel, lora: bool) -> None:
     """Write the trained model into the run's directory, as transformers loads it; of a LoRA run merged, and
     the adapter beside it. Every process calls this, the first one writes. Raises RunError where the system
     refuses."""
@@ -138,41 +145,22 @@ def save_trained(trainer: ModeTrainer, directory: Path, loaded: LoadedModel, lor
     write_model(directory, write)
 
 
-def is_sharded(trainer: ModeTrainer) -> bool:
+def is_sharded(trainer: Any) -> bool:
     """Whether each process has only a part of the weights: FSDP, or DeepSpeed ZeRO-3."""
     plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
     return bool(trainer.is_fsdp_enabled) or (plugin is not None and plugin.zero_stage == 3)
 
 
-def _require_fits_sharding(trainer: ModeTrainer, plan: TrainingPlan, learning: Learning) -> None:
-    """Raise ConfigError for what cannot be done with a part of the weights."""
-    if not is_sharded(trainer):
-        return
-    if isinstance(learning.drawing, PolicyDrawing):
-        raise ConfigError(
-            f"the launcher shards the weights, and {setting('generation', 'pts')} reads all of them: give "
-            f"{setting('generation', 'trl')}."
-        )
-    if plan.lora_rank is not None:
-        raise ConfigError(
-            f"an adapter cannot be merged where the weights are sharded: leave {setting('lora', True)} out, or "
-            "launch without sharding."
-        )
+def configured(
+    kind: type, plan: TrainingPlan, directory: Path, loaded: LoadedModel, rows: tuple[int, int], **more: Any
+) -> Any:
+    """TRL's configuration of a plan, of class `kind`, for `rows` as `batches` gives them.
 
-
-def trl_config(plan: TrainingPlan, directory: Path, loaded: LoadedModel) -> Any:
-    """TRL's configuration of a plan. Raises ConfigError for a field that it does not have, or that pts sets."""
+    `more` are fields of this kind. Raises ConfigError for a field that it does not have, or that pts sets.
+    """
     import torch
-    from trl.trainer.grpo_config import GRPOConfig
 
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    own = plan.prompts * plan.samples // processes
-    micro = own if plan.micro_batch is None else min(plan.micro_batch, own)
-    if plan.prompts % processes or own % micro:
-        raise ConfigError(
-            f"{plan.prompts} problems with {plan.samples} completions each do not divide into {processes} "
-            f"processes and batches of {micro}: give other {setting('prompts')} or {setting('micro_batch')}."
-        )
+    own, micro = rows
     device = loaded.device.type
     set_here: dict[str, Any] = {
         "output_dir": str(directory / CHECKPOINTS),
@@ -182,17 +170,6 @@ def trl_config(plan: TrainingPlan, directory: Path, loaded: LoadedModel) -> Any:
         "warmup_steps": plan.warmup,
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": own // micro,
-        "num_generations": plan.samples,
-        "max_completion_length": plan.longest,
-        "temperature": plan.temperature,
-        "top_p": 1.0,
-        "top_k": 0,
-        "beta": 0.0,
-        "epsilon": plan.clip,
-        "num_iterations": 1,
-        "scale_rewards": "none",
-        "importance_sampling_level": "sequence",
-        "loss_type": "grpo",
         "seed": plan.seed % 2**32,
         "logging_steps": 1,
         "save_strategy": "steps",
@@ -200,6 +177,7 @@ def trl_config(plan: TrainingPlan, directory: Path, loaded: LoadedModel) -> Any:
         "report_to": "none",
         "disable_tqdm": True,
         "activation_checkpointing": plan.gradient_checkpointing,
+        **more,
     }
     defaults: dict[str, Any] = {
         "adam_beta1": 0.9,
@@ -213,15 +191,33 @@ def trl_config(plan: TrainingPlan, directory: Path, loaded: LoadedModel) -> Any:
         "vllm_importance_sampling_correction": False,
     }
     given = dict(plan.trl_settings or {})
-    known = {entry.name for entry in fields(GRPOConfig)}
+    known = {entry.name for entry in fields(kind)}
     for name in given:
         if name not in known or name in set_here:
-            why = "is set by an option of pts" if name in set_here else "is no field of TRL's GRPOConfig"
+            why = "is set by an option of pts" if name in set_here else f"is no field of TRL's {kind.__name__}"
             raise ConfigError(f"{setting('trl_settings')} names {name}, which {why}.")
     try:
-        return GRPOConfig(**{**set_here, **defaults, **given})
+        return kind(
+            **{**set_here, **{name: value for name, value in defaults.items() if name in known}, **given}
+        )
     except (TypeError, ValueError) as error:
         raise ConfigError(f"TRL refuses these settings: {one_line(error)}.") from error
+
+
+def batches(plan: TrainingPlan, units: int, rows_each: int, what: str, option: str) -> tuple[int, int]:
+    """A process's rows of a step, and those of them that are read together, of `units` that stay whole.
+
+    Raises ConfigError, which names `what` a step has and the `option` for it, where they do not divide.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    own = units * rows_each // processes
+    micro = own if plan.micro_batch is None else min(plan.micro_batch, own)
+    if units % processes or own % micro:
+        raise ConfigError(
+            f"{what} do not divide into {processes} processes and batches of {micro}: give other "
+            f"{setting(option)} or {setting('micro_batch')}."
+        )
+    return own, micro
 
 
 def parsed_settings(given: Sequence[str]) -> dict[str, object]:
@@ -240,24 +236,27 @@ def parsed_settings(given: Sequence[str]) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The places of each step's problems: all problems once, in an order drawn by the seed, then all again."""
+    """The places of what each step takes: all once, in an order drawn by the seed, then all again.
 
-    problems: int
-    prompts: int
+    `size` is the number of all, `per_step` that of a step.
+    """
+
+    size: int
+    per_step: int
     seed: int
 
     def __call__(self, step: int) -> list[int]:
-        """The places of a step's problems (from 0)."""
-        first = step * self.prompts
-        return [self._at(place) for place in range(first, first + self.prompts)]
+        """The places of a step (from 0)."""
+        first = step * self.per_step
+        return [self._at(place) for place in range(first, first + self.per_step)]
 
     def _at(self, place: int) -> int:
-        turn, within = divmod(place, self.problems)
-        shuffled = np.random.default_rng(derive_seed(self.seed, "order", turn)).permutation(self.problems)
+        turn, within = divmod(place, self.size)
+        shuffled = np.random.default_rng(derive_seed(self.seed, "order", turn)).permutation(self.size)
         return int(shuffled[within])
 
 
-def cut_curves(journal: Journal[CurvePoint], directory: Path) -> list[CurvePoint]:
+def cut_curves(journal: Journal[PointT], directory: Path) -> list[PointT]:
     """The points up to the newest checkpoint; the file is cut there, for the steps after it come again."""
     delete_unfinished(directory)
     checkpoint = latest_checkpoint(directory)
@@ -269,7 +268,7 @@ def cut_curves(journal: Journal[CurvePoint], directory: Path) -> list[CurvePoint
     return points
 
 
-def _watching(watch: Watch) -> TrainerCallback:
+def _watching(watch: Hearer) -> TrainerCallback:
     """TRL's callback by which a watch hears of updates and marks checkpoints as whole."""
     from transformers import TrainerCallback
 
@@ -292,22 +291,10 @@ def _watching(watch: Watch) -> TrainerCallback:
     return Watching()
 
 
-def _without_prints(trainer: ModeTrainer) -> None:
-    """Take out what prints every step to stdout."""
-    from transformers import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-
-
 def _lora(rank: int) -> Any:
     from peft import LoraConfig
 
     return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
-
-
-def _scored_with_their_draws(*_: Any, **__: Any) -> list[float]:
-    """TRL wants a reward function; completions are scored where they are drawn."""
-    raise AssertionError("a completion was scored by TRL.")
 
 
 def _is_refused_write(error: Exception) -> bool:

@@ -34,13 +34,12 @@ TRAINING = RunKind(
 """The curves, and what is made by training; summary.json comes last."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResolved:
     """What a training run's settings came to mean, once model and data were read.
 
-    `references` is the digest of the reference means, `no_thinking` and `lead` how answers without thinking
-    begin, in token ids; None for a model that is asked as it is. The rest is as a search's
-    (`pts.runs.search_run.SearchResolved`).
+    `no_thinking` and `lead` are how answers without thinking begin, in token ids; None for a model that is
+    asked as it is. The rest is as a search's (`pts.runs.search_run.SearchResolved`).
     """
 
     model_id: str
@@ -55,7 +54,20 @@ class TrainingResolved:
     learning_rate: float
     lead: tuple[int, ...] | None = None
     no_thinking: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReinforcementResolved(TrainingResolved):
+    """Of reinforcement learning: `references` is the digest of the reference means, None for none."""
+
     references: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortenResolved(TrainingResolved):
+    """Of shortening: `completions` is the digest of what is learnt."""
+
+    completions: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +80,21 @@ class TrainingEnvironment:
     micro_batch: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingSummary:
-    """What a training run came to.
+    """What every training run came to: how it was made, and the time that its steps took."""
+
+    method: str
+    model_id: str
+    dataset_id: str
+    steps: int
+    seconds: float
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReinforcementSummary(TrainingSummary):
+    """What reinforcement learning came to.
 
     `success`, `tokens` and `no_thinking` are means over the last steps, at the sampler of training and on the
     problems trained on: what the model does is for an evaluation to say. `levels` has the share of no thinking
@@ -78,18 +102,36 @@ class TrainingSummary:
     ended before its last step.
     """
 
-    method: str
-    model_id: str
-    dataset_id: str
-    steps: int
-    seconds: float
     success: float
     tokens: float
     no_thinking: float
     levels: Mapping[str, float]
     references: Mapping[str, float]
-    settings: Mapping[str, object]
     stopped: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortenSummary(TrainingSummary):
+    """What shortening came to.
+
+    Of `problems` asked, `unsolved` had no right completion with thinking. `success` is the unchanged model's
+    over its completions with thinking. `thinking` of them were learnt, one for each other problem, and are
+    `thinking_tokens` long on average; all right ones of these problems are `right_tokens`. `no_thinking` is the
+    number learnt without thinking. `loss` is the mean over the last steps, in nats a token.
+    """
+
+    problems: int
+    unsolved: int
+    success: float
+    right_tokens: float
+    thinking: int
+    thinking_tokens: float
+    no_thinking: int
+    loss: float
+
+
+SHORTEN = "shorten"
+"""The method whose run has a curve of the loss, and a summary of its own."""
 
 
 def latest_checkpoint(directory: Path) -> Path | None:
@@ -125,6 +167,24 @@ def mark_whole(checkpoint: Path) -> None:
         raise write_failure(checkpoint, error) from error
 
 
+def read_summary(directory: Path, settings: Mapping[str, object]) -> TrainingSummary | None:
+    """The summary of a run with these settings, None for none. Raises ValueError for one that is broken."""
+    path = directory / "summary.json"
+    if not path.exists():
+        return None
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if settings.get("method") == SHORTEN:
+        return from_json(ShortenSummary, data)
+    return from_json(ReinforcementSummary, data)
+
+
+def resolved_of(settings: Mapping[str, object], resolved: Mapping[str, object]) -> TrainingResolved:
+    """What a manifest's settings came to mean. Raises ValueError for one that is broken."""
+    if settings.get("method") == SHORTEN:
+        return from_json(ShortenResolved, resolved)
+    return from_json(ReinforcementResolved, resolved)
+
+
 def read_training(directory: Path) -> tuple[TrainingSummary, TrainingResolved]:
     """What a complete training run came to, and what its settings came to mean.
 
@@ -134,15 +194,14 @@ def read_training(directory: Path) -> tuple[TrainingSummary, TrainingResolved]:
     summary = directory / "summary.json"
     if manifest is None or manifest.kind != TRAINING.name:
         raise RunError(f"{directory} is not a training run: it has no manifest of `pts train`.")
-    if not summary.exists():
-        raise RunError(f"{directory}: its training is not complete; give the train command again.")
     try:
-        return (
-            from_json(TrainingSummary, json.loads(summary.read_text(encoding="utf-8"))),
-            from_json(TrainingResolved, manifest.resolved),
-        )
+        found = read_summary(directory, manifest.settings)
+        resolved = resolved_of(manifest.settings, manifest.resolved)
     except ValueError as error:
         raise RunError(f"{summary} cannot be read ({one_line(error)}); restore it from a copy.") from error
+    if found is None:
+        raise RunError(f"{directory}: its training is not complete; give the train command again.")
+    return found, resolved
 
 
 def write_model(directory: Path, write: Callable[[Path], object]) -> None:

@@ -17,14 +17,27 @@ from pts.models.options import ModelOptions
 from pts.models.prompt import PromptFormat
 from pts.records import Sampling
 from pts.training.drawing import PolicyDrawing
-from pts.training.fit import Order, TrainingPlan, trl_config
+from pts.training.fit import Order
 from pts.training.modes import find_modes
 from pts.training.objectives import AdaptThink
 from pts.training.ratios import clipped_loss, ratios
+from pts.training.reinforcement import ReinforcementPlan, grpo_config
 from pts.training.samples import Asker
 from pts.training.trainer import Learning, ModeTrainer, like_lengths
 
-PLAN = TrainingPlan(4, 2, 4, 1e-3, "constant_with_warmup", 0, 0.2, 1.0, 96, 50, 0)
+PLAN = ReinforcementPlan(
+    steps=4,
+    prompts=2,
+    samples=4,
+    learning_rate=1e-3,
+    schedule="constant_with_warmup",
+    warmup=0,
+    clip=0.2,
+    temperature=1.0,
+    longest=96,
+    save_every=50,
+    seed=0,
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +60,7 @@ def make(problems, tmp_path_factory):
         trainer = ModeTrainer(
             model=loaded.model,
             reward_funcs=lambda *_, **__: [],
-            args=trl_config(PLAN, tmp_path_factory.mktemp("trainer"), loaded),
+            args=grpo_config(PLAN, tmp_path_factory.mktemp("trainer"), loaded),
             train_dataset=Dataset.from_dict({"prompt": [problem.query for problem in problems]}),
             processing_class=loaded.tokenizer,
             learning=Learning(problems, Order(10, 2, 0), modes, drawing, form, 0.2, lambda *_: None),

@@ -93,7 +93,7 @@ STAGE: Stage[EvaluateInputs, EvaluationSummary] = Stage(
     run=_run,
     report=_report,
     takes={
-        "model": Source(("train-adaptthink", "train-length")),
+        "model": Source(("train-adaptthink", "train-length", "train-shorten")),
         "vectors": Source(("extract-vectors",)),
         "router": Source(("fit-router",), needed=_asks_router),
     },

@@ -98,7 +98,11 @@ STAGE: Stage[PublishInputs, Contents | Published] = Stage(
     plan=_plan,
     run=_run,
     report=_report,
-    takes={"path": Source(("search", "merge", "extract-vectors", "train-adaptthink", "train-length"))},
+    takes={
+        "path": Source(
+            ("search", "merge", "extract-vectors", "train-adaptthink", "train-length", "train-shorten")
+        )
+    },
     recipe_hint=_hint,
     resume_note=_resume_note,
 )

@@ -40,5 +40,9 @@ STAGE: Stage[ReportInputs, Path] = Stage(
     plan=_plan,
     run=_run,
     report=_report,
-    takes={"paths": Source(("search", "merge", "extract-vectors", "train-adaptthink", "train-length"))},
+    takes={
+        "paths": Source(
+            ("search", "merge", "extract-vectors", "train-adaptthink", "train-length", "train-shorten")
+        )
+    },
 )

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from pts.errors import RunError
-from pts.records import Problem
-from pts.runs.directory import open_run
-from pts.runs.manifest import differences, text_digest
-from pts.runs.settle import settle_manifest
+from pts.runs.manifest import text_digest
 from pts.seeds import derive_seed
-from pts.setting_names import setting
-from pts.stages.train.inputs import AdaptThinkInputs
+from pts.stages.train.kept_draws import drawn_by, kept_draws
+from pts.stages.train.reinforcement_inputs import AdaptThinkInputs
 from pts.training.references import (
     REFERENCES,
     Reference,
@@ -25,7 +21,7 @@ from pts.training.references import (
 
 if TYPE_CHECKING:
     from pts.policies import SteerablePolicy
-    from pts.training.run_files import TrainingResolved
+    from pts.stages.train.subject import Subject
     from pts.training.samples import Asker
 
 logger = logging.getLogger(__name__)
@@ -33,9 +29,7 @@ logger = logging.getLogger(__name__)
 
 def reference_means(
     inputs: AdaptThinkInputs,
-    resolved: TrainingResolved,
-    problems: Sequence[Problem],
-    digests: Mapping[str, str],
+    subject: Subject,
     policy: SteerablePolicy,
     asker: Asker,
     observe: Callable[[str, int, float], None],
@@ -47,38 +41,19 @@ def reference_means(
     """
     path = inputs.references_directory()
     settings = {
-        "model": resolved.model_id,
-        "model_revision": resolved.model_revision,
-        "prompt_digest": resolved.prompt_digest,
+        **drawn_by(inputs, subject),
         "temperature": inputs.temperature,
         "budget": inputs.sampling().budget,
         "samples": inputs.reference_samples,
-        "no_thinking": list(resolved.no_thinking or ()),
         "opener": inputs.opener,
-        "grader": resolved.grader,
-        "seed": inputs.seed,
     }
-    with open_run(path, REFERENCES) as directory:
-        earlier = directory.manifest
-        changed = [] if earlier is None else differences(earlier.settings, settings)
-        if changed:
-            raise RunError(
-                f"{path} holds references of another model or sampler ({'; '.join(changed)}): give another "
-                f"{setting('references')}, or delete that directory to draw them again."
-            )
-        journal = reference_journal(directory)
-        _require_same_problems(str(path), journal.read(), digests)
-        settle_manifest(
-            directory,
-            settings=settings,
-            resolved={"dataset_id": resolved.dataset_id},
-            environment={"device": policy.identity.device},
-            problems=list(digests.values()),
-        )
+    with kept_draws(
+        path, REFERENCES, settings, subject, lambda directory: reference_journal(directory).read()
+    ) as directory:
         found = draw_references(
-            problems,
-            digests,
-            journal,
+            subject.problems,
+            subject.digests,
+            reference_journal(directory),
             policy,
             asker,
             inputs.reference_samples,
@@ -100,13 +75,3 @@ def reference_means(
 def references_digest(references: Mapping[str, Reference]) -> str:
     """A digest of all reference means."""
     return text_digest(f"{one.problem} {one.successes} {one.n}" for one in references.values())[:16]
-
-
-def _require_same_problems(where: str, known: Sequence[Reference], digests: Mapping[str, str]) -> None:
-    """Raise RunError where a problem is no longer the one that was asked."""
-    for reference in known:
-        if digests.get(reference.problem, reference.digest) != reference.digest:
-            raise RunError(
-                f"{where} was made with other data: problem {reference.problem} changed since. Give another "
-                f"{setting('references')}, or delete that directory to draw them again."
-            )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pts.errors import RunError
 from pts.setting_names import setting
 from pts.stages.stage import Context, Observer, Plan, Report, Status
-from pts.stages.train.inputs import AdaptThinkInputs, TrainingInputs
+from pts.stages.train.inputs import TrainingInputs
+from pts.stages.train.reinforcement_inputs import AdaptThinkInputs, ReinforcementInputs
+from pts.stages.train.shorten_inputs import ShortenInputs
 
 if TYPE_CHECKING:
-    from pts.training.run_files import TrainingSummary
+    from pts.training.run_files import ReinforcementSummary, ShortenSummary, TrainingSummary
 
 
 def training_status(inputs: TrainingInputs) -> Status:
@@ -53,22 +55,19 @@ def training_plan(inputs: TrainingInputs, context: Context) -> Plan:  # noqa: AR
     return Plan(f"{name}: continues {path} from its newest checkpoint.")
 
 
-def run_stage(inputs: TrainingInputs, observe: Observer | None) -> TrainingSummary:
-    """Train, or what is left of it."""
+def run_stage(inputs: TrainingInputs, observe: Observer | None) -> Any:
+    """Train, or what is left of it; the summary is of the kind that the inputs are of."""
     from pts.stages.train.run import run_training
 
     return run_training(inputs, observe)
 
 
-def training_report(inputs: TrainingInputs, summary: TrainingSummary) -> Report:
-    """What training came to, in a few lines."""
-    from pts.runs.codec import to_json
+def reinforcement_report(inputs: ReinforcementInputs, summary: ReinforcementSummary) -> Report:
+    """What reinforcement learning came to, in a few lines."""
     from pts.training.references import half_width
 
     levels = ", ".join(f"level {level} {share:.2f}" for level, share in summary.levels.items())
     lines = [
-        f"{summary.method} of {summary.model_id} on {summary.dataset_id}: {summary.steps} steps in "
-        f"{summary.seconds:.0f} s",
         f"last steps, on the problems trained on: success {summary.success:.3f}, {summary.tokens:.1f} tokens, "
         f"share of no thinking {summary.no_thinking:.2f}" + (f" ({levels})" if len(summary.levels) > 1 else ""),
     ]
@@ -81,19 +80,45 @@ def training_report(inputs: TrainingInputs, summary: TrainingSummary) -> Report:
         )
     if summary.stopped is not None:
         lines.append(f"stopped early: {summary.stopped}")
+    return _report(inputs, summary, lines)
+
+
+def shorten_report(inputs: ShortenInputs, summary: ShortenSummary) -> Report:
+    """What shortening learnt, in a few lines."""
+    lines = [
+        f"learnt: the shortest right completion of {summary.thinking} of {summary.problems} problems, "
+        f"{summary.thinking_tokens:.1f} tokens on average (all right ones of these: "
+        f"{summary.right_tokens:.1f})"
+        + (f", and {summary.no_thinking} answers without thinking" if inputs.hybrid else ""),
+        f"success of the unchanged model: {summary.success:.3f}; {summary.unsolved} problems had no right "
+        "completion and are not learnt",
+        f"loss of the last steps: {summary.loss:.3f} nats a token",
+    ]
+    return _report(inputs, summary, lines)
+
+
+def _report(inputs: TrainingInputs, summary: TrainingSummary, lines: list[str]) -> Report:
+    """The lines between the first one and the last, which every training has."""
+    from pts.runs.codec import to_json
+
     path = inputs.directory()
-    lines.append(f"model: {path} (give it as --model; curves.png shows the training)")
+    text = [
+        f"{summary.method} of {summary.model_id} on {summary.dataset_id}: {summary.steps} steps in "
+        f"{summary.seconds:.0f} s",
+        *lines,
+        f"model: {path} (give it as --model; curves.png shows the training)",
+    ]
 
     def data() -> dict[str, object]:
         values = to_json(summary)
         assert isinstance(values, dict)
         return {"run": str(path), **values}
 
-    return Report("\n".join(lines), data=data)
+    return Report("\n".join(text), data=data)
 
 
 def training_note(inputs: TrainingInputs) -> str:
     """What a stopped training leaves."""
-    from pts.stages.train.run import resume_note
+    from pts.stages.train.session import resume_note
 
     return resume_note(inputs)

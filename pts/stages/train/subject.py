@@ -12,7 +12,9 @@ from pts.runs.directory import RunDirectory
 from pts.setting_names import setting
 from pts.stages.shared.recorded import recorded_by, recorded_options, require_recorded, settled_prompts
 from pts.stages.shared.recorded_grader import check_references, graded_by
-from pts.stages.train.inputs import AdaptThinkInputs, TrainingInputs
+from pts.stages.train.inputs import TrainingInputs
+from pts.stages.train.reinforcement_inputs import AdaptThinkInputs, LengthInputs, ReinforcementInputs
+from pts.stages.train.shorten_inputs import ShortenInputs
 
 if TYPE_CHECKING:
     from pts.graders import Grader
@@ -51,11 +53,7 @@ def open_subject(inputs: TrainingInputs, directory: RunDirectory) -> Subject:
 
     earlier = None if inputs.fresh else directory.manifest
     problem_set = load_problems(inputs.source())
-    if len(problem_set.problems) < inputs.prompts:
-        raise ConfigError(
-            f"{len(problem_set.problems)} problems are fewer than the {inputs.prompts} of a step: give more, "
-            f"or a lower {setting('prompts')}."
-        )
+    _require_enough(inputs, len(problem_set.problems))
     name = graded_by(inputs.grader, earlier, problem_set.grader)
     grader = make_grader(name, pattern=inputs.grader_pattern)
     check_references(grader, problem_set.problems, earlier, name)
@@ -82,6 +80,21 @@ def open_subject(inputs: TrainingInputs, directory: RunDirectory) -> Subject:
     )
 
 
+def _require_enough(inputs: TrainingInputs, problems: int) -> None:
+    """Raise ConfigError for fewer problems than training needs."""
+    if problems >= inputs.fewest_problems:
+        return
+    if isinstance(inputs, ReinforcementInputs):
+        raise ConfigError(
+            f"{problems} problems are fewer than the {inputs.prompts} of a step: give more, or a lower "
+            f"{setting('prompts')}."
+        )
+    raise ConfigError(
+        f"{problems} problems are too few to learn from: give at least {inputs.fewest_problems} "
+        f"({setting('problems')})."
+    )
+
+
 def _modes(inputs: TrainingInputs, loaded: LoadedModel, prompt_format: PromptFormat) -> Modes | None:
     """The model's modes; None for one that does not think, where the method needs no choice of them."""
     from pts.decoding.think_format import find_think_format
@@ -92,6 +105,8 @@ def _modes(inputs: TrainingInputs, loaded: LoadedModel, prompt_format: PromptFor
         return find_modes(
             loaded.tokenizer, prompt_format, *tags, opener=inputs.opener, required_by="AdaptThink"
         )
+    if isinstance(inputs, ShortenInputs) and inputs.hybrid:
+        return find_modes(loaded.tokenizer, prompt_format, *tags, required_by=setting("hybrid", True))
     think = find_think_format(loaded.tokenizer, prompt_format, *tags)
     if think is None or not think.empty:
         return None
@@ -103,7 +118,7 @@ def make_asker(inputs: TrainingInputs, subject: Subject) -> Asker:
     from pts.training.samples import Asker
 
     modes = subject.modes
-    if not isinstance(inputs, AdaptThinkInputs) and modes is not None:
+    if isinstance(inputs, LengthInputs) and modes is not None:
         # Asked as users ask it: what the model writes first is its own.
         modes = replace(modes, lead=(), opened=not modes.lead and modes.opened)
     return Asker(modes, inputs.sampling(), inputs.short_budget(), subject.grader)

@@ -1,0 +1,193 @@
+"""`pts train shorten` on the demo model: what it draws, learns and leaves, how it goes on, what it refuses."""
+
+import json
+
+import pytest
+import torch
+
+from pts.cli import run
+from pts.demo.problems import demo_problems
+from pts.models.load import load_model
+from pts.models.options import ModelOptions
+from pts.models.prompt import PromptFormat, encode_prompt
+from pts.runs.codec import from_json
+from pts.stages.recipe.read import read_recipe
+from pts.stages.train.run import run_training
+from pts.stages.train.shorten_inputs import ShortenInputs
+from pts.training.fit import Order
+from pts.training.solutions import Solution, examples_of
+from tests.cli.one_line import complaint
+
+pytest.importorskip("trl")
+
+NO_THINKING = 5
+SMALL = ("--problems", "24", "--samples", "4", "--examples", "4", "--save-every", "2", "--warmup", "1")
+COMMAND = ("train", "shorten", "--hybrid", "--steps", "6", *SMALL)
+
+
+def rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def curve(path):
+    return [(point["step"], point["loss"], point["tokens"]) for point in rows(path / "curves.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("shorten") / "whole"
+    assert run([*COMMAND, "--output", str(path), "--quiet"]) == 0
+    return path
+
+
+def test_a_run_keeps_its_completions_and_leaves_a_model(whole, capsys):
+    drawn = rows(whole.parent / "whole-completions" / "completions.jsonl")
+    assert [row["mode"] for row in drawn] == ["thinking"] * 24 + ["no thinking"] * 24
+    assert all((row["shortest"] is None) == (row["successes"] == 0) for row in drawn)
+    assert all(
+        (row["shortest"][0] == NO_THINKING) is (row["mode"] == "no thinking")
+        for row in drawn
+        if row["shortest"]
+    )
+    summary = json.loads((whole / "summary.json").read_text())
+    solved = [row for row in drawn[:24] if row["successes"]]
+    assert (summary["thinking"], summary["unsolved"]) == (len(solved), 24 - len(solved))
+    assert summary["no_thinking"] == sum(row["successes"] >= 2 for row in drawn[24:]) > 0
+    assert summary["thinking_tokens"] < summary["right_tokens"]
+    assert [step for step, *_ in curve(whole)] == list(range(6))
+    assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "fine-tuned on the shortest of its own right completions" in (whole / "README.md").read_text()
+    assert run(["decode", "--model", str(whole), "What is 3 + 4 ?", "--budget", "96", "--quiet"]) == 0
+    assert "7" in capsys.readouterr().out
+
+
+def test_the_loss_is_that_of_the_completions_tokens_alone(whole):
+    drawn = [from_json(Solution, row) for row in rows(whole.parent / "whole-completions" / "completions.jsonl")]
+    loaded = load_model(ModelOptions("demo", dtype="float32"))
+    prompts = {
+        problem.id: encode_prompt(loaded.tokenizer, problem.query, PromptFormat())
+        for problem in demo_problems("train", 24, 0)
+    }
+    examples = examples_of(drawn, prompts, ())
+    learnt = [examples[place] for place in Order(len(examples), 4, 0)(0)]
+    losses = []
+    with torch.no_grad():
+        for example in learnt:
+            ids = torch.tensor([[*example.prompt, *example.completion]])
+            logs = loaded.model(input_ids=ids).logits.log_softmax(-1)[0, len(example.prompt) - 1 : -1]
+            losses += [-float(row[token]) for row, token in zip(logs, example.completion, strict=True)]
+    step, loss, tokens = curve(whole)[0]
+    assert (step, tokens) == (0, len(losses))
+    assert loss == pytest.approx(sum(losses) / len(losses), abs=1e-4)
+
+
+def test_a_training_that_was_stopped_comes_to_what_it_would_have_been(whole, tmp_path):
+    path = tmp_path / "stopped"
+    inputs = ShortenInputs(
+        hybrid=True,
+        steps=6,
+        problems=24,
+        samples=4,
+        examples=4,
+        save_every=2,
+        warmup=1,
+        output=path,
+        completions=whole.parent / "whole-completions",
+    )
+
+    def stop(phase, _tokens, share):
+        if phase == "training" and share > 0.4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(inputs, stop)
+    assert not (path / "config.json").exists()
+    assert len(curve(path)) == 3
+    # What a kill leaves half-written: a line of the curve.
+    with open(path / "curves.jsonl", "a") as file:
+        file.write('{"step": 9')
+    assert run_training(inputs).steps == 6
+    for found, expected in zip(curve(path), curve(whole), strict=True):
+        assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_completions_that_a_kill_cut_off_are_drawn_again_and_the_same(whole, tmp_path):
+    kept = whole.parent / "whole-completions"
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    (cut / "manifest.json").write_text((kept / "manifest.json").read_text())
+    lines = (kept / "completions.jsonl").read_text().splitlines(keepends=True)
+    (cut / "completions.jsonl").write_text("".join(lines[:30]) + '{"problem": "de')
+    command = [*COMMAND, "--output", str(tmp_path / "m"), "--completions", str(cut), "--quiet"]
+    assert run(command) == 0
+    assert rows(cut / "completions.jsonl") == rows(kept / "completions.jsonl")
+
+
+def test_completions_of_another_sampler_and_other_settings_are_refused(whole, tmp_path, capsys):
+    kept = whole.parent / "whole-completions"
+    other = [*COMMAND, "--output", str(tmp_path / "m"), "--completions", str(kept), "--quiet"]
+    said = complaint(capsys, *other, "--top-k", "5")
+    assert "completions of another model or sampler (sampling.top_k 20 → 5)" in said
+    assert not (tmp_path / "m").exists()
+    said = complaint(capsys, *COMMAND, "--output", str(whole), "--examples", "5", "--quiet")
+    assert "shorten.examples 4 → 5" in said
+
+
+def test_a_shortening_has_a_report(whole, tmp_path):
+    page = tmp_path / "report.html"
+    assert run(["report", str(whole), "--output", str(page), "--quiet"]) == 0
+    text = page.read_text()
+    assert "demo trained by shorten" in text
+    assert "loss, nats a token" in text
+    assert "is not finished" not in text
+
+
+def test_an_adapter_is_trained_and_merged(tmp_path, capsys):
+    path = tmp_path / "lora"
+    command = ["train", "shorten", "--smoke", "--lora", "--lora-rank", "4", "--micro-batch", "2", "--json"]
+    assert run([*command, "--output", str(path), "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["no_thinking"] == 0
+    assert (path / "adapter" / "adapter_config.json").exists()
+    command = ["push-to-hub", str(path), "--repo-id", "someone/model", "--repo-type", "model", "--dry-run"]
+    assert run([*command, "--json"]) == 0
+    assert "fine-tuned on the shortest" in json.loads(capsys.readouterr().out)["card"]
+
+
+def test_too_few_solved_problems_are_one_line_and_what_was_drawn_is_kept(tmp_path, capsys):
+    wrong = [{"question": f"What is {n} + 4 ?", "answer": "99"} for n in range(3, 13)]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, wrong)))
+    command = ["train", "shorten", "--dataset", str(tmp_path / "p.jsonl"), "--grader", "demo", "--samples", "2"]
+    said = complaint(capsys, *command, "--output", str(tmp_path / "m"), "--quiet")
+    assert "0 of 10 problems have a right completion among 2 with thinking" in said
+    assert not (tmp_path / "m").exists()
+    assert len(rows(tmp_path / "m-completions" / "completions.jsonl")) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--temperature", "0"), "give a --temperature above 0"),
+        (("--no-thinking",), "leave --no-thinking out"),
+        (("--problems", "7"), "7 problems are too few to learn from: give at least 8"),
+        (("--examples", "3", "--micro-batch", "2"), "give other --examples or --micro-batch"),
+        (("--trl-setting", "nonsense=1"), "no field of TRL's SFTConfig"),
+        (("--trl-setting", "packing=true"), "is set by an option of pts"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, capsys, arguments, said):
+    assert said in complaint(capsys, "train", "shorten", *arguments, "--output", str(tmp_path / "m"), "--quiet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_that_is_no_number_is_one_line(whole, tmp_path, capsys):
+    kept = ["--completions", str(whole.parent / "whole-completions"), "--output", str(tmp_path / "m")]
+    said = complaint(capsys, *COMMAND, *kept, "--learning-rate", "1e30", "--warmup", "0", "--quiet")
+    assert "is not a number: give a lower --learning-rate" in said
+
+
+def test_a_recipe_evaluates_what_it_has_shortened(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("stages:\n  - stage: train-shorten\n    output: models/short\n  - stage: eval\n")
+    train, evaluate = read_recipe(str(recipe))
+    assert train.inputs.method == "shorten"
+    assert evaluate.inputs.model == "models/short"
