@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
@@ -193,3 +194,47 @@ def test_a_search_of_sentences_is_shown_with_its_sentences(tmp_path, look):
     plain = page.locator(".reading .t[style]").count()
     page.get_by_label("Coloured by").select_option("sentence")
     assert page.locator(".reading .t[style]").count() >= plain
+
+
+def test_tokens_and_sentences_of_one_run_are_told_apart(searched, tmp_path, look):
+    shutil.copytree(searched, tmp_path / "both")
+    run_search(SearchInputs(output=tmp_path / "both", problems=4, levels=(2, 3), unit="both"))
+    run = read_search(tmp_path / "both")
+    path = write_report(tmp_path / "both", output=tmp_path / "both.html")
+    # A sentence that begins with a finding has an address of its own.
+    sentence = next(
+        finding
+        for finding in run.findings
+        if finding.candidate.end is not None
+        and any(
+            other.candidate.end is None
+            and other.problem is finding.problem
+            and (other.candidate.trace, other.candidate.position)
+            == (finding.candidate.trace, finding.candidate.position)
+            for other in run.findings
+        )
+    )
+    candidate, problem = sentence.candidate, sentence.problem.problem_id
+    start = f"#{problem}/{candidate.trace}/{candidate.position}"
+    page = look(path, f"{start}-{candidate.end}")
+    assert "writes this sentence" in page.locator(".event").inner_text()
+    page = look(path, start)
+    assert "takes it with probability" in page.locator(".event").inner_text()
+    page.get_by_role("link", name=candidate.token.strip()[:20]).last.click()
+    assert "writes this sentence" in page.locator(".event").inner_text()
+    assert page.url.endswith(f"{start}-{candidate.end}")
+    both = page.locator(".reading .found").count()
+    page.get_by_label("Coloured by").select_option("token")
+    tokens = page.locator(".reading .found").count()
+    page.get_by_label("Coloured by").select_option("sentence")
+    assert 0 < tokens < both
+    assert page.locator(".reading .found.of-sentence").count() > 0
+    # What became of the tokens counts tokens alone, and each once.
+    label = page.get_by_role("img", name="What became of the tokens").get_attribute("aria-label")
+    counts = [
+        int(each.rsplit(" ", 1)[1].replace(",", ""))
+        for each in label.split(": ", 1)[1].split(", ")
+        if each[-1].isdigit()
+    ]
+    assert min(counts) >= 0
+    assert sum(counts) == sum(len(trace.completion) for result in run.results for trace in result.traces)

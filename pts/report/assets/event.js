@@ -14,6 +14,7 @@ function eventCard(event) {
     alternatives(event),
     continuations(event),
     laterSentences(event),
+    itsSentence(event),
     make("p", { class: "buttons" },
       event.pairs.length ? copyButton("Copy as preference pair", () => preferencePairs(event)) : null,
       copyButton("Copy link", () => location.href.split("#")[0] + eventAddress(event)),
@@ -112,6 +113,13 @@ function laterSentences(event) {
       make("a", { href: address(problem, event.trace, link.position) }, quoted(short(link.text.trim(), 90))),
       ` written by ${percent(link.written)} of the completions with it and by ${percent(link.written_without)} without: `,
       make("b", {}, signed(link.written - link.written_without)), ` (${signed(link.low)} to ${signed(link.high)})`))));
+}
+
+/** A link from a token to its sentence, where that was tested too. */
+function itsSentence(event) {
+  const sentence = event.end === null ? event.trace.sentenceEventAt.get(event.position) : null;
+  return sentence ? make("p", {}, "Its sentence: ", make("a", { href: eventAddress(sentence) }, quoted(short(sentence.token.trim(), 60))), " ",
+    make("span", { class: `effect ${effectWord(sentence.delta)}` }, signed(sentence.delta))) : null;
 }
 
 const promptOf = (event) => event.trace.problem.prompt + event.trace.text.slice(0, event.trace.starts[event.position]);

@@ -5,11 +5,11 @@ function overview(runs) {
     const named = runs.length > 1 ? `${run.name}: ` : "";
     if (!run.events.length) return [make("p", {}, `${named}No candidate entered the confirmation, so there is nothing to draw.`)];
     return [
-      figure(`${named}Effects, the largest first`, "Reported tokens with their intervals, which allow for the selection. Click a point to read it.", effectsInOrder(run)),
-      figure(`${named}Effect and probability`, "Each token that was tested on fresh completions; hollow: not reported. No effect can be larger than 1 − probability (dashed).", effectAndProbability(run)),
+      figure(`${named}Effects, the largest first`, `Reported ${unitsOf(run)} with their intervals, which allow for the selection. Click a point to read it.`, effectsInOrder(run)),
+      figure(`${named}Effect and probability`, `The ${unitsOf(run)} that were tested on fresh completions; hollow: not reported. No effect can be larger than 1 − probability (dashed).`, effectAndProbability(run)),
       figure(`${named}Effect and entropy`, ...entropyFigure(run)),
-      figure(`${named}Where in the completion`, "Reported tokens by their place, as a share of the completion's length.", places(run)),
-      run.found.some((event) => event.pattern) ? figure(`${named}Patterns by their words`, "Reported tokens by the reasoning pattern that the words around them speak for (the lexicon's). A label for sorting: nothing was tested.", patterns(run)) : null,
+      figure(`${named}Where in the completion`, `Reported ${unitsOf(run)} by their place, as a share of the completion's length.`, places(run)),
+      run.found.some((event) => event.pattern) ? figure(`${named}Patterns by their words`, `Reported ${unitsOf(run)} by the reasoning pattern that ${run.summary.unit === "sentence" ? "their words" : "the words around them"} speak for (the lexicon's). A label for sorting: nothing was tested.`, patterns(run)) : null,
       run.problems.some((p) => p.traces.some((t) => t.fates)) ? figure(`${named}What became of the tokens`, "Most tokens cannot matter, and cost nothing.", fates(run)) : null,
     ].filter(Boolean);
   });
@@ -28,7 +28,7 @@ function eventLines(event) {
 function effectsInOrder(run) {
   const events = run.found;
   const chart = frame({
-    width: 300, height: 220, label: `Effects of the ${counted(events.length, "reported token")} with intervals, the largest first`,
+    width: 300, height: 220, label: `Effects of the ${countedUnits(run, events.length)} with intervals, the largest first`,
     x: { from: 0.5, to: Math.max(1, events.length) + 0.5, title: "rank by size", at: ticks(1, Math.max(1, events.length), Math.min(5, events.length)) },
     y: EFFECT_AXIS,
   });
@@ -59,8 +59,8 @@ function eventPoints(chart, events, x) {
 
 function effectAndProbability(run) {
   const chart = frame({
-    width: 300, height: 220, label: "Effect against the token's probability",
-    x: { from: 0, to: 1, title: "probability of the token", at: [0, 0.25, 0.5, 0.75, 1] }, y: EFFECT_AXIS,
+    width: 300, height: 220, label: "Effect against probability",
+    x: { from: 0, to: 1, title: `probability of the ${run.summary.unit === "both" ? "token or sentence" : run.summary.unit}`, at: [0, 0.25, 0.5, 0.75, 1] }, y: EFFECT_AXIS,
   });
   for (const side of [1, -1]) {
     chart.layer.append(draw("line", { x1: chart.sx(0), y1: chart.sy(side), x2: chart.sx(1), y2: chart.sy(0), class: "bound" }));
@@ -92,7 +92,7 @@ function places(run) {
     bins[Math.min(9, Math.floor((10 * event.position) / event.trace.count))].counts[effectWord(event.delta)] += 1;
   }
   return histogram({
-    bins, classes: ["helps", "harms"], noun: "reported tokens", label: "Where in the completion the reported tokens are",
+    bins, classes: ["helps", "harms"], noun: `reported ${unitsOf(run)}`, label: `Where in the completion the reported ${unitsOf(run)} are`,
     x: { from: 0, to: 1, title: "place in the completion", at: [0, 0.25, 0.5, 0.75, 1], format: percent },
   });
 }
@@ -107,20 +107,26 @@ function fates(run) {
   for (const trace of run.problems.flatMap((problem) => problem.traces)) {
     for (const letter of trace.fates ?? "") counts[letter] += 1;
   }
-  counts.r = run.found.length;
-  counts.c -= run.found.length;
+  counts.r = foundTokens(run);
+  counts.c -= counts.r;
   const total = Object.values(counts).reduce((a, b) => a + b, 0) || 1;
   const rows = FATE_NAMES.filter(([letter]) => counts[letter] || "evscr".includes(letter));
   return bars("What became of the tokens", rows.map(([letter, name]) =>
     ({ name, count: counts[letter], text: `${whole(counts[letter])} (${percent(counts[letter] / total)})`, classes: `bar fate-${letter}` })));
 }
 
-/** How many of the reported tokens each pattern has, the most first. */
+/** How many tokens were reported, each by itself; those of reported sentences where only sentences were searched. */
+function foundTokens(run) {
+  const found = run.summary.unit === "both" ? run.found.filter((event) => event.end === null) : run.found;
+  return found.reduce((sum, event) => sum + (event.end ?? event.position + 1) - event.position, 0);
+}
+
+/** How many of the findings each pattern has, the most first. */
 function patterns(run) {
   const counts = new Map();
   for (const event of run.found) counts.set(event.pattern, (counts.get(event.pattern) ?? 0) + 1);
   const rows = [...counts].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
-  return bars("Reported tokens by pattern", rows.map(([pattern, count]) =>
+  return bars(`Reported ${unitsOf(run)} by pattern`, rows.map(([pattern, count]) =>
     ({ name: pattern.replaceAll("_", " "), count, text: whole(count), classes: "bar fate-e" })));
 }
 

@@ -51,7 +51,7 @@ function columns() {
     { title: "problem", class: "wrap", cell: problemLink, by: (row) => row.id },
     { title: "value", number: true, note: "Share of completions from the prompt that are right", cell: (row) => valueCell(only(row)), by: (row) => valueOf(only(row)) },
     { title: "completions", cell: (row) => make("span", { class: "marks" }, gradeMarks(only(row))), by: (row) => only(row).traces.length },
-    { title: "reported", number: true, note: "Reported tokens", cell: (row) => String(only(row).found.length), by: (row) => only(row).found.length + only(row).strongest / 10 },
+    { title: "reported", number: true, note: "Reported tokens or sentences", cell: (row) => String(only(row).found.length), by: (row) => only(row).found.length + only(row).strongest / 10 },
     { title: "help", number: true, cell: (row) => String(only(row).helping), by: (row) => only(row).helping },
     { title: "harm", number: true, cell: (row) => String(only(row).found.length - only(row).helping), by: (row) => only(row).found.length - only(row).helping },
     { title: "strongest", number: true, cell: (row) => effectBar(only(row)), by: (row) => only(row).strongest },
@@ -80,7 +80,7 @@ function pairColumns(runs) {
 function problemFilters(changed) {
   const text = make("input", { type: "search", placeholder: "Text of the problem or a completion", "aria-label": "Text", oninput: () => changed() });
   const shown = make("select", { "aria-label": "Findings", onchange: () => changed() },
-    ...[["all", "all problems"], ["found", "with reported tokens"], ["helps", "with a token that helps"], ["harms", "with a token that harms"], ["searched", "searched, nothing reported"], ["range", "out of range"]]
+    ...[["all", "all problems"], ["found", "with a finding"], ["helps", "with one that helps"], ["harms", "with one that harms"], ["searched", "searched, nothing reported"], ["range", "out of range"]]
       .map(([value, label]) => make("option", { value }, label)));
   const bound = (label, value) => make("input", { type: "number", min: 0, max: 1, step: 0.05, value, "aria-label": label, oninput: () => changed() });
   const [low, high] = [bound("Value at least", 0), bound("Value at most", 1)];

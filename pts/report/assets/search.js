@@ -34,8 +34,8 @@ async function start() {
         host.append(make("p", {}, version.status === "out_of_range" ? "Out of range: no completion of this problem was searched." : "No completion of this problem was searched."));
         return [];
       }
-      const position = version === problem && trace === named.trace ? named.position : null;
-      return [traceView(host, trace, position, (i) => history.replaceState(null, "", address(version, trace, i)))];
+      const [position, end] = version === problem && trace === named.trace ? [named.position, named.end] : [null, null];
+      return [traceView(host, trace, position, end, (shown) => history.replaceState(null, "", shown))];
     });
     if (scroll) byId(named.position === null ? "trace" : "trace-body").scrollIntoView({ behavior: calm() ? "auto" : "smooth" });
   }
@@ -44,7 +44,7 @@ async function start() {
   follow();
   if (!shown) {
     const first = runs[0].found[0]?.trace ?? runs[0].problems.find((problem) => problem.traces.length)?.traces[0];
-    if (first) show({ problem: first.problem, trace: first, position: runs[0].found[0]?.position ?? null }, false);
+    if (first) show({ problem: first.problem, trace: first, position: runs[0].found[0]?.position ?? null, end: runs[0].found[0]?.end ?? null }, false);
     else byId("trace-body").append(make("p", {}, "No completion was searched."));
   }
   document.documentElement.dataset.ready = "yes";

@@ -50,6 +50,18 @@ const tokenText = (trace, i) => trace.text.slice(trace.starts[i], trace.starts[i
 /** The event of a token, or of the sentence that it is in. */
 const eventOf = (trace, i) => trace.eventAt.get(i) ?? trace.sentenceEventAt.get(i);
 
+/** The event that a token's mark and colour are of, where these show tokens alone, sentences alone, or both. */
+function shownEvent(trace, i, colour) {
+  if (colour === "token") return trace.eventAt.get(i);
+  if (colour === "sentence") return trace.sentenceEventAt.get(i);
+  return eventOf(trace, i);
+}
+
+/** What a run reports, in a word: tokens, sentences, or both. */
+const UNITS = { token: "tokens", sentence: "sentences", both: "tokens and sentences" };
+const unitsOf = (run) => UNITS[run.summary.unit];
+const countedUnits = (run, number) => (run.summary.unit === "both" ? `${whole(number)} tokens and sentences` : counted(number, `reported ${run.summary.unit}`));
+
 /** The sentence around a token, `[start, end)`. */
 function sentenceOf(trace, i) {
   let at = trace.sentences.findLastIndex((start) => start <= i);
@@ -65,10 +77,10 @@ function believed(trace, i) {
 }
 
 /** The effect that a token is tinted by: the measured one, else what the search believed of it or its sentence. */
-function tint(trace, i, bySentence = false) {
-  const event = bySentence ? trace.sentenceEventAt.get(i) : eventOf(trace, i);
+function tint(trace, i, colour) {
+  const event = shownEvent(trace, i, colour);
   if (event) return event.delta;
-  if (bySentence && trace.values) {
+  if (colour === "sentence" && trace.values) {
     const [start, end] = sentenceOf(trace, i);
     return trace.values[end - 1] / 1000 - believed(trace, start).before;
   }
@@ -77,13 +89,14 @@ function tint(trace, i, bySentence = false) {
 }
 
 /** How a token is marked: reported, confirmed but not reported, drawn by the audit, left open, or not at all. */
-function mark(trace, i) {
-  const event = eventOf(trace, i);
+function mark(trace, i, colour) {
+  const event = shownEvent(trace, i, colour);
   if (event) return event.reported ? "found" : event.audited ? "audited" : "confirmed";
   return trace.fates && trace.fates[i] === "u" ? "open" : null;
 }
 
-/** `#problem/trace/position` and, of a second run, `/2`. Parts that are not given are left out. */
+/** `#problem/trace/position` and, of a second run, `/2`. Parts that are not given are left out. A sentence's
+ * position is `first-end`, `end` one after its last token. */
 function address(problem, trace, position) {
   const parts = [encodeURIComponent(problem.id), trace ? trace.index : 0];
   if (position !== undefined || problem.run.at) parts.push(position ?? "");
@@ -100,11 +113,13 @@ function parseAddress(hash, runs) {
   const problem = runs[run ? Number(run) - 1 : 0]?.byId.get(name);
   const found = problem?.traces[Number(trace)];
   if (!problem) return null;
-  const at = position ? Number(position) : null;
-  return { problem, trace: found ?? null, position: found && at !== null && at >= 0 && at < found.count ? at : null };
+  const [first, end] = (position || "").split("-");
+  const at = first ? Number(first) : null;
+  const inside = found && at !== null && at >= 0 && at < found.count;
+  return { problem, trace: found ?? null, position: inside ? at : null, end: inside && end ? Number(end) : null };
 }
 
-const eventAddress = (event) => address(event.trace.problem, event.trace, event.position);
+const eventAddress = (event) => address(event.trace.problem, event.trace, event.end === null ? event.position : `${event.position}-${event.end}`);
 const goTo = (hash) => { location.hash = hash; };
 
 /** The lines of a token's tip. */

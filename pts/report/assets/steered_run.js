@@ -1,4 +1,4 @@
-// Steered beside unsteered, of a search: how the choices at its reported tokens move, and what that says.
+// Steered beside unsteered, of a search: how the choices that it reported move.
 
 function steeredRun(run) {
   const host = byId("steered-run");
@@ -13,8 +13,8 @@ function steeredRun(run) {
       `Nothing was sampled: each probability is that of the sampler after the same tokens. The gate was open at ${whole(open)} of ${counted(tokens, "token")}. A completion that is coloured by ${COLOURS.steered} shows where.`),
     ...fittedNote(steering, run),
     ...(events.length ? [make("div", { class: "moved" }, movedEvents(events), make("div", {}, ...movedWords(events))),
-      make("h3", { class: "after-figure" }, "Reported tokens, unsteered and steered"), movedTable(events)]
-      : [make("p", { class: "hint" }, "No reported token is in the completions that were read.")]));
+      make("h3", { class: "after-figure" }, "Findings, unsteered and steered"), movedTable(events)]
+      : [make("p", { class: "hint" }, "No finding is in the completions that were read.")]));
 }
 
 /** Whether the vector was fitted to what is shown. */
@@ -31,8 +31,8 @@ function movedEvents(events) {
     lines: [...eventLines(event), `Steered: probability ${plain(event.moved[0].plain)} → ${plain(event.moved[0].steered)}`],
     go: () => goTo(eventAddress(event)),
   }));
-  return figure("Reported tokens", "Circles: tokens that help. Squares: tokens that harm. On the dashed line steering moves nothing. Click a point to read it.",
-    movedChart(points, `Probability of ${counted(events.length, "reported token")}, unsteered and steered`));
+  return figure("Findings", "Circles: what helps. Squares: what harms. On the dashed line steering moves nothing. Click a point to read it.",
+    movedChart(points, `Probability of ${counted(events.length, "finding")}, unsteered and steered`));
 }
 
 function movedWords(events) {
@@ -50,12 +50,12 @@ const openBefore = (event) => event.position > 0 && isOpened(event.trace, event.
 function movedTable(events) {
   const change = (event) => event.moved[0].steered - event.moved[0].plain;
   const table = sortableTable({
-    caption: "Reported tokens, unsteered and steered", first: 4, down: true,
+    caption: "Findings, unsteered and steered", first: 4, down: true,
     columns: [
-      { title: "token", cell: (event) => make("a", { href: eventAddress(event) }, quoted(short(event.token, 60))), by: (event) => event.token },
+      { title: "token or sentence", cell: (event) => make("a", { href: eventAddress(event) }, quoted(short(event.token, 60))), by: (event) => event.token },
       { title: "effect", number: true, cell: (event) => make("span", { class: `effect ${effectWord(event.delta)}` }, signed(event.delta)), by: (event) => event.delta },
-      { title: "unsteered", number: true, note: "Probability of the token as the model is", cell: (event) => plain(event.moved[0].plain), by: (event) => event.moved[0].plain },
-      { title: "steered", number: true, note: "Probability of the token steered", cell: (event) => plain(event.moved[0].steered), by: (event) => event.moved[0].steered },
+      { title: "unsteered", number: true, note: "Its probability by the model as it is; of a sentence that of all its tokens", cell: (event) => plain(event.moved[0].plain), by: (event) => event.moved[0].plain },
+      { title: "steered", number: true, note: "Its probability steered", cell: (event) => plain(event.moved[0].steered), by: (event) => event.moved[0].steered },
       { title: "change", number: true, cell: (event) => signed(change(event)), by: (event) => Math.abs(change(event)) },
       { title: "gate before it", note: "Whether the gate was open at the token before", cell: (event) => (openBefore(event) ? "open" : "closed"), by: openBefore },
       { title: "problem", cell: (event) => visible(event.trace.problem.id), by: (event) => event.trace.problem.id },

@@ -15,14 +15,18 @@ function curveNote(trace) {
     (trace.moved ? " Bars below: the gate was open." : "");
 }
 
-const COLOURS = { token: "tokens' effects", sentence: "sentences' effects", steered: "what steering moves" };
+const COLOURS = { both: "effects of tokens and sentences", token: "effects of tokens", sentence: "effects of sentences", steered: "what steering moves" };
+const MEASURED = { token: ["token"], sentence: ["both"], both: ["both", "token"] };
 
-/** What the colours of a completion can show. */
-const coloursOf = (trace) => ["token",
+/** What the colours of a completion can show: what was measured first. */
+const coloursOf = (trace) => [...MEASURED[trace.problem.run.summary.unit],
   ...(trace.values && trace.sentences.length > 1 ? ["sentence"] : []), ...(trace.moved ? ["steered"] : [])];
 
-/** A view of one trace in `host`; `opened(position)` is told of a token that is to be shown. */
-function traceView(host, trace, position, opened) {
+/**
+ * A view of one trace in `host`, at the token `position` (null for none) or the sentence up to `end` from there.
+ * `opened(address)` is told of the address of what is shown.
+ */
+function traceView(host, trace, position, end, opened) {
   const reading = make("div", { class: "reading", tabindex: "0", role: "group",
     "aria-label": "The completion. Arrow keys move from token to token, n and p between marked ones, Enter opens one." });
   const colours = coloursOf(trace);
@@ -61,12 +65,11 @@ function traceView(host, trace, position, opened) {
     showTip(i === null || !event ? null : tokenLines(trace, i), event?.clientX, event?.clientY);
   }
 
-  function choose(i) {
-    const event = eventOf(trace, i);
+  function choose(i, event = shownEvent(trace, i, colour.value) ?? eventOf(trace, i)) {
     card.replaceChildren(event ? eventCard(event) : tokenCard(trace, i));
     chosen = i;
     markChosen(true);
-    opened(i);
+    opened(event && event.end !== null ? eventAddress(event) : address(trace.problem, trace, i));
   }
 
   function markChosen(scroll) {
@@ -114,7 +117,8 @@ function traceView(host, trace, position, opened) {
   fold.addEventListener("change", fill);
   colour.addEventListener("change", fill);
 
-  if (position !== null) choose(position);
+  const sentence = end === null ? undefined : trace.events.find((event) => event.position === position && event.end === end);
+  if (position !== null) choose(position, sentence);
   else card.replaceChildren(make("p", { class: "hint" }, trace.events.length
     ? "Choose a marked token to see its alternatives, intervals and example continuations."
     : "No token of this completion entered the confirmation."));

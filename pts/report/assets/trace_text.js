@@ -17,8 +17,8 @@ function calmStretches(trace, colour) {
     if (to - from >= FOLD_FROM) stretches.push([from, to]);
   };
   for (let i = 0; i < trace.count; i++) {
-    const seen = colour === "steered" ? movedBy(trace, i) : tint(trace, i);
-    if (!["audited", null].includes(mark(trace, i)) || Math.abs(seen) >= CALM || i === trace.thinking) {
+    const seen = colour === "steered" ? movedBy(trace, i) : tint(trace, i, colour);
+    if (!["audited", null].includes(mark(trace, i, colour)) || Math.abs(seen) >= CALM || i === trace.thinking) {
       close(i);
       start = i + 1;
     }
@@ -41,21 +41,20 @@ function coloured(trace, i, kind, colour) {
     const event = eventOf(trace, i);
     return { style, classes: [...(event ? [effectWord(event.delta)] : []), ...(style ? [movedWord(change)] : []), ...(isOpened(trace, i) ? ["opened"] : [])] };
   }
-  const delta = tint(trace, i, colour === "sentence");
+  const delta = tint(trace, i, colour);
   const style = kind === "open" ? null : tinted(delta, kind);
   return { style, classes: style ? [effectWord(delta)] : [] };
 }
 
-/** The elements of a token; `colour` is "token", "sentence" or "steered". */
+/** The elements of a token; `colour` is "both", "token", "sentence" or "steered". */
 function tokenSpan(trace, i, colour) {
-  const kind = mark(trace, i), text = tokenText(trace, i);
+  const kind = mark(trace, i, colour), text = tokenText(trace, i), event = shownEvent(trace, i, colour);
   const { style, classes: hues } = coloured(trace, i, kind, colour);
   const classes = ["t", ...hues];
   if (kind) classes.push(kind);
-  if (!trace.eventAt.has(i) && trace.sentenceEventAt.has(i)) classes.push("of-sentence");
-  const starts = trace.sentenceEventAt.get(i)?.position === i;
-  if (trace.eventAt.has(i) || starts) {
-    const event = eventOf(trace, i);
+  if (event && event.end !== null) classes.push("of-sentence");
+  else if (kind === "found" && trace.sentenceEventAt.get(i)?.reported && colour !== "token") classes.push("within");
+  if (event && event.position === i) {
     const shown = visible(text) || "∅";
     const lead = shown.match(/^\s*/)[0].length === shown.length ? "" : shown.match(/^\s*/)[0];
     // The space before a word is no part of what is marked.

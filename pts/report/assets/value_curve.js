@@ -88,7 +88,7 @@ function gatePath(trace, { sx, sy }) {
 
 function curveLabel(trace) {
   const found = trace.events.filter((event) => event.reported);
-  return `Value along ${counted(trace.count, "token")}, ${counted(found.length, "reported token")}` +
+  return `Value along ${counted(trace.count, "token")}, ${countedUnits(trace.problem.run, found.length)}` +
     (trace.values ? `, from ${plain(believed(trace, 0).before)} to ${plain(trace.values[trace.count - 1] / 1000)}` : "");
 }
 
