@@ -23,12 +23,21 @@ _DATA: Options = [
     ),
     *without(PROBLEMS, "problems"),
 ]
-_UPDATES: Options = [
+_RATE: Options = [
     (
         ("learning_rate", "--learning-rate"),
         "Highest learning rate.  [default: 2e-6; 2e-5 with --lora; 1e-3 for demo]",
         {"type": float},
     ),
+]
+_SUPERVISED_RATE: Options = [
+    (
+        ("learning_rate", "--learning-rate"),
+        "Highest learning rate.  [default: 2e-5; 2e-4 with --lora; 1e-3 for demo]",
+        {"type": float},
+    ),
+]
+_UPDATES: Options = [
     (
         ("schedule", "--schedule"),
         "How the learning rate goes on after it has risen.",
@@ -49,6 +58,7 @@ _TRAINING: Options = [
     *_STEPS,
     (("prompts", "--prompts"), "Problems of an update.", {}),
     (("samples", "--samples"), "Completions of each problem in an update.", {}),
+    *_RATE,
     *_UPDATES,
     (("clip", "--clip"), "How far an importance ratio may be from 1 and still be learnt from.", {}),
     *_SEED,
@@ -199,6 +209,7 @@ _SHORTEN: Options = [
 _FINE_TUNING: Options = [
     *_STEPS,
     (("examples", "--examples"), "Completions that an update learns.", {}),
+    *_SUPERVISED_RATE,
     *_UPDATES,
     *_SEED,
 ]

@@ -12,6 +12,7 @@ from pts.models.options import ModelOptions
 from pts.models.prompt import PromptFormat, encode_prompt
 from pts.runs.codec import from_json
 from pts.stages.recipe.read import read_recipe
+from pts.stages.train.reinforcement_inputs import LengthInputs
 from pts.stages.train.run import run_training
 from pts.stages.train.shorten_inputs import ShortenInputs
 from pts.training.fit import Order
@@ -183,6 +184,12 @@ def test_a_loss_that_is_no_number_is_one_line(whole, tmp_path, capsys):
     kept = ["--completions", str(whole.parent / "whole-completions"), "--output", str(tmp_path / "m")]
     said = complaint(capsys, *COMMAND, *kept, "--learning-rate", "1e30", "--warmup", "0", "--quiet")
     assert "is not a number: give a lower --learning-rate" in said
+
+
+def test_the_learning_rate_is_that_of_supervised_training():
+    assert [ShortenInputs("a/b", lora=lora).rate() for lora in (False, True)] == [2e-5, 2e-4]
+    assert [LengthInputs("a/b", lora=lora).rate() for lora in (False, True)] == [2e-6, 2e-5]
+    assert (ShortenInputs().rate(), ShortenInputs("a/b", learning_rate=0.1).rate()) == (1e-3, 0.1)
 
 
 def test_a_recipe_evaluates_what_it_has_shortened(tmp_path):

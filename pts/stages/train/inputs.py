@@ -19,16 +19,16 @@ SCHEDULES = ("constant", "linear", "cosine")
 _OF_TRL = {"constant": "constant_with_warmup"}
 _REGISTERED_PROBLEMS = 1000
 """Problems of a data set that is drawn from a seed, where no number is given."""
-_SMALL_RATE, _RATE, _LORA_RATE = 1e-3, 2e-6, 2e-5
-"""Learning rates of the demo model, of a model, and of an adapter, where none is given."""
+_SMALL_RATE = 1e-3
+"""The learning rate of the demo model, where none is given."""
 
 
 @dataclass(frozen=True)
 class TrainingInputs(ProblemInputs):
     """What every kind of training takes.
 
-    `steps` updates. `learning_rate` None is 1e-3 for the demo, 2e-6 for another model and 2e-5 for an adapter;
-    it rises over `warmup` steps and then goes by `schedule`. `budget` is the longest completion,
+    `steps` updates. `learning_rate` None is 1e-3 for the demo, and one of `rates` for another model or an
+    adapter; it rises over `warmup` steps and then goes by `schedule`. `budget` is the longest completion,
     `no_thinking_budget` (in tokens, or a share of it) the longest without thinking. `lora` trains an adapter of
     rank `lora_rank`, which is merged in the end. `trl_settings` are further fields of TRL's configuration.
     `smoke` makes all of it small. `output` is None for models/<model>-<method>. Raises ConfigError for a value
@@ -52,6 +52,8 @@ class TrainingInputs(ProblemInputs):
 
     small: ClassVar[Mapping[str, int]] = {"steps": 3, "save_every": 2}
     """The most that a setting is for `smoke`."""
+    rates: ClassVar[tuple[float, float]] = (2e-6, 2e-5)
+    """Learning rates of a model and of an adapter, where none is given."""
 
     def __post_init__(self) -> None:
         ProblemInputs.__post_init__(self)
@@ -92,7 +94,7 @@ class TrainingInputs(ProblemInputs):
             return self.learning_rate
         if registered_model(self.model) is not None:
             return _SMALL_RATE
-        return _LORA_RATE if self.lora else _RATE
+        return self.rates[self.lora]
 
     def trl_schedule(self) -> str:
         """The schedule by TRL's name."""

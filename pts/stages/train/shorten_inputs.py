@@ -22,7 +22,8 @@ class ShortenInputs(TrainingInputs):
     The unchanged model draws them with thinking, at the sampler of answers; `completions` is where they are
     kept (None for <output>-completions). With `hybrid` it answers without thinking as often, and the shortest
     right one of these is learnt too, where at least half of them are right. Each of `steps` updates learns
-    `examples` completions. Raises ConfigError for a value outside its range.
+    `examples` completions. The learning rates are TRL's own for such training, tenfold for an adapter. Raises
+    ConfigError for a value outside its range.
     """
 
     examples: int = 16
@@ -31,6 +32,7 @@ class ShortenInputs(TrainingInputs):
     completions: Path | None = None
 
     small: ClassVar = {**TrainingInputs.small, "examples": 4, "samples": 4, "problems": 16}
+    rates: ClassVar = (2e-5, 2e-4)
 
     def __post_init__(self) -> None:
         TrainingInputs.__post_init__(self)

@@ -90,8 +90,8 @@ def shorten_report(inputs: ShortenInputs, summary: ShortenSummary) -> Report:
         f"{summary.thinking_tokens:.1f} tokens on average (all right ones of these: "
         f"{summary.right_tokens:.1f})"
         + (f", and {summary.no_thinking} answers without thinking" if inputs.hybrid else ""),
-        f"success of the unchanged model: {summary.success:.3f}; {summary.unsolved} problems had no right "
-        "completion and are not learnt",
+        f"success of the unchanged model: {summary.success:.3f}; {summary.unsolved} of {summary.problems} "
+        "problems had no right completion and are not learnt",
         f"loss of the last steps: {summary.loss:.3f} nats a token",
     ]
     return _report(inputs, summary, lines)
