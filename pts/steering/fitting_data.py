@@ -16,13 +16,13 @@ from pts.models.decoder_layers import adding, decoder_layers
 from pts.steering.harvest import Activations, Harvest
 from pts.steering.pairs import Pair
 from pts.steering.prefixes import (
-    KeyValues,
     PrefixBatch,
     decision_logits,
     preference,
     read_prefixes,
     step_batches,
 )
+from pts.steering.read_cache import ReadLayers
 from pts.steering.reading_memory import OwnersCache, ReadingMemory
 from pts.steering.training_rollouts import TrainingRollouts
 
@@ -108,8 +108,8 @@ class FittingData:
             ]
         return self._steps
 
-    def read(self, batch: PrefixBatch) -> KeyValues:
-        """Keys and values of a batch of `steps`, kept or read anew."""
+    def read(self, batch: PrefixBatch) -> ReadLayers:
+        """What the model keeps of a batch of `steps`, kept or read anew."""
         return self.cache.get(
             self._self, id(batch), partial(read_prefixes, self.model, batch, self.memory), _nbytes
         )
@@ -129,5 +129,5 @@ class FittingData:
             return preference(decision_logits(self.model, batch, read), batch)
 
 
-def _nbytes(read: KeyValues) -> int:
-    return sum(keys.nbytes + values.nbytes for keys, values in read)
+def _nbytes(read: ReadLayers) -> int:
+    return sum(layer.nbytes for layer in read)

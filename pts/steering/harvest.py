@@ -16,15 +16,17 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from safetensors import safe_open
-from transformers.cache_utils import DynamicCache
 
 from pts.errors import ConfigError, DataError
 from pts.models.decoder_layers import decoder_layers, residual_of
+from pts.policies.transformers.forward import forward, pieces
+from pts.policies.transformers.model_cache import empty_cache, keeps_states
 from pts.records import TokenIds
 from pts.seeds import derive_seed
 from pts.setting_names import setting
 from pts.steering.pairs import Pair
-from pts.steering.prefixes import BATCH_ROWS, PrefixBatch, key_values, prefix_batches, read_cache
+from pts.steering.prefixes import BATCH_ROWS, PrefixBatch, padding_mask, prefix_batches
+from pts.steering.read_cache import ReadLayers, read_cache, read_layers
 from pts.steering.reading_memory import ReadingMemory
 from pts.steering.tensor_files import write_passing_tensors
 
@@ -131,9 +133,9 @@ def harvest(
     """Harvest all pairs to `directory`/harvest-00000.safetensors and so on; memory does not grow with pairs.
 
     Each prefix is read once, the better token with it; the worse token is one more token after the same keys
-    and values. `memory_bytes` is what it may take (by default half of what is free). `observe` hears how many
-    pairs are done. Raises ConfigError for a layer out of range and DataError for an activation that is not
-    finite, naming pivot and layer.
+    and values, or states. `memory_bytes` is what it may take (by default half of what is free). `observe` hears
+    how many pairs are done. Raises ConfigError for a layer out of range and DataError for an activation that
+    is not finite, naming pivot and layer.
     """
     blocks = decoder_layers(model, layers_path)
     chosen = tuple(range(len(blocks))) if layers is None else tuple(layers)
@@ -225,25 +227,30 @@ def _harvest_batch(
             [torch.full_like(every, width - 1), torch.full_like(every, width), ordinary_columns.to(device)]
         ),
     )
-    cache = DynamicCache()
+    cache = empty_cache(model)
     mask = torch.cat([batch.mask, batch.mask.new_ones(rows, 1)], dim=1)
     positions = torch.cat([batch.positions, batch.positions[:, -1:] + 1], dim=1)
     ids = torch.cat([batch.ids, batch.better[:, None]], dim=1)
     first = torch.empty(0)
-    size = memory.columns(rows, width + 1)
-    for start in range(0, width + 1, size):
-        end = min(width + 1, start + size)
+    # The worse token takes the better one's place after the same: states are taken before that one is read.
+    read: ReadLayers | None = None
+    for start, end in _spans(model, width, memory.columns(rows, width + 1)):
+        if start == width:
+            read = read_layers(cache)
         inside = ((places[1] >= start) & (places[1] < end)).nonzero()[:, 0]
         capture.keep(places[0][inside], places[1][inside] - start)
-        _pass(model, ids[:, start:end], mask[:, :end], positions[:, start:end], cache)
+        forward(
+            model, ids[:, start:end], positions[:, start:end], cache, mask=padding_mask(model, mask[:, :end])
+        )
         taken = capture.taken()
         if not first.numel():
             first = taken.new_empty(len(places[0]), *taken.shape[1:])
         first[inside.cpu()] = taken
-    # The worse token takes the better one's place after the same keys and values.
-    shared = tuple((keys[:, :, :width], values[:, :, :width]) for keys, values in key_values(cache))
+    read = read or read_layers(cache, width)
     capture.keep(every, torch.zeros_like(every))
-    _pass(model, batch.worse[:, None], mask, positions[:, -1:], read_cache(shared))
+    forward(
+        model, batch.worse[:, None], positions[:, -1:], read_cache(model, read), mask=padding_mask(model, mask)
+    )
     indices = torch.tensor([pair.index for pair in batch.pairs])
     return Activations(
         pairs=indices,
@@ -257,17 +264,13 @@ def _harvest_batch(
     )
 
 
-def _pass(
-    model: Any, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: DynamicCache
-) -> None:
-    model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
+def _spans(model: Any, width: int, size: int) -> Iterator[tuple[int, int]]:
+    """Passes over `width` columns and the token behind them, which has one of its own where states are kept."""
+    if not keeps_states(model):
+        yield from pieces(model, width + 1, size)
+        return
+    yield from pieces(model, width, size)
+    yield width, width + 1
 
 
 def _decisions(pairs: Sequence[Pair]) -> _Decisions:

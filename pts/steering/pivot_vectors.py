@@ -13,13 +13,13 @@ from pts.models.decoder_layers import adding, decoder_layers
 from pts.setting_names import setting
 from pts.steering.pairs import Pair
 from pts.steering.prefixes import (
-    KeyValues,
     PrefixBatch,
     decision_logits,
     preference,
     prefix_batches,
     read_prefixes,
 )
+from pts.steering.read_cache import ReadLayers
 from pts.steering.reading_memory import ReadingMemory
 
 
@@ -49,7 +49,7 @@ def pivot_directions(
     return normalize(found, dim=1)
 
 
-def _gradients(model: Any, block: Any, batch: PrefixBatch, read: KeyValues, width: int) -> torch.Tensor:
+def _gradients(model: Any, block: Any, batch: PrefixBatch, read: ReadLayers, width: int) -> torch.Tensor:
     """The gradients of one batch [rows, hidden]. Rows do not touch each other, so one sum gives them all."""
     added = torch.zeros(len(batch.pairs), 1, width, device=model.device, requires_grad=True)
 

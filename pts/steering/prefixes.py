@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from pts.policies.transformers.forward import forward, pieces
+from pts.policies.transformers.model_cache import empty_cache, goes_on_by_steps
 from pts.steering.pairs import Pair
+from pts.steering.read_cache import ReadLayers, read_cache, read_layers, states_saved
 from pts.steering.reading_memory import ReadingMemory
-
-KeyValues: TypeAlias = tuple[tuple[torch.Tensor, torch.Tensor], ...]
-"""Keys and values [rows, heads, tokens, size] of each layer."""
 
 BATCH_TOKENS, BATCH_ROWS = 16_384, 128
 """Tokens and rows of a batch, where memory allows them."""
@@ -50,10 +49,12 @@ def prefix_batches(
 ) -> Iterator[PrefixBatch]:
     """The pairs in batches of about equal length, the shortest prefixes first, so that little is padding.
 
+    Of equal length where the model reads on from a state by single tokens: these take no mask.
     What `memory` allows bounds a batch too (by default half of what is free); one pair can always be read.
     """
     memory = memory or ReadingMemory.of(model)
-    for group in _groups(pairs, min(most_tokens, memory.batch_tokens), min(most_rows, memory.batch_rows)):
+    most = min(most_tokens, memory.batch_tokens), min(most_rows, memory.batch_rows)
+    for group in _groups(pairs, *most, alike=goes_on_by_steps(model)):
         yield prefix_batch(model, pairs, group)
 
 
@@ -61,19 +62,22 @@ def step_batches(
     model: Any, pairs: Sequence[Pair], chosen: Sequence[int], memory: ReadingMemory
 ) -> list[PrefixBatch]:
     """The pairs at `chosen` places as one batch, or as several where they do not fit in memory together."""
-    width = max(len(pairs[index].ids) for index in chosen)
-    if len(chosen) <= memory.batch_rows and len(chosen) * width <= memory.batch_tokens:
+    width, alike = max(len(pairs[index].ids) for index in chosen), goes_on_by_steps(model)
+    if not alike and len(chosen) <= memory.batch_rows and len(chosen) * width <= memory.batch_tokens:
         return [prefix_batch(model, pairs, chosen)]
-    groups = _groups([pairs[index] for index in chosen], memory.batch_tokens, memory.batch_rows)
+    taken = [pairs[index] for index in chosen]
+    groups = _groups(taken, memory.batch_tokens, memory.batch_rows, alike=alike)
     return [prefix_batch(model, pairs, [chosen[place] for place in group]) for group in groups]
 
 
-def _groups(pairs: Sequence[Pair], most_tokens: int, most_rows: int) -> Iterator[list[int]]:
-    """Places of pairs in groups, by length."""
+def _groups(pairs: Sequence[Pair], most_tokens: int, most_rows: int, *, alike: bool) -> Iterator[list[int]]:
+    """Places of pairs in groups, by length; those of a group are of one length where they must be `alike`."""
     order = sorted(range(len(pairs)), key=lambda index: len(pairs[index].ids))
     group: list[int] = []
     for index in order:
-        if group and (len(group) == most_rows or len(pairs[index].ids) * (len(group) + 1) > most_tokens):
+        length = len(pairs[index].ids)
+        full = len(group) == most_rows or length * (len(group) + 1) > most_tokens
+        if group and (full or (alike and length != len(pairs[group[0]].ids))):
             yield group
             group = []
         group.append(index)
@@ -104,70 +108,34 @@ def prefix_batch(model: Any, pairs: Sequence[Pair], chosen: Sequence[int]) -> Pr
 
 
 @torch.no_grad()
-def read_prefixes(model: Any, batch: PrefixBatch, memory: ReadingMemory | None = None) -> KeyValues:
-    """Keys and values of all columns of a batch but the last."""
+def read_prefixes(model: Any, batch: PrefixBatch, memory: ReadingMemory | None = None) -> ReadLayers:
+    """What a model keeps of all columns of a batch but the last."""
     memory = memory or ReadingMemory.of(model)
     rows, width = batch.ids.shape[0], batch.ids.shape[1] - 1
     if width == 0:
         return ()
-    cache = DynamicCache()
-    size = memory.columns(rows, width)
-    for start in range(0, width, size):
-        end = min(width, start + size)
-        model(
-            input_ids=batch.ids[:, start:end],
-            attention_mask=batch.mask[:, :end],
-            position_ids=batch.positions[:, start:end],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-    return key_values(cache)
+    cache = empty_cache(model)
+    for start, end in pieces(model, width, memory.columns(rows, width)):
+        read = slice(start, end)
+        mask = padding_mask(model, batch.mask[:, :end])
+        forward(model, batch.ids[:, read], batch.positions[:, read], cache, mask=mask)
+    return read_layers(cache)
 
 
-def key_values(cache: DynamicCache) -> KeyValues:
-    """What a cache holds."""
-    layers: Any = cache.layers
-    return tuple((layer.keys, layer.values) for layer in layers)
-
-
-class _ReadLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values that one pass attends over and leaves as they are."""
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *_: Any, **__: Any
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What was read, with the pass's own behind it."""
-        assert self.keys is not None
-        assert self.values is not None
-        return torch.cat([self.keys, key_states], dim=-2), torch.cat([self.values, value_states], dim=-2)
-
-
-def read_cache(read: KeyValues) -> DynamicCache:
-    """A cache for one pass after what was read, of which it makes no copy."""
-    cache = DynamicCache()
-    for keys, values in read:
-        layer = _ReadLayer()  # type: ignore[no-untyped-call]
-        layer.lazy_initialization(keys, values)
-        layer.keys, layer.values = keys, values
-        cache.layers.append(layer)
-    return cache
-
-
-def decision_logits(model: Any, batch: PrefixBatch, read: KeyValues) -> torch.Tensor:
+def decision_logits(model: Any, batch: PrefixBatch, read: ReadLayers) -> torch.Tensor:
     """Logits of the choice [rows, vocabulary]: one pass over the prefixes' last tokens, after what was read.
 
     Gradients flow to whatever a hook adds in the pass; `read` is left as it was.
     """
-    output = model(
-        input_ids=batch.ids[:, -1:],
-        attention_mask=batch.mask,
-        position_ids=batch.positions[:, -1:],
-        past_key_values=read_cache(read),
-        use_cache=True,
-    )
-    logits: torch.Tensor = output.logits[:, -1].float()
-    return logits
+    cache, mask = read_cache(model, read), padding_mask(model, batch.mask)
+    with states_saved(cache):
+        logits = forward(model, batch.ids[:, -1:], batch.positions[:, -1:], cache, mask=mask)
+    return logits[:, -1].float()
+
+
+def padding_mask(model: Any, mask: torch.Tensor) -> torch.Tensor | None:
+    """What a model hears of the padding; None for one whose batches have none, since its steps take no mask."""
+    return None if goes_on_by_steps(model) else mask
 
 
 def preference(logits: torch.Tensor, batch: PrefixBatch) -> torch.Tensor:

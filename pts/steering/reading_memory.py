@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from transformers.cache_utils import DynamicCache
 
-from pts.errors import ConfigError
+from pts.policies.transformers.cache import CacheLayout
+from pts.policies.transformers.forward import forward
 from pts.policies.transformers.memory import available_bytes
-from pts.policies.transformers.model_cache import cache_layout, keeps_states
+from pts.policies.transformers.model_cache import cache_layout, empty_cache
 
 _FREE_SHARE = 0.5
 """Share of the free memory that may be taken by default."""
@@ -20,6 +20,9 @@ _KEPT_BYTES = 1 << 30
 """Most that is kept between steps, of all fitting data together; beyond, it is read again."""
 _LOGITS_COPIES = 5
 """Float32 tensors of a batch's logits that are alive at once in a step with gradients."""
+
+_STATE_COPIES = 4
+"""Copies of a row's states that are alive at once: kept, in a cache, and for the gradients."""
 
 T = TypeVar("T")
 
@@ -33,14 +36,16 @@ def granted_bytes(device: torch.device, given: int | None) -> int:
 class ReadingMemory:
     """Bytes that may be taken (`granted`), and bytes that a model takes for them.
 
-    `token` is one token's keys and values in all layers, `passed` what a layer makes of a token on its way
-    through, `compared` a token's mask over one key, `place` one token's logits.
+    `token` is one token's keys and values in all layers, `state` what recurrent layers keep of a row, `passed`
+    what a layer makes of a token on its way through, `compared` a token's mask over one key, `place` one
+    token's logits.
     Half of what is granted is for what is kept between steps; an eighth each bounds a batch's keys and values,
     one forward pass, a batch's logits, and the activations that wait for the disk.
     """
 
     granted: int
     token: int
+    state: int
     passed: int
     compared: int
     place: int
@@ -49,20 +54,17 @@ class ReadingMemory:
     @classmethod
     def of(cls, model: Any, granted: int | None = None) -> ReadingMemory:
         """What a model takes; by default half of the memory that is free may be taken."""
-        if keeps_states(model):
-            raise ConfigError(
-                f"vectors of {model.config.model_type} cannot be made yet: layers keep a recurrent state, and "
-                "what reads the pairs holds keys and values only."
-            )
         granted = granted_bytes(model.device, granted)
         config = model.config.get_text_config(decoder=True)
         width = int(config.hidden_size)
         inner = int(getattr(config, "intermediate_size", None) or 4 * width)
         eager = getattr(config, "_attn_implementation", "eager") == "eager"
-        scores = 2 * int(config.num_attention_heads) if eager else 0
+        layout = _layout(model)
+        scores = 2 * int(config.num_attention_heads) if eager and layout.shapes else 0
         return cls(
             granted,
-            token=_token_bytes(model),
+            token=max(1, layout.bytes_per_token),
+            state=layout.state_bytes,
             passed=model.dtype.itemsize * (6 * width + 3 * inner),
             # As bool and as a number, and, where attention writes them down, the scores of all heads.
             compared=1 + model.dtype.itemsize * (1 + scores),
@@ -87,8 +89,8 @@ class ReadingMemory:
 
     @property
     def batch_rows(self) -> int:
-        """Rows whose logits one step may have."""
-        return max(1, self.part // self.place)
+        """Rows whose logits, or copies of states, one step may have."""
+        return max(1, self.part // max(self.place, _STATE_COPIES * self.state))
 
     @property
     def trained_tokens(self) -> int:
@@ -131,12 +133,9 @@ class OwnersCache:
 
 
 @torch.no_grad()
-def _token_bytes(model: Any) -> int:
-    """Bytes of one token's keys and values, as a pass over one token fills a cache."""
-    cache = DynamicCache()
-    model(
-        input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return cache_layout(cache).bytes_per_token
+def _layout(model: Any) -> CacheLayout:
+    """What a pass over one token fills a cache with."""
+    cache = empty_cache(model)
+    nothing = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    forward(model, nothing, nothing, cache)
+    return cache_layout(cache)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers.cache_utils import DynamicCache
 
 from pts.policies.transformers.distribution import truncate
+from pts.policies.transformers.forward import forward, pieces
+from pts.policies.transformers.model_cache import empty_cache
 from pts.records import Sampling, TokenDistribution, TokenIds
 from pts.steering.hooks import Steering, steer
 from pts.steering.tables import Variant
@@ -93,10 +94,11 @@ def _distributions(model: Any, text: Text, sampling: Sampling, last: bool) -> It
     first = len(ids) - 1 if last else len(text.prompt) - 1
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
     size = max(1, min(_CHUNK, _LOGITS_BYTES // (4 * vocabulary)))
-    cache = DynamicCache()
-    for start in range(0, len(ids), size):
-        chunk = torch.tensor([ids[start : start + size]], device=model.device)
-        logits = model(input_ids=chunk, past_key_values=cache, use_cache=True).logits[0]
+    cache = empty_cache(model)
+    for start, end in pieces(model, len(ids), size):
+        chunk = torch.tensor([ids[start:end]], device=model.device)
+        positions = torch.arange(start, end, device=model.device)[None]
+        logits = forward(model, chunk, positions, cache, logits_to_keep=0)[0]
         asked = logits[max(0, first - start) :]
         if len(asked):
             truncated = truncate(asked, sampling)

@@ -99,7 +99,7 @@ def test_alone_and_without_room_for_states_the_results_are_the_same(name):
     # No slot at all, so what cannot go on at once is read again; and no room for prefixes either.
     policy = OneSampling(loaded, sampling, batch_rows=3)
     policy._allowance.granted_to_kept = 0
-    policy._prefixes._max_bytes = 1
+    policy._prefixes.kept.max_bytes = 1
     assert outcome(policy, requests) == wide
 
 
@@ -182,12 +182,12 @@ def test_a_trace_is_read_in_one_sweep_for_all_positions_that_something_begins_at
 def test_states_in_the_store_stay_within_what_it_may_take():
     policy = OneSampling(loaded_family("mamba2"), Sampling(budget=60), batch_rows=16)
     store, prompt, trace = policy._prefixes, prompt_of(6), prompt_of(59, 3)
-    store._max_bytes = 8 * store.layout.sequence_bytes(60)
+    store.kept.max_bytes = 8 * store.layout.sequence_bytes(60)
     for start in range(45, 57, 3):
         list(policy.rollouts([RolloutRequest(prompt, trace[: start + k], n=1) for k in range(3)]))
-        held = sum(entry.nbytes for entry in store._entries)
-        assert store._bytes == held <= store._max_bytes
-    assert sum(len(entry.states) for entry in store._entries) >= 3
+        held = sum(entry.nbytes for entry in store.kept.entries)
+        assert store.kept.nbytes == held <= store.kept.max_bytes
+    assert sum(len(entry.states) for entry in store.kept.entries) >= 3
 
 
 LAYOUT = CacheLayout((), (StateShape((2, 3), torch.float32, torch.device("cpu")),))

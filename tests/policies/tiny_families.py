@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 import transformers as T
-from tiny import END, VOCAB
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from pts.models.load import LoadedModel
+from tests.policies.tiny import END, VOCAB
 
 TOKENS: dict[str, Any] = {
     "vocab_size": VOCAB,

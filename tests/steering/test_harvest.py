@@ -4,10 +4,14 @@ import pytest
 import torch
 
 from pts.errors import ConfigError, DataError
+from pts.models.decoder_layers import adding, decoder_layers
+from pts.policies.transformers.recorded import recorded
 from pts.steering import harvest as harvesting
 from pts.steering.harvest import harvest
 from pts.steering.pairs import Choice, Pair
+from pts.steering.pivot_vectors import pivot_directions
 from tests.policies.tiny import tiny_model
+from tests.policies.tiny_families import tiny_family
 
 
 def pair(index, length, rng):
@@ -42,6 +46,39 @@ def test_activations_are_those_of_a_plain_pass(name, pairs, tmp_path):
                 torch.testing.assert_close(
                     got[index], hidden_states(model, ids)[layer, -1], rtol=1e-4, atol=1e-4
                 )
+
+
+def outputs(model, ids):
+    """What the decoder blocks put out at the last of `ids`, in a pass without a cache [layers, hidden]."""
+    with recorded(decoder_layers(model)) as record:
+        record.ends = [-1]
+        with torch.inference_mode():
+            model(torch.tensor([ids]), use_cache=False)
+        return record.states()[0]
+
+
+@pytest.mark.parametrize("name", ["lfm2", "qwen3_5", "falcon_h1", "mamba2", "mamba"])
+def test_recurrent_states_are_read_as_by_a_plain_pass(name, pairs, tmp_path):
+    """Over a few columns of left-padded rows at a time; and gradients at the choice are those of one pass."""
+    model = tiny_family(name).model
+    memory = 200_000
+    harvested = harvest(model, pairs, tmp_path, memory_bytes=memory)
+    for index, one in enumerate(pairs[:4]):
+        whole = [
+            outputs(model, ids) for ids in (one.ids, *((*one.ids, c.token_id) for c in (one.better, one.worse)))
+        ]
+        for layer in harvested.layers:
+            here = harvested.layer(layer)
+            for got, expected in zip((here.before, here.better, here.worse), whole, strict=True):
+                torch.testing.assert_close(got[index], expected[layer], rtol=1e-4, atol=1e-4)
+    directions = pivot_directions(model, pairs, 1)
+    for one, found in zip(pairs[:2], directions[:2], strict=True):
+        added = torch.zeros(1, len(one.ids), 32, requires_grad=True)
+        with adding(decoder_layers(model)[1], added):
+            logs = model(torch.tensor([one.ids]), use_cache=False).logits[0, -1].float()
+        (gradient,) = torch.autograd.grad(logs[one.better.token_id] - logs[one.worse.token_id], added)
+        expected = torch.nn.functional.normalize(gradient[0, -1], dim=0)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_ordinary_positions_are_in_the_completion_and_no_pair_s_own(pairs, tmp_path):

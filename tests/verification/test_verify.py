@@ -38,7 +38,9 @@ from pts.verification.steering import check_steering
 from pts.verification.steps import check_steps
 from pts.verification.think_tags import check_think_tags
 from tests.policies.tiny import ARCHITECTURES, OLDER_ARCHITECTURES, tiny_model
+from tests.policies.tiny_families import tiny_family
 
+RECURRENT = ("lfm2", "qwen3_5", "mamba2")
 PROMPTS = [tuple((3 * k + 5 * step) % 35 + 2 for step in range(3 + 2 * k)) for k in range(5)]
 OPEN = Sampling(temperature=0.8, top_k=20, top_p=0.95)
 
@@ -57,7 +59,7 @@ def demo_subject(loaded, kind=TransformersPolicy):
 
 
 def tiny_subject(name, kind=TransformersPolicy, **options):
-    loaded = tiny_model(name, **options)
+    loaded = tiny_family(name) if name in RECURRENT else tiny_model(name, **options)
     policy = kind(loaded)
     return subject_of(policy, OPEN, prompts=PROMPTS, steerable=policy, loaded=loaded)
 
@@ -73,7 +75,7 @@ def test_the_demo_passes_every_check(demo):
     assert report.to_json()["passed"] is True
 
 
-@pytest.mark.parametrize("name", [*ARCHITECTURES, *OLDER_ARCHITECTURES])
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *OLDER_ARCHITECTURES, *RECURRENT])
 def test_families_pass(name):
     subject = tiny_subject(name)
     subject = replace(subject, sampling=replace(subject.sampling, budget=12))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import torch
+
+from pts.policies.transformers.model_cache import goes_on_by_steps, keeps_states
 
 
 def forward(
@@ -33,6 +36,19 @@ def forward(
     output = model(input_ids=ids, use_cache=True, logits_to_keep=logits_to_keep, **given)
     logits: torch.Tensor = output.logits
     return logits
+
+
+def pieces(model: Any, tokens: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where passes over `tokens` tokens begin and end: of at most `size`, or of one where they must be.
+
+    Where a model keeps states they are of two at least but for the last: alone, a token that is padding would
+    enter the state.
+    """
+    start, size = 0, max(size, 2) if keeps_states(model) else size
+    while start < tokens:
+        end = min(tokens, start + (1 if start and goes_on_by_steps(model) else size))
+        yield start, end
+        start = end
 
 
 @lru_cache

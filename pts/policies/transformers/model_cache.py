@@ -70,7 +70,7 @@ def cache_layout(cache: DynamicCache) -> CacheLayout:
     states: list[StateShape] = []
     layers: list[LayerPlaces] = []
     for index, layer in enumerate(cache.layers):
-        held = _states_of(layer)
+        held = layer_states(layer)
         places = []
         for name, number, state in held:
             places.append(StatePlace(name, number, len(states)))
@@ -101,7 +101,7 @@ def _attends(layer: Any) -> bool:
     return not isinstance(layer, DummyLayer)
 
 
-def _states_of(layer: Any) -> list[tuple[str, int, torch.Tensor]]:
+def layer_states(layer: Any) -> list[tuple[str, int, torch.Tensor]]:
     """A layer's states [rows, ...] that a pass has filled, with where they are."""
     if not isinstance(layer, LinearAttentionCacheLayerMixin):
         return []
@@ -126,7 +126,7 @@ def sequence_planes(cache: DynamicCache) -> Planes:
 @torch.inference_mode()
 def sequence_states(cache: DynamicCache, row: int = 0) -> States:
     """A copy of a row's states: a pass that goes on changes the cache's own."""
-    return [state[row].clone() for layer in cache.layers for _, _, state in _states_of(layer)]
+    return [state[row].clone() for layer in cache.layers for _, _, state in layer_states(layer)]
 
 
 @torch.inference_mode()
@@ -161,10 +161,14 @@ def to_cache(model: Any, layout: CacheLayout, planes: Planes, states: States, to
         filled: Any = layer
         if places.keys is not None:
             filled.update(planes[places.keys][None, :, :tokens], planes[places.keys + 1][None, :, :tokens])
-        for place in places.states:
-            # The layer makes its own memory of the shape, and is then as if it had read the tokens.
-            state = states[place.index][None]
-            filled.lazy_initialization(**{place.name: state, "state_idx": place.number})
-            getattr(filled, place.name)[place.number].copy_(state)
-            filled.has_previous_state[place.number] = True
+        begin_states(filled, [(place.name, place.number, states[place.index][None]) for place in places.states])
     return cache
+
+
+def begin_states(layer: Any, states: Sequence[tuple[str, int, torch.Tensor]]) -> None:
+    """Give an empty layer of a cache copies of states, each with its name and number."""
+    for name, number, state in states:
+        # The layer makes its own memory of the shape, and is then as if it had read tokens.
+        layer.lazy_initialization(**{name: state, "state_idx": number})
+        getattr(layer, name)[number].copy_(state)
+        layer.has_previous_state[number] = True

@@ -20,6 +20,7 @@ from transformers.cache_utils import DynamicCache
 from pts.policies.guide import PassSteering
 from pts.policies.transformers.cache import CacheLayout, Planes, States
 from pts.policies.transformers.forward import forward
+from pts.policies.transformers.kept_prefixes import KeptPrefixes
 from pts.policies.transformers.memory import is_out_of_memory, release_cached
 from pts.policies.transformers.model_cache import (
     cache_layout,
@@ -31,7 +32,7 @@ from pts.policies.transformers.model_cache import (
     split_rows,
     to_cache,
 )
-from pts.policies.transformers.prefilled import UNSTEERED, Key, Prefilled, Reading, bytes_of, key_of, sweeps
+from pts.policies.transformers.prefilled import UNSTEERED, Prefilled, Reading, sweeps
 from pts.policies.transformers.recorded import recorded
 from pts.records import TokenIds
 
@@ -63,16 +64,12 @@ class PrefixStore:
         self.forward_passes = 0
         self._model = model
         self._with_states, self._by_steps = keeps_states(model), goes_on_by_steps(model)
-        self._max_bytes = max_bytes
+        self.kept = KeptPrefixes(max_bytes)
         self._logits_bytes = logits_bytes
         self._vocab: int = model.config.get_text_config(decoder=True).vocab_size
         self._chunk, self._batch_tokens, self._said = _CHUNK, _BATCH_TOKENS, False
         self.steering = steering
         self._layout: CacheLayout | None = None
-        self._entries: list[Prefilled] = []
-        self._found: dict[Key, Prefilled] = {}
-        self._keys: dict[Prefilled, list[Key]] = {}
-        self._bytes = 0
 
     @property
     def layout(self) -> CacheLayout:
@@ -91,12 +88,12 @@ class PrefixStore:
         if len(ids) <= reading.start:
             reading = UNSTEERED
         wanted = np.asarray(ids, dtype=np.int64)
-        entry, shared = self._found.get(key_of(ids, reading)), len(wanted)
+        entry, shared = self.kept.known(ids, reading), len(wanted)
         if entry is None or entry.shared(wanted, reading) < len(wanted):
-            entry, shared = self._nearest(wanted, reading)
+            entry, shared = self.kept.nearest(wanted, reading)
         ends = {*lengths, len(wanted)}
         if entry is not None and shared == len(wanted):
-            self._name(entry, key_of(ids, reading))
+            self.kept.name(entry, ids, reading)
             lacking = entry.lacks(ends)
             if lacking:
                 self._sweep(wanted[: lacking[-1]], entry, entry.start(lacking[0]), reading, ends, entry)
@@ -104,7 +101,7 @@ class PrefixStore:
         start = min([shared, *(() if entry is None else entry.lacks(ends))])
         start = 0 if entry is None else entry.start(start)
         self._sweep(wanted, entry, start, reading, ends)
-        return self._entries[-1]
+        return self.kept.entries[-1]
 
     def starts(self, wanted: Sequence[tuple[TokenIds, Reading]]) -> list[tuple[Prefilled, States]]:
         """For each of these sequences one that begins with it, and the states at its end.
@@ -132,7 +129,7 @@ class PrefixStore:
     def portions(self, sequences: Sequence[TokenIds]) -> Iterator[list[int]]:
         """Sequences by index, as many together as the store has room for twice over: none is read twice."""
         part: list[int] = []
-        room = self._max_bytes // 2
+        room = self.kept.max_bytes // 2
         left = room
         for index, ids in enumerate(sequences):
             left -= self.layout.sequence_bytes(len(ids))
@@ -145,13 +142,11 @@ class PrefixStore:
 
     def clear(self) -> None:
         """Let all stored sequences go, where memory is short."""
-        while self._entries:
-            self._drop(self._entries[0])
+        self.kept.clear()
 
     def forget_steered(self) -> None:
         """Let the sequences go that were read by a steering: another one may give a variant's number anew."""
-        for entry in [entry for entry in self._entries if entry.reading.variant]:
-            self._drop(entry)
+        self.kept.forget_steered()
 
     def residuals(
         self, sequences: Sequence[TokenIds], blocks: Sequence[Any]
@@ -190,7 +185,7 @@ class PrefixStore:
         rounding does not depend on what was read before.
         """
         wanted = np.asarray(ids, dtype=np.int64)
-        entry, shared = (None, 0) if anew else self._nearest(wanted, reading)
+        entry, shared = (None, 0) if anew else self.kept.nearest(wanted, reading)
         done = 0 if entry is None else entry.start(min(shared, start))
         base = entry if done else None
         for chunk in self._forward(wanted, base, done, reading, (len(wanted),), keep_logits=True, keep=keep):
@@ -199,34 +194,16 @@ class PrefixStore:
             if skip < len(chunk):
                 yield chunk[skip:]
 
-    def _nearest(self, ids: npt.NDArray[np.int64], reading: Reading) -> tuple[Prefilled | None, int]:
-        """The stored sequence with the longest common prefix, now the most recently used, and that length.
-
-        Where the model keeps states: of those from which a pass over `ids` goes on the latest.
-        """
-        best, longest, latest = None, 0, (0, 0)
-        for entry in self._entries:
-            shared = entry.shared(ids, reading)
-            place = (entry.start(shared), shared)
-            if shared and place > latest:
-                best, longest, latest = entry, shared, place
-        if best is not None:
-            self._entries.remove(best)
-            self._entries.append(best)
-        return best, longest
-
     def _unread(self, sequences: Iterable[TokenIds]) -> Iterator[Sequence[TokenIds]]:
         """Sequences that are worth a pass together, in passes of about the same length: little is padding."""
-        unknown = {
-            ids for ids in sequences if key_of(ids, UNSTEERED) not in self._found and 0 < len(ids) <= _CHUNK
-        }
+        unknown = {ids for ids in sequences if self.kept.known(ids) is None and 0 < len(ids) <= _CHUNK}
         new = sorted(unknown, key=lambda ids: (len(ids), ids)) if len(unknown) > _FEW else []
         most_rows = self._logits_bytes // (4 * self._vocab)
         while new:
             longest = len(new[-1])
             rows = min(self._batch_tokens // longest, most_rows)
             if self._layout is not None:
-                rows = min(rows, self._max_bytes // (2 * self._layout.sequence_bytes(longest)))
+                rows = min(rows, self.kept.max_bytes // (2 * self._layout.sequence_bytes(longest)))
             if self._with_states:
                 # What is padding would enter the state: only sequences of one length share a pass.
                 rows = min(rows, sum(len(ids) == longest for ids in new))
@@ -237,7 +214,7 @@ class PrefixStore:
     def _read_again(self, ids: TokenIds) -> None:
         """Forward at least the last token of a sequence, and store it."""
         wanted = np.asarray(ids, dtype=np.int64)
-        entry, shared = self._nearest(wanted, UNSTEERED)
+        entry, shared = self.kept.nearest(wanted, UNSTEERED)
         start = 0 if entry is None else entry.start(min(shared, len(wanted) - 1))
         self._sweep(wanted, entry, start, UNSTEERED, (len(wanted),))
 
@@ -281,7 +258,7 @@ class PrefixStore:
         for ids, (planes, states) in zip(
             sequences, split_rows(cache, [len(ids) for ids in sequences]), strict=True
         ):
-            self._add(Prefilled(np.asarray(ids), planes, states=self._by_length({len(ids): states})))
+            self.kept.add(Prefilled(np.asarray(ids), planes, states=self._by_length({len(ids): states})))
 
     def _by_length(self, states: dict[int, States]) -> dict[int, States] | None:
         """States by the number of tokens that they come after; None where the model keeps none."""
@@ -350,11 +327,11 @@ class PrefixStore:
             self._make_room(len(ids), 1, base if into is None else into, short=True)
             self._say()
         if into is not None:
-            self._give(into, states, lengths)
+            self.kept.give(into, states, lengths)
         elif keep:
             if base is not None and base.states is not None:
                 states = {at: base.states[at] for at in lengths if at in base.states} | states
-            self._keep(Prefilled(ids, sequence_planes(cache), reading, self._by_length(states)))
+            self.kept.keep(Prefilled(ids, sequence_planes(cache), reading, self._by_length(states)))
 
     def _begun(self, planes: Planes, states: States, tokens: int) -> DynamicCache:
         """A cache that a pass can go on from after so many tokens."""
@@ -389,62 +366,6 @@ class PrefixStore:
 
         Where memory is short, all go.
         """
-        if self._layout is None:
-            return
-        needed = tokens * self._layout.bytes_per_token + states * self._layout.state_bytes
-        room = 0 if short else self._max_bytes - needed
-        for entry in list(self._entries):
-            if self._bytes <= room:
-                return
-            if entry is not base:
-                self._drop(entry)
-
-    def _keep(self, entry: Prefilled) -> None:
-        """Store an entry in place of those that it extends, and drop the oldest beyond the memory allowed."""
-        replaced = [
-            other for other in self._entries if entry.shared(other.ids, other.reading) == len(other.ids)
-        ]
-        keys = [key for other in replaced for key in self._drop(other)]
-        own = list(entry.states or ())
-        self._add(entry)
-        for key in keys:
-            self._name(entry, key)
-        for other in replaced:
-            self._give(entry, other.states or {}, own)
-
-    def _give(self, entry: Prefilled, states: dict[int, States], wanted: Collection[int]) -> None:
-        """Keep states with a stored sequence; the oldest but the `wanted` go beyond half of the memory."""
-        if entry.states is None:
-            return
-        for at, own in states.items():
-            if at not in entry.states:
-                entry.states[at] = own
-                self._bytes += bytes_of(own)
-        for at in list(entry.states):
-            if 2 * sum(map(bytes_of, entry.states.values())) <= self._max_bytes:
-                break
-            if at not in wanted and at != len(entry.ids):
-                self._bytes -= bytes_of(entry.states.pop(at))
-
-    def _add(self, entry: Prefilled) -> None:
-        self._entries.append(entry)
-        self._keys[entry] = []
-        self._name(entry, key_of(tuple(entry.ids.tolist()), entry.reading))
-        self._bytes += entry.nbytes
-        while len(self._entries) > 1 and self._bytes > self._max_bytes:
-            self._drop(self._entries[0])
-
-    def _name(self, entry: Prefilled, key: Key) -> None:
-        """Have an entry found at once by what it holds the beginning of."""
-        if self._found.get(key) is not entry:
-            self._found[key] = entry
-            self._keys[entry].append(key)
-
-    def _drop(self, entry: Prefilled) -> list[Key]:
-        """Let an entry go; the keys that found it."""
-        self._entries.remove(entry)
-        self._bytes -= entry.nbytes
-        keys = [key for key in self._keys.pop(entry) if self._found.get(key) is entry]
-        for key in keys:
-            del self._found[key]
-        return keys
+        if self._layout is not None:
+            needed = tokens * self._layout.bytes_per_token + states * self._layout.state_bytes
+            self.kept.make_room(None if short else needed, base)
