@@ -47,6 +47,11 @@ _OPTIONS: dict[str, Options] = {
             {"type": click.Choice(["token", "sentence", "both"])},
         ),
         (
+            ("different", "--different"),
+            "What tells a different sentence: the words it shares, or the model's own embedding.",
+            {"type": click.Choice(["words", "embedding"])},
+        ),
+        (
             ("max_tokens", "--max-tokens"),
             "Maximum number of tokens that the whole run may generate.  [default: no limit]",
             {"type": int},

@@ -8,12 +8,15 @@ from typing import Literal, TypeAlias, get_args
 
 from pts.errors import ConfigError
 from pts.records import DEFAULT_SAMPLING, Sampling
+from pts.setting_names import setting
 
 Grade: TypeAlias = Callable[[str, str], bool]
 """(completion text, reference answer) → success."""
 
 SearchUnit: TypeAlias = Literal["token", "sentence", "both"]
 """What is searched: tokens, sentences, or both on the same traces from the same rollouts."""
+SentenceMeasure: TypeAlias = Literal["words", "embedding"]
+"""By what two sentences are told to be different: the words they share, or the model's own embeddings."""
 Phase: TypeAlias = Literal["range", "traces", "screen", "confirm", "audit"]
 
 
@@ -27,7 +30,7 @@ class SearchConfig:
     `audit` is the tokens for fresh rollouts at tokens that the screen dropped, as a share of a problem's tokens
     before it (0 for none);
     `max_tokens` limits the generated tokens of the whole run; `sampling` draws the traces and all rollouts;
-    `unit` is what is searched.
+    `unit` is what is searched; `different` says by what a sentence counts as another one.
     """
 
     threshold: float = 0.2
@@ -40,6 +43,7 @@ class SearchConfig:
     sampling: Sampling = DEFAULT_SAMPLING
     audit: float = 0.05
     unit: SearchUnit = "token"
+    different: SentenceMeasure = "words"
 
     def __post_init__(self) -> None:
         low, high = self.value_range
@@ -52,6 +56,15 @@ class SearchConfig:
             (
                 self.unit in get_args(SearchUnit),
                 f"unit is {self.unit}; it must be one of {', '.join(get_args(SearchUnit))}.",
+            ),
+            (
+                self.different in get_args(SentenceMeasure),
+                f"different is {self.different}; it must be one of {', '.join(get_args(SentenceMeasure))}.",
+            ),
+            (
+                self.different == "words" or self.unit != "token",
+                f"{setting('different')} compares sentences, and {setting('unit', 'token')} searches none: "
+                f"give {setting('unit', 'sentence')} or {setting('unit', 'both')}.",
             ),
             (self.traces >= 1, f"traces is {self.traces}; it must be at least 1."),
             (0 <= first < last <= 1, f"region is {first}–{last}; it must be two rising fractions in [0, 1]."),

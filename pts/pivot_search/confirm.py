@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pts.pivot_search.different import different_tally
+from pts.pivot_search.different import Differs, different_tally, other_words, sentences_at
 from pts.pivot_search.links import LATER, later_sentences
 from pts.pivot_search.sentences import sentence_spans
 from pts.pivot_search.sequential import LOOKS, TEST, SequentialTest, side_ratio
@@ -175,12 +175,28 @@ class Confirmation:
             return 1.0
         return self.test.p_value(self.looks_taken - 1, tally(self.on)[0], tally(self.off)[0])
 
-    def candidate(self, decode: Callable[[tuple[int, ...]], str], distribution: TokenDistribution) -> Candidate:
-        """The record of what the fresh rollouts said; `distribution` is that of the token at `position`."""
+    def text(self, decode: Callable[[tuple[int, ...]], str]) -> str:
+        """The token or the sentence."""
+        return decode(self.trace.completion[self.position : self._kept])
+
+    def written_instead(self, decode: Callable[[tuple[int, ...]], str]) -> list[str]:
+        """The sentence that each rollout wrote that left this one; nothing for a token."""
+        return [] if self.end is None else sentences_at(self.off, self.position, decode)
+
+    def candidate(
+        self,
+        decode: Callable[[tuple[int, ...]], str],
+        distribution: TokenDistribution,
+        differs: Differs = other_words,
+    ) -> Candidate:
+        """The record of what the fresh rollouts said; `distribution` is that of the token at `position`.
+
+        `differs` says which sentences count as different from this one.
+        """
         (s1, n1), (s2, n2) = tally(self.on), tally(self.off)
         token = self.trace.completion[self.position]
-        text = decode(self.trace.completion[self.position : self._kept])
-        different = (0, 0) if self.end is None else different_tally(self.off, text, self.position, decode)
+        text, written = self.text(decode), self.written_instead(decode)
+        different = (0, 0) if self.end is None else different_tally(self.off, text, written, differs)
         p_value = self.p_value()
         return Candidate(
             trace=self.trace_index,

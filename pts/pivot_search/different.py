@@ -1,7 +1,8 @@
 """The counterfactual of a sentence: completions that wrote a different one in its place.
 
-Thought anchors (Bogdan et al. 2025) compare sentences by an embedding. Here it is the words that they share:
-any policy has those, and the same two sentences are always judged alike.
+Sentences are compared by the words that they share: any policy has those, and the same two sentences are always
+judged alike. Or by embeddings of the model itself (`pts.pivot_search.embedded`), as thought anchors do (Bogdan
+et al. 2025).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from pts.pivot_search.sentences import sentence_spans
 from pts.pivot_search.values import GradedRollout
@@ -18,6 +20,8 @@ DIFFERENT_BELOW = 0.5
 """Two sentences that share less of their words than this are different."""
 LONGEST = 256
 """Tokens of a completion in which the end of its sentence is looked for."""
+Differs: TypeAlias = Callable[[str, Sequence[str]], Sequence[bool]]
+"""Of a sentence and others: which of the others are different from it."""
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|\w+|[^\w\s]")
 
 
@@ -35,16 +39,22 @@ def shared_words(one: Counter[str], other: Counter[str]) -> float:
     return 2 * (one & other).total() / total if total else 1.0
 
 
-def different_tally(
-    rollouts: Sequence[GradedRollout], sentence: str, start: int, decode: Callable[[TokenIds], str]
-) -> tuple[int, int]:
-    """Successes and draws of the rollouts whose sentence from token `start` on is another than `sentence`."""
-    successes = draws = 0
+def other_words(sentence: str, others: Sequence[str]) -> list[bool]:
+    """Which of `others` share less than half of their words with a sentence."""
     words = words_of(sentence)
-    for rollout in rollouts:
-        tail = rollout.completion[start : start + LONGEST]
-        end = sentence_spans(tail, decode)[0][1] if tail else 0
-        if shared_words(words_of(decode(tail[:end])), words) < DIFFERENT_BELOW:
-            successes += rollout.count * rollout.success
-            draws += rollout.count
-    return successes, draws
+    return [shared_words(words_of(other), words) < DIFFERENT_BELOW for other in others]
+
+
+def sentences_at(rollouts: Sequence[GradedRollout], start: int, decode: Callable[[TokenIds], str]) -> list[str]:
+    """The sentence that each rollout wrote from token `start` on."""
+    tails = [rollout.completion[start : start + LONGEST] for rollout in rollouts]
+    ends = [sentence_spans(tail, decode)[0][1] if tail else 0 for tail in tails]
+    return [decode(tail[:end]) for tail, end in zip(tails, ends, strict=True)]
+
+
+def different_tally(
+    rollouts: Sequence[GradedRollout], sentence: str, written: Sequence[str], differs: Differs = other_words
+) -> tuple[int, int]:
+    """Successes and draws of the rollouts whose sentence, `written`, is another than `sentence`."""
+    different = [r for r, other in zip(rollouts, differs(sentence, written), strict=True) if other]
+    return sum(r.count * r.success for r in different), sum(r.count for r in different)

@@ -13,6 +13,8 @@ from pts.pivot_search import range_filter
 from pts.pivot_search.audit import ROLLOUTS, audit_draw, draw_audits, inclusion_chances
 from pts.pivot_search.config import Phase, SearchConfig
 from pts.pivot_search.confirm import EXPECTED_LOOK, Confirmation, tally
+from pts.pivot_search.different import Differs, other_words
+from pts.pivot_search.embedded import EmbeddedSentences, require_embeddings
 from pts.pivot_search.grades import CompletionGrades
 from pts.pivot_search.screen import PRICE, SENTENCE_PRICE, Dropped, TraceScreen
 from pts.pivot_search.sentence_screen import SentenceScreen
@@ -78,6 +80,8 @@ class ProblemSearch:
         self.confirmed = 0
         self.tokens_left = float("inf")
         """What a spending limit leaves for this search, as of now."""
+        if config.different == "embedding":
+            require_embeddings(policy)
         self._policy = policy
         self._grades = grades
         self._config = config
@@ -166,9 +170,17 @@ class ProblemSearch:
         self, confirmations: Sequence[Confirmation], distributions: Sequence[Sequence[TokenDistribution]]
     ) -> tuple[Candidate, ...]:
         """The records of what was confirmed; distributions are by trace and position."""
+        decode, differs = self._policy.decode, self._sentence_measure(confirmations)
         return tuple(
-            c.candidate(self._policy.decode, distributions[c.trace_index][c.position]) for c in confirmations
+            c.candidate(decode, distributions[c.trace_index][c.position], differs) for c in confirmations
         )
+
+    def _sentence_measure(self, confirmations: Sequence[Confirmation]) -> Differs:
+        """What tells a different sentence, for these sentences and what was written in their place."""
+        if self._config.different == "words":
+            return other_words
+        decode, sentences = self._policy.decode, [c for c in confirmations if c.end is not None]
+        return EmbeddedSentences(self._policy, ((c.text(decode), c.written_instead(decode)) for c in sentences))
 
     def _key(self, *names: str | int) -> str:
         """The name of a request: the problem, the phase, and what tells it from the phase's others."""

@@ -296,7 +296,10 @@ def tokens_alone(settings: Mapping[str, object]) -> Mapping[str, object] | None:
     search = settings.get("search")
     if not isinstance(search, Mapping) or search.get("unit") != "both":
         return None
-    return {**settings, "search": {name: value for name, value in search.items() if name != "unit"}}
+    return {
+        **settings,
+        "search": {name: value for name, value in search.items() if name not in ("unit", "different")},
+    }
 
 
 def read_search(path: Path) -> SearchResults:

@@ -7,7 +7,7 @@ from sentence_shapes import SentencePolicy, sentence_chain
 from shapes import RIGHT, WRONG, ChainShape, chain
 
 from pts.pivot_search import SearchConfig, find_pivotal_tokens, search_problems, select_findings
-from pts.pivot_search.different import different_tally, shared_words, words_of
+from pts.pivot_search.different import different_tally, sentences_at, shared_words, words_of
 from pts.pivot_search.findings import Finding
 from pts.pivot_search.links import select_links
 from pts.pivot_search.posterior import believe, span_chances
@@ -162,7 +162,9 @@ def test_a_different_sentence_is_told_from_a_like_one() -> None:
         GradedRollout(RolloutRequest(()), different, 4, True),
         GradedRollout(RolloutRequest(()), different, 5, False),
     ]
-    assert different_tally(rollouts, "Add 5 and 3.", 0, decode) == (4, 9)
+    written = sentences_at(rollouts, 0, decode)
+    assert written[0] == "Add 5 and 4."
+    assert different_tally(rollouts, "Add 5 and 3.", written) == (4, 9)
 
 
 def test_the_counterfactual_is_a_part_of_what_left_the_sentence(

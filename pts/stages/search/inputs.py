@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import cast
 
 from pts.errors import ConfigError
-from pts.pivot_search.config import SearchConfig, SearchUnit
+from pts.pivot_search.config import SearchConfig, SearchUnit, SentenceMeasure
+from pts.policies.open import TRANSFORMERS
 from pts.runs.codec import to_json
 from pts.setting_names import setting
 from pts.stages.search.share import SHARD, Share, read_share
@@ -21,12 +22,12 @@ class SearchInputs(ProblemInputs):
     """All inputs of a search, under the names of the command line's options and a recipe's keys.
 
     `range` bounds the prompt's value and `region` the searched part of each trace, as fractions; `max_tokens`
-    (generated tokens) bounds the run, None for no bound; `unit` is token, sentence or both; `shard` is
-    the share of the problems to search, as I/K. `ray` is the address of a Ray cluster ("local": this machine),
-    with `workers` engines (None: as many as it has room for) that have `gpus_per_worker` each (None: one where
-    there are any). `output` is None for runs/<model>-<dataset>, with the shard. `fresh` deletes an earlier run
-    of the same directory first. `verify` checks the policy before it is searched. Raises ConfigError for a
-    value outside its range.
+    (generated tokens) bounds the run, None for no bound; `unit` is token, sentence or both; `different` says by
+    what a sentence counts as another one, words or embedding; `shard` is the share of the problems to search,
+    as I/K. `ray` is the address of a Ray cluster ("local": this machine), with `workers` engines (None: as many
+    as it has room for) that have `gpus_per_worker` each (None: one where there are any). `output` is None for
+    runs/<model>-<dataset>, with the shard. `fresh` deletes an earlier run of the same directory first. `verify`
+    checks the policy before it is searched. Raises ConfigError for a value outside its range.
     """
 
     threshold: float = _SEARCH.threshold
@@ -38,6 +39,7 @@ class SearchInputs(ProblemInputs):
     max_tokens: int | None = None
     audit: float = _SEARCH.audit
     unit: str = _SEARCH.unit
+    different: str = _SEARCH.different
     shard: str | None = None
     ray: str | None = None
     workers: int | None = None
@@ -58,6 +60,11 @@ class SearchInputs(ProblemInputs):
             raise ConfigError(
                 f"{setting('max_tokens')} limits a whole run, and a shard does not know what the others spend: "
                 f"leave it out, or search without {setting('shard')}."
+            )
+        if self.different == "embedding" and self.engine != TRANSFORMERS:
+            raise ConfigError(
+                f"{setting('different', 'embedding')} needs {setting('engine', TRANSFORMERS)}: the engine "
+                f"{self.engine} reads no residual stream in a search."
             )
         self._check_ray()
 
@@ -100,6 +107,7 @@ class SearchInputs(ProblemInputs):
             sampling=self.sampling(),
             audit=self.audit,
             unit=cast(SearchUnit, self.unit),
+            different=cast(SentenceMeasure, self.different),
         )
 
     def directory(self) -> Path:
@@ -118,5 +126,7 @@ class SearchInputs(ProblemInputs):
         del search["max_tokens"], search["sampling"]
         if self.unit == _SEARCH.unit:
             del search["unit"]  # Runs of earlier versions have none.
+        if self.different == _SEARCH.different:
+            del search["different"]
         settings = {**self.configuration(), "sampling": self.sampling_settings(), "search": search}
         return settings if self.share is None else {**settings, SHARD: str(self.share)}

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHANGEABLE = ("threshold", "fdr", "value_range", "traces", "region", "audit", "unit")
+CHANGEABLE = ("threshold", "fdr", "value_range", "traces", "region", "audit", "unit", "different")
 """Settings that a run may go on with otherwise: what is recorded is used again as far as it fits."""
 
 

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import pts
-from pts.errors import DataError
+from pts.errors import ConfigError, DataError
 from pts.records import Candidate
 from pts.runs.finding_records import PivotalSentence
 from pts.runs.search_run import read_search
@@ -96,3 +96,39 @@ def test_tokens_alone_again_leave_no_sentences(run: pts.Run, tmp_path: Path) -> 
     assert tokens.summary.unit == "token"
     assert not (again / "pivotal_sentences.jsonl").exists()
     assert tokens.summary.tokens_range == run.summary.tokens_range
+
+
+def test_another_measure_of_different_sentences_draws_nothing(run: pts.Run, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    settings = {"limit": 4, "unit": "sentence", "levels": (2, 3), "progress": False}
+    embedded = pts.search("demo", different="embedding", output=tmp_path / "run", **settings)
+    assert embedded.summary.tokens_generated == run.summary.tokens_generated
+    by_words, by_embedding = candidates(run, "sentence"), candidates(embedded, "sentence")
+    parts = ("different_n", "different_successes")
+    assert [c.delta for c in by_embedding.values()] == [c.delta for c in by_words.values()]
+    assert any(
+        getattr(by_embedding[at], part) != getattr(c, part) for at, c in by_words.items() for part in parts
+    )
+    back = pts.search("demo", output=tmp_path / "run", **settings)
+    assert candidates(back, "sentence") == by_words
+
+
+def test_a_measure_of_sentences_needs_sentences_and_a_residual_stream(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^different='embedding' needs engine='transformers'"):
+        pts.search("demo", different="embedding", unit="both", engine="vllm", output=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"^different= compares sentences, and unit='token' searches none"):
+        pts.search("demo", different="embedding", output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_tokens_stay_where_a_spending_limit_comes_before_their_sentences(tmp_path: Path) -> None:
+    settings = {"limit": 2, "levels": (2, 3), "output": tmp_path / "run", "progress": False}
+    tokens = pts.search("demo", **settings)
+    found = candidates(tokens, "token")
+    assert found
+    spent = tokens.summary.tokens_generated
+    limited = pts.search("demo", unit="both", max_tokens=spent + 1, **settings)
+    assert candidates(limited, "token") == found
+    assert limited.summary.spent > 0
+    # Without the limit the same run goes on and has its sentences.
+    assert candidates(pts.search("demo", unit="both", **settings), "sentence")
