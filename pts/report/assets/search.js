@@ -25,7 +25,7 @@ async function start() {
     byId("trace-title").textContent = `Problem ${problem.id}`;
     const versions = runs.map((run) => run.byId.get(problem.id)).filter(Boolean);
     const body = byId("trace-body");
-    body.replaceChildren(problemHead(problem, runs), legend());
+    body.replaceChildren(problemHead(problem, runs), legend(runs));
     views = versions.flatMap((version) => {
       const trace = version === problem ? named.trace ?? version.traces[0] : version.traces[Math.min(named.trace?.index ?? 0, version.traces.length - 1)];
       const host = make("div", { class: "trace" });

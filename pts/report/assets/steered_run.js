@@ -71,7 +71,8 @@ function steeredSentence(event) {
   const [{ plain: from, steered: to }] = event.moved;
   const change = event.end === null
     ? `the model takes it with probability ${plain(to)} in place of ${plain(from)}`
-    : `the probability of this sentence, word for word, is ${from ? `${(to / from).toPrecision(2)} times what it was` : "no longer zero"}`;
+    : from ? `the probability of this sentence, word for word, is ${(to / from).toPrecision(2)} times what it was`
+      : `the probability of this sentence, word for word, is ${plain(to)} in place of 0`;
   const gate = event.end === null
     ? `The gate was ${openBefore(event) ? "open" : "closed"} at the token before it`
     : `The gate was open at ${whole(openedIn(event.trace, Math.max(0, event.position - 1), event.end - 1))} of the ${counted(event.end - event.position, "token")} that decide it`;

@@ -2,9 +2,10 @@
 
 const LEGEND = [["found helps", "reported, helps"], ["found harms", "reported, harms"], ["confirmed helps", "confirmed, not reported"], ["audited", "drawn by the audit"], ["helps", "believed effect"], ["open", "left open"]];
 
-function legend() {
+function legend(runs) {
+  const both = runs.some((run) => run.summary.unit === "both");
   return make("p", { class: "legend", "aria-label": "What the marks mean" },
-    LEGEND.map(([classes, label]) => make("span", {}, make("span", { class: `t sample ${classes}`, style: "--s:.5" }, "token"), ` ${label}`)));
+    [...LEGEND, ...(both ? [["found helps within", "a token within a reported sentence"]] : [])].map(([classes, label]) => make("span", {}, make("span", { class: `t sample ${classes}`, style: "--s:.5" }, "token"), ` ${label}`)));
 }
 
 /** What the curve shows, in a sentence or two. */
