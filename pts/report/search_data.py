@@ -32,6 +32,9 @@ LEVEL = 0.95
 _THOUSAND = 1000
 """Probabilities and values of tokens are whole thousandths: a report is read by eye, and sent by mail."""
 
+_OFF = {"top-p": 1, "top-k": 0, "min-p": 0}
+"""The values that switch a truncation of the sampler off."""
+
 Decode = Callable[[TokenIds], str]
 
 
@@ -141,13 +144,15 @@ class ProblemData:
 class SearchData:
     """A whole run. `name` is its directory's; `without_tokenizer` says why texts are joined from tokens.
 
-    `steering` says what its completions were read with, None where with nothing.
+    `sampler` says in words how completions were sampled. `steering` says what its completions were read with,
+    None where with nothing.
     """
 
     name: str
     summary: SearchSummary
     problems: tuple[ProblemData, ...]
     without_tokenizer: str | None
+    sampler: str
     steering: SteeringData | None = None
     kind: Literal["search"] = "search"
 
@@ -175,8 +180,21 @@ def search_data(run: SearchResults, steered: SteeredRun | None = None) -> Search
         summary=run.summary(),
         problems=tuple(_problem(whole, result) for result in run.results),
         without_tokenizer=reason,
+        sampler=_sampler(run),
         steering=None if steered is None else steered.steering,
     )
+
+
+def _sampler(run: SearchResults) -> str:
+    """How the run's completions were sampled, in words, what is switched off left out. Raises RunError."""
+    sampling = run.sampling
+    truncation = {"top-p": sampling.top_p, "top-k": sampling.top_k, "min-p": sampling.min_p}
+    parts = [f"temperature {sampling.temperature:g}" if sampling.temperature else "greedy"]
+    parts += [f"{name} {value:g}" for name, value in truncation.items() if value != _OFF[name]]
+    thinking = run.manifest.settings.get("thinking")
+    if isinstance(thinking, bool):
+        parts.append("with thinking" if thinking else "without thinking")
+    return f"{', '.join(parts)}; at most {sampling.budget:,} new tokens"
 
 
 def traces_of_findings(run: SearchResults, most: int) -> list[tuple[ProblemResult, int, TraceData]]:

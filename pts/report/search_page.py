@@ -42,7 +42,7 @@ def search_page(runs: Sequence[SearchData]) -> Page:
     return Page(
         title=title,
         head=[f"{_named(run, several)}{found_sentence(run.summary)}" for run in runs],
-        facts=_facts([run.summary for run in runs], [run.name for run in runs]),
+        facts=_facts(runs),
         warnings=[f"{_named(run, several)}{warning}" for run in runs for warning in _warnings(run)],
         template="search.html.j2",
         scripts=SCRIPTS,
@@ -123,14 +123,15 @@ def _warnings(run: SearchData) -> list[str]:
     return warnings
 
 
-def _facts(summaries: Sequence[SearchSummary], names: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+def _facts(runs: Sequence[SearchData]) -> list[tuple[str, tuple[str, ...]]]:
     """The rows of the table in the head, one cell a run."""
-    rows = [_fact_cells(summary) for summary in summaries]
+    rows = [_fact_cells(run) for run in runs]
     facts = [(label, tuple(row[label] for row in rows)) for label in rows[0]]
-    return facts if len(names) == 1 else [("Run", tuple(names)), *facts]
+    return facts if len(runs) == 1 else [("Run", tuple(run.name for run in runs)), *facts]
 
 
-def _fact_cells(summary: SearchSummary) -> dict[str, str]:
+def _fact_cells(run: SearchData) -> dict[str, str]:
+    summary = run.summary
     shares = summary.token_shares
     drawn = None if summary.completions is None else sum(each.drawn for each in summary.completions.values())
     cut = "not counted by the version that searched"
@@ -138,6 +139,7 @@ def _fact_cells(summary: SearchSummary) -> dict[str, str]:
         cut = f"{summary.cut_share:.1%} of {drawn:,} completions"
     return {
         "Model": summary.model_id,
+        "Sampler": run.sampler,
         "Problems": (
             f"{summary.dataset_id}: {summary.searched:,} searched, {summary.out_of_range:,} out of range, "
             f"{summary.problems:,} in all"

@@ -14,7 +14,7 @@ from pts.pivot_search.audit import RecallEstimate, estimate_recall
 from pts.pivot_search.config import Phase, SearchUnit
 from pts.pivot_search.findings import Finding, select_findings
 from pts.pivot_search.links import select_links
-from pts.records import FATE_LETTERS, Completions, Fate, ProblemResult, SentenceLink
+from pts.records import FATE_LETTERS, Completions, Fate, ProblemResult, Sampling, SentenceLink
 from pts.runs.codec import ShapeError, from_json, to_json
 from pts.runs.directory import RunKind, find_run
 from pts.runs.manifest import Manifest, text_digest
@@ -163,6 +163,11 @@ class SearchResults:
         value = search.get("unit", "token") if isinstance(search, Mapping) else "token"
         unit: SearchUnit = self._read(SearchUnit, value, "settings.search.unit")  # type: ignore[arg-type]
         return unit
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """How the run's completions are sampled. Raises RunError."""
+        return self._read(Sampling, self.manifest.settings.get("sampling"), "settings.sampling")
 
     @cached_property
     def budget(self) -> int:

@@ -46,6 +46,7 @@ def test_the_figures_are_those_of_the_summary(look, searched, report):
     page, summary = look(report), json.loads((searched / "summary.json").read_text())
     facts = page.locator(".facts").inner_text()
     assert f"{summary['findings']} of {summary['candidates']} tested candidates" in facts
+    assert "temperature 0.6, top-p 0.95, top-k 20; at most 96 new tokens" in facts
     assert f"{summary['helping']} help, {summary['harming']} harm" in facts
     assert f"{summary['tokens_generated']:,}" in facts
     recall = summary["recall"]
