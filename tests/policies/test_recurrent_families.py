@@ -17,7 +17,7 @@ from pts.policies.transformers.rows import Branch, RowTable
 from pts.records import RolloutRequest, Sampling
 from pts.steering.hooks import Intervention, steer
 
-RECURRENT = ("lfm2", "qwen3_5", "qwen3_next", "granitemoehybrid", "falcon_h1", "mamba2")
+RECURRENT = ("lfm2", "qwen3_5", "qwen3_next", "granitemoehybrid", "falcon_h1", "mamba2", "minimax")
 SERVED = (*RECURRENT, "llama4")
 LIKE_THEM = ("qwen3_5_moe", "bamba", "olmo_hybrid", "mamba", "falcon_mamba", "jamba")
 """Families whose layers are of kinds that are tried above, or that only steps go on from."""

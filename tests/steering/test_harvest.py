@@ -57,7 +57,7 @@ def outputs(model, ids):
         return record.states()[0]
 
 
-@pytest.mark.parametrize("name", ["lfm2", "qwen3_5", "falcon_h1", "mamba2", "mamba"])
+@pytest.mark.parametrize("name", ["lfm2", "qwen3_5", "falcon_h1", "mamba2", "mamba", "minimax"])
 def test_recurrent_states_are_read_as_by_a_plain_pass(name, pairs, tmp_path):
     """Over a few columns of left-padded rows at a time; and gradients at the choice are those of one pass."""
     model = tiny_family(name).model

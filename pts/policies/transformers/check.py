@@ -18,7 +18,7 @@ from pts.policies.transformers.memory import is_out_of_memory
 from pts.policies.transformers.model_cache import keeps_states
 from pts.policies.transformers.prefill import PrefixStore
 from pts.policies.transformers.prefilled import UNSTEERED
-from pts.policies.transformers.row_cache import RowCache
+from pts.policies.transformers.row_cache import row_cache
 
 _LENGTHS = (3, 5, 7)
 """Tokens cached for the rows of the check."""
@@ -115,7 +115,7 @@ class RaggedCheck:
         for row, (entry, states) in enumerate(reversed(begun), start=len(lengths) - len(read)):
             store.load(entry.planes, [row], lengths[row])
             store.load_states(states, row)
-        cache = RowCache(store)
+        cache = row_cache(model, store)
         stepped = []
         for step in range(steps):
             positions = torch.tensor(lengths, device=model.device) + step

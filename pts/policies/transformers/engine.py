@@ -35,7 +35,7 @@ from pts.policies.transformers.masks import AttentionPlan
 from pts.policies.transformers.memory import is_out_of_memory, release_cached
 from pts.policies.transformers.prefill import PrefixStore
 from pts.policies.transformers.prefilled import Prefilled, Reading
-from pts.policies.transformers.row_cache import RowCache
+from pts.policies.transformers.row_cache import RowCache, row_cache
 from pts.policies.transformers.rows import Branch, Parked, RowTable
 from pts.policies.transformers.wishes import grant, wishes_of
 from pts.records import RolloutRequest, Sampling, TokenIds
@@ -90,7 +90,7 @@ class Engine:
     def __post_init__(self) -> None:
         self.table = RowTable()
         self.store = RowStore(self.prefixes.layout)
-        self._cache = RowCache(self.store)
+        self._cache = row_cache(self.model, self.store)
         self._kept = KeptStates(self.prefixes.layout, self.allowance.granted_to_kept)
         self._cost = RowCost.of(self.model, self.prefixes.layout, self.plan.additive)
 

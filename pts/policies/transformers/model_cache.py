@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from transformers.cache_utils import (
+    Cache,
     DummyLayer,
     DynamicCache,
     DynamicLayer,
@@ -26,6 +27,7 @@ from pts.policies.transformers.cache import (
     States,
     StateShape,
 )
+from pts.policies.transformers.linear_cache import has_linear_cache, with_linear_cache
 
 RECURRENT = ("conv", "linear_attention", "hybrid", "hybrid_sliding")
 """Types of layers whose state transformers keeps in its cache, beside keys and values or instead of them."""
@@ -50,8 +52,18 @@ def empty_cache(model: Any) -> DynamicCache:
     if not keeps_states(model):
         return DynamicCache()
     cache = DynamicCache(config=model.config)
-    cache.layers = [_unwindowed(layer) for layer in cache.layers]
+    layers = [_unwindowed(layer) for layer in cache.layers]
+    if has_linear_cache(model):
+        cache = with_linear_cache(_GivenLayers)()
+    cache.layers = layers
     return cache
+
+
+class _GivenLayers(DynamicCache):
+    """A cache that is given its layers."""
+
+    def __init__(self) -> None:
+        Cache.__init__(self, layers=[])
 
 
 def _unwindowed(layer: Any) -> Any:

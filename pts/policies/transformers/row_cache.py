@@ -8,6 +8,7 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin, DummyLayer, LinearAttentionLayer
 
 from pts.policies.transformers.cache import LayerPlaces, RowStore
+from pts.policies.transformers.linear_cache import has_linear_cache, with_linear_cache
 
 
 class RowCache(Cache):
@@ -19,7 +20,7 @@ class RowCache(Cache):
         self._positions: torch.Tensor = torch.empty(0)
         self._written: dict[tuple[torch.device, int], torch.Tensor] = {}
         self._rows = 0
-        super().__init__(layers=[_layer(self, places) for places in store.layout.layers])
+        Cache.__init__(self, layers=[_layer(self, places) for places in store.layout.layers])
 
     def begin_step(self, positions: torch.Tensor, width: int) -> None:
         """Set where the next token of each row goes (`positions` [rows]), and the columns attended to."""
@@ -49,6 +50,12 @@ class RowCache(Cache):
             starts = torch.arange(self._rows, device=self._positions.device) * plane.shape[1]
             self._written[kind] = (starts + self._positions).to(plane.device)
         return self._written[kind]
+
+
+def row_cache(model: Any, store: RowStore) -> RowCache:
+    """The view of a store that a model takes for its cache."""
+    cache: RowCache = with_linear_cache(RowCache)(store) if has_linear_cache(model) else RowCache(store)
+    return cache
 
 
 class _KeyLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
