@@ -103,6 +103,30 @@ def test_alone_and_without_room_for_states_the_results_are_the_same(name):
     assert outcome(policy, requests) == wide
 
 
+@pytest.mark.parametrize(("name", "rows"), [("lfm2", 1), ("mamba2", 3)])
+def test_a_step_that_runs_out_of_memory_is_not_read_twice(name, rows, monkeypatch):
+    """The failed step has changed the states: all rows go on from what is read again."""
+    loaded = loaded_family(name)
+    sampling = Sampling(temperature=1.0, top_k=6, top_p=1.0, budget=9)
+    requests = crossing_requests()
+    undisturbed = outcome(OneSampling(loaded, sampling), requests)
+    policy = OneSampling(loaded, sampling)
+    policy.check_length(20)
+    forward, failed = loaded.model.forward, []
+
+    def limited(*args, **kwargs):
+        found = forward(*args, **kwargs)
+        if len(kwargs["input_ids"]) > rows:
+            failed.append(len(kwargs["input_ids"]))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return found
+
+    monkeypatch.setattr(loaded.model, "forward", limited)
+    assert outcome(policy, requests) == undisturbed
+    assert failed
+    assert policy.work.row_limit <= rows
+
+
 def test_completions_are_drawn_with_their_exact_probabilities():
     # Chi-square with a false alarm rate of 1e-4; cells of at least 5 expected, the rest pooled.
     from scipy.stats import chisquare
@@ -146,6 +170,11 @@ def test_steering_acts_on_its_rows_and_leaves_no_trace(name):
         elif len(request.prompt) == 8 and not request.prefix:
             with steer(loaded.model, [[Intervention(1, vector)]]):
                 assert completion == generated(loaded, request.prompt, 10)
+        elif request.prefix:
+            with steer(loaded.model, [[Intervention(1, vector)]]) as steering:
+                steering.prompt_tokens = len(request.prompt)
+                written = generated(loaded, request.prompt + request.prefix, 10 - len(request.prefix))
+            assert completion == request.prefix + written
     assert any(found[RolloutRequest(prompt, variant=1)] != plain[prompt] for prompt in prompts)
     assert sum(len(module._forward_hooks) for module in loaded.model.modules()) == hooks
     assert outcome(policy, [RolloutRequest(prompts[1])]) == {RolloutRequest(prompts[1]): plain[prompts[1]]}

@@ -85,6 +85,7 @@ class Engine:
     _waiting: deque[RolloutRequest | Parked] = field(init=False, default_factory=deque)
     _unread: list[int] = field(init=False, default_factory=list)
     _last_try: bool = field(init=False, default=False)
+    _half_stepped: bool = field(init=False, default=False)
     _moved: Ints | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -240,7 +241,9 @@ class Engine:
         kept = max(1, len(occupied) // 2)
         self.allowance.ran_out(kept, str(device), reason)
         read = [row for row in occupied if row not in set(self._unread)]
-        self._park([*read[kept:], *self._unread])
+        # The states of a step that failed are of no use: no row could make it again.
+        self._park([*read[0 if self._half_stepped else kept :], *self._unread])
+        self._half_stepped = False
         release_cached(device)
         try:
             self.store.resize(table.active, self.store.columns)
@@ -369,6 +372,8 @@ class Engine:
         self._cache.begin_step(positions, width)
         if self.steering is not None:
             self.steering.begin_step(table.steered, table.last[:active])
+        # From here on the states may be those after the step, and what is drawn is not written down yet.
+        self._half_stepped = bool(self.prefixes.layout.states)
         try:
             logits = forward(
                 self.model,
@@ -389,7 +394,7 @@ class Engine:
         draws = draws if totals is None else with_own_probs(draws, logits, totals)
         table.avoid[:active] = -1
         self.allowance.largest = max(self.allowance.largest, active)
-        self._last_try = False
+        self._last_try = self._half_stepped = False
         return draws
 
     def _keep_states(self) -> None:
