@@ -17,7 +17,6 @@ from pts.plugins import plugin_versions
 from pts.records import SCHEMA_VERSION
 from pts.runs.codec import JsonValue, ShapeError, from_json, to_json
 from pts.runs.files import replace_text
-from pts.setting_names import setting
 from pts.version import __version__
 
 MANIFEST_NAME = "manifest.json"
@@ -65,7 +64,7 @@ def read_manifest(directory: Path) -> Manifest | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read ({error}); give another {setting('output')}.") from error
+        raise RunError(f"{path} cannot be read ({error}); name another directory.") from error
     try:
         data = json.loads(text)
         schema = data.get("schema_version") if isinstance(data, dict) else None
@@ -77,8 +76,7 @@ def read_manifest(directory: Path) -> Manifest | None:
         return from_json(Manifest, _with_names_of_now(data))
     except (ValueError, ShapeError) as error:
         raise RunError(
-            f"{directory} holds files that are not a run ({MANIFEST_NAME}: {error}); give another "
-            f"{setting('output')}."
+            f"{directory} is not a run that can be read ({MANIFEST_NAME}: {error}); name another directory."
         ) from error
 
 

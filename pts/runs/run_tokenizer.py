@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pts.errors import RunError
 from pts.records import TokenIds
 from pts.runs.search_run import SearchResults
-from pts.setting_names import setting
 
 
 def load_run_detokenizer(run: SearchResults) -> Callable[[TokenIds], str]:
@@ -18,7 +17,6 @@ def load_run_detokenizer(run: SearchResults) -> Callable[[TokenIds], str]:
     spec, revision = run.manifest.settings.get("model"), run.manifest.settings.get("revision")
     if not isinstance(spec, str) or not isinstance(revision, str | None):
         raise RunError(
-            f"{run.path / 'manifest.json'} does not name the model; search again with another "
-            f"{setting('output')}."
+            f"{run.path / 'manifest.json'} does not name the model; search again, into another directory."
         )
     return load_detokenizer(ModelOptions(spec, revision))

@@ -20,7 +20,6 @@ from pts.runs.directory import RunKind, find_run
 from pts.runs.manifest import Manifest, text_digest
 from pts.runs.rollout_journal import rollout_totals
 from pts.runs.shard import Context, ShardLine, latest_results, results_journal
-from pts.setting_names import setting
 
 T = TypeVar("T")
 
@@ -281,8 +280,7 @@ class SearchResults:
             return from_json(kind, data, where)
         except ShapeError as error:
             raise RunError(
-                f"{self.path / 'manifest.json'} cannot be read ({error}); start again with another "
-                f"{setting('output')}."
+                f"{self.path / 'manifest.json'} cannot be read ({error}); search again, into another directory."
             ) from error
 
 

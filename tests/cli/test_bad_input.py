@@ -135,3 +135,12 @@ def test_no_command_prints_the_help_in_its_lines(capsys):
     assert captured.out == ""
     assert captured.err.startswith("Usage: pts")
     assert "\n  search " in captured.err
+
+
+def test_report_of_a_directory_whose_manifest_is_of_something_else(capsys, tmp_path):
+    (tmp_path / "manifest.json").write_text("{")
+    for command in ("report", "show"):
+        said = complaint(capsys, command, str(tmp_path))
+        assert "is not a run that can be read (manifest.json: " in said
+        # The output of a report is the page: another one would not help.
+        assert "--output" not in said
