@@ -118,15 +118,16 @@ def subject_of(
 def _around_windows(
     prompt: TokenIds, loaded: LoadedModel | None, budget: int
 ) -> tuple[list[TokenIds], tuple[int, ...]]:
-    """Prompts that end before each attention window, cross it while they are completed, and begin beyond it."""
+    """Prompts that end before each attention window or chunk, cross it when completed, and begin beyond it."""
     if loaded is None:
         return [], ()
     from pts.policies.transformers.lengths import length_limit, undeclared_windows
     from pts.policies.transformers.masks import attention_plan
 
     config = loaded.model.config.get_text_config(decoder=True)
-    declared = attention_plan(loaded.model).window
-    windows = sorted({*undeclared_windows(config), *([] if declared is None else [declared])})
+    plan = attention_plan(loaded.model)
+    declared = [size for size in (plan.window, plan.chunk) if size is not None]
+    windows = sorted({*undeclared_windows(config), *declared})
     limit = length_limit(config)
     most = LONGEST if limit is None else min(LONGEST, limit.tokens - budget)
     inside = [window for window in windows if window + 3 <= most]

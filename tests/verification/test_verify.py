@@ -40,7 +40,7 @@ from pts.verification.think_tags import check_think_tags
 from tests.policies.tiny import ARCHITECTURES, OLDER_ARCHITECTURES, tiny_model
 from tests.policies.tiny_families import tiny_family
 
-RECURRENT = ("lfm2", "qwen3_5", "mamba2")
+FAMILIES = ("lfm2", "qwen3_5", "mamba2", "llama4")
 PROMPTS = [tuple((3 * k + 5 * step) % 35 + 2 for step in range(3 + 2 * k)) for k in range(5)]
 OPEN = Sampling(temperature=0.8, top_k=20, top_p=0.95)
 
@@ -59,7 +59,7 @@ def demo_subject(loaded, kind=TransformersPolicy):
 
 
 def tiny_subject(name, kind=TransformersPolicy, **options):
-    loaded = tiny_family(name) if name in RECURRENT else tiny_model(name, **options)
+    loaded = tiny_family(name) if name in FAMILIES else tiny_model(name, **options)
     policy = kind(loaded)
     return subject_of(policy, OPEN, prompts=PROMPTS, steerable=policy, loaded=loaded)
 
@@ -75,7 +75,7 @@ def test_the_demo_passes_every_check(demo):
     assert report.to_json()["passed"] is True
 
 
-@pytest.mark.parametrize("name", [*ARCHITECTURES, *OLDER_ARCHITECTURES, *RECURRENT])
+@pytest.mark.parametrize("name", [*ARCHITECTURES, *OLDER_ARCHITECTURES, *FAMILIES])
 def test_families_pass(name):
     subject = tiny_subject(name)
     subject = replace(subject, sampling=replace(subject.sampling, budget=12))
@@ -89,6 +89,8 @@ def test_prompts_lie_on_both_sides_of_a_window():
     assert min(lengths) < 5 < max(lengths)
     assert {3, 8} <= lengths
     assert tiny_subject("mistral").unreached == ()
+    # Chunks of 8 tokens.
+    assert {6, 11} <= {len(prompt) for prompt in tiny_subject("llama4").prompts}
 
 
 WRONG = [
