@@ -70,15 +70,15 @@ def test_next_token_probs_equal_passes_without_cache(name):
 def crossing_requests():
     """Requests that begin inside one another, and fork at once."""
     trace = prompt_of(9, 5)
-    requests = [RolloutRequest(prompt_of(6), trace[:k], n=6, seed=k) for k in (0, 2, 9)]
-    requests += [RolloutRequest(prompt_of(6), trace[:2], avoid=trace[2], n=4, seed=3)]
-    return [*requests, *(RolloutRequest(prompt_of(k, k), n=4, seed=k) for k in (1, 17))]
+    requests = [RolloutRequest(prompt_of(6), trace[:k], n=4, seed=k) for k in (0, 2, 9)]
+    requests += [RolloutRequest(prompt_of(6), trace[:2], avoid=trace[2], n=3, seed=3)]
+    return [*requests, *(RolloutRequest(prompt_of(k, k), n=3, seed=k) for k in (1, 17))]
 
 
-@pytest.mark.parametrize("name", RECURRENT)
+@pytest.mark.parametrize("name", ["qwen3_5", "granitemoehybrid", "minimax"])
 def test_batch_size_and_company_change_nothing(name):
     loaded = loaded_family(name)
-    sampling = Sampling(temperature=1.0, top_k=6, top_p=1.0, budget=12)
+    sampling = Sampling(temperature=1.0, top_k=4, top_p=1.0, budget=11)
     requests = crossing_requests()
     wide = outcome(OneSampling(loaded, sampling, batch_rows=64), requests)
     assert all(sum(counts.values()) == request.n for request, counts in wide.items())
@@ -89,7 +89,7 @@ def test_batch_size_and_company_change_nothing(name):
 @pytest.mark.parametrize("name", KINDS)
 def test_alone_and_without_room_for_states_the_results_are_the_same(name):
     loaded = loaded_family(name)
-    sampling = Sampling(temperature=1.0, top_k=6, top_p=1.0, budget=12)
+    sampling = Sampling(temperature=1.0, top_k=4, top_p=1.0, budget=11)
     requests = crossing_requests()
     wide = outcome(OneSampling(loaded, sampling), requests)
     for place in (1, 5):
@@ -151,7 +151,7 @@ def plain_trace(counts):
     return completion
 
 
-@pytest.mark.parametrize("name", SERVED)
+@pytest.mark.parametrize("name", [*KINDS, "qwen3_5", "minimax", "llama4"])
 def test_steering_acts_on_its_rows_and_leaves_no_trace(name):
     loaded = loaded_family(name)
     policy = OneSampling(loaded, Sampling(temperature=0.0, budget=10), batch_rows=8)

@@ -40,7 +40,7 @@ from pts.verification.think_tags import check_think_tags
 from tests.policies.tiny import ARCHITECTURES, OLDER_ARCHITECTURES, tiny_model
 from tests.policies.tiny_families import tiny_family
 
-FAMILIES = ("lfm2", "qwen3_5", "mamba2", "llama4")
+FAMILIES = ("lfm2", "mamba2", "llama4")
 PROMPTS = [tuple((3 * k + 5 * step) % 35 + 2 for step in range(3 + 2 * k)) for k in range(5)]
 OPEN = Sampling(temperature=0.8, top_k=20, top_p=0.95)
 
