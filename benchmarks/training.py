@@ -19,7 +19,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,10 +53,11 @@ QUICK = ("unchanged", "adaptthink-0", "gated-0")
 
 @dataclass(frozen=True)
 class Cell:
-    """A training run by its name; None is the model as it is."""
+    """A training run by its name; None is the model as it is. `start` is trained before it, if any."""
 
     name: str
     inputs: TrainingInputs | None
+    start: TrainingInputs | None = None
 
 
 def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
@@ -82,12 +83,15 @@ def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
         )
         return Cell(name, inputs)
 
+    short = {"hybrid": True, "steps": max(1, steps // 6)}
+
     def warm(name: str, **more: object) -> Cell:
         # After 20 steps of shortening on both modes; the references are that model's.
         start = folder / "warm-0"
         given = {"model": str(start), "dataset": "demo", "grader": "demo", "budget": SAMPLING.budget}
         kept = {"references": folder / "references-warm", "steps": steps // 2}
-        return adapt(name, **given, learning_rate=1e-3, **kept, **more)
+        cell = adapt(name, **given, learning_rate=1e-3, **kept, **more)
+        return replace(cell, start=shorten("warm-0", **short).inputs)
 
     return [
         Cell("unchanged", None),
@@ -106,7 +110,7 @@ def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
         length("ungated-0", alpha=0.5, reward="linear"),
         shorten("shorten-0"),
         shorten("hybrid-0", hybrid=True),
-        shorten("warm-0", hybrid=True, steps=max(1, steps // 6)),
+        shorten("warm-0", **short),
         warm("warm-full-0", form="full"),
         warm("warm-no-is-0", importance_sampling=False),
         adapt("own-length-1", seed=1, reference="own", length_alpha=0.5),
@@ -160,8 +164,9 @@ def read_results(path: Path) -> dict[str, dict]:
 def measure(cell: Cell, name: str, at: int | None, tested: int, router_tokens: float) -> dict:
     """Train (or find trained), and evaluate at the last step, or at the checkpoint of a step."""
     started = time.process_time()
-    if cell.inputs is not None and at is None:
-        run_training(cell.inputs)
+    for inputs in (cell.start, cell.inputs):
+        if inputs is not None and at is None:
+            run_training(inputs)
     spent = time.process_time() - started
     model = "demo" if cell.inputs is None else str(cell.inputs.directory())
     if at is not None:
