@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from pts.pivot_search.different import LONGEST, other_words, shared_words, words
 from pts.pivot_search.embedded import EmbeddedSentences
 from pts.pivot_search.sentences import sentence_spans
 from pts.policies.open import policy_of
-from pts.records import Candidate
+from pts.records import Candidate, TokenIds
 from pts.runs.rollout_parts import read_parts
 from pts.runs.search_run import ROLLOUTS, SearchResults, read_search
 
@@ -52,9 +52,8 @@ class Left:
     successes: list[bool]
 
 
-def read_left(run: SearchResults, decode: object) -> list[Left]:
+def read_left(run: SearchResults, decode: Callable[[TokenIds], str]) -> list[Left]:
     """The sentences of a run with the rollouts that left them."""
-    assert callable(decode)
     left = {
         (result.problem_id, c.trace, f"{c.position}-{c.end}"): Left(result.problem_id, c, [], [], [])
         for result in run.results
@@ -63,10 +62,10 @@ def read_left(run: SearchResults, decode: object) -> list[Left]:
     }
     for part in read_parts(run.path / ROLLOUTS, COLUMNS):
         for row in part.to_pylist():
-            *_, trace, _, place, side, _ = ["", "", "", "", *row["key"].split("/")]
-            if row["phase"] != "confirm" or side != "off":
+            names: list[str] = row["key"].split("/")
+            if row["phase"] != "confirm" or len(names) < 5 or names[-2] != "off":
                 continue
-            found = left.get((row["problem"], int(trace), place))
+            found = left.get((row["problem"], int(names[-5]), names[-3]))
             if found is None:
                 continue
             tail = tuple(row["prefix"] + row["completion"])[found.candidate.position :][:LONGEST]
