@@ -161,6 +161,12 @@ def read_results(path: Path) -> dict[str, dict]:
     return {row["name"]: row for row in rows}
 
 
+def portable(settings: dict[str, object]) -> dict[str, object]:
+    """The settings of a cell, whose start is named without the folder that it lies in."""
+    model = settings.get("model")
+    return settings | {"model": Path(model).name if isinstance(model, str) else model}
+
+
 def measure(cell: Cell, name: str, at: int | None, tested: int, router_tokens: float) -> dict:
     """Train (or find trained), and evaluate at the last step, or at the checkpoint of a step."""
     started = time.process_time()
@@ -184,7 +190,7 @@ def measure(cell: Cell, name: str, at: int | None, tested: int, router_tokens: f
         "name": name,
         "problems": tested,
         "train_cpu_seconds": round(spent),
-        "settings": {} if cell.inputs is None else cell.inputs.settings(),
+        "settings": {} if cell.inputs is None else portable(cell.inputs.settings()),
         "own": arm_numbers(arms["free"], test),
         "thinking": arm_numbers(arms["thinking"], test),
         "no_thinking": arm_numbers(arms["no thinking"], test),
