@@ -15,11 +15,11 @@ def frozen(model: Any) -> Any:
     """
     model.eval().requires_grad_(False)
     head = model.get_output_embeddings()
-    if head is not None and _contiguous not in head._forward_pre_hooks.values():
-        head.register_forward_pre_hook(_contiguous)
+    if head is not None and with_contiguous_states not in head._forward_pre_hooks.values():
+        head.register_forward_pre_hook(with_contiguous_states)
     return model
 
 
-def _contiguous(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def with_contiguous_states(_: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """The output layer's arguments, its states contiguous."""
     return (inputs[0].contiguous(), *inputs[1:])

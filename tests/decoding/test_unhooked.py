@@ -1,4 +1,4 @@
-"""Where nothing is steered the model runs as it is: no hook on any module, in any of its passes."""
+"""Where nothing is steered the model runs as it was loaded: no further hook on any module, in any pass."""
 
 from contextlib import contextmanager
 
@@ -11,6 +11,7 @@ from pts.demo.problems import demo_problems
 from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import run_variants
 from pts.graders import make_grader
+from pts.models.frozen import with_contiguous_states
 from pts.models.prompt import PromptFormat
 from pts.records import Sampling
 from pts.stages.evaluate.inputs import EvaluateInputs
@@ -24,11 +25,15 @@ PROMPTS = ["What is 27 + 8 - 9 ?", "What is 3 + 4 ?"]
 
 @contextmanager
 def watched():
-    """Hooks met on the modules that run, one number for each call of a module, whichever model it is of."""
+    """Hooks met on the modules that run, one number for each call of a module, whichever model it is of.
+
+    Not counted is what a model is loaded with, which changes no value.
+    """
     met = []
 
     def count(module, _args):
-        met.append(len(module._forward_hooks) + len(module._forward_pre_hooks))
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        met.append(sum(hook is not with_contiguous_states for hook in hooks))
 
     handle = register_module_forward_pre_hook(count)
     try:
