@@ -94,17 +94,18 @@ class RunDirectory:
 
 
 @contextmanager
-def open_run(path: Path, kind: RunKind) -> Iterator[RunDirectory]:
+def open_run(path: Path, kind: RunKind, named: str = "output") -> Iterator[RunDirectory]:
     """Lock the directory for a run of `kind`, making it where it is not there.
 
-    Nothing is left behind if no manifest was written by the end. Raises RunError where another process
-    holds the lock, where the directory holds anything but a run of this kind, or where it cannot be made.
+    `named` is the setting that gives the directory. Nothing is left behind if no manifest was written by the
+    end. Raises RunError where another process holds the lock, where the directory holds anything but a run of
+    this kind, or where it cannot be made.
     """
-    _require_kind(path, kind)
-    made = _make_directories(path)
+    _require_kind(path, kind, named)
+    made = _make_directories(path, named)
     try:
         with sole_writer(path):
-            directory = RunDirectory(path, kind, _require_kind(path, kind))
+            directory = RunDirectory(path, kind, _require_kind(path, kind, named))
             try:
                 yield directory
             finally:
@@ -125,39 +126,38 @@ def find_run(path: Path) -> Manifest:
     return manifest
 
 
-def _require_kind(path: Path, kind: RunKind) -> Manifest | None:
+def _require_kind(path: Path, kind: RunKind, named: str) -> Manifest | None:
     if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file; {setting('output')} must be a directory, new or of an earlier run.")
+        raise RunError(f"{path} is a file; {setting(named)} must be a directory, new or of an earlier run.")
     manifest = read_manifest(path)
     if manifest is None:
-        _require_empty(path, kind)
+        _require_empty(path, kind, named)
     elif manifest.kind != kind.name:
         raise RunError(
             f"{path} holds another kind of run ({manifest.kind}, not {kind.name}); give another "
-            f"{setting('output')}."
+            f"{setting(named)}."
         )
     return manifest
 
 
-def _require_empty(path: Path, kind: RunKind) -> None:
+def _require_empty(path: Path, kind: RunKind, named: str) -> None:
     if not path.exists():
         return
     ours = {LOCK_NAME, OWNER_NAME, *(name + TEMPORARY_SUFFIX for name in kind.files)}
     others = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
     if others:
         raise RunError(
-            f"{path} holds files that are not a run ({', '.join(others[:3])}); give another "
-            f"{setting('output')}."
+            f"{path} holds files that are not a run ({', '.join(others[:3])}); give another {setting(named)}."
         )
 
 
-def _make_directories(path: Path) -> list[Path]:
+def _make_directories(path: Path, named: str) -> list[Path]:
     try:
         return make_directories(path)
     except OSError as error:
         where = error.filename or path
         raise RunError(
-            f"{where} could not be created: {error.strerror}; give another {setting('output')}."
+            f"{where} could not be created: {error.strerror}; give another {setting(named)}."
         ) from error
 
 

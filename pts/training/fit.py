@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -83,13 +84,16 @@ def make_trainer(kind: Any, loaded: LoadedModel, plan: TrainingPlan, watch: Hear
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     disable_progress_bar()  # type: ignore[no-untyped-call]
     loaded.model.requires_grad_(plan.lora_rank is None)
-    trainer = kind(
-        model=loaded.model,
-        processing_class=loaded.tokenizer,
-        peft_config=None if plan.lora_rank is None else _lora(plan.lora_rank),
-        callbacks=[_watching(watch)],
-        **more,
-    )
+    with warnings.catch_warnings():
+        # PEFT and TRL ask for what transformers will rename: nothing that a user could change.
+        warnings.simplefilter("ignore", FutureWarning)
+        trainer = kind(
+            model=loaded.model,
+            processing_class=loaded.tokenizer,
+            peft_config=None if plan.lora_rank is None else _lora(plan.lora_rank),
+            callbacks=[_watching(watch)],
+            **more,
+        )
     trainer.remove_callback(PrinterCallback)
     if is_sharded(trainer) and plan.lora_rank is not None:
         raise ConfigError(

@@ -132,6 +132,9 @@ def test_completions_of_another_sampler_and_other_settings_are_refused(whole, tm
     assert not (tmp_path / "m").exists()
     said = complaint(capsys, *COMMAND, "--output", str(whole), "--examples", "5", "--quiet")
     assert "shorten.examples 4 → 5" in said
+    other[other.index(str(kept))] = str(whole)
+    said = complaint(capsys, *other)
+    assert "another kind of run (training, not completions); give another --completions." in said
 
 
 def test_a_shortening_has_a_report(whole, tmp_path):
@@ -160,6 +163,7 @@ def test_too_few_solved_problems_are_one_line_and_what_was_drawn_is_kept(tmp_pat
     command = ["train", "shorten", "--dataset", str(tmp_path / "p.jsonl"), "--grader", "demo", "--samples", "2"]
     said = complaint(capsys, *command, "--output", str(tmp_path / "m"), "--quiet")
     assert "0 of 10 problems have a right completion among 2 with thinking" in said
+    assert f"another --completions, or {tmp_path / 'm-completions'} deleted" in said
     assert not (tmp_path / "m").exists()
     assert len(rows(tmp_path / "m-completions" / "completions.jsonl")) == 10
 
@@ -177,6 +181,13 @@ def test_too_few_solved_problems_are_one_line_and_what_was_drawn_is_kept(tmp_pat
 )
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, capsys, arguments, said):
     assert said in complaint(capsys, "train", "shorten", *arguments, "--output", str(tmp_path / "m"), "--quiet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_drawn_first_has_a_directory_of_its_own(tmp_path, capsys):
+    for method, option in (("shorten", "--completions"), ("adaptthink", "--references")):
+        both = ["--output", str(tmp_path / "m"), option, str(tmp_path / "x" / ".." / "m")]
+        assert f"give another {option}, or leave it out" in complaint(capsys, "train", method, *both)
     assert list(tmp_path.iterdir()) == []
 
 

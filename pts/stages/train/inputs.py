@@ -122,6 +122,14 @@ class TrainingInputs(ProblemInputs):
         path = self.directory()
         return path.with_name(f"{path.name}-{what}")
 
+    def require_apart(self, name: str, kept: Path | None) -> None:
+        """Raise ConfigError where what is drawn before training would be kept in the run's own directory."""
+        if kept is not None and kept.resolve() == self.directory().resolve():
+            raise ConfigError(
+                f"{kept} is the directory of the trained model too: give another {setting(name)}, or leave it "
+                "out."
+            )
+
     def settings(self) -> dict[str, object]:
         """The configuration that every session of a run shares, as the manifest holds it."""
         names = ("steps", "schedule", "warmup", "lora", "seed", "problems")

@@ -57,7 +57,7 @@ def kept_draws(
     of another model, sampler, number or problem: what is there is kept.
     """
     remedy = f"Give another {setting(kind.name)}, or delete that directory to draw them again."
-    with open_run(path, kind) as directory:
+    with open_run(path, kind, kind.name) as directory:
         earlier = directory.manifest
         changed = [] if earlier is None else differences(earlier.settings, settings)
         if changed:

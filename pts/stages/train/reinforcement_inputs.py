@@ -102,6 +102,7 @@ class AdaptThinkInputs(ReinforcementInputs):
 
     def __post_init__(self) -> None:
         ReinforcementInputs.__post_init__(self)
+        self.require_apart("references", self.references)
         require_choice("form", self.form, FORMS)
         require_choice("reference", self.reference, REFERENCE_KINDS)
         require_positive("reference-samples", self.reference_samples)

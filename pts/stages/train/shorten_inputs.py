@@ -36,6 +36,7 @@ class ShortenInputs(TrainingInputs):
 
     def __post_init__(self) -> None:
         TrainingInputs.__post_init__(self)
+        self.require_apart("completions", self.completions)
         for name in ("examples", "samples"):
             require_positive(name, getattr(self, name))
         if self.samples > 1 and self.temperature == 0:

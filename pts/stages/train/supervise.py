@@ -135,6 +135,8 @@ def _examples(
             f"{len(solved)} of {len(with_thinking)} problems have a right completion among {inputs.samples} "
             f"with thinking, and at least {FEWEST_SOLVED} are needed to learn from: give more "
             f"{setting('problems')} or easier ones, more {setting('samples')}, or a larger {setting('budget')}."
+            f" Other samples or another budget also need another {setting('completions')}, or "
+            f"{inputs.completions_directory()} deleted."
         )
     prompts = {
         problem.id: encode_prompt(subject.loaded.tokenizer, problem.query, subject.prompt_format)
