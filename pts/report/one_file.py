@@ -45,7 +45,7 @@ class Page:
 def render(page: Page) -> str:
     """The file's text."""
     scripts = [_asset(name) for name in (*_SCRIPTS, *page.scripts)]
-    return (
+    text = (
         _environment()
         .get_template(page.template)
         .render(
@@ -60,6 +60,8 @@ def render(page: Page) -> str:
             **page.values,
         )
     )
+    # The name of a data file, like a token, may have letters that are no UTF-8.
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def pack(data: object) -> str:

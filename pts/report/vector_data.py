@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -167,19 +167,24 @@ def _pattern(
     )
 
 
-def _pivots(path: Path) -> dict[str, tuple[Pivot, ...]]:
-    """The strongest pivots of each pattern, from the set's records; none where it has no records."""
+def record_rows(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Columns of the records of the set at `path`; no row where it has no records. Raises RunError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     where = path / RECORDS_NAME
     if not where.exists():
-        return {}
+        return []
     try:
-        columns = ["reasoning_pattern", "pivot_context", "pivot_token", "prob_delta"]
-        rows = pq.read_table(where, columns=columns).to_pylist()
+        rows: list[dict[str, Any]] = pq.read_table(where, columns=list(columns)).to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"{where} cannot be read ({error}): extract the vectors again.") from error
+    return rows
+
+
+def _pivots(path: Path) -> dict[str, tuple[Pivot, ...]]:
+    """The strongest pivots of each pattern, from the set's records; none where it has no records."""
+    rows = record_rows(path, ("reasoning_pattern", "pivot_context", "pivot_token", "prob_delta"))
     pivots: dict[str, tuple[Pivot, ...]] = {}
     for row in sorted(rows, key=lambda row: -abs(row["prob_delta"])):
         shown = Pivot(row["pivot_context"][-CONTEXT:], row["pivot_token"], row["prob_delta"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -159,8 +160,12 @@ def _name(source: Path) -> str:
 
 
 def _require_free(target: Path) -> None:
-    """Raise ConfigError for an output that is a directory, or a file that is no report."""
+    """Raise ConfigError for an output that is a directory, or a file that is no report, or in no such place."""
     if target.is_dir():
         raise ConfigError(f"{target} is a directory; give {setting('output')} a file, such as report.html.")
+    folder = next(folder for folder in target.absolute().parents if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        why = "may not be written to" if folder.is_dir() else "is no directory"
+        raise ConfigError(f"{target} cannot be made, for {folder} {why}; give another {setting('output')}.")
     if target.exists() and GENERATOR.encode() not in target.read_bytes()[:_HEAD_BYTES]:
         raise ConfigError(f"{target} exists and is not a report of pts; give another {setting('output')}.")

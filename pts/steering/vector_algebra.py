@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import normalize
 
 from pts.errors import DataError
+from pts.setting_names import setting
 from pts.steering.vector_set import SteeredModel, SteeringVector, VectorError, VectorSet
 
 
@@ -18,14 +19,20 @@ def require_fits(vectors: VectorSet, loaded: Any, *, same_shape: bool = False) -
 
     `same_shape` accepts another id or revision, such as a fine-tune; width and layers must fit all the same.
     """
-    known, here = vectors.model, described(loaded)
-    _require_shape(known, here)
-    other = known.revision not in (None, here.revision) if here.revision is not None else known.id != here.id
-    if other and not same_shape:
+    here = described(loaded)
+    _require_shape(vectors.model, here)
+    if not same_shape:
+        require_model(vectors, here.id, here.revision)
+
+
+def require_model(vectors: VectorSet, model_id: str, revision: str | None) -> None:
+    """Raise VectorError where a set was made for another model than that of an id and a revision."""
+    known = vectors.model
+    if known.revision not in (None, revision) if revision is not None else known.id != model_id:
         raise VectorError(
             f"the vectors were made for {known.id} (revision {known.revision}), and the "
-            f"model is {here.id} (revision {here.revision}): use that model, or accept "
-            "another one of the same shape (same_shape)."
+            f"model is {model_id} (revision {revision}): use that model, or accept "
+            f"another one of the same shape ({setting('same_shape')})."
         )
 
 

@@ -151,6 +151,18 @@ def test_an_output_that_is_no_report_is_kept(searched, report, tmp_path):
     with pytest.raises(ConfigError, match="is a directory"):
         write_report(searched, output=tmp_path)
     assert write_report(searched, output=report) == report
+    with pytest.raises(ConfigError, match=r"note\.html is no directory"):
+        write_report(searched, output=note / "page.html")
+
+
+def test_a_name_that_is_no_utf8_is_shown(searched, tmp_path):
+    named = tmp_path / "named"
+    shutil.copytree(searched, named)
+    manifest = json.loads((named / "manifest.json").read_text())
+    manifest["resolved"]["dataset_id"] = "data\udcff"
+    (named / "manifest.json").write_text(json.dumps(manifest))
+    page = write_report(named, output=tmp_path / "page.html")
+    assert "data?" in page.read_text(encoding="utf-8")
 
 
 def test_two_runs_must_share_a_problem(searched, tmp_path):

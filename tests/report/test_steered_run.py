@@ -110,6 +110,16 @@ def test_what_cannot_be_steered_is_one_line(searched, capsys, tmp_path):
     manifest["settings"]["model"] = "./deleted"
     (gone / "manifest.json").write_text(json.dumps(manifest))
     assert "deleted" in complaint(capsys, "report", str(gone), "--vectors", "demo", *page)
+    damaged = tmp_path / "set"
+    shutil.copytree(vectors, damaged)
+    (damaged / "records.parquet").write_text("{")
+    assert "records.parquet cannot be read" in complaint(
+        capsys, "report", str(gone), "--vectors", str(damaged), *page
+    )
+    manifest["resolved"]["model_revision"] = "another"
+    (gone / "manifest.json").write_text(json.dumps(manifest))
+    # Said before the model, which is not there, is loaded.
+    assert "(--same-shape)" in complaint(capsys, "report", str(gone), "--vectors", "demo", *page)
     (gone / "problems.jsonl").write_text("")
     with pytest.raises(DataError, match="no completion yet"):
         pts.write_report(gone, vectors="demo", output=tmp_path / "page.html")

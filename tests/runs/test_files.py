@@ -59,3 +59,9 @@ def test_windows_has_no_directory_to_sync(tmp_path, synced, monkeypatch):
 def test_a_line_in_a_directory_that_is_gone_is_one_error(tmp_path):
     with pytest.raises(RunError, match="could not write"):
         append_bytes(tmp_path / "gone" / "shard", b"one\n")
+
+
+def test_a_file_that_would_stand_in_a_file_is_one_error(tmp_path):
+    (tmp_path / "note").write_text("")
+    with pytest.raises(RunError, match="could not write"):
+        replace_text(tmp_path / "note" / "page.html", "text")

@@ -30,12 +30,17 @@ def steered_run(
     from pts.evaluation.steered_traces import read_steered
     from pts.stages.search.reload import load_again
     from pts.steering import interventions, load_vectors
-    from pts.steering.vector_algebra import require_fits
+    from pts.steering.vector_algebra import require_fits, require_model
 
     (source,) = inputs.sources
     run = _search(source)
     loaded_set = load_vectors(vectors)
     variant = interventions(loaded_set, inputs.pattern)
+    if run.resolved.model_revision is not None and not inputs.same_shape:
+        # Known before the model is loaded, which may take minutes.
+        require_model(loaded_set, run.resolved.model_id, run.resolved.model_revision)
+    strengths = dict(inputs.pattern) if inputs.pattern else {next(iter(loaded_set.vectors)): 1.0}
+    fitted = _fitted(loaded_set, run, list(strengths))
     search = load_again(run, inputs.device, trust_remote_code=inputs.trust_remote_code)
     require_fits(loaded_set, search.loaded, same_shape=inputs.same_shape)
     read = read_steered(
@@ -47,14 +52,13 @@ def steered_run(
         layers_path=loaded_set.model.layers_path,
         observe=None if observe is None else lambda tokens, share: observe(PHASE, tokens, share),
     )
-    strengths = dict(inputs.pattern) if inputs.pattern else {next(iter(loaded_set.vectors)): 1.0}
     return SteeredRun(
         SteeringData(
             name=Path(vectors).name,
             added=tuple(_added(loaded_set, name, factor) for name, factor in strengths.items()),
             read=len(read.traces),
             of=sum(len(result.traces) for result in run.results),
-            fitted=_fitted(loaded_set, run, list(strengths)),
+            fitted=fitted,
         ),
         read,
     )
@@ -82,15 +86,13 @@ def _added(vectors: VectorSet, name: str, factor: float) -> str:
 
 def _fitted(vectors: VectorSet, run: SearchResults, patterns: Sequence[str]) -> int | None:
     """On how many of the searched problems these patterns have pivots; None where the set has no records."""
-    import pyarrow.parquet as pq
-
+    from pts.report.vector_data import record_rows
     from pts.steering.pair_records import ALL
     from pts.steering.set_location import RECORDS_NAME
 
-    where = None if vectors.directory is None else vectors.directory / RECORDS_NAME
-    if where is None or not where.exists():
+    if vectors.directory is None or not (vectors.directory / RECORDS_NAME).exists():
         return None
-    rows = pq.read_table(where, columns=["pivot_context", "reasoning_pattern"]).to_pylist()
+    rows = record_rows(vectors.directory, ("pivot_context", "reasoning_pattern"))
     contexts = [row["pivot_context"] for row in rows if ALL in patterns or row["reasoning_pattern"] in patterns]
     made_of = "\n".join(contexts)
     return sum(bool(result.traces) and result.query in made_of for result in run.results)
