@@ -1,6 +1,6 @@
 """What contiguous states at the output layer save while prompts are read (`pts/models/frozen.py`).
 
-    python benchmarks/prompt_reading.py MODEL [--rows 4 8 16]
+    python benchmarks/prompt_reading.py MODEL [--rows 8 16]
 
 Reads the same prompts of about 60 tokens together, as a search does before its first rollouts, with the output
 layer as `pts` loads it and as transformers leaves it. `seconds` is the whole pass, `GiB` the peak of resident
@@ -49,7 +49,7 @@ def main() -> None:
     """Prints the table and the line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--rows", type=int, nargs="+", default=[4, 8, 16])
+    parser.add_argument("--rows", type=int, nargs="+", default=[8, 16])
     parser.add_argument("--one", choices=("mended", "plain"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
