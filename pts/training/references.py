@@ -15,7 +15,7 @@ from pts.training.samples import Asker, draw
 
 REFERENCES = RunKind(name="references", shard="references.jsonl", derived=())
 """The run of reference means: one line a problem."""
-_TOGETHER = 100
+_TOGETHER = 16
 """Problems whose completions are drawn together: what a kill may lose, and what memory must hold."""
 
 

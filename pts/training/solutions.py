@@ -16,7 +16,7 @@ from pts.training.samples import Asker, Mode, Sample, draw
 
 COMPLETIONS = RunKind(name="completions", shard="completions.jsonl", derived=())
 """The run of drawn completions: one line for each problem and mode."""
-_TOGETHER = 100
+_TOGETHER = 16
 """Problems whose completions are drawn together: what a kill may lose, and what memory must hold."""
 _OFTEN = 0.5
 """The share of right answers from which a problem is learnt without thinking."""
