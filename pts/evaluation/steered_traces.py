@@ -73,8 +73,8 @@ def read_steered(
 
     Probabilities are those of `sampling`, truncation included. Completions with the strongest `reported`
     candidates come first, then the others in their order, up to `most_tokens` (the first in any case).
-    `observe` is told of the tokens that were read and the share that is done. Raises VectorError for a vector
-    that does not fit the model, ModelError for a model whose probabilities are not those that were recorded.
+    `observe` gets the number of tokens just read and the share done. Raises VectorError for a vector that does
+    not fit the model, ModelError for a model whose probabilities are not those that were recorded.
     """
     chosen = _chosen(results, reported, most_tokens)
     total = sum(len(result.traces[index].completion) for result, index in chosen)

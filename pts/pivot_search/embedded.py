@@ -43,7 +43,9 @@ class EmbeddedSentences:
 
     def __call__(self, sentence: str, others: Sequence[str]) -> list[bool]:
         """Which of `others` are different from a sentence."""
-        return [cosine < self._below for cosine in self.cosines(sentence, others)]
+        compared = zip(others, self.cosines(sentence, others), strict=True)
+        # Equal texts by name: where all cosines are close to 1, rounding may put theirs below the median.
+        return [other.strip() != sentence.strip() and cosine < self._below for other, cosine in compared]
 
     def cosines(self, sentence: str, others: Sequence[str]) -> list[float]:
         """The cosine of each of `others` with a sentence."""

@@ -25,7 +25,7 @@ _CHUNK = 512
 class Text:
     """A prompt and a completion of it, as token ids.
 
-    `also` names other tokens than the completion's own whose probability is asked for, by position.
+    `also` holds further tokens, by position: their probabilities there are read beside the completion's own.
     """
 
     prompt: TokenIds

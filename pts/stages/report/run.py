@@ -12,7 +12,7 @@ from pts.stages.report.inputs import ReportInputs
 def run_report(inputs: ReportInputs, observe: Callable[[str, int, float], None] | None = None) -> Path:
     """Write the report; where it is. Raises PtsError, in one line, for what cannot be shown.
 
-    `observe` is told of the completions that are read steered: the phase, how many tokens more, and the share.
+    `observe` gets the progress of reading completions steered: the phase, the tokens just read, the share done.
     """
     from pts.stages.report.steered import steered_run
 

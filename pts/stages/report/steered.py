@@ -24,8 +24,8 @@ def steered_run(
 ) -> SteeredRun:
     """What `vectors` do to the completions of the search that the inputs name.
 
-    `observe` is told of the phase, how many tokens more were read, and the share of it that is done. Raises
-    PtsError, in one line: for what is no search, a model that cannot be loaded, or a set that does not fit it.
+    `observe` gets the phase, the number of tokens just read, and the share done. Raises PtsError, in one line:
+    for what is no search, a model that cannot be loaded, or a set that does not fit it.
     """
     from pts.evaluation.steered_traces import read_steered
     from pts.stages.search.reload import load_again

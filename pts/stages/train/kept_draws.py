@@ -31,7 +31,7 @@ class OfProblem(Protocol):
 
 
 def drawn_by(inputs: TrainingInputs, subject: Subject) -> dict[str, object]:
-    """What decides the draws of every kind: the model, how it is asked, and who judges."""
+    """The settings that decide what is drawn: the model, its prompt, and the grader."""
     modes = subject.modes
     return {
         "model": subject.loaded.model_id,
