@@ -11,7 +11,7 @@ def frozen(model: Any) -> Any:
     Its output layer is given contiguous states. A forward pass that keeps the logits of some positions slices
     the states [rows, positions, hidden], and PyTorch multiplies a slice of several rows with a *frozen* matrix
     row by row. In bfloat16 on a CPU each row then has a copy of the matrix: 272 MB at a vocabulary of 151,936
-    and a width of 896, and hundreds of times the time.
+    and a width of 896, and reading eight prompts takes seven times as long (`benchmarks/prompt_reading.py`).
     """
     model.eval().requires_grad_(False)
     head = model.get_output_embeddings()
