@@ -9,6 +9,8 @@ prompt's end, and judged on the test problems. Its price of a token is the fitte
 that spends the tokens of `--router-tokens` on the problems that it was fitted on (`+router@`). Intervals are
 bootstraps over problems. A cell that is done is one line of JSON in `benchmarks/results/training.jsonl`. The
 same command goes on with what is missing, prints the table and draws the curves. `--quick` trains a few steps.
+The cells `effects-0` and `drawn-0` learn from the problems of a search, which is to be there (`--searched`):
+`pts search --levels 2,3,4 --problems 95 --output runs/training/searched`.
 With `--at` nothing is trained: the checkpoint of that step of each run that is there is evaluated. With
 `--curves` nothing is trained or evaluated: what the runs that are there saw is printed, ten steps a line.
 """
@@ -60,7 +62,7 @@ class Cell:
     start: TrainingInputs | None = None
 
 
-def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
+def cells(folder: Path, steps: int, problems: int, searched: Path) -> list[Cell]:
     """All cells, the important ones first."""
     common = {"steps": steps, "problems": problems, "schedule": "linear"}
 
@@ -74,14 +76,12 @@ def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
         return Cell(name, LengthInputs(**{**common, **more}, seed=seed, output=folder / name))
 
     def shorten(name: str, **more: object) -> Cell:
-        inputs = ShortenInputs(
-            problems=problems,
-            schedule="linear",
-            completions=folder / "completions",
-            output=folder / name,
-            **{"steps": steps // 2, **more},
-        )
-        return Cell(name, inputs)
+        usual = {"problems": problems, "steps": steps // 2, "completions": folder / "completions"}
+        return Cell(name, ShortenInputs(**{**usual, **more}, schedule="linear", output=folder / name))
+
+    def of_searched(name: str, completions: str, **more: object) -> Cell:
+        few = {"problems": 95, "levels": (2, 3, 4), "steps": max(1, steps // 4)}
+        return shorten(name, **few, completions=folder / completions, **more)
 
     short = {"hybrid": True, "steps": max(1, steps // 6)}
 
@@ -110,6 +110,9 @@ def cells(folder: Path, steps: int, problems: int) -> list[Cell]:
         length("ungated-0", alpha=0.5, reward="linear"),
         shorten("shorten-0"),
         shorten("hybrid-0", hybrid=True),
+        shorten("mixing-0", completions=folder / "completions-mixing", mixing="progressive"),
+        of_searched("effects-0", "completions-effects", from_search=searched),
+        of_searched("drawn-0", "completions-drawn"),
         shorten("warm-0", **short),
         warm("warm-full-0", form="full"),
         warm("warm-no-is-0", importance_sampling=False),
@@ -123,6 +126,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few steps and problems: shows that it runs")
     parser.add_argument("--only", help="names of cells, with commas")
     parser.add_argument("--directory", type=Path, default=Path("runs/training"), help="the training runs")
+    parser.add_argument("--searched", type=Path, default=Path("runs/training/searched"), help="a search's run")
     parser.add_argument("--at", type=int, help="evaluate the checkpoints of this step, and train nothing")
     parser.add_argument("--curves", action="store_true", help="print the curves of the runs that are there")
     parser.add_argument("--router-tokens", type=float, default=28.5)
@@ -133,11 +137,11 @@ def main() -> None:
     results = folder / "training.jsonl" if options.quick else RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     if options.curves:
-        print_curves(folder, [cell.name for cell in cells(folder, steps, problems)])
+        print_curves(folder, [cell.name for cell in cells(folder, steps, problems, options.searched)])
         return
     done = read_results(results)
     named = None if options.only is None else set(options.only.split(","))
-    for cell in cells(folder, steps, problems):
+    for cell in cells(folder, steps, problems, options.searched):
         at = None if cell.inputs is None else options.at
         name = cell.name if at is None else f"{cell.name}@{at}"
         if name in done or (named is not None and cell.name not in named):
@@ -162,9 +166,12 @@ def read_results(path: Path) -> dict[str, dict]:
 
 
 def portable(settings: dict[str, object]) -> dict[str, object]:
-    """The settings of a cell, whose start is named without the folder that it lies in."""
-    model = settings.get("model")
-    return settings | {"model": Path(model).name if isinstance(model, str) else model}
+    """The settings of a cell, whose start and search are named without the folder that they lie in."""
+    model, own = settings.get("model"), settings.get("shorten")
+    kept = settings | {"model": Path(model).name if isinstance(model, str) else model}
+    if isinstance(own, dict) and "from_search" in own:
+        kept["shorten"] = own | {"from_search": Path(str(own["from_search"])).name}
+    return kept
 
 
 def measure(cell: Cell, name: str, at: int | None, tested: int, router_tokens: float) -> dict:

@@ -194,6 +194,24 @@ _SHORTEN: Options = [
         {},
     ),
     (
+        ("from_search", "--from-search"),
+        "Learn right completions of this run of pts search instead, without the sentences of their thinking "
+        "that hardly change the chance of success.",
+        {"type": click.Path(path_type=Path)},
+    ),
+    (
+        ("min_effect", "--min-effect"),
+        "With --from-search: minimum change of the chance of success of a sentence that stays in any case.  "
+        "[default: 0.1]",
+        {"type": float},
+    ),
+    (
+        ("mixing", "--mixing"),
+        "Learn short completions alone (none), or the longest right ones too, and less and less of them "
+        "(progressive).",
+        {"type": click.Choice(["none", "progressive"])},
+    ),
+    (
         ("hybrid", "--hybrid"),
         "Learn the answer without thinking too, where at least half of those drawn are right.",
         {"is_flag": True},

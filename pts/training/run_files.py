@@ -117,7 +117,8 @@ class ShortenSummary(TrainingSummary):
     Of `problems` asked, `unsolved` had no right completion with thinking. `success` is the unchanged model's
     over its completions with thinking. `thinking` of them were learnt, one for each other problem, and are
     `thinking_tokens` long on average; all right ones of these problems are `right_tokens`. `no_thinking` is the
-    number learnt without thinking. `loss` is the mean over the last steps, in nats a token.
+    number learnt without thinking. `loss` is the mean over the last steps, in nats a token. Of a search's
+    completions `shortened` lack `dropped` sentences together; both are None for drawn ones.
     """
 
     problems: int
@@ -128,6 +129,8 @@ class ShortenSummary(TrainingSummary):
     thinking_tokens: float
     no_thinking: int
     loss: float
+    shortened: int | None = None
+    dropped: int | None = None
 
 
 SHORTEN = "shorten"

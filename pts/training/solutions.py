@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import fmean
+from typing import Literal
 
 from pts.policies.protocol import SteerablePolicy
 from pts.records import Problem, TokenIds
@@ -28,8 +29,10 @@ logger = logging.getLogger(__name__)
 class Solution:
     """How `n` completions of a problem that began in one mode did, and the shortest right one of them.
 
-    `tokens` is the mean length of all, `right_tokens` that of the right ones. `shortest` has the token ids as
-    drawn, what was put in at the beginning included. Both are None where none is right.
+    `tokens` is the mean length of all, `right_tokens` that of the right ones. `shortest` and `longest` have the
+    token ids as drawn, what was put in at the beginning included. All but `tokens` are None where none is
+    right. `dropped` is the number of sentences that `shortest` lacks of what was drawn. Runs of earlier
+    versions have no `longest`.
     """
 
     problem: str
@@ -40,6 +43,8 @@ class Solution:
     tokens: float
     right_tokens: float | None
     shortest: TokenIds | None
+    longest: TokenIds | None = None
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +115,32 @@ def solution(problem: str, digest: str, mode: str, group: Sequence[Sample]) -> S
         len(right),
         fmean(sample.tokens for sample in group),
         fmean(map(len, right)) if right else None,
-        min(right, key=lambda completion: (len(completion), completion), default=None),
+        min(right, key=by_length, default=None),
+        max(right, key=by_length, default=None),
     )
 
 
+def by_length(completion: TokenIds) -> tuple[int, TokenIds]:
+    """Orders completions by length, and those of one length by token ids."""
+    return len(completion), completion
+
+
 def examples_of(
-    solutions: Sequence[Solution], prompts: Mapping[str, TokenIds], lead: TokenIds
+    solutions: Sequence[Solution],
+    prompts: Mapping[str, TokenIds],
+    lead: TokenIds,
+    length: Literal["shortest", "longest"] = "shortest",
 ) -> list[Example]:
-    """What is learnt from solutions: each problem's shortest right completion.
+    """What is learnt from solutions: each problem's shortest right completion, or its longest one.
 
     One without thinking is learnt only where at least half of the answers without thinking are right, so that
-    a lucky guess is not. `prompts` are the problems' as users ask them; `lead` is what both modes write before
-    they part, which the model learns to write too.
+    a lucky guess is not; it is always the shortest. `prompts` are the problems' as users ask them; `lead` is
+    what both modes write before they part, which the model learns to write too.
     """
-    return [
-        Example(prompts[one.problem], lead + one.shortest, one.mode != "no thinking")
-        for one in solutions
-        if one.shortest is not None and (one.mode != "no thinking" or one.successes >= _OFTEN * one.n)
-    ]
+    examples = []
+    for one in solutions:
+        thinks = one.mode != "no thinking"
+        completion = one.longest if thinks and length == "longest" else one.shortest
+        if completion is not None and (thinks or one.successes >= _OFTEN * one.n):
+            examples.append(Example(prompts[one.problem], lead + completion, thinks))
+    return examples

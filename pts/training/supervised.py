@@ -12,6 +12,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from pts.training.fit import Order, TrainingPlan, batches, configured, let_train, make_trainer
+from pts.training.mixing import Progressive
 from pts.training.solutions import Example
 from pts.training.watch import not_a_number
 
@@ -33,7 +34,7 @@ class SupervisedPlan(TrainingPlan):
 class Places(torch.utils.data.Sampler[int]):
     """The places of all steps' examples, one step after the other."""
 
-    def __init__(self, order: Order, steps: int) -> None:
+    def __init__(self, order: Order | Progressive, steps: int) -> None:
         self._order = order
         self._steps = steps
 
@@ -70,7 +71,7 @@ def fine_tune(
     directory: Path,
     plan: SupervisedPlan,
     examples: Sequence[Example],
-    order: Order,
+    order: Order | Progressive,
     watch: LossWatch,
 ) -> OrderedTrainer:
     """Train to the last step, from the newest checkpoint where there is one; the trainer with what it trained.

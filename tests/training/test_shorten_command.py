@@ -137,6 +137,65 @@ def test_completions_of_another_sampler_and_other_settings_are_refused(whole, tm
     assert "another kind of run (training, not completions); give another --completions." in said
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    path = tmp_path_factory.mktemp("search") / "run"
+    # Nothing is confirmed: the values along the completions are what shortening reads.
+    command = ["search", "--levels", "2,3", "--problems", "20", "--threshold", "0.9", "--range", "0.1", "0.95"]
+    assert run([*command, "--audit", "0", "--no-verify", "--output", str(path), "--quiet"]) == 0
+    return path
+
+
+SEARCHED = ("train", "shorten", "--levels", "2,3", "--problems", "20", "--steps", "4", "--examples", "4")
+
+
+def test_a_searchs_completions_are_learnt_without_what_does_not_move_the_value(searched, tmp_path, capsys):
+    path = tmp_path / "m"
+    command = [*SEARCHED, "--from-search", str(searched), "--mixing", "progressive", "--output", str(path)]
+    assert run([*command, "--json", "--quiet"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    kept = rows(tmp_path / "m-completions" / "completions.jsonl")
+    results = {row["result"]["problem_id"]: row["result"] for row in rows(searched / "problems.jsonl")}
+    assert sum(row["dropped"] for row in kept) == summary["dropped"] > 0
+    assert summary["thinking"] == sum(row["shortest"] is not None for row in kept)
+    assert summary["thinking_tokens"] < summary["right_tokens"]
+    for row in kept:
+        right = [trace["completion"] for trace in results[row["problem"]]["traces"] if trace["success"]]
+        assert row["longest"] == max(right, key=lambda ids: (len(ids), ids), default=None)
+        assert row["shortest"] in right or row["dropped"] or row["shortest"] is None
+    # In the first step one completion of four is short.
+    points = rows(path / "curves.jsonl")
+    assert points[0]["tokens"] > points[-1]["tokens"]
+    assert "sentences were dropped" in (path / "README.md").read_text()
+    assert "shorten.from_search" in complaint(capsys, *[*SEARCHED, "--output", str(path), "--quiet"])
+
+
+def test_a_search_of_another_sampler_or_other_problems_is_refused(searched, tmp_path, capsys):
+    command = [*SEARCHED, "--from-search", str(searched), "--output", str(tmp_path / "m"), "--quiet"]
+    assert "(sampling.top_k 20 → 5)" in complaint(capsys, *command, "--top-k", "5")
+    assert "another problem demo-train" in complaint(capsys, *command, "--levels", "4")
+    few = complaint(capsys, *command, "--problems", "8")
+    assert "problems have a right completion in" in few
+    assert "at least 8 are needed to learn from: search more problems" in few
+    assert not (tmp_path / "m").exists()
+
+
+def test_completions_of_an_earlier_version_have_no_long_ones_to_mix(whole, tmp_path, capsys):
+    kept = whole.parent / "whole-completions"
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "manifest.json").write_text((kept / "manifest.json").read_text())
+    lines = [
+        {key: value for key, value in row.items() if key != "longest"}
+        for row in rows(kept / "completions.jsonl")
+    ]
+    (old / "completions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = [*COMMAND, "--mixing", "progressive", "--completions", str(old), "--output", str(tmp_path / "m")]
+    assert "earlier version, which kept the shortest completions alone" in complaint(
+        capsys, *command, "--quiet"
+    )
+
+
 def test_a_shortening_has_a_report(whole, tmp_path):
     page = tmp_path / "report.html"
     assert run(["report", str(whole), "--output", str(page), "--quiet"]) == 0
@@ -171,6 +230,9 @@ def test_too_few_solved_problems_are_one_line_and_what_was_drawn_is_kept(tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (("--min-effect", "0.2"), "give --from-search too"),
+        (("--from-search", "nowhere", "--samples", "4"), "leave --samples out"),
+        (("--from-search", "nowhere"), "nowhere"),
         (("--temperature", "0"), "give a --temperature above 0"),
         (("--no-thinking",), "leave --no-thinking out"),
         (("--problems", "7"), "7 problems are too few to learn from: give at least 8"),

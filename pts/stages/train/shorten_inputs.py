@@ -9,10 +9,12 @@ from typing import ClassVar
 from pts.errors import ConfigError
 from pts.setting_names import setting
 from pts.stages.shared.inputs import require_positive
-from pts.stages.train.inputs import TrainingInputs
+from pts.stages.train.inputs import TrainingInputs, require_choice
 
 FEWEST_SOLVED = 8
 """Problems with a completion that is right, below which there is no training."""
+MIN_EFFECT = 0.1
+"""The change of the value below which a sentence may go, where none is given."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +24,19 @@ class ShortenInputs(TrainingInputs):
     The unchanged model draws them with thinking, at the sampler of answers; `completions` is where they are
     kept (None for <output>-completions). With `hybrid` it answers without thinking as often, and the shortest
     right one of these is learnt too, where at least half of them are right. Each of `steps` updates learns
-    `examples` completions. The learning rates are TRL's own for such training, tenfold for an adapter. Raises
-    ConfigError for a value outside its range.
+    `examples` completions. With `from_search` the completions are those of a search's run, without the
+    sentences that change the value by less than `min_effect` (None for 0.1). With the mixing `progressive` the
+    longest right ones are learnt too, and less and less of them. The learning rates are TRL's own for such
+    training, tenfold for an adapter. Raises ConfigError for a value outside its range.
     """
 
     examples: int = 16
     samples: int = 8
     hybrid: bool = False
     completions: Path | None = None
+    from_search: Path | None = None
+    min_effect: float | None = None
+    mixing: str = "none"
 
     small: ClassVar = {**TrainingInputs.small, "examples": 4, "samples": 4, "problems": 16}
     rates: ClassVar = (2e-5, 2e-4)
@@ -44,8 +51,24 @@ class ShortenInputs(TrainingInputs):
                 f"at temperature 0 all completions of a problem are the same one: give a "
                 f"{setting('temperature')} above 0."
             )
+        self._require_search()
+        from pts.training.mixing import MIXINGS
+
+        require_choice("mixing", self.mixing, MIXINGS)
         if self.thinking is False:
             raise ConfigError(f"what is shortened is thinking: leave {setting('thinking', False)} out.")
+
+    def _require_search(self) -> None:
+        """Raise ConfigError for settings of a search's completions that nothing would read."""
+        search = setting("from_search")
+        if self.from_search is None:
+            if self.min_effect is not None:
+                raise ConfigError(f"{setting('min_effect')} is of a search's sentences: give {search} too.")
+            return
+        if self.min_effect is not None and not 0 < self.min_effect <= 1:
+            raise ConfigError(f"min-effect is {self.min_effect}; it must be above 0 and at most 1.")
+        if self.samples != type(self).samples and not (self.hybrid or self.smoke):
+            raise ConfigError(f"{search} draws no completions with thinking: leave {setting('samples')} out.")
 
     @property
     def method(self) -> str:
@@ -61,7 +84,16 @@ class ShortenInputs(TrainingInputs):
         """Where the completions are kept."""
         return self.beside("completions") if self.completions is None else self.completions
 
+    def minimum_effect(self) -> float:
+        """The change of the value below which a sentence may go."""
+        return MIN_EFFECT if self.min_effect is None else self.min_effect
+
     def settings(self) -> dict[str, object]:
         """The configuration, with shortening's own."""
         own = {name: getattr(self, name) for name in ("examples", "samples", "hybrid")}
+        # Only where given, so that runs of earlier versions go on.
+        if self.from_search is not None:
+            own |= {"from_search": str(self.from_search), "min_effect": self.minimum_effect()}
+        if self.mixing != "none":
+            own["mixing"] = self.mixing
         return {**TrainingInputs.settings(self), "shorten": {**own, "sampling": self.sampling_settings()}}

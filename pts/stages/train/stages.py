@@ -94,6 +94,12 @@ def shorten_report(inputs: ShortenInputs, summary: ShortenSummary) -> Report:
         "problems had no right completion and are not learnt",
         f"loss of the last steps: {summary.loss:.3f} nats a token",
     ]
+    if summary.dropped is not None:
+        lines.insert(
+            1,
+            f"{summary.shortened} of them lack {summary.dropped} sentences of those in {inputs.from_search}, "
+            f"which change the chance of success by less than {inputs.minimum_effect()}",
+        )
     return _report(inputs, summary, lines)
 
 

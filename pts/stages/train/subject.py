@@ -107,6 +107,8 @@ def _modes(inputs: TrainingInputs, loaded: LoadedModel, prompt_format: PromptFor
         )
     if isinstance(inputs, ShortenInputs) and inputs.hybrid:
         return find_modes(loaded.tokenizer, prompt_format, *tags, required_by=setting("hybrid", True))
+    if isinstance(inputs, ShortenInputs) and inputs.from_search is not None:
+        return find_modes(loaded.tokenizer, prompt_format, *tags, required_by=setting("from_search"))
     think = find_think_format(loaded.tokenizer, prompt_format, *tags)
     if think is None or not think.empty:
         return None

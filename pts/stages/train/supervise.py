@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from pts.errors import DataError
+from pts.errors import DataError, RunError
 from pts.models.prompt import encode_prompt
 from pts.runs.directory import RunDirectory
 from pts.runs.journal import Journal
@@ -15,6 +15,7 @@ from pts.runs.manifest import text_digest
 from pts.seeds import derive_seed
 from pts.setting_names import setting
 from pts.stages.train.kept_draws import drawn_by, kept_draws
+from pts.stages.train.searched import Searched, open_searched, searched_solutions
 from pts.stages.train.session import (
     LAST_STEPS,
     plan_fields,
@@ -54,6 +55,7 @@ def shorten_session(
     """
     from pts.training.fit import Order, cut_curves, save_trained
     from pts.training.loss_curve import LossPoint, LossWatch, loss_picture
+    from pts.training.mixing import Progressive
     from pts.training.supervised import SupervisedPlan, fine_tune, sft_config
 
     subject = open_subject(inputs, directory)
@@ -61,12 +63,17 @@ def shorten_session(
     plan = SupervisedPlan(**plan_fields(inputs), examples=inputs.examples)
     # Before anything is drawn or written: TRL refuses settings only where its configuration is made.
     sft_config(plan, directory.path, subject.loaded)
-    solutions = _solutions(inputs, subject, asker, observe)
+    searched = open_searched(inputs, subject)
+    solutions = _solutions(inputs, subject, asker, searched, observe)
     examples = _examples(inputs, subject, asker, solutions)
+    short = len(examples)
+    if inputs.mixing == "progressive":
+        examples += _long_examples(inputs, subject, asker, solutions)
     resolved = ShortenResolved(**resolved_fields(inputs, subject), completions=_digest(examples))
     if rank() == 0:
         settle(inputs, directory, resolved, subject)
-    order = Order(len(examples), plan.examples, inputs.seed)
+    alike = Order(short, plan.examples, inputs.seed)
+    order = Progressive(alike, inputs.steps) if inputs.mixing == "progressive" else alike
     journal = Journal(directory.shard, LossPoint) if rank() == 0 else None
 
     def tokens(step: int) -> int:
@@ -77,23 +84,28 @@ def shorten_session(
         watch.resumed(cut_curves(journal, directory.path))
     trainer = fine_tune(subject.loaded, directory.path, plan, examples, order, watch)
     save_trained(trainer, directory.path, subject.loaded, inputs.lora)
-    summary = _summary(inputs, subject, solutions, examples, watch.points)
+    summary = _summary(inputs, subject, solutions, examples[:short], watch.points)
     if rank() == 0:
         write_derived(directory, summary, resolved, loss_picture(watch.points))
     return summary
 
 
 def _solutions(
-    inputs: ShortenInputs, subject: Subject, asker: Asker, observe: Callable[[str, int, float], None]
+    inputs: ShortenInputs,
+    subject: Subject,
+    asker: Asker,
+    searched: Searched | None,
+    observe: Callable[[str, int, float], None],
 ) -> list[Solution]:
     """The solutions of all problems, drawn where they are not there yet: by the first process, read by the
-    others.
+    others. Those with thinking are a search's where one is given.
 
-    Raises RunError for a directory whose completions are of another model, sampler, number or problem.
+    Raises RunError for a directory whose completions are of another model, sampler, number, problem or search.
     """
     from pts.policies import policy_of
 
     path, modes = inputs.completions_directory(), modes_asked(asker, inputs.hybrid)
+    problems = subject.problems if searched is None else searched.problems
     if rank() == 0:
         policy = policy_of(subject.loaded, subject.prompt_format, batch_rows=inputs.batch_rows)
         settings = {
@@ -101,27 +113,33 @@ def _solutions(
             "sampling": inputs.sampling_settings(),
             "no_thinking_budget": inputs.short_budget(),
             "samples": inputs.samples,
+            **({} if searched is None else searched.settings(inputs)),
         }
+
+        def seen(tokens: int, share: float) -> None:
+            observe("completions", tokens, share)
+
         with kept_draws(
             path, COMPLETIONS, settings, subject, lambda directory: solution_journal(directory).read()
         ) as directory:
-            solutions = draw_solutions(
-                subject.problems,
+            journal = solution_journal(directory)
+            if searched is not None:
+                searched_solutions(searched, inputs, subject, policy, asker, journal, seen)
+            draw_solutions(
+                problems,
                 subject.digests,
-                solution_journal(directory),
+                journal,
                 policy,
                 asker,
                 modes,
                 inputs.samples,
                 derive_seed(inputs.seed, "completions"),
-                lambda tokens, share: observe("completions", tokens, share),
+                seen,
             )
     wait_for_the_first()
-    if rank() != 0:
-        read = solution_journal(RunDirectory(path, COMPLETIONS, None)).read()
-        kept = {(one.problem, one.mode): one for one in read}
-        solutions = [kept[problem.id, mode] for mode in modes for problem in subject.problems]
-    return solutions
+    read = solution_journal(RunDirectory(path, COMPLETIONS, None)).read()
+    kept = {(one.problem, one.mode): one for one in read}
+    return [kept[problem.id, mode] for mode in modes for problem in problems]
 
 
 def _examples(
@@ -131,26 +149,61 @@ def _examples(
     with_thinking = _with_thinking(solutions)
     solved = [one for one in with_thinking if one.shortest is not None]
     if len(solved) < FEWEST_SOLVED:
+        raise DataError(_too_few(inputs, len(solved), len(with_thinking)))
+    if inputs.from_search is not None and not any(one.dropped for one in solved):
         raise DataError(
-            f"{len(solved)} of {len(with_thinking)} problems have a right completion among {inputs.samples} "
-            f"with thinking, and at least {FEWEST_SOLVED} are needed to learn from: give more "
-            f"{setting('problems')} or easier ones, more {setting('samples')}, or a larger {setting('budget')}."
-            f" Other samples or another budget also need another {setting('completions')}, or "
-            f"{inputs.completions_directory()} deleted."
+            f"no sentence of {inputs.from_search} can go: each changes the chance of success by "
+            f"{inputs.minimum_effect()} or more, or the model fails without it; give a larger "
+            f"{setting('min_effect')}, or a run of more problems."
         )
-    prompts = {
-        problem.id: encode_prompt(subject.loaded.tokenizer, problem.query, subject.prompt_format)
-        for problem in subject.problems
-    }
-    examples = examples_of(solutions, prompts, lead_of(asker))
+    examples = examples_of(solutions, _prompts(subject), lead_of(asker))
     short = sum(not example.thinks for example in examples)
     logger.info(
-        "%d of %d problems have a right completion, and their shortest is learnt%s.",
+        "%d of %d problems have a right completion, and their shortest is learnt%s%s.",
         len(solved),
         len(with_thinking),
+        "" if inputs.from_search is None else f", {sum(bool(one.dropped) for one in solved)} of them shortened",
         f"; {short} are learnt without thinking too" if inputs.hybrid else "",
     )
     return examples
+
+
+def _too_few(inputs: ShortenInputs, solved: int, asked: int) -> str:
+    """What to say where too few problems have a right completion."""
+    if inputs.from_search is not None:
+        return (
+            f"{solved} of {asked} problems have a right completion in {inputs.from_search} whose thinking "
+            f"ends, and at least {FEWEST_SOLVED} are needed to learn from: search more problems, and train on "
+            "as many."
+        )
+    return (
+        f"{solved} of {asked} problems have a right completion among {inputs.samples} with thinking, and at "
+        f"least {FEWEST_SOLVED} are needed to learn from: give more {setting('problems')} or easier ones, more "
+        f"{setting('samples')}, or a larger {setting('budget')}. Other samples or another budget also need "
+        f"another {setting('completions')}, or {inputs.completions_directory()} deleted."
+    )
+
+
+def _long_examples(
+    inputs: ShortenInputs, subject: Subject, asker: Asker, solutions: Sequence[Solution]
+) -> list[Example]:
+    """The longest right completions, in the order of what is learnt of the short ones.
+
+    Raises RunError where an earlier version kept the short ones alone.
+    """
+    if any(one.longest is None and one.shortest is not None for one in solutions):
+        raise RunError(
+            f"{inputs.completions_directory()} is of an earlier version, which kept the shortest completions "
+            f"alone: give another {setting('completions')}, or delete that directory to draw them again."
+        )
+    return examples_of(solutions, _prompts(subject), lead_of(asker), "longest")
+
+
+def _prompts(subject: Subject) -> dict[str, tuple[int, ...]]:
+    return {
+        problem.id: encode_prompt(subject.loaded.tokenizer, problem.query, subject.prompt_format)
+        for problem in subject.problems
+    }
 
 
 def _with_thinking(solutions: Sequence[Solution]) -> list[Solution]:
@@ -185,4 +238,6 @@ def _summary(
         thinking_tokens=fmean(learnt),
         no_thinking=len(examples) - len(learnt),
         loss=fmean(point.loss for point in points[-LAST_STEPS:]),
+        shortened=None if inputs.from_search is None else sum(bool(one.dropped) for one in with_thinking),
+        dropped=None if inputs.from_search is None else sum(one.dropped for one in with_thinking),
     )
