@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import __version__, cache_utils
 from transformers.cache_utils import (
     Cache,
-    DummyLayer,
     DynamicCache,
     DynamicLayer,
     DynamicSlidingWindowLayer,
@@ -33,7 +33,16 @@ RECURRENT = ("conv", "linear_attention", "hybrid", "hybrid_sliding")
 """Types of layers whose state transformers keeps in its cache, beside keys and values or instead of them."""
 _SCANS_ANEW = ("mamba", "falcon_mamba", "jamba", "zamba")
 """Models whose pass over several tokens begins from nothing: only a step goes on from a state."""
+_STATES_FROM = "5.23"
 _STATES = ("conv_states", "recurrent_states")
+
+
+class _NoLayer:
+    """In place of transformers' own in versions that have none."""
+
+
+KEEPS_NOTHING: type[Any] = getattr(cache_utils, "DummyLayer", _NoLayer)
+"""The layer of a cache for a layer of a model that keeps nothing in it."""
 
 
 def keeps_states(model: Any) -> bool:
@@ -48,9 +57,17 @@ def goes_on_by_steps(model: Any) -> bool:
 
 
 def empty_cache(model: Any) -> DynamicCache:
-    """An empty cache for passes of a model, which keeps all keys and values of a layer with a window too."""
+    """An empty cache for passes of a model, which keeps all keys and values of a layer with a window too.
+
+    Raises ModelError where transformers is too old for the model's states.
+    """
     if not keeps_states(model):
         return DynamicCache()
+    if KEEPS_NOTHING is _NoLayer:
+        raise ModelError(
+            f"models with a recurrent state need transformers {_STATES_FROM} or later, and {__version__} is "
+            "installed: install it in an environment of its own."
+        )
     cache = DynamicCache(config=model.config)
     layers = [_unwindowed(layer) for layer in cache.layers]
     if has_linear_cache(model):
@@ -90,7 +107,7 @@ def cache_layout(cache: DynamicCache) -> CacheLayout:
         keys = len(shapes) if _attends(layer) else None
         if keys is not None:
             shapes += [_plane_shape(index, getattr(layer, name, None)) for name in ("keys", "values")]
-        elif not held and not isinstance(layer, DummyLayer):
+        elif not held and not isinstance(layer, KEEPS_NOTHING):
             raise ModelError(
                 f"layer {index} of the model keeps its state in its modules, outside the cache: not supported."
             )
@@ -110,7 +127,7 @@ def _attends(layer: Any) -> bool:
     """Whether a layer of a cache is for keys and values, perhaps beside a state."""
     if isinstance(layer, LinearAttentionCacheLayerMixin):
         return isinstance(layer, DynamicLayer)
-    return not isinstance(layer, DummyLayer)
+    return not isinstance(layer, KEEPS_NOTHING)
 
 
 def layer_states(layer: Any) -> list[tuple[str, int, torch.Tensor]]:

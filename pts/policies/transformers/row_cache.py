@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin, DummyLayer, LinearAttentionLayer
+from transformers.cache_utils import Cache, CacheLayerMixin, LinearAttentionLayer
 
 from pts.policies.transformers.cache import LayerPlaces, RowStore
 from pts.policies.transformers.linear_cache import has_linear_cache, with_linear_cache
+from pts.policies.transformers.model_cache import KEEPS_NOTHING
 
 
 class RowCache(Cache):
@@ -131,7 +132,7 @@ class _KeyAndStateLayer(_StateLayer, _KeyLayer):  # type: ignore[override, no-un
 def _layer(cache: RowCache, places: LayerPlaces) -> Any:
     """The view of what one layer of the model keeps."""
     if places.keys is None:
-        return _StateLayer(places) if places.states else DummyLayer()  # type: ignore[no-untyped-call]
+        return _StateLayer(places) if places.states else KEEPS_NOTHING()
     if places.states:
         return _KeyAndStateLayer(cache, places.keys, places)
     return _KeyLayer(cache, places.keys)
