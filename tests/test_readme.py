@@ -71,7 +71,12 @@ PAGES = [path for path in DOCUMENTS if path.parent != ROOT / "benchmarks" / "res
 
 @pytest.mark.parametrize("document", PAGES, ids=lambda path: path.stem)
 def test_every_option_that_a_page_names_exists(document):
-    text = re.sub(r"`python [^`]*`|^python .*$", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = re.sub(
+        r"`(?:python|vllm) [^`]*`|^(?:python|vllm) .*$",
+        "",
+        document.read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
     spans = [*re.findall(r"`([^`\n]+)`", text), *blocks(text)]
     named = {option for span in spans for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", span)}
     assert named <= options_of(cli) | {"--only", "--quick"}

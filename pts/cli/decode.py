@@ -13,7 +13,19 @@ from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, options_of
 from pts.cli.progress import answer_progress
-from pts.cli.shared_options import LIMITS, MODEL, PARTS, PROMPT, ROUTER, SAMPLER, STEERING, Options, without
+from pts.cli.shared_options import (
+    ENDPOINT,
+    LIMITS,
+    MODEL,
+    PARTS,
+    PROMPT,
+    ROUTER,
+    SAMPLER,
+    STEERING,
+    Options,
+    hidden,
+    without,
+)
 from pts.data_files import text_fault
 from pts.errors import ConfigError
 from pts.stages.decode.inputs import DecodeInputs
@@ -36,6 +48,7 @@ _OPTIONS: dict[str, Options] = {
             {},
         ),
         *without(MODEL, "model"),
+        *hidden(ENDPOINT),
     ],
     "Steering": STEERING,
     "Budget": [

@@ -11,6 +11,7 @@ from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, TextList, options_of
 from pts.cli.patterns import strengths
 from pts.cli.shared_options import (
+    ENDPOINT,
     LIMITS,
     MODEL,
     PARTS,
@@ -20,6 +21,7 @@ from pts.cli.shared_options import (
     SAMPLER,
     STEERING,
     Options,
+    hidden,
     without,
 )
 from pts.cli.stage_run import run_command_stage
@@ -94,7 +96,7 @@ _OPTIONS: dict[str, Options] = {
     "Router of the strategy auto": ROUTER,
     "Other strategies": PARTS,
     "Problems": _DATA,
-    "Model": MODEL,
+    "Model": [*MODEL, *hidden(ENDPOINT)],
     "Prompt": [*without(PROMPT, "suffix"), *_SUFFIX],
     "Sampler": [*without(SAMPLER, "budget"), *_BUDGET],
     "Run": [

@@ -17,6 +17,11 @@ def without(options: Options, *names: str) -> Options:
     return [option for option in options if option[0][0] not in names]
 
 
+def hidden(options: Options) -> Options:
+    """The options, left out of the help: the command says why it does not take them."""
+    return [(names, text, {**more, "hidden": True}) for names, text, more in options]
+
+
 PLACEMENT: Options = [
     (("device", "--device"), "Device: auto, cpu, cuda, cuda:1 or mps.", {}),
     (("batch_rows", "--batch-rows"), "Maximum number of rows in a batch.  [default: by memory]", {"type": int}),
@@ -33,6 +38,18 @@ ENGINE: Options = [
         ("engine", "--engine"),
         "What generates: transformers, or vllm where it is installed (see docs/engines.md).",
         {"type": click.Choice(["transformers", "vllm"])},
+    ),
+]
+ENDPOINT: Options = [
+    (
+        ("endpoint", "--endpoint"),
+        "Address of a vLLM server that runs already, such as http://localhost:8000 (with --engine vllm).",
+        {},
+    ),
+    (
+        ("endpoint_timeout", "--endpoint-timeout"),
+        "Longest time that one answer of the server may take, in seconds.  [default: 600]",
+        {"type": float},
     ),
 ]
 MODEL: Options = [

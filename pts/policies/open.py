@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TRANSFORMERS = "transformers"
 """The bundled engine: it runs in this process."""
 VLLM = "vllm"
-"""vLLM, in this process, where it is installed."""
+"""vLLM: in this process, where it is installed, or a server that runs already."""
 ENGINES = (TRANSFORMERS, VLLM)
 _PLAIN = PromptFormat()
 
@@ -33,8 +33,8 @@ def open_policy(
 
     `engine` is "transformers", "vllm", or the name under which an installed package registers one
     (`docs/extending.md`); `options` are the engine's own (those of `policy_of` for transformers,
-    `batch_rows` for vllm). Raises ConfigError for an engine that is unknown or not installed, ModelError for a
-    model that cannot be had.
+    `batch_rows` for vllm, and with an `endpoint`, a server's address, `timeout`). Raises ConfigError for an
+    engine that is unknown or not installed, ModelError for a model or server that cannot be had.
 
         policy = open_policy("demo", batch_rows=64)
         print(policy.decode(policy.encode(Problem("1", "What is 17 + 5 ?", "22"))))
@@ -45,7 +45,12 @@ def open_policy(
 
         loaded = load_model(ModelOptions(spec) if isinstance(spec, str) else spec)
         return policy_of(loaded, prompt_format, **options)
+    if engine == VLLM and options.get("endpoint") is not None:
+        from pts.policies.vllm.endpoint import EndpointPolicy
+
+        return EndpointPolicy(spec=spec, prompt_format=prompt_format, **options)
     if engine == VLLM:
+        options.pop("endpoint", None)
         from pts.policies.vllm import VllmPolicy
 
         return VllmPolicy(spec, prompt_format, **options)

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pts.errors import ConfigError, ModelError, one_line
-from pts.models.end_tokens import end_token_ids
-from pts.models.fingerprint import fingerprint
 from pts.models.options import ModelOptions
-from pts.models.source import Source, find_source, one_line_errors, quiet
-from pts.models.tokenizer import load_tokenizer
 from pts.policies.vllm.installed import require_vllm
+from pts.policies.vllm.model_files import read_model_files
 from pts.setting_names import setting
 
 _BLOCK = 32
@@ -75,18 +72,13 @@ def start_engine(
     vllm = require_vllm()
     if steerable:
         _require_first_runner()
-    source = find_source(options)
-    _require_served(options, source)
-    with quiet(source), one_line_errors(options, source):
-        from transformers import AutoConfig
-
-        tokenizer = load_tokenizer(options)
-        config = AutoConfig.from_pretrained(source.name, **source.named)
+    files = read_model_files(options)
+    config = files.config
     device = _device(options)
     rows = batch_rows or _ROWS
     positions = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     arguments: dict[str, Any] = {
-        "model": source.name,
+        "model": files.source.name,
         "revision": options.revision,
         "trust_remote_code": options.trust_remote_code,
         "dtype": _dtype(options, config, device),
@@ -117,11 +109,11 @@ def start_engine(
     settled = engine.vllm_config.model_config
     return Started(
         engine,
-        tokenizer,
+        files.tokenizer,
         config,
-        _ends(source, config, tokenizer),
+        files.end_token_ids,
         options.spec,
-        fingerprint(source.path) if source.path is not None else getattr(config, "_commit_hash", None),
+        files.revision,
         str(settled.dtype).removeprefix("torch."),
         device,
         "V2" if getattr(engine.vllm_config, "use_v2_model_runner", False) else "V1",
@@ -152,17 +144,6 @@ def _require_first_runner() -> None:
         )
 
 
-def _require_served(options: ModelOptions, source: Source) -> None:
-    if "gguf_file" in source.named:
-        raise ModelError(
-            f"the engine vllm reads safetensors, and {options.spec} is GGUF: use transformers for it."
-        )
-    if options.adapter is not None:
-        raise ModelError(
-            f"the engine vllm takes no adapter: merge it into the model, or leave {setting('adapter')}."
-        )
-
-
 def _device(options: ModelOptions) -> str:
     """The kind of device that this vLLM was built for. Raises ConfigError where another one was requested."""
     from vllm.platforms import current_platform
@@ -187,24 +168,6 @@ def _dtype(options: ModelOptions, config: Any, device: str) -> str:
     parameters = parameter_count(config, options) if asked == "auto" and device == "cpu" else 0
     kind = device if device in ("cpu", "cuda") else "cpu"
     return str(choose_dtype(asked, torch.device(kind), parameters)).removeprefix("torch.")
-
-
-def _ends(source: Source, config: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens that end a completion. Raises ModelError where there are none."""
-    from types import SimpleNamespace
-
-    from transformers import GenerationConfig
-
-    named = {key: value for key, value in source.named.items() if key in ("revision", "local_files_only")}
-    reader: Any = GenerationConfig
-    try:
-        generation = reader.from_pretrained(source.name, **named)
-    except OSError:  # the model comes without one
-        generation = None
-    ends = end_token_ids(SimpleNamespace(generation_config=generation, config=config), tokenizer)
-    if not ends:
-        raise ModelError(f"{source.name} has no end token: set eos_token_id in its generation_config.json.")
-    return ends
 
 
 def _said(error: BaseException) -> str:

@@ -78,6 +78,11 @@ class SearchInputs(ProblemInputs):
                     f"{setting(given[0])} has no effect without {setting('ray')}: give that, too."
                 )
             return
+        if self.endpoint is not None:
+            raise ConfigError(
+                f"{setting('endpoint')} is one engine for all, and {setting('ray')} starts one in each worker: "
+                "give one of the two."
+            )
         if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker <= 1:
             raise ConfigError(
                 f"gpus-per-worker is {self.gpus_per_worker:g}; it must be from 0 to 1: an engine uses one GPU."

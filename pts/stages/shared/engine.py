@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +52,12 @@ def open_engine(
     engine: str,
     settle: Callable[[Any], PromptFormat],
     batch_rows: int | None = None,
+    server: Mapping[str, Any] | None = None,
 ) -> Opened:
-    """Open the model on an engine; `settle` makes the prompt format from its tokenizer. Raises PtsError."""
+    """Open the model on an engine; `settle` makes the prompt format from its tokenizer. Raises PtsError.
+
+    `server` is the address of one that runs already, as `endpoint`, and how long it may take, as `timeout`.
+    """
     from pts.policies import open_policy, policy_of
     from pts.policies.open import TRANSFORMERS
 
@@ -62,7 +66,9 @@ def open_engine(
 
         tokenizer = load_tokenizer(options)
         prompt_format = settle(tokenizer)
-        policy = open_policy(options, engine=engine, prompt_format=prompt_format, batch_rows=batch_rows)
+        policy = open_policy(
+            options, engine=engine, prompt_format=prompt_format, batch_rows=batch_rows, **(server or {})
+        )
         return Opened(policy, prompt_format, tokenizer)
     from pts.models.hardware import settle_threads
     from pts.models.load import load_model

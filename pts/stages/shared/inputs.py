@@ -10,7 +10,7 @@ from pts.data_files import text_fault
 from pts.errors import ConfigError
 from pts.models.options import DtypeName, ModelOptions
 from pts.models.prompt import PromptFormat
-from pts.policies.open import ENGINES, TRANSFORMERS
+from pts.policies.open import ENGINES, TRANSFORMERS, VLLM
 from pts.problems import ProblemSource
 from pts.records import Sampling
 from pts.registered import registered_dataset, registered_model
@@ -28,11 +28,15 @@ class ModelInputs:
 
     `batch_rows` bounds the rows of a batch, None by memory. `budget` is the new tokens of a completion, None
     for the model's own where it is registered (96 for the demo), else 512; `stop` are texts that end one.
+    `endpoint` is the address of a vLLM server that runs already, whose answers may take `endpoint_timeout`
+    seconds (None: 600).
     Raises ConfigError for a value outside its range.
     """
 
     model: str | None = "demo"
     engine: str = TRANSFORMERS
+    endpoint: str | None = None
+    endpoint_timeout: float | None = None
     revision: str | None = None
     adapter: str | None = None
     device: str = "auto"
@@ -60,6 +64,7 @@ class ModelInputs:
         self.model_options()
         if self.engine not in ENGINES:
             raise ConfigError(f"engine is {self.engine}; choose from {', '.join(ENGINES)}.")
+        self._check_endpoint()
         require_positive("batch-rows", self.batch_rows)
         texts = [
             (name, getattr(self, name)) for name in ("system_prompt", "suffix", "think_start", "think_end")
@@ -68,6 +73,33 @@ class ModelInputs:
             fault = text_fault(text or "")
             if fault is not None:
                 raise ConfigError(f"{setting(name)} {fault}; give it as whole UTF-8 text.")
+
+    def _check_endpoint(self) -> None:
+        """Raise ConfigError for an endpoint that is none, and for settings that it has no use for."""
+        if self.endpoint is None:
+            if self.endpoint_timeout is not None:
+                raise ConfigError(
+                    f"{setting('endpoint_timeout')} needs a server: give its {setting('endpoint')}."
+                )
+            return
+        if self.engine != VLLM:
+            raise ConfigError(
+                f"{setting('endpoint')} is of a vLLM server: give {setting('engine', VLLM)}, too."
+            )
+        if self.device != "auto":
+            raise ConfigError(f"a server chose its own device: leave {setting('device')} out.")
+        from pts.policies.vllm.http_client import checked_address, require_timeout
+
+        checked_address(self.endpoint)
+        if self.endpoint_timeout is not None:
+            require_timeout(self.endpoint_timeout)
+
+    def server(self) -> dict[str, object]:
+        """The server that generates, as options of its policy; empty where the engine is in this process."""
+        if self.endpoint is None:
+            return {}
+        given = {} if self.endpoint_timeout is None else {"timeout": self.endpoint_timeout}
+        return {"endpoint": self.endpoint, **given}
 
     def default_budget(self) -> int:
         """What `budget` is where it is None."""

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 OTHER_ENGINE = "vllm "
 """How the attention of a run begins that another engine than transformers drew."""
+ELSEWHERE = "server"
+"""The device of a run that a server drew: which one that had, it does not tell."""
 _COMMIT = re.compile(r"([0-9a-f]{40})(\+|$)")
 
 
@@ -60,7 +62,7 @@ def recorded_in(
     A run of a version that recorded no date has that on which it was created.
     """
     date = found["prompt_date"] if "prompt_date" in found else _local(created)
-    named = device if isinstance(device, str) and device != "auto" else None
+    named = device if isinstance(device, str) and device not in ("auto", ELSEWHERE) else None
     # With an adapter the revision is followed by that one's digest.
     commit = _COMMIT.match(str(found.get("model_revision")))
     texts = (

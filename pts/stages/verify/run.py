@@ -19,6 +19,6 @@ def run_verification(
     def settle(tokenizer: Any) -> PromptFormat:
         return settled_format(tokenizer, inputs.prompt_format())
 
-    opened = open_engine(inputs.model_options(), inputs.engine, settle, inputs.batch_rows)
+    opened = open_engine(inputs.model_options(), inputs.engine, settle, inputs.batch_rows, inputs.server())
     subject = opened.subject(inputs.sampling())
     return (quick_verify if inputs.quick else verify)(subject, observe)
