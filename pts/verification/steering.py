@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from pts.models.decoder_layers import decoder_layers
-from pts.models.load import LoadedModel
+from pts.policies import SteerablePolicy
+from pts.policies.vllm import VllmPolicy
 from pts.records import TokenIds
 from pts.steering.hooks import Intervention, steer
+from pts.steering.vllm_steering import steer_vllm
 from pts.verification.report import CheckResult, judged, skipped
 from pts.verification.subject import Subject
 
@@ -24,18 +27,15 @@ def check_steering(subject: Subject) -> CheckResult:
 
     Afterwards the completions must be those from before, and the model must have no hook more.
     """
-    if subject.loaded is None or subject.steerable is None:
+    policy = subject.steerable
+    if policy is None or (subject.loaded is None and not isinstance(policy, VllmPolicy)):
         return skipped(NAME, "the engine does not steer")
-    policy, model = subject.steerable, subject.loaded.model
-    layer = len(decoder_layers(model)) // 2
+    model, layers = _steered_model(subject)
+    layer = layers // 2
     norm = float(policy.residuals(subject.prompts[:1], [layer])[0, 0].norm())
-    vector = _direction(subject, norm)
-    hooks = _hooks(subject.loaded)
+    hooks = _hooks(model)
     before = _greedy(subject, 0)
-    with (
-        steer(model, [(Intervention(layer, vector),)], engine_driven=True) as steering,
-        policy.steered(steering),
-    ):
+    with _steered(subject, policy, Intervention(layer, _direction(subject, norm))):
         mixed = [
             subject.request(prompt, sampling=subject.greedy, variant=variant)
             for prompt in subject.prompts
@@ -47,13 +47,38 @@ def check_steering(subject: Subject) -> CheckResult:
     moved = sum(one != other for one, other in zip(plain, steered, strict=True))
     disturbed = sum(one != other for one, other in zip(before, plain, strict=True)) if subject.exact else 0
     changed = sum(one != other for one, other in zip(before, after, strict=True))
-    left = _hooks(subject.loaded) - hooks
+    left = _hooks(model) - hooks
     rows = len(subject.prompts)
     figures = (
         f"a random vector at layer {layer} moved {moved} of {rows} rows; {disturbed} of {rows} unsteered rows "
         f"beside them changed; afterwards {changed} changed and {left} hooks are left"
     )
     return judged(NAME, moved > 0 and not (disturbed or changed or left), figures)
+
+
+def _steered_model(subject: Subject) -> tuple[torch.nn.Module, int]:
+    """The model that hooks are put on, and how many decoder layers it has."""
+    if subject.loaded is not None:
+        return subject.loaded.model, len(decoder_layers(subject.loaded.model))
+    assert isinstance(subject.steerable, VllmPolicy)
+    passes = subject.steerable.inside.passes
+    return passes.model, len(passes.blocks)
+
+
+@contextmanager
+def _steered(subject: Subject, policy: SteerablePolicy, intervention: Intervention) -> Iterator[None]:
+    """Have the policy's requests name the intervention as variant 1."""
+    variants = [(intervention,)]
+    if subject.loaded is None:
+        assert isinstance(policy, VllmPolicy)
+        with steer_vllm(policy, variants):
+            yield
+        return
+    with (
+        steer(subject.loaded.model, variants, engine_driven=True) as steering,
+        policy.steered(steering),
+    ):
+        yield
 
 
 def _greedy(subject: Subject, variant: int) -> Sequence[TokenIds]:
@@ -64,13 +89,12 @@ def _greedy(subject: Subject, variant: int) -> Sequence[TokenIds]:
 
 def _direction(subject: Subject, norm: float) -> torch.Tensor:
     """A random vector of `_STRENGTH` times a norm [hidden]."""
-    assert subject.loaded is not None
-    size = int(subject.loaded.model.config.get_text_config(decoder=True).hidden_size)
+    size = int(subject.policy.identity.hidden_size or 0)
     random = np.random.default_rng(subject.seed).standard_normal(size)
     scaled = random * (_STRENGTH * norm / np.linalg.norm(random))
     return torch.from_numpy(scaled.astype(np.float32))
 
 
-def _hooks(loaded: LoadedModel) -> int:
+def _hooks(model: torch.nn.Module) -> int:
     """How many hooks are on the model's modules."""
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in loaded.model.modules())
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())

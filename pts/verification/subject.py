@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from pts.models.load import LoadedModel
 from pts.models.prompt import PromptFormat
 from pts.policies import Policy, SteerablePolicy
 from pts.records import DEFAULT_SAMPLING, Problem, Rollout, RolloutRequest, Sampling, TokenIds
+from pts.verification.report import CheckResult
 
 QUESTIONS = (
     "What is 27 + 8 - 9 ?",
@@ -34,7 +35,8 @@ class Subject:
     `unreached` are the windows that are too long to try. `sampling` is the sampler that is checked, with a
     budget of `TOKENS`. `steerable` is the policy itself where it offers guides, steering and probabilities of
     single draws, `loaded` its model where that is in this process. `draws` are the first tokens drawn at a
-    prefix. `prompt_format` is how its prompts are written.
+    prefix. `prompt_format` is how its prompts are written. `made_apart` are the results, by name, of checks
+    that were made on an engine of their own.
     """
 
     policy: Policy
@@ -47,6 +49,7 @@ class Subject:
     unreached: tuple[int, ...] = ()
     draws: int = 2000
     seed: int = 20_261
+    made_apart: Mapping[str, CheckResult] = field(default_factory=dict)
 
     @property
     def exact(self) -> bool:

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 Check = Callable[[Subject], CheckResult]
 
+INSIDE = ("steps and passes", "think tags", "steering")
+"""The checks of what acts inside an engine."""
 _PREFIXES = 8
 _SHORT_PREFIXES = 4
 _SHORT_TOKENS = 6
@@ -50,6 +52,11 @@ def quick_verify(subject: Subject, observe: Callable[[CheckResult], None] | None
         draws=min(subject.draws, 1000),
     )
     return _report(few, _short_checks(), observe)
+
+
+def checks_inside(subject: Subject) -> tuple[CheckResult, ...]:
+    """Make the checks of what acts inside an engine: draws with their probabilities, guides, steering."""
+    return tuple(_made(subject, [(name, check) for name, check in _checks() if name in INSIDE]))
 
 
 def require_verified(subject: Subject) -> None:
@@ -95,6 +102,9 @@ def _report(
 
 def _made(subject: Subject, checks: Sequence[tuple[str, Check]]) -> Iterator[CheckResult]:
     for name, check in checks:
+        if name in subject.made_apart:
+            yield subject.made_apart[name]
+            continue
         started = time.perf_counter()
         try:
             result = check(subject)

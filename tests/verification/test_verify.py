@@ -27,8 +27,8 @@ from pts.models.load import ModelOptions, load_model
 from pts.models.prompt import PromptFormat
 from pts.policies.transformers import TransformersPolicy
 from pts.records import Sampling, TokenDistribution
+from pts.verification import CheckResult, quick_verify, require_verified, subject_of, verify
 from pts.verification import memory as memory_check
-from pts.verification import quick_verify, require_verified, subject_of, verify
 from pts.verification.endings import check_budgets, check_end_tokens, check_stop_texts
 from pts.verification.first_tokens import check_first_tokens, goodness
 from pts.verification.independence import check_batches, check_prefixes
@@ -82,6 +82,13 @@ def test_families_pass(name):
     checks = (check_steps, check_prefixes, check_batches, check_generate, check_budgets, check_end_tokens)
     results = [check_first_tokens(subject, 6), *(check(subject) for check in checks), check_steering(subject)]
     assert {result.status for result in results} == {"passed"}, [result.line() for result in results]
+
+
+def test_what_was_checked_apart_stands_in_its_place():
+    apart = CheckResult("generate", "passed", "on an engine of its own", 7.5)
+    report = quick_verify(replace(tiny_subject("qwen3"), made_apart={"generate": apart}))
+    assert report.checks[-1] is apart
+    assert report.seconds > 7.5
 
 
 def test_prompts_lie_on_both_sides_of_a_window():

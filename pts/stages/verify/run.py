@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from pts.models.prompt import PromptFormat, settled_format
+from pts.policies.open import VLLM
+from pts.policies.vllm import installed
 from pts.stages.shared.engine import open_engine
 from pts.stages.verify.inputs import VerifyInputs
+from pts.stages.verify.inside_vllm import checked_inside_vllm
 from pts.verification import CheckResult, VerificationReport, quick_verify, verify
 
 
@@ -19,6 +23,8 @@ def run_verification(
     def settle(tokenizer: Any) -> PromptFormat:
         return settled_format(tokenizer, inputs.prompt_format())
 
+    in_process = inputs.engine == VLLM and inputs.endpoint is None and installed.installed_version() is not None
+    apart = checked_inside_vllm(inputs) if in_process and not inputs.quick else {}
     opened = open_engine(inputs.model_options(), inputs.engine, settle, inputs.batch_rows, inputs.server())
-    subject = opened.subject(inputs.sampling())
+    subject = replace(opened.subject(inputs.sampling()), made_apart=apart)
     return (quick_verify if inputs.quick else verify)(subject, observe)

@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from pts.policies.vllm.installed import installed_version
+from pts.stages.verify.inputs import VerifyInputs
+from pts.stages.verify.inside_vllm import checked_inside_vllm
 
 pytestmark = [
     pytest.mark.vllm,
@@ -56,3 +58,9 @@ def test_an_evaluation_has_the_answers_of_transformers(tmp_path):
     manifest = json.loads((tmp_path / "vllm" / "manifest.json").read_text())
     assert manifest["resolved"]["attention"] == "vllm V1"
     assert manifest["settings"]["engine"] == "vllm"
+
+
+def test_a_verification_checks_steering_in_a_process_of_its_own():
+    found = checked_inside_vllm(VerifyInputs(engine="vllm"))
+    assert {result.status for result in found.values()} == {"passed"}, [one.line() for one in found.values()]
+    assert found["steering"].seconds > 0

@@ -18,6 +18,7 @@ from pts.records import Problem, RolloutRequest, Sampling
 from pts.steering.hooks import Intervention, steer
 from pts.steering.vector_set import Gate, VectorError
 from pts.steering.vllm_steering import VllmSteering, steer_vllm
+from pts.verification import INSIDE, checks_inside, subject_of
 
 pytestmark = [
     pytest.mark.vllm,
@@ -254,3 +255,11 @@ def test_residual_streams_are_those_of_the_own_engine(policy, reference, prompts
     assert float(((found - right).norm(dim=-1) / right.norm(dim=-1)).max()) < 1e-4
     with pytest.raises(ConfigError, match="out of range"):
         policy.residuals(prompts, [99])
+
+
+def test_the_checks_of_what_acts_inside_pass(policy):
+    subject = subject_of(policy, steerable=policy, tokenizer=policy.tokenizer, prompt_format=FORMAT)
+    found = {result.name: result for result in checks_inside(subject)}
+    assert set(found) == set(INSIDE)
+    assert {result.status for result in found.values()} == {"passed"}, [one.line() for one in found.values()]
+    assert "0 hooks are left" in found["steering"].figures
