@@ -11,7 +11,9 @@ import click
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, options_of
 from pts.cli.shared_options import MODEL, PROBLEMS, PROMPT, SAMPLER, Options, without
-from pts.cli.stage_run import run_command_stage
+from pts.cli.stage_run import run_command_stage, run_stage
+from pts.stages.registry import find_stage
+from pts.stages.stage import Step
 from pts.stages.train.reinforcement_inputs import AdaptThinkInputs, LengthInputs
 from pts.stages.train.shorten_inputs import ShortenInputs
 
@@ -249,6 +251,19 @@ def _finished(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _train(name: str, inputs: dict[str, Any], quiet: bool, as_json: bool, verbose: int) -> None:
+    """Train; of a launcher's processes the first one alone shows progress and prints the report."""
+    from pts.stages.train.session import rank
+
+    first = rank() == 0
+    log_to_stderr(verbose, quiet or not first)
+    if first:
+        run_command_stage(name, inputs, quiet, as_json)
+        return
+    stage = find_stage(name)
+    run_stage(Step(stage, stage.inputs(**inputs)), quiet=True)
+
+
 @train_command.command("adaptthink", cls=GroupedCommand)
 @options_of(AdaptThinkInputs, {"AdaptThink": _ADAPTTHINK, "Training": _TRAINING, **_REST})
 @_finished
@@ -257,8 +272,7 @@ def adaptthink(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> None:
 
     To continue a run that was stopped, give the same command again.
     """
-    log_to_stderr(verbose, quiet)
-    run_command_stage("train-adaptthink", inputs, quiet, as_json)
+    _train("train-adaptthink", inputs, quiet, as_json, verbose)
 
 
 @train_command.command("length", cls=GroupedCommand)
@@ -269,8 +283,7 @@ def length(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> None:
 
     To continue a run that was stopped, give the same command again.
     """
-    log_to_stderr(verbose, quiet)
-    run_command_stage("train-length", inputs, quiet, as_json)
+    _train("train-length", inputs, quiet, as_json, verbose)
 
 
 @train_command.command("shorten", cls=GroupedCommand)
@@ -281,5 +294,4 @@ def shorten(as_json: bool, quiet: bool, verbose: int, **inputs: Any) -> None:
 
     To continue a run that was stopped, give the same command again.
     """
-    log_to_stderr(verbose, quiet)
-    run_command_stage("train-shorten", inputs, quiet, as_json)
+    _train("train-shorten", inputs, quiet, as_json, verbose)

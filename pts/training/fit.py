@@ -146,7 +146,15 @@ def save_trained(trainer: Any, directory: Path, loaded: LoadedModel, lora: bool)
             trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder, max_shard_size="10000GB")
         loaded.tokenizer.save_pretrained(folder)
 
-    write_model(directory, write)
+    try:
+        write_model(directory, write)
+    except Exception as error:
+        if _is_refused_write(error):
+            raise RunError(
+                f"could not write the trained model in {directory} ({one_line(error)}). Its checkpoints are "
+                "kept; make room and run the same command again."
+            ) from error
+        raise
 
 
 def is_sharded(trainer: Any) -> bool:

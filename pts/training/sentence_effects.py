@@ -23,7 +23,7 @@ from pts.training.solutions import Solution, by_length
 
 DRAWS = 4
 """Answers that the model is made to draw after shortened thinking."""
-_RIGHT = 2
+_RIGHT = DRAWS
 """How many of them must be right: a lucky guess is not learnt."""
 
 

@@ -1,6 +1,9 @@
 """`pts train shorten` on the demo model: what it draws, learns and leaves, how it goes on, what it refuses."""
 
 import json
+import resource
+import signal
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -32,6 +35,18 @@ def rows(path):
 
 def curve(path):
     return [(point["step"], point["loss"], point["tokens"]) for point in rows(path / "curves.jsonl")]
+
+
+@contextmanager
+def files_of_at_most(size):
+    """The system refuses larger files, as a full disk does."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +211,16 @@ def test_completions_of_an_earlier_version_have_no_long_ones_to_mix(whole, tmp_p
     )
 
 
+def test_of_a_launchers_processes_the_first_one_alone_reports(whole, capsys, monkeypatch):
+    command = [*COMMAND, "--output", str(whole)]
+    assert run([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 6
+    monkeypatch.setenv("RANK", "1")
+    for arguments in (command, [*command, "--json"]):
+        assert run(arguments) == 0
+        assert capsys.readouterr() == ("", "")
+
+
 def test_a_shortening_has_a_report(whole, tmp_path):
     page = tmp_path / "report.html"
     assert run(["report", str(whole), "--output", str(page), "--quiet"]) == 0
@@ -208,7 +233,13 @@ def test_a_shortening_has_a_report(whole, tmp_path):
 def test_an_adapter_is_trained_and_merged(tmp_path, capsys):
     path = tmp_path / "lora"
     command = ["train", "shorten", "--smoke", "--lora", "--lora-rank", "4", "--micro-batch", "2", "--json"]
+    # There is room for checkpoints of the adapter, and none for the merged model.
+    with files_of_at_most(1 << 20):
+        said = complaint(capsys, *command, "--output", path, "--quiet")
+    assert f"could not write the trained model in {path}" in said
+    assert not (path / "config.json").exists()
     assert run([*command, "--output", str(path), "--quiet"]) == 0
+    assert [step for step, *_ in curve(path)] == [0, 1, 2]
     assert json.loads(capsys.readouterr().out)["no_thinking"] == 0
     assert (path / "adapter" / "adapter_config.json").exists()
     command = ["push-to-hub", str(path), "--repo-id", "someone/model", "--repo-type", "model", "--dry-run"]

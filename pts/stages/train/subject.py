@@ -50,6 +50,7 @@ def open_subject(inputs: TrainingInputs, directory: RunDirectory) -> Subject:
     from pts.models.hardware import settle_threads
     from pts.models.load import load_model
     from pts.problems import load_problems, problem_digest
+    from pts.training.weights import require_trainable
 
     earlier = None if inputs.fresh else directory.manifest
     problem_set = load_problems(inputs.source())
@@ -65,6 +66,7 @@ def open_subject(inputs: TrainingInputs, directory: RunDirectory) -> Subject:
         # Updates of full training are smaller than what a number of 16 bits tells apart.
         options = replace(options, auto_dtype="float32")
     loaded = load_model(options)
+    require_trainable(loaded, inputs.lora)
     settle_threads(loaded.device, loaded.model.num_parameters())
     require_recorded(loaded, recorded)
     prompt_format, digest = settled_prompts(loaded.tokenizer, inputs.prompt_format(), recorded)
