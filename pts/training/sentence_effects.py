@@ -22,9 +22,7 @@ from pts.training.samples import Asker, Sample
 from pts.training.solutions import Solution, by_length
 
 DRAWS = 4
-"""Answers that the model is made to draw after shortened thinking."""
-_RIGHT = DRAWS
-"""How many of them must be right: a lucky guess is not learnt."""
+"""Answers that the model is made to draw after shortened thinking; all must be right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +109,8 @@ def shorten_thoughts(
 ) -> list[Shortened]:
     """Each thought without the sentences that can go; as it was where none can.
 
-    A sentence goes where at least half of `DRAWS` answers after the shorter thinking are right. One sentence
-    stays at least: thinking without any would be another mode.
+    A sentence goes where all of `DRAWS` answers after the shorter thinking are right. One sentence stays at
+    least: thinking without any would be another mode.
     """
     dropped: list[list[Span]] = [[] for _ in thoughts]
     best = [thought.completion for thought in thoughts]
@@ -139,7 +137,7 @@ def shorten_thoughts(
             drawn[place] += asker.samples(policy, thoughts[place].problem, finished)
         for place, spans in tried.items():
             right = [sample.completion for sample in drawn[place] if sample.success]
-            if len(right) >= _RIGHT:
+            if len(right) == DRAWS:
                 dropped[place] = spans
                 best[place] = min(right, key=by_length)
     return [Shortened(completion, len(spans)) for completion, spans in zip(best, dropped, strict=True)]
