@@ -28,6 +28,6 @@ def require_trainable(loaded: LoadedModel, lora: bool) -> None:
     if not (lora and quantizer.is_trainable):
         remedy = f"give {setting('lora', True)}, or " if quantizer.is_trainable else ""
         raise ModelError(
-            f"{loaded.options.spec} is quantised, and its weights cannot be trained: {remedy}give the model "
+            f"{loaded.model_id} is quantised, and its weights cannot be trained: {remedy}give the model "
             "that it was made of."
         )
