@@ -53,6 +53,7 @@ def search_problems(
     searched_tokens: Mapping[str, ProblemResult] | None = None,
     done: int = 0,
     spent: int = 0,
+    ledger: Ledger | None = None,
     recorder: RolloutRecorder | None = None,
     observe: Callable[[Progress], None] | None = None,
 ) -> Iterator[ProblemResult]:
@@ -60,13 +61,14 @@ def search_problems(
 
     `given_traces` are completions to search instead of fresh draws, by problem id. `searched_tokens` are
     results of searches of tokens, whose rollouts are recorded: sentences are added to them. `done` and `spent`
-    are the problems and tokens of the run so far, the latter counted against `config.max_tokens`. `recorder`
+    are the problems and tokens of the run so far, the latter counted against `config.max_tokens`, unless
+    a `ledger` is given, whose limit may change on the way. `recorder`
     stores every graded rollout. A request whose rollouts it has already is not drawn again. `observe` is called
     after every rollout.
     Each problem's findings depend on its own seed alone, not on what else is in flight (a spending limit
     aside).
     """
-    ledger = Ledger(config.max_tokens, spent, config.sampling.budget)
+    ledger = ledger or Ledger(config.max_tokens, spent, config.sampling.budget)
     source = iter(problems)
     requests = _FlightRequests(recorder)
     drawn = policy.rollouts(requests)

@@ -26,7 +26,8 @@ class Spender(Protocol):
 class Ledger:
     """Generated tokens of all rollouts delivered so far, against the run's limit (None: no limit).
 
-    `ended` searches took `ended_tokens` in all.
+    `ended` searches took `ended_tokens` in all. Where several processes search one run, `sharers` of them,
+    `limit` is what the others left of it and changes as they go on; each promises an equal part of the rest.
     """
 
     limit: int | None = None
@@ -34,6 +35,7 @@ class Ledger:
     budget: int = 0
     ended: int = 0
     ended_tokens: int = 0
+    sharers: int = 1
 
     @property
     def exhausted(self) -> bool:
@@ -42,9 +44,7 @@ class Ledger:
 
     def left(self, others: Iterable[Spender]) -> float:
         """Tokens left when the other searches have what they were promised; infinite without a limit."""
-        if self.limit is None:
-            return float("inf")
-        return self.limit - self.spent - sum(other.promised for other in others)
+        return self._share - sum(other.promised for other in others)
 
     def begins_another(self, under_way: Iterable[Spender]) -> bool:
         """Whether another problem's search can be paid for beside those under way; the first one always begins.
@@ -56,7 +56,12 @@ class Ledger:
             return True
         cost = self._problem_cost(searches)
         committed = sum(max(each.promised, cost - each.tokens) for each in searches)
-        return self.limit - self.spent - committed >= cost
+        return self._share - committed >= cost
+
+    @property
+    def _share(self) -> float:
+        """Tokens that are left for this process; infinite without a limit."""
+        return float("inf") if self.limit is None else (self.limit - self.spent) / self.sharers
 
     def _problem_cost(self, under_way: Iterable[Spender]) -> float:
         """Tokens that the search of a problem is expected to take.

@@ -19,6 +19,7 @@ from pts.stages.shared.recorded import Recorded, recorded_options, settled_promp
 if TYPE_CHECKING:
     from pts.graders import Grader
     from pts.models.prompt import PromptFormat
+    from pts.pivot_search.ledger import Ledger
     from pts.pivot_search.recorder import RolloutRecorder
     from pts.policies import Policy
     from pts.stages.search.plan import SearchPlan
@@ -105,10 +106,12 @@ class SearchHere:
         searched_tokens: Mapping[str, ProblemResult],
         done: int = 0,
         spent: int = 0,
+        ledger: Ledger | None = None,
     ) -> Iterator[Searched]:
         """The results of any problems, in a run that has so many problems and tokens behind it.
 
-        `searched_tokens` are results of tokens that sentences are added to.
+        `searched_tokens` are results of tokens that sentences are added to. `ledger` counts tokens where others
+        search the same run.
         """
         from pts.graders.undecided import undecided_by
         from pts.pivot_search import search_problems
@@ -123,6 +126,7 @@ class SearchHere:
             searched_tokens=searched_tokens,
             done=done,
             spent=spent,
+            ledger=ledger,
             recorder=rollouts,
             observe=observe,
         ):

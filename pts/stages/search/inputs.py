@@ -12,22 +12,22 @@ from pts.policies.open import TRANSFORMERS
 from pts.runs.codec import to_json
 from pts.setting_names import setting
 from pts.stages.search.share import SHARD, Share, read_share
-from pts.stages.shared.inputs import ProblemInputs, require_positive
+from pts.stages.shared.inputs import ProblemInputs
+from pts.stages.shared.ray_inputs import RayInputs
 
 _SEARCH = SearchConfig()
 
 
 @dataclass(frozen=True)
-class SearchInputs(ProblemInputs):
+class SearchInputs(ProblemInputs, RayInputs):
     """All inputs of a search, under the names of the command line's options and a recipe's keys.
 
     `range` bounds the prompt's value and `region` the searched part of each trace, as fractions; `max_tokens`
     (generated tokens) bounds the run, None for no bound; `unit` is token, sentence or both; `different` says by
     what a sentence counts as another one, words or embedding; `shard` is the share of the problems to search,
-    as I/K. `ray` is the address of a Ray cluster ("local": this machine), with `workers` engines (None: as many
-    as it has room for) that have `gpus_per_worker` each (None: one where there are any). `output` is None for
-    runs/<model>-<dataset>, with the shard. `fresh` deletes an earlier run of the same directory first. `verify`
-    checks the policy before it is searched. Raises ConfigError for a value outside its range.
+    as I/K. `output` is None for runs/<model>-<dataset>, with the shard. `fresh` deletes an earlier run of the
+    same directory first. `verify` checks the policy before it is searched. Raises ConfigError for a value
+    outside its range.
     """
 
     threshold: float = _SEARCH.threshold
@@ -41,9 +41,6 @@ class SearchInputs(ProblemInputs):
     unit: str = _SEARCH.unit
     different: str = _SEARCH.different
     shard: str | None = None
-    ray: str | None = None
-    workers: int | None = None
-    gpus_per_worker: float | None = None
     output: Path | None = None
     fresh: bool = False
     verify: bool = True
@@ -66,34 +63,12 @@ class SearchInputs(ProblemInputs):
                 f"{setting('different', 'embedding')} needs {setting('engine', TRANSFORMERS)}: the engine "
                 f"{self.engine} reads no residual stream in a search."
             )
-        self._check_ray()
-
-    def _check_ray(self) -> None:
-        """Raise ConfigError for settings of Ray that contradict each other."""
-        require_positive("workers", self.workers)
-        if self.ray is None:
-            given = [name for name in ("workers", "gpus_per_worker") if getattr(self, name) is not None]
-            if given:
-                raise ConfigError(
-                    f"{setting(given[0])} has no effect without {setting('ray')}: give that, too."
-                )
-            return
-        if self.endpoint is not None:
+        self.check_ray(self.device, self.model)
+        if self.endpoint is not None and self.ray is not None:
             raise ConfigError(
                 f"{setting('endpoint')} is one engine for all, and {setting('ray')} starts one in each worker: "
                 "give one of the two."
             )
-        if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker <= 1:
-            raise ConfigError(
-                f"gpus-per-worker is {self.gpus_per_worker:g}; it must be from 0 to 1: an engine uses one GPU."
-            )
-        if self.max_tokens is not None:
-            raise ConfigError(
-                f"{setting('max_tokens')} limits a search in one process, and its workers do not know what the "
-                f"others spend: leave it out, or search without {setting('ray')}."
-            )
-        if self.device.startswith("cuda:"):
-            raise ConfigError(f"Ray gives each worker its GPU: give {setting('device', 'cuda')}.")
         if self.workers is not None and self.problems is not None and self.workers > self.problems:
             raise ConfigError(
                 f"{self.workers} workers are more than the {self.problems} problems: give at most "

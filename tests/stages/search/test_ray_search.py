@@ -19,9 +19,9 @@ from pts.records import Problem
 from pts.runs.search_run import read_search
 from pts.setting_names import named_as, on_command_line
 from pts.stages.search.inputs import SearchInputs
-from pts.stages.search.ray_cluster import joined, place
-from pts.stages.search.ray_worker import Feed
 from pts.stages.search.run import run_search
+from pts.stages.shared.ray_cluster import joined, place
+from pts.stages.shared.ray_worker import Feed
 from tests.stages.search.test_search_stage import counted
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
@@ -84,7 +84,7 @@ def engines(cluster):
     found = []
     for process in cluster[1].children(recursive=True):
         with suppress(psutil.Error):  # It has just ended.
-            found += [process] if "SearchWorker" in "".join(process.cmdline()[:1]) else []
+            found += [process] if "EngineWorker" in "".join(process.cmdline()[:1]) else []
     return found
 
 
@@ -103,7 +103,7 @@ def test_two_workers_one_of_which_dies_find_what_one_process_finds(cluster, alon
 
     summary = run_search(run, observe)
     assert killed
-    assert "problems go on in a new one" in caplog.text
+    assert "its work goes on in a new one" in caplog.text
     assert summary == read_search(alone).summary()
     assert counted(run.output) == counted(alone)
     # No rollout was drawn twice for want of its record: the summary's tokens are those of one process.
@@ -114,7 +114,7 @@ def test_two_workers_one_of_which_dies_find_what_one_process_finds(cluster, alon
 
 @needs_ray
 @pytest.mark.slow
-def test_a_search_whose_own_process_is_stopped_and_killed_goes_on(address, alone, tmp_path):
+def test_a_search_that_is_stopped_killed_and_ended_by_its_limit_goes_on(address, alone, tmp_path):
     run = replace(SEARCH, ray=address, workers=1, output=tmp_path / "run")
     command = [
         sys.executable,
@@ -145,8 +145,15 @@ def test_a_search_whose_own_process_is_stopped_and_killed_goes_on(address, alone
     assert "generated tokens kept" in said.splitlines()[-1]
     lines = run.output / "problems.jsonl"
     ended_by(signal.SIGKILL, lambda: lines.exists() and lines.read_bytes().count(b"\n"))
-    assert 0 < read_search(run.output).summary().done < 8
-    assert run_search(run) == read_search(alone).summary()
+    before = read_search(run.output).summary()
+    assert 0 < before.done < 8
+    limit = before.tokens_generated + 200
+    # Two workers count what both draw against one limit.
+    limited = run_search(replace(run, workers=2, max_tokens=limit))
+    assert limited.status == "spent"
+    assert limit <= limited.tokens_generated < read_search(alone).summary().tokens_generated
+    # What they drew is used by one process that goes on without Ray and without a limit.
+    assert run_search(replace(run, ray=None, workers=None)).status == "complete"
     assert counted(run.output) == counted(alone)
 
 
@@ -187,8 +194,8 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path):
         ({"ray": "local", "workers": 9}, "9 workers are more than the 8 problems"),
         ({"ray": "local", "workers": 0}, "workers is 0"),
         ({"ray": "local", "gpus_per_worker": 2.0}, "from 0 to 1"),
-        ({"ray": "local", "max_tokens": 9}, "limits a search in one process"),
         ({"ray": "local", "device": "cuda:1"}, "gives each worker its GPU"),
+        ({"ray": "local", "model": "memory:mine"}, "the model mine is in this program's memory alone"),
     ]:
         with pytest.raises(ConfigError, match=said):
             replace(SEARCH, **given)

@@ -1,4 +1,4 @@
-"""The Ray cluster that a search uses: joined, or started on this machine, and what it has room for."""
+"""The Ray cluster that a stage uses: joined, or started on this machine, and what it has room for."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pts.setting_names import setting
 logger = logging.getLogger(__name__)
 
 LOCAL = "local"
-"""The address that stands for this machine: a Ray of the search's own, which ends with it."""
+"""The address that stands for this machine: a Ray of the stage's own, which ends with it."""
 CPUS_EACH = 1
 """Cores of a worker: what is not a GPU's work is done on one."""
 _CONNECT_SECONDS = 5.0
 _STORE_BYTES = 256 << 20
-"""Memory for objects in transit, of a Ray of the search's own: rollouts are small."""
+"""Memory for objects in transit, of a Ray of the stage's own: rollouts are small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,9 @@ def interruptible() -> Iterator[None]:
 
 
 def place(
-    nodes: Sequence[Mapping[str, float]], workers: int | None, gpus: float | None, device: str, problems: int
+    nodes: Sequence[Mapping[str, float]], workers: int | None, gpus: float | None, device: str, most: int
 ) -> Placement:
-    """The workers that a search of so many problems has on the cluster; None is as many as there is room for.
+    """The workers that a stage has on the cluster, at most `most`; None is as many as there is room for.
 
     `nodes` are the machines' resources, `CPU` and `GPU`. `gpus` is the share of a GPU of each worker, None for
     a whole one where there are any and `device` is not a CPU. Raises ConfigError where there is no room.
@@ -111,14 +111,14 @@ def place(
             f"{setting('gpus_per_worker')} is 0."
         )
     room = sum(_room(node, gpus) for node in nodes)
-    wanted = max(1, min(room, problems)) if workers is None else workers
+    wanted = max(1, min(room, most)) if workers is None else workers
     if wanted > room:
         needs = f"{gpus:g} of a GPU and a core" if gpus else "a core"
         raise ConfigError(
             f"the cluster has room for {room} workers with {needs} each, and {wanted} are wanted: give fewer "
             f"{setting('workers')}, or another {setting('gpus_per_worker')}."
         )
-    return Placement(min(wanted, problems), gpus)
+    return Placement(min(wanted, most), gpus)
 
 
 def _room(node: Mapping[str, float], gpus: float) -> int:
