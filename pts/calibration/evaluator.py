@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from pts.calibration.measurer import MeasureHere, Measurer, Stream
 from pts.calibration.settings import Directions, Setting
 from pts.evaluation.decoder import Decoder
-from pts.evaluation.outcomes import Outcomes, run_variants
+from pts.evaluation.outcomes import Outcomes
 from pts.records import Problem
 from pts.runs.journal import Journal
 from pts.steering.hooks import Intervention
@@ -50,7 +51,8 @@ class Evaluator:
     `journal` is appended to after every setting, and what stands in it is not measured again, as long as
     a setting has the direction and the gate that it had; it belongs to these problems, samples and seed (the
     caller names it so). `observe` hears, as completions come, of their tokens and of how many completions are
-    `done` of what was asked so far, those of the journal too.
+    `done` of what was asked so far, those of the journal too. `measurer` makes the completions, or else
+    `decoder`.
     """
 
     decoder: Decoder
@@ -61,6 +63,7 @@ class Evaluator:
     journal: Path | None = None
     observe: Callable[[int, int], None] | None = None
     done: int = 0
+    measurer: Measurer | None = None
     _journal: Journal[Measurement] | None = None
     _known: dict[Key, Outcomes] = field(default_factory=dict)
     _journaled: set[tuple[str, int, int]] = field(default_factory=set)
@@ -78,8 +81,7 @@ class Evaluator:
         todo = [setting for setting in settings if keys[setting] not in self._known]
         self._note_changed([keys[setting] for setting in todo])
         self.done += (len(settings) - len(todo)) * (end - first) * self.samples
-        for settings_alike in _streams(todo, (end - first) * self.samples):
-            self._measure(settings_alike, first, end)
+        self._measure(list(_streams(todo, (end - first) * self.samples)), first, end)
         return {setting: self._known[key] for setting, key in keys.items()}
 
     def unsteered(self) -> Outcomes:
@@ -88,32 +90,31 @@ class Evaluator:
         if key in self._known:
             self.done += len(self.problems) * self.samples
         else:
-            self._measure([], 0, len(self.problems))
+            self._measure([[]], 0, len(self.problems))
         return self._known[key]
 
-    def _measure(self, settings: Sequence[Setting], first: int, end: int) -> None:
-        variants = [self.directions.interventions(setting) for setting in settings]
-        numbers = range(1, len(settings) + 1) if settings else [0]
-        named = [(setting.key, self._digest(setting)) for setting in settings] or [(_UNSTEERED, "")]
-        keys = {number: (*name, first, end) for name, number in zip(named, numbers, strict=True)}
-
-        def keep(number: int, outcomes: Outcomes) -> None:
-            self._known[keys[number]] = outcomes
-            if self._journal is not None:
-                self._journal.append(_measurement(keys[number], outcomes))
-
-        with self.decoder.steered(variants) as policy:
-            run_variants(
-                policy,
-                self.decoder.sampling,
-                self.problems[first:end],
-                self.decoder.grade,
-                list(numbers),
+    def _measure(self, groups: Sequence[Sequence[Setting]], first: int, end: int) -> None:
+        """Measure groups of settings, each in a stream; a group of none is the model as it is."""
+        streams = [
+            Stream(
+                tuple(self.directions.interventions(setting) for setting in group),
+                tuple(self.problems[first:end]),
                 self.samples,
                 self.seed,
-                self._count,
-                keep,
             )
+            for group in groups
+        ]
+
+        def keep(stream: int, number: int, outcomes: Outcomes) -> None:
+            setting = groups[stream][number - 1] if number else None
+            name = (_UNSTEERED, "") if setting is None else (setting.key, self._digest(setting))
+            key = (*name, first, end)
+            self._known[key] = outcomes
+            if self._journal is not None:
+                self._journal.append(_measurement(key, outcomes))
+
+        measurer = MeasureHere(self.decoder) if self.measurer is None else self.measurer
+        measurer(streams, keep, self._count)
 
     @property
     def measured(self) -> Collection[Outcomes]:

@@ -17,6 +17,7 @@ from pts.cli.shared_options import (
     PARTS,
     PROBLEMS,
     PROMPT,
+    RAY,
     ROUTER,
     SAMPLER,
     STEERING,
@@ -100,6 +101,7 @@ _OPTIONS: dict[str, Options] = {
     "Prompt": [*without(PROMPT, "suffix"), *_SUFFIX],
     "Sampler": [*without(SAMPLER, "budget"), *_BUDGET],
     "Run": [
+        *RAY,
         (
             ("output", "--output"),
             "Run directory.  [default: evals/<model>-<dataset>]",

@@ -9,7 +9,7 @@ import click
 
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, options_of
-from pts.cli.shared_options import ENDPOINT, MODEL, PROBLEMS, PROMPT, SAMPLER, Options
+from pts.cli.shared_options import ENDPOINT, MODEL, PROBLEMS, PROMPT, RAY, SAMPLER, Options
 from pts.cli.stage_run import run_command_stage
 from pts.stages.search.inputs import SearchInputs
 
@@ -69,21 +69,7 @@ _OPTIONS: dict[str, Options] = {
             "Search the I-th of K equal shares of the problems; pts merge puts the K runs together.",
             {"metavar": "I/K"},
         ),
-        (
-            ("ray", "--ray"),
-            "Search with several engines on a Ray cluster; without an address on this machine.",
-            {"is_flag": False, "flag_value": "local", "metavar": "[HOST:PORT]"},
-        ),
-        (
-            ("workers", "--workers"),
-            "Number of engines on Ray.  [default: as many as there is room for]",
-            {"type": int},
-        ),
-        (
-            ("gpus_per_worker", "--gpus-per-worker"),
-            "GPU of each engine on Ray: 1, a part of one such as 0.5, or 0.  [default: 1 where there are any]",
-            {"type": float},
-        ),
+        *RAY,
         (
             ("output", "--output"),
             "Run directory.  [default: runs/<model>-<dataset>]",

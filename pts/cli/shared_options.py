@@ -52,6 +52,23 @@ ENDPOINT: Options = [
         {"type": float},
     ),
 ]
+RAY: Options = [
+    (
+        ("ray", "--ray"),
+        "Use several engines on a Ray cluster; without an address on this machine.",
+        {"is_flag": False, "flag_value": "local", "metavar": "[HOST:PORT]"},
+    ),
+    (
+        ("workers", "--workers"),
+        "Number of engines on Ray.  [default: as many as there is room for]",
+        {"type": int},
+    ),
+    (
+        ("gpus_per_worker", "--gpus-per-worker"),
+        "GPU of each engine on Ray: 1, a part of one such as 0.5, or 0.  [default: 1 where there are any]",
+        {"type": float},
+    ),
+]
 MODEL: Options = [
     (("model", "--model"), "Model: Hub id, local directory, .gguf file, or demo.", {}),
     *ENGINE,

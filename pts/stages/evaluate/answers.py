@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -46,14 +46,11 @@ Observe = Callable[[EvaluationProgress], None]
 
 @dataclass(slots=True)
 class Answering:
-    """Has questions answered and keeps the answers: in `items`, by key, and in the run's directory.
+    """Keeps answers as they are done: in `items`, by key, and in the run's directory.
 
-    `seed` is the evaluation's, `total` how many answers there will be.
+    `total` is how many there will be.
     """
 
-    seed: int
-    grader: Grader
-    grader_name: str
     items: dict[Key, Item]
     directory: RunDirectory
     total: int
@@ -61,40 +58,13 @@ class Answering:
     done: int = 0
     tokens: int = 0
 
-    def answer(
-        self,
-        system: str,
-        strategy: Strategy,
-        wanted: Sequence[tuple[Problem, int]],
-        session: Session,
-        variant: int = 0,
-        shares: Mapping[str, float] | None = None,
-    ) -> None:
-        """Answer each problem with its seed (from 0), under a system's name, in chunks.
-
-        `variant` is the session's steering of all answers, `shares` those of a random router.
-        """
-        from pts.decoding import Question
-
-        for start in range(0, len(wanted), CHUNK):
-            chunk = wanted[start : start + CHUNK]
-            questions = [
-                Question(
-                    problem.id,
-                    problem.query,
-                    # The same for every system: they are paired.
-                    seed=derive_seed(self.seed + k, "evaluate", problem.id),
-                    variant=variant,
-                )
-                for problem, k in chunk
-            ]
-            session.begin()
-            with _kept(self.directory) as keep:
-                for index, answer in strategy.answers(session, questions):
-                    item = self._item(system, *chunk[index], answer, shares)
-                    self.items[item.key] = item
-                    keep(item)
-                    self._tell(system, item.ledger.total)
+    def keep(self, items: Iterable[Item]) -> None:
+        """Take all of these."""
+        with _kept(self.directory) as keep:
+            for item in items:
+                self.items[item.key] = item
+                keep(item)
+                self._tell(item.line, item.ledger.total)
 
     def _tell(self, system: str, tokens: int) -> None:
         self.done += 1
@@ -102,32 +72,75 @@ class Answering:
         if self.observe is not None:
             self.observe(EvaluationProgress(self.done, self.total, self.tokens, system))
 
-    def _item(
-        self, system: str, problem: Problem, k: int, answer: Answer, shares: Mapping[str, float] | None
-    ) -> Item:
-        """An answer, graded: one that a limit cut has failed."""
-        from pts.graders.readable import is_readable
-        from pts.graders.undecided import undecided_by
 
-        ended = answer.usage.ended
-        undecided = undecided_by(self.grader)
-        success = ended and self.grader(answer.answer, problem.answer)
-        return Item(
-            line=system,
-            problem=problem.id,
-            seed=k,
-            digest=item_digest(problem),
-            success=success,
-            readable=is_readable(self.grader_name, answer.answer),
-            answer=answer.answer,
-            reference=problem.answer,
-            ledger=answer.usage,
-            route=answer.route,
-            confidence=answer.confidence,
-            router_shares=shares,
-            undecided=undecided_by(self.grader) > undecided,
-            thought=answer.thought,
-        )
+def graded_answers(
+    system: str,
+    strategy: Strategy,
+    wanted: Sequence[tuple[Problem, int]],
+    session: Session,
+    *,
+    seed: int,
+    grader: Grader,
+    grader_name: str,
+    variant: int = 0,
+    shares: Mapping[str, float] | None = None,
+) -> Iterator[Item]:
+    """Each problem's answer with its seed (from 0), under a system's name, graded, as it is done.
+
+    Questions are asked in chunks. `seed` is the evaluation's, `variant` the session's steering of all answers,
+    `shares` are those of a random router.
+    """
+    from pts.decoding import Question
+
+    for start in range(0, len(wanted), CHUNK):
+        chunk = wanted[start : start + CHUNK]
+        questions = [
+            Question(
+                problem.id,
+                problem.query,
+                # The same for every system: they are paired.
+                seed=derive_seed(seed + k, "evaluate", problem.id),
+                variant=variant,
+            )
+            for problem, k in chunk
+        ]
+        session.begin()
+        for index, answer in strategy.answers(session, questions):
+            yield _item(system, *chunk[index], answer, grader, grader_name, shares)
+
+
+def _item(
+    system: str,
+    problem: Problem,
+    k: int,
+    answer: Answer,
+    grader: Grader,
+    grader_name: str,
+    shares: Mapping[str, float] | None,
+) -> Item:
+    """An answer, graded: one that a limit cut has failed."""
+    from pts.graders.readable import is_readable
+    from pts.graders.undecided import undecided_by
+
+    ended = answer.usage.ended
+    undecided = undecided_by(grader)
+    success = ended and grader(answer.answer, problem.answer)
+    return Item(
+        line=system,
+        problem=problem.id,
+        seed=k,
+        digest=item_digest(problem),
+        success=success,
+        readable=is_readable(grader_name, answer.answer),
+        answer=answer.answer,
+        reference=problem.answer,
+        ledger=answer.usage,
+        route=answer.route,
+        confidence=answer.confidence,
+        router_shares=shares,
+        undecided=undecided_by(grader) > undecided,
+        thought=answer.thought,
+    )
 
 
 def item_digest(problem: Problem) -> str:

@@ -14,10 +14,11 @@ from pts.registered import registered_model
 from pts.setting_names import setting
 from pts.stages.decode.inputs import AnswerInputs
 from pts.stages.shared.inputs import ProblemInputs, require_positive
+from pts.stages.shared.ray_inputs import RayInputs
 
 
 @dataclass(frozen=True)
-class EvaluateInputs(ProblemInputs, AnswerInputs):
+class EvaluateInputs(ProblemInputs, AnswerInputs, RayInputs):
     """All inputs of an evaluation, under the names of the command line's options and a recipe's keys.
 
     `dataset` is a benchmark's name, a file or a hub id; `data` a file with a benchmark's schema to read in its
@@ -49,6 +50,7 @@ class EvaluateInputs(ProblemInputs, AnswerInputs):
         ProblemInputs.__post_init__(self)
         AnswerInputs.__post_init__(self)
         self.source()
+        self.check_ray(self.device, self.model)
         require_positive("seeds", self.seeds)
         require_positive("fit-problems", self.fit_problems)
         if self.sweep != SWEEP and not self.baselines:

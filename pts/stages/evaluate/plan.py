@@ -87,23 +87,17 @@ def plan_evaluation(inputs: EvaluateInputs, directory: RunDirectory) -> Evaluati
     """Read and check the data, and compare with the run that is there. Raises PtsError."""
     from pts.evaluation.benchmarks import benchmark_problems, benchmark_source
     from pts.graders import make_grader
-    from pts.stages.decode.strategies import options_digests, strategy_options
-    from pts.steering.vector_files import controls_digest, load_vectors, vectors_digest
+    from pts.stages.decode.strategies import strategy_options
+    from pts.steering.vector_files import load_vectors
 
     benchmark, budget = inputs.benchmark(), inputs.sampling().budget
     vectors = None if inputs.vectors is None else load_vectors(inputs.vectors, inputs.vectors_revision)
-    controls = 0 if vectors is None or no_direction_test(inputs, vectors) else len(vectors.controls)
+    controls = _controls(inputs, vectors)
     systems = tuple(
         plan_systems(inputs.strategies, vectors is not None, inputs.baselines, budget, inputs.sweep, controls)
     )
     options = strategy_options(inputs, inputs.strategies, vectors, same_shape=inputs.same_shape)
-    settings = {
-        **inputs.settings(),
-        "vectors_digest": None if vectors is None else vectors_digest(vectors),
-        "parts_digests": options_digests(options, inputs),
-    }
-    if controls and vectors is not None:
-        settings["controls_digest"] = controls_digest(vectors)
+    settings = {**inputs.settings(), **part_digests(inputs, vectors, options)}
     earlier = None if inputs.fresh else directory.manifest
     if earlier is not None:
         directory.require_same("configuration", earlier.settings, settings)
@@ -143,6 +137,27 @@ def plan_evaluation(inputs: EvaluateInputs, directory: RunDirectory) -> Evaluati
         fits,
         other_run(inputs, digests, name),
     )
+
+
+def part_digests(
+    inputs: EvaluateInputs, vectors: VectorSet | None, options: StrategyOptions
+) -> dict[str, object]:
+    """The digests of what comes from files: the vectors, their random directions, router and scorer."""
+    from pts.stages.decode.strategies import options_digests
+    from pts.steering.vector_files import controls_digest, vectors_digest
+
+    digests: dict[str, object] = {
+        "vectors_digest": None if vectors is None else vectors_digest(vectors),
+        "parts_digests": options_digests(options, inputs),
+    }
+    if vectors is not None and _controls(inputs, vectors):
+        digests["controls_digest"] = controls_digest(vectors)
+    return digests
+
+
+def _controls(inputs: EvaluateInputs, vectors: VectorSet | None) -> int:
+    """How many random directions are evaluated beside the vectors."""
+    return 0 if vectors is None or no_direction_test(inputs, vectors) else len(vectors.controls)
 
 
 def no_direction_test(inputs: EvaluateInputs, vectors: VectorSet) -> str | None:

@@ -4,49 +4,43 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pts.decoding.registry import make_strategy
-from pts.decoding.strategy_options import StrategyOptions
-from pts.errors import ConfigError, ModelError
 from pts.evaluation.items import Item
-from pts.evaluation.random_routing import with_random_router
 from pts.evaluation.summary import EvaluationSummary
 from pts.evaluation.systems import Steering, System, compared
 from pts.records import Completions
 from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory, open_run
-from pts.runs.evaluation_run import EVALUATION, EvaluationEnvironment, EvaluationResolved
+from pts.runs.evaluation_run import DIGESTS, EVALUATION, EvaluationEnvironment, EvaluationResolved
 from pts.runs.files import replace_text
 from pts.runs.journal import Journal
 from pts.runs.manifest import read_manifest
 from pts.runs.settle import settle_manifest
-from pts.stages.decode.decoder import make_decoder, open_model, warn_of_other_numbers
-from pts.stages.decode.strategies import second_model_found, second_model_settled, with_second_model
 from pts.stages.evaluate.answers import Answering, EvaluationProgress, Observe
+from pts.stages.evaluate.engine import EvaluateHere, EvaluationFound, EvaluationTask
 from pts.stages.evaluate.inputs import EvaluateInputs
+from pts.stages.evaluate.jobs import AnswerJob
 from pts.stages.evaluate.plan import EvaluationPlan, no_direction_test, plan_evaluation
-from pts.stages.evaluate.thresholds import answers_to_fit, fit_thresholds, to_fit, with_thresholds
-from pts.stages.shared.cut_completions import warn_of_cut
-from pts.stages.shared.recorded import (
-    dtype_name,
-    recorded_by,
-    recorded_options,
-    settled_prompts,
+from pts.stages.evaluate.thresholds import (
+    answers_to_fit,
+    chosen_thresholds,
+    fit_jobs,
+    fitted_options,
+    to_fit,
 )
+from pts.stages.shared.cut_completions import warn_of_cut
+from pts.stages.shared.recorded import recorded_by
 from pts.stages.shared.recorded_layers import with_recorded_layers
 
 if TYPE_CHECKING:
-    from pts.decoding import Session
-    from pts.decoding.steered_decoder import SteeredDecoder
     from pts.evaluation.against import Besides
     from pts.evaluation.paired_systems import PairedSystems
     from pts.evaluation.summary import OtherSummary
-    from pts.steering.hooks import Variant
-    from pts.steering.vector_set import VectorSet
+    from pts.stages.evaluate.ray_evaluate import EvaluateOnRay
 
 logger = logging.getLogger(__name__)
 
@@ -83,59 +77,81 @@ def _evaluate(
     inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory, observe: Observe | None
 ) -> EvaluationPlan:
     """Load the model and answer what is missing; the plan with what the model cannot run left out."""
-    recorded = recorded_by(None if inputs.fresh else directory.manifest, str(directory.path))
-    loaded = open_model(inputs, recorded_options(inputs.model_options(), recorded), plan.options)
-    prompt_format, digest = settled_prompts(loaded.tokenizer, inputs.prompt_format(), recorded)
-    decoder = make_decoder(inputs, loaded, plan.vectors, "full", StrategyOptions(), prompt_format)
-    if plan.vectors is not None:
-        warn_of_other_numbers(plan.vectors, loaded)
-    variants = _variants(inputs, plan.vectors)
-    date = prompt_format.written_on
-    plan = replace(plan, options=with_second_model(plan.options, inputs, date or recorded.prompt_date))
-    with decoder.session([]) as session:
-        plan = replace(plan, left_out=_check(plan, session))
-        _check_prompts(plan, session, observe)
-    _settle_manifest(inputs, plan, directory, decoder, digest)
-    total = plan.todo(plan.left_out) + len(answers_to_fit(inputs, plan.to_fit_on, plan.items, plan.fits))
-    answering = Answering(inputs.seed, plan.grader, plan.grader_name, plan.items, directory, total, observe)
-    with decoder.session([]) as session:
-        fits = fit_thresholds(inputs, plan.options, session, plan.to_fit_on, plan.fits, answering)
-    plan = replace(plan, fits={**plan.fits, **fits}, options=with_thresholds(plan.options, fits))
-    _note_thresholds(plan, directory)
-    systems = plan.kept_systems(plan.left_out)
-    # Apart, so that no hook is on the model but those of what is steered.
+    with _engine(inputs, plan, directory, observe) as engine:
+        plan = replace(plan, left_out=engine.found.left_out)
+        _settle_manifest(inputs, plan, directory, engine.found)
+        to_ask = answers_to_fit(inputs, plan.to_fit_on, plan.items, plan.fits)
+        total = plan.todo(plan.left_out) + len(to_ask)
+        answering = Answering(plan.items, directory, total, observe)
+        answering.keep(engine.answers(fit_jobs(inputs, plan.to_fit_on, plan.items, plan.fits)))
+        fits = chosen_thresholds(inputs, plan.to_fit_on, plan.items, plan.fits)
+        plan = replace(plan, fits={**plan.fits, **fits})
+        _note_thresholds(plan, directory)
+        systems = plan.kept_systems(plan.left_out)
+        # Random routers last: their shares are those of the answers before.
+        for routing in ("own", "random"):
+            asked = [system for system in systems if system.routing == routing]
+            answering.keep(engine.answers(_jobs(plan, asked, fitted_options(fits))))
+    return plan
+
+
+def _engine(
+    inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory, observe: Observe | None
+) -> EvaluateHere | EvaluateOnRay:
+    """The model with all strategies, here or on Ray. Raises PtsError."""
+    task = EvaluationTask(
+        inputs,
+        recorded_by(None if inputs.fresh else directory.manifest, str(directory.path)),
+        plan.grader_name,
+        plan.systems,
+        (*plan.problem_set.problems, *plan.to_fit_on),
+        {name: plan.settings[name] for name in DIGESTS if name in plan.settings},
+    )
+    if inputs.ray is not None:
+        from pts.stages.evaluate.ray_evaluate import EvaluateOnRay
+
+        return EvaluateOnRay(task, max(1, plan.todo(plan.left_out)))
+
+    def read(number: int, of: int) -> None:
+        if observe is not None:
+            observe(EvaluationProgress(number, of, 0, None))
+
+    return EvaluateHere(task, plan.vectors, plan.options, plan.grader, read)
+
+
+def _jobs(plan: EvaluationPlan, systems: Sequence[System], options: Mapping[str, float]) -> Iterator[AnswerJob]:
+    """What each system is missing, those steered alike together; `options` are those that were fitted."""
     groups: dict[tuple[Steering, int | None], list[System]] = {}
     for system in systems:
         groups.setdefault((system.steering, system.control), []).append(system)
     for (steering, control), group in groups.items():
-        variant = None if steering == "none" else variants[0 if control is None else 1 + control]
-        with decoder.session([] if variant is None else [variant]) as session:
-            for system in group:
-                _answer_system(plan, system, session, answering)
-    return plan
+        variant = None if steering == "none" else 0 if control is None else 1 + control
+        for system in group:
+            wanted = tuple(plan.missing(system))
+            shares = plan.router_shares(system)
+            yield AnswerJob(system.name, system.strategy, wanted, variant, options, shares)
 
 
 def _settle_manifest(
-    inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory, decoder: SteeredDecoder, digest: str
+    inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory, found: EvaluationFound
 ) -> None:
     """Write what the run is about, or compare it with what is written. Raises RunError where they differ."""
-    second_dtype, second_date = second_model_settled(plan.options)
     resolved = EvaluationResolved(
-        model_id=decoder.model.model_id,
-        model_revision=decoder.model.revision,
-        dtype=dtype_name(decoder.model),
-        think_end=None if decoder.think is None else decoder.think.end,
+        model_id=found.model_id,
+        model_revision=found.model_revision,
+        dtype=found.dtype,
+        think_end=found.think_end,
         dataset_id=plan.problem_set.name,
         problem_schema=plan.problem_set.schema,
         grader=plan.grader_name,
-        second_model=second_model_found(plan.options),
-        second_dtype=second_dtype,
-        attention=decoder.model.attention,
-        prompt_date=decoder.prompt_format.written_on or second_date,
-        prompt_digest=digest,
+        second_model=found.second_model,
+        second_dtype=found.second_dtype,
+        attention=found.attention,
+        prompt_date=found.prompt_date,
+        prompt_digest=found.prompt_digest,
     )
     environment = EvaluationEnvironment(
-        device=str(decoder.model.device),
+        device=found.device,
         batch_rows=inputs.batch_rows,
         problems=len(plan.problem_set.problems),
         seeds=inputs.seeds,
@@ -153,48 +169,6 @@ def _settle_manifest(
     )
 
 
-def _variants(inputs: EvaluateInputs, vectors: VectorSet | None) -> list[Variant]:
-    """The vectors, then each of their calibrated random directions, added in the same way."""
-    from pts.steering import interventions
-    from pts.steering.vector_algebra import control_sets
-
-    if vectors is None:
-        return []
-    pattern = next(iter(vectors.vectors if inputs.pattern is None else inputs.pattern))
-    sets = [vectors, *([] if no_direction_test(inputs, vectors) else control_sets(vectors, pattern))]
-    return [interventions(each, inputs.pattern, gated=inputs.where == "gate") for each in sets]
-
-
-def _check(plan: EvaluationPlan, session: Session) -> dict[str, str]:
-    """The systems that do not fit the model, with the reasons. Raises ConfigError for one that was named."""
-    unfit: dict[str, str] = {}
-    for strategy in dict.fromkeys(system.strategy for system in plan.systems):
-        try:
-            make_strategy(strategy, plan.options).check(session)
-        except (ConfigError, ModelError) as error:
-            if strategy in {system.strategy for system in plan.systems if system.asked}:
-                raise
-            unfit[strategy] = str(error)
-    left_out = {system.name: unfit[system.strategy] for system in plan.systems if system.strategy in unfit}
-    if left_out:
-        logger.warning(
-            "baselines left out: %s: %s", ", ".join(left_out), next(iter(left_out.values())).rstrip(".")
-        )
-    return left_out
-
-
-def _check_prompts(plan: EvaluationPlan, session: Session, observe: Observe | None) -> None:
-    """Raise PtsError for a problem that a system's strategy cannot read."""
-    strategies = [make_strategy(system.strategy, plan.options) for system in plan.kept_systems(plan.left_out)]
-    readers = dict.fromkeys(reader for strategy in strategies for reader in strategy.readers(session))
-    problems = (*plan.problem_set.problems, *plan.to_fit_on)
-    for number, problem in enumerate(problems, start=1):
-        for reader, fmt in readers:
-            reader.encode(problem.query, fmt)
-        if observe is not None:
-            observe(EvaluationProgress(number, len(problems), 0, None))
-
-
 def _note_thresholds(plan: EvaluationPlan, directory: RunDirectory) -> None:
     """Keep the fits in the manifest: what is answered from now on goes by them."""
     manifest = directory.manifest
@@ -202,16 +176,6 @@ def _note_thresholds(plan: EvaluationPlan, directory: RunDirectory) -> None:
     fits = {name: to_json(fit) for name, fit in plan.fits.items()}
     if fits != manifest.environment.get("thresholds"):
         directory.write_manifest(replace(manifest, environment={**manifest.environment, "thresholds": fits}))
-
-
-def _answer_system(plan: EvaluationPlan, system: System, session: Session, answering: Answering) -> None:
-    """Answer what a system is missing."""
-    shares, options = plan.router_shares(system), plan.options
-    if shares is not None:
-        options = with_random_router(options, shares, answering.seed)
-    strategy = make_strategy(system.strategy, options)
-    variant = 0 if system.steering == "none" else 1
-    answering.answer(system.name, strategy, plan.missing(system), session, variant, shares)
 
 
 def _write_derived(inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirectory) -> EvaluationSummary:

@@ -5,23 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from pts.decoding.registry import make_strategy
-from pts.decoding.strategy_options import StrategyOptions
 from pts.errors import ConfigError, DataError
 from pts.evaluation.items import Item, Key
 from pts.evaluation.thresholds import ThresholdFit, ThresholdPoint, cheapest_of_best
 from pts.problems import ProblemSet, problem_digest, question_words
 from pts.records import Problem
 from pts.setting_names import setting
-from pts.stages.evaluate.answers import Answering, item_digest
+from pts.stages.evaluate.answers import item_digest
 from pts.stages.evaluate.inputs import EvaluateInputs
-
-if TYPE_CHECKING:
-    from pts.decoding import Session
+from pts.stages.evaluate.jobs import AnswerJob
 
 Fits: TypeAlias = Mapping[str, ThresholdFit]
 """By strategy."""
@@ -104,34 +100,31 @@ def require_same_problems(inputs: EvaluateInputs, problems: Sequence[Problem], e
             )
 
 
-def fit_thresholds(
-    inputs: EvaluateInputs,
-    options: StrategyOptions,
-    session: Session,
-    problems: Sequence[Problem],
-    earlier: Fits,
-    answering: Answering,
-) -> dict[str, ThresholdFit]:
-    """Each threshold to fit: that of `earlier`, or else a new one, by answers of the model as it is."""
-    missing = answers_to_fit(inputs, problems, answering.items, earlier)
-    fits = {}
+def fit_jobs(
+    inputs: EvaluateInputs, problems: Sequence[Problem], items: Mapping[Key, Item], fits: Fits
+) -> list[AnswerJob]:
+    """What the fit of thresholds that are not in `fits` still has to ask, of the model as it is."""
+    missing = answers_to_fit(inputs, problems, items, fits)
+    jobs = []
     for name in to_fit(inputs):
-        fit = earlier.get(name)
-        if fit is None:
-            for threshold in _FITTED[name][1]:
-                system = _line(name, threshold)
-                wanted = [(problem, 0) for where, problem in missing if where == system]
-                tried: dict[str, Any] = {_FITTED[name][0]: threshold}
-                answering.answer(system, make_strategy(name, replace(options, **tried)), wanted, session)
-            fit = _chosen(name, problems, answering.items)
-        fits[name] = fit
-    return fits
+        option, thresholds = _FITTED[name]
+        for threshold in thresholds if name not in fits else ():
+            system = _line(name, threshold)
+            wanted = tuple((problem, 0) for where, problem in missing if where == system)
+            jobs.append(AnswerJob(system, name, wanted, options={option: threshold}))
+    return jobs
 
 
-def with_thresholds(options: StrategyOptions, fits: Fits) -> StrategyOptions:
-    """The options with the thresholds that were fitted."""
-    chosen: dict[str, Any] = {_FITTED[name][0]: fit.threshold for name, fit in fits.items()}
-    return replace(options, **chosen)
+def chosen_thresholds(
+    inputs: EvaluateInputs, problems: Sequence[Problem], items: Mapping[Key, Item], earlier: Fits
+) -> dict[str, ThresholdFit]:
+    """Each threshold to fit: that of `earlier`, or else a new one, once all that it asks is in `items`."""
+    return {name: earlier.get(name) or _chosen(name, problems, items) for name in to_fit(inputs)}
+
+
+def fitted_options(fits: Fits) -> dict[str, float]:
+    """The options of strategies that were fitted, by name."""
+    return {_FITTED[name][0]: fit.threshold for name, fit in fits.items()}
 
 
 def _chosen(name: str, problems: Sequence[Problem], items: Mapping[Key, Item]) -> ThresholdFit:

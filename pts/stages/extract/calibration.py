@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +14,7 @@ from pts.stages.shared.cut_completions import cut_of
 
 if TYPE_CHECKING:
     from pts.calibration.calibrate import Calibrated
+    from pts.calibration.measurer import Measurer
     from pts.calibration.settings import Directions
     from pts.evaluation.decoder import Decoder
     from pts.evaluation.steered_examples import SteeredExamples
@@ -44,14 +45,18 @@ def choose(
     calibration: Sequence[Problem],
     test: Sequence[Problem],
     observe: Observe,
+    measurer: Measurer | None = None,
 ) -> Choice:
-    """Choose on the calibration problems and measure on the test problems. Raises PtsError."""
+    """Choose on the calibration problems and measure on the test problems. Raises PtsError.
+
+    `measurer` makes the completions, None in this process.
+    """
     from pts.calibration.calibrate import Choices, calibrate, calibration_size
     from pts.calibration.effect import measure_effects
     from pts.calibration.evaluator import Evaluator
     from pts.steering.vector_set import GateKind
 
-    decoder = _decoder(inputs, search)
+    decoder = stage_decoder(inputs, search) if measurer is None else loaded_decoder(inputs, search)
     choices = Choices(
         inputs.methods,
         layers,
@@ -69,6 +74,7 @@ def choose(
         inputs.seed,
         folder / VECTORS.shard,
         lambda tokens, done: observe("calibration", tokens, done / to_do),
+        measurer=measurer,
     )
     calibrated = calibrate(on_calibration, patterns, choices)
     to_measure = (1 + len(patterns) + choices.random) * len(test) * inputs.test_samples
@@ -80,6 +86,7 @@ def choose(
         inputs.seed,
         folder / "effect.jsonl",
         lambda tokens, done: observe("effect", tokens, done / to_measure),
+        measurer=measurer,
     )
     chosen = {pattern: setting for pattern, (setting, _) in calibrated.chosen.items()}
     effects = measure_effects(
@@ -102,29 +109,15 @@ def examples_of(
 
     The loaded model makes them, whatever engine the inputs name: it also reads them, and they are few.
     """
-    from pts.evaluation.decoder import Decoder
     from pts.evaluation.steered_examples import steered_examples
 
-    decoder = Decoder(
-        search.loaded,
-        search.sampling,
-        search.prompt_format,
-        search.grade,
-        inputs.batch_rows,
-        inputs.layers_path,
-    )
-    return steered_examples(decoder, vectors, test, held_out, inputs.seed)
+    return steered_examples(loaded_decoder(inputs, search), vectors, test, held_out, inputs.seed)
 
 
-def _decoder(inputs: ExtractInputs, search: Loaded) -> Decoder:
-    """What makes the completions, on the engine that the inputs name."""
+def loaded_decoder(inputs: ExtractInputs, search: Loaded) -> Decoder:
+    """What makes completions with the loaded model itself."""
     from pts.evaluation.decoder import Decoder
-    from pts.policies.open import TRANSFORMERS
-    from pts.policies.vllm.served import serve_model
 
-    served, options = None, search.loaded.options
-    if inputs.engine != TRANSFORMERS and options is not None:
-        served = serve_model(options, inputs.batch_rows, beside=True)
     return Decoder(
         search.loaded,
         search.sampling,
@@ -132,5 +125,15 @@ def _decoder(inputs: ExtractInputs, search: Loaded) -> Decoder:
         search.grade,
         inputs.batch_rows,
         inputs.layers_path,
-        served=served,
     )
+
+
+def stage_decoder(inputs: ExtractInputs, search: Loaded) -> Decoder:
+    """What makes the completions of calibration and test, on the engine that the inputs name."""
+    from pts.policies.open import TRANSFORMERS
+    from pts.policies.vllm.served import serve_model
+
+    decoder, options = loaded_decoder(inputs, search), search.loaded.options
+    if inputs.engine == TRANSFORMERS or options is None:
+        return decoder
+    return replace(decoder, served=serve_model(options, inputs.batch_rows, beside=True))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from pts.errors import ConfigError
 from pts.policies.open import ENGINES, TRANSFORMERS
 from pts.ranks import controls_needed
+from pts.stages.shared.ray_inputs import RayInputs
 
 METHODS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge", "outcome")
 GATES = ("probe", "entropy", "tokens", "always")
@@ -22,8 +23,8 @@ PARTS: tuple[Part, ...] = get_args(Part)
 """The parts of an extraction, in order."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExtractInputs:
+@dataclass(frozen=True)
+class ExtractInputs(RayInputs):
     """All inputs of an extraction: a search's run directory, and how vectors are made of it and chosen.
 
     `layers` are those that calibration tries (None for three around the middle; all are harvested), `strengths`
@@ -63,6 +64,7 @@ class ExtractInputs:
     fresh: bool = False
 
     def __post_init__(self) -> None:
+        self.check_ray(self.device, None)
         if self.engine not in ENGINES:
             raise ConfigError(f"engine is {self.engine}; choose from {', '.join(ENGINES)}.")
         for name, given, known in (("methods", self.methods, METHODS), ("gates", self.gates, GATES)):
@@ -100,8 +102,9 @@ class ExtractInputs:
             "until",
             "fresh",
             "lexicon",
+            *(each.name for each in fields(RayInputs)),
         )
-        settings = {name: getattr(self, name) for name in self.__slots__ if name not in free}
+        settings = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in free}
         # Manifests have called the methods "ways" from the first version on.
         settings["ways"] = settings.pop("methods")
         # Only where it is another one, so that earlier extractions continue.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,10 +30,12 @@ from pts.stages.extract.patterns import (
     pattern_source,
     patterns_text,
 )
+from pts.stages.shared.ray_cluster import require_reachable
 from pts.stages.shared.recorded_layers import with_recorded_layers
 
 if TYPE_CHECKING:
-    from pts.stages.search.reload import Loaded
+    from pts.stages.extract.ray_measure import MeasureOnRay
+    from pts.stages.search.reload import Again, Loaded
     from pts.steering.harvest import Harvest
     from pts.steering.pairs import Pair
     from pts.steering.training_rollouts import TrainingRollouts
@@ -57,6 +60,9 @@ def run_extract(inputs: ExtractInputs, observe: Observe | None = None) -> Vector
     from pts.steering.vector_files import load_vectors
 
     searched = read_search(inputs.run)
+    if inputs.ray is not None:
+        inputs.check_ray(inputs.device, str(searched.manifest.settings.get("model")))
+        require_reachable(inputs.ray)  # Refused now and not after the harvest.
     pairs = enough_pairs(searched)
     if "outcome" in inputs.methods:
         _rollouts(inputs, searched, pairs).sample()  # Refused now and not after the harvest.
@@ -148,13 +154,14 @@ def _extract(
     from pts.graders.undecided import undecided_by
     from pts.models.decoder_layers import decoder_layers
     from pts.problems import problem_digest
-    from pts.stages.search.reload import load_again, untouched_problems
+    from pts.stages.search.reload import to_load_again, untouched_problems
 
     calibration, test = untouched_problems(searched, inputs.calibration_problems, inputs.test_problems)
     earlier = None if inputs.fresh else directory.manifest
     if earlier is not None:
         require_same_problems(directory, earlier, [*calibration, *test])
-    search = load_again(searched, inputs.device, earlier, trust_remote_code=inputs.trust_remote_code)
+    again = to_load_again(searched, inputs.device, earlier, trust_remote_code=inputs.trust_remote_code)
+    search = again.load()
     layers = _layers(inputs, len(decoder_layers(search.loaded.model, inputs.layers_path)))
     if inputs.fresh and directory.manifest is not None:
         # First what a cleared directory could not explain.
@@ -181,8 +188,11 @@ def _extract(
         return None
     rollouts = _rollouts(inputs, searched, pairs)
     directions, held_out = make_directions(inputs, search.loaded.model, pairs, harvested, division, rollouts)
-    choice = choose(inputs, search, directions, layers, directory.path, calibration, test, observe)
-    _note_undecided(directory, earlier, undecided_by(search.grade))
+    with _measurer(inputs, again, search) as measurer:
+        on = (calibration, test, observe, measurer)
+        choice = choose(inputs, search, directions, layers, directory.path, *on)
+        undecided = undecided_by(search.grade) + (0 if measurer is None else measurer.undecided)
+    _note_undecided(directory, earlier, undecided)
     made = assemble(inputs, searched, directory, directions, held_out, choice.calibrated, choice.effects)
     counted = {phase: each.to_json() for phase, each in choice.completions.items()}
     provenance = {**made.provenance, "completions": counted}
@@ -190,6 +200,21 @@ def _extract(
     write_examples(directory.path, examples_of(inputs, search, vectors, test, held_out))
     write_set(inputs, directory.path, searched, search.loaded.model, pairs, division, vectors)
     return vectors
+
+
+@contextmanager
+def _measurer(inputs: ExtractInputs, again: Again, search: Loaded) -> Iterator[MeasureOnRay | None]:
+    """Workers on Ray that make the completions, None where this process does."""
+    if inputs.ray is None:
+        yield None
+        return
+    from pts.stages.extract.ray_measure import MeasureOnRay, open_pool
+
+    pool = open_pool(inputs, again, search)
+    try:
+        yield MeasureOnRay(pool)
+    finally:
+        pool.close()
 
 
 def _note_undecided(directory: RunDirectory, earlier: Manifest | None, undecided: int) -> None:

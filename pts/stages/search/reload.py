@@ -67,6 +67,27 @@ def inputs_from(settings: Mapping[str, object], where: str) -> SearchInputs:
         raise RunError(f"{where} cannot be read ({error}); search again.") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What loads a search's model again, in this process or, sent there, in another."""
+
+    inputs: SearchInputs
+    resolved: SearchResolved
+    recorded: Recorded
+    done: ProblemResult | None
+
+    def load(self) -> Loaded:
+        """The model and all that goes with it. Raises as `load_again` does."""
+        search = load_inputs(self.inputs, self.resolved, self.recorded, self.done)
+        if self.resolved.model_revision not in (None, search.loaded.revision):
+            raise ModelError(
+                f"{search.inputs.model} is not the model of {self.recorded.where} (revision "
+                f"{search.loaded.revision}, then "
+                f"{self.resolved.model_revision}): give the search's own, or search again."
+            )
+        return search
+
+
 def load_again(
     searched: SearchResults,
     device: str,
@@ -79,19 +100,23 @@ def load_again(
     The device "auto" is that of `earlier`, a later stage's own run that goes on, where there is one. Raises
     ModelError where the model is not the one that was searched, RunError where its prompts differ.
     """
+    return to_load_again(searched, device, earlier, trust_remote_code=trust_remote_code).load()
+
+
+def to_load_again(
+    searched: SearchResults,
+    device: str,
+    earlier: Manifest | None = None,
+    *,
+    trust_remote_code: bool = False,
+) -> Again:
+    """What `load_again` loads, not yet loaded."""
     recorded = recorded_by(searched.manifest, str(searched.path))
     own = None if earlier is None else recorded_by(earlier, str(searched.path)).device
     recorded = replace(recorded, device=own or recorded.device)
     done = next(iter(searched.results), None)
     inputs = replace(searched_inputs(searched), device=device, trust_remote_code=trust_remote_code)
-    search = load_inputs(inputs, searched.resolved, recorded, done)
-    if searched.resolved.model_revision not in (None, search.loaded.revision):
-        raise ModelError(
-            f"{search.inputs.model} is not the model of {searched.path} (revision "
-            f"{search.loaded.revision}, then "
-            f"{searched.resolved.model_revision}): give the search's own, or search again."
-        )
-    return search
+    return Again(inputs, searched.resolved, recorded, done)
 
 
 def load_inputs(

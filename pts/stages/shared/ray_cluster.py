@@ -44,16 +44,21 @@ def require_ray() -> None:
         )
 
 
+def require_reachable(address: str) -> None:
+    """Raise ConfigError where Ray is not installed, or nothing listens at the address."""
+    require_ray()
+    if address != LOCAL:
+        _require_listening(address)
+
+
 @contextmanager
 def joined(address: str, workers: int | None) -> Iterator[Any]:
     """The module ray, connected to the cluster at `address`, or to one on this machine for `workers`.
 
     Raises ConfigError where there is no cluster.
     """
-    require_ray()
+    require_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address != LOCAL:
-        _require_listening(address)
     import ray
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -10,7 +10,7 @@ from pts.setting_names import setting
 from pts.stages.shared.inputs import require_positive
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RayInputs:
     """Where the engines of a stage are.
 

@@ -1,4 +1,7 @@
-"""A search on a real Ray: findings of one process whatever dies, and one line where there is no Ray."""
+"""Stages on a real Ray: results of one process whatever dies, and one line where there is no Ray.
+
+All are in this file, so that they share one Ray.
+"""
 
 import os
 import secrets
@@ -13,19 +16,43 @@ from importlib.util import find_spec
 
 import psutil
 import pytest
+import torch
 
+from pts.calibration.evaluator import Evaluator
+from pts.calibration.settings import Setting
+from pts.demo.problems import demo_problems
 from pts.errors import ConfigError, DataError
 from pts.records import Problem
 from pts.runs.search_run import read_search
 from pts.setting_names import named_as, on_command_line
+from pts.stages.evaluate.inputs import EvaluateInputs
+from pts.stages.evaluate.run import run_evaluation
+from pts.stages.extract.calibration import loaded_decoder
+from pts.stages.extract.inputs import ExtractInputs
+from pts.stages.extract.ray_measure import MeasureOnRay, open_pool
 from pts.stages.search.inputs import SearchInputs
+from pts.stages.search.reload import to_load_again
 from pts.stages.search.run import run_search
 from pts.stages.shared.ray_cluster import joined, place
 from pts.stages.shared.ray_worker import Feed
+from pts.steering.hooks import Intervention
+from tests.stages.evaluate.test_evaluate_stage import items, untimed, with_controls
 from tests.stages.search.test_search_stage import counted
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 SEARCH = SearchInputs(problems=8, levels=(2, 3), threshold=0.4, traces=1, verify=False)
+EVALUATION = EvaluateInputs(
+    problems=2,
+    levels=(1, 2),
+    strategies=("full", "auto", "early-exit", "reject:2", "escalate"),
+    second_model="demo",
+    escalate_threshold=0.9,
+    router="length:0-8",
+    fit_problems=2,
+    seeds=1,
+    sweep=(0.25,),
+    device="cpu",
+)
 
 
 def free_port():
@@ -77,6 +104,19 @@ def alone(tmp_path_factory):
     run = replace(SEARCH, output=tmp_path_factory.mktemp("alone") / "run")
     run_search(run)
     return run.output
+
+
+def answers(run):
+    """An evaluation's answers but for times, and the last digits of probabilities that other batches round."""
+    found = {key: untimed(item) for key, item in items(run).items()}
+    return {
+        key: replace(
+            item,
+            ledger=replace(item.ledger, router_seconds=0.0),
+            confidence=None if item.confidence is None else round(item.confidence, 5),
+        )
+        for key, item in found.items()
+    }
 
 
 def engines(cluster):
@@ -155,6 +195,72 @@ def test_a_search_that_is_stopped_killed_and_ended_by_its_limit_goes_on(address,
     # What they drew is used by one process that goes on without Ray and without a limit.
     assert run_search(replace(run, ray=None, workers=None)).status == "complete"
     assert counted(run.output) == counted(alone)
+
+
+@needs_ray
+@pytest.mark.slow
+def test_an_evaluation_that_began_here_ends_on_ray_with_the_same_answers(cluster, tmp_path):
+    vectors = with_controls(tmp_path / "set", 1)
+    here = replace(EVALUATION, vectors=vectors, output=tmp_path / "here")
+    summary = run_evaluation(here)
+
+    def stop(progress):
+        if progress.done == 9 and progress.line is not None:
+            raise KeyboardInterrupt
+
+    run = replace(here, output=tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        run_evaluation(run, stop)
+    killed = []
+
+    def kill(progress):
+        if progress.done > 3 and not killed:
+            killed.extend(engines(cluster))
+            assert len(killed) == 2
+            killed[0].send_signal(signal.SIGKILL)
+
+    again = run_evaluation(replace(run, ray=cluster[0], workers=2), kill)
+    assert killed
+    assert answers(run) == answers(here)
+    # No answer was kept twice.
+    assert len((run.output / "items.jsonl").read_bytes().splitlines()) == len(items(here))
+    assert again == summary
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_calibration_on_ray_measures_what_one_process_does(cluster, alone, tmp_path):
+    inputs = ExtractInputs(run=alone, ray=cluster[0], workers=2)
+    again = to_load_again(read_search(alone), "cpu")
+    search = again.load()
+    decoder = loaded_decoder(inputs, search)
+    problems = demo_problems("test", 6, 0, (1, 2))
+    settings = [Setting("all", f"random-{k}", layer, 0.4, "always") for k in range(2) for layer in (2, 3)]
+    width = search.loaded.model.config.hidden_size
+
+    class Random:
+        def interventions(self, setting):
+            seed = torch.Generator().manual_seed(int(setting.method[-1]))
+            return (Intervention(setting.layer, torch.randn(width, generator=seed)),)
+
+    def measured(journal, measurer=None):
+        counted = []
+        evaluator = Evaluator(
+            *(decoder, Random(), problems, 3, 0, journal), lambda *told: counted.append(told), measurer=measurer
+        )
+        found = evaluator(settings, 0, 4)
+        outcomes = [found[each].sums for each in settings] + [evaluator.unsteered().sums]
+        return outcomes, sum(tokens for tokens, _ in counted), evaluator.done
+
+    pool = open_pool(inputs, again, search)
+    try:
+        engines(cluster)[0].send_signal(signal.SIGKILL)
+        on_ray = measured(tmp_path / "ray.jsonl", MeasureOnRay(pool))
+    finally:
+        pool.close()
+    assert on_ray == measured(tmp_path / "here.jsonl")
+    lines = [sorted((tmp_path / f"{name}.jsonl").read_text().splitlines()) for name in ("ray", "here")]
+    assert lines[0] == lines[1]
 
 
 @needs_ray
