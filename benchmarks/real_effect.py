@@ -18,6 +18,19 @@ Through the very same race and measurement go
 An effect is `detectable` if it would have been seen with 80% probability: its estimate, with the standard error
 of this one, is then clear of zero and above every random direction.
 
+Two options make the controls cheaper. `--controls-settings chosen` measures random directions at the layer,
+strength and gate that calibration chose for the best fitted vector, without a calibration of their own. It
+tests a weaker null: that the vector's direction is no better than a random one at the same place and strength.
+The vector's sign and strength were chosen for it and theirs were not, so even a random direction in its place
+would come first somewhat too often, and `p_value` is too small by that. `own`, where each random direction has
+a calibration too, has no such gap.
+
+`--control-samples N` measures random directions and shuffled fits on N completions of a problem. The rank
+compares them with the vector on N completions too and the same random numbers, beside its effect on all
+samples. So the test stays valid: under the null each is equally likely to be first. Noisier estimates spread
+the controls further, so that a first rank takes a larger effect. (Controls on N completions against a vector on
+all of them would not be valid: they share random numbers, and bad luck would put them all behind it together.)
+
 Whatever is fitted or measured is written down at once in FOLDER, and the same command goes on where it was
 stopped. It refuses other settings. The last line of the output is one line of JSON.
 
@@ -26,7 +39,8 @@ x 4) and 1,200 to measure, and `online` 2,304 to train: about 48,000 completions
 say it for the settings at hand. At 174 tokens each (Qwen2.5-Coder-0.5B on SVAMP) that makes 8.4 million tokens:
 280 minutes at 500 tokens a second (two cores), seven at 20,000 (a GPU). A fit of `outcome` reads up to 262,144
 tokens and trains on 164,000, with gradients: this model would take an hour or more for each of the four on two
-cores. `--methods preference --rounds 0` leaves out everything that trains on completions.
+cores. `--methods preference --rounds 0 --shuffled 0` fits `preference` alone, on pairs: 26,800 completions with
+`--controls-settings chosen`, 9,400 with `--control-samples 1` besides.
 """
 
 from __future__ import annotations
@@ -41,6 +55,7 @@ from pathlib import Path
 
 import numpy as np
 from effect_fits import METHODS, ONLINE, SHUFFLED, methods_of, online_fit, say
+from effect_measured import Measured
 
 from pts.calibration.evaluator import Evaluator
 from pts.calibration.halving import race, race_size
@@ -57,7 +72,6 @@ from pts.stages.extract.run import enough_pairs
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import Loaded, load_again, untouched_problems
 from pts.stages.search.run import run_search
-from pts.stats import bootstrap_mean_interval
 from pts.steering.fitting_data import FittingData
 from pts.steering.harvest import harvest
 from pts.steering.pairs import Pair
@@ -68,6 +82,8 @@ PATTERN = "all"
 GATES: tuple[GateKind, ...] = ("tokens", "always")
 CLEAR, POWER = 1.96, 0.8416
 """Standard errors: from zero to where an interval of 95% is clear of it, and what 80% of a normal lie above."""
+EARLIER = {"controls_settings": "own", "control_samples": None}
+"""What folders were begun with whose settings do not say it; the defaults."""
 QUICK = {
     "problems": 20,
     "calibration_problems": 8,
@@ -98,6 +114,19 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--random", type=int, default=20)
     parser.add_argument("--shuffled", type=int, default=3, help="label-shuffled fits of each method")
+    parser.add_argument(
+        "--controls-settings",
+        choices=("own", "chosen"),
+        default=EARLIER["controls_settings"],
+        help="random directions are measured at settings of their own calibration, or at the best fitted "
+        "vector's",
+    )
+    parser.add_argument(
+        "--control-samples",
+        type=int,
+        default=EARLIER["control_samples"],
+        help="completions of each problem for random directions and shuffled fits; --samples otherwise",
+    )
     parser.add_argument("--rounds", type=int, default=6, help="of `online`; 0 leaves it out")
     parser.add_argument("--round-problems", type=int, default=48, help="of a round of `online`, 8 samples each")
     parser.add_argument(
@@ -115,6 +144,10 @@ def read_options() -> argparse.Namespace:
     for name in ("calibration_problems", "test_problems", "samples", "random"):
         if getattr(options, name) < 1:
             parser.error(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1.")
+    if options.control_samples is not None and not 1 <= options.control_samples <= options.samples:
+        parser.error(
+            f"--control-samples is {options.control_samples}; choose from 1 to {options.samples} (--samples)."
+        )
     return options
 
 
@@ -139,16 +172,18 @@ def measure(options: argparse.Namespace) -> None:
     data = FittingData(search.loaded.model, pairs, harvested, options.seed, rollouts=rollouts)
     decoder = Decoder(search.loaded, search.sampling, search.prompt_format, search.grade)
     directions = Directions({PATTERN: data}, data, methods_of(options, decoder, searched))
-    names = [*directions.methods, *(f"{RANDOM}-{number}" for number in range(options.random))]
+    random = [f"{RANDOM}-{number}" for number in range(options.random)]
+    raced = [*directions.methods, *(random if options.controls_settings == "own" else ())]
     strengths = tuple(float(each) for each in options.strengths.split(","))
-    settings = list(grid([PATTERN], names, layers, strengths, GATES))
-    say_cost(options, search, searched, pairs, len(names), len(settings) // len(names))
-    chosen = calibrated(options, decoder, directions, settings, calibration)
-    on_test = evaluator(options, decoder, directions, test, "effect")
-    unsteered = on_test.unsteered()
-    found = on_test([setting for setting, _ in chosen.values()], 0, len(test))
-    measured = {name: found[setting] for name, (setting, _) in chosen.items()}
-    report(options, chosen, unsteered, measured, len(pairs))
+    settings = list(grid([PATTERN], raced, layers, strengths, GATES))
+    say_cost(
+        options, search, searched, pairs, list(directions.methods), len(raced), len(settings) // len(raced)
+    )
+    found = calibrated(options, decoder, directions, settings, calibration)
+    winner = min(options.methods, key=lambda name: (-found[name][1].success, found[name][1].tokens_each))
+    chosen = {name: setting for name, (setting, _) in found.items()}
+    chosen |= {name: chosen.get(name, replace(chosen[winner], method=name)) for name in random}
+    report(options, chosen, winner, *measured(options, decoder, directions, test, chosen, winner), len(pairs))
 
 
 def searched_run(options: argparse.Namespace) -> SearchResults:
@@ -208,7 +243,7 @@ def require_same(
     if not path.exists():
         replace_text(path, json.dumps(now, indent=2) + "\n")
         return
-    then = json.loads(path.read_text())
+    then = EARLIER | json.loads(path.read_text())
     changed = [name for name in now if now[name] != then.get(name)]
     if changed:
         name = changed[0]
@@ -219,7 +254,12 @@ def require_same(
 
 
 def evaluator(
-    options: argparse.Namespace, decoder: Decoder, directions: Directions, problems: list[Problem], phase: str
+    options: argparse.Namespace,
+    decoder: Decoder,
+    directions: Directions,
+    problems: list[Problem],
+    phase: str,
+    samples: int,
 ) -> Evaluator:
     """What measures on these problems, with a journal, and says now and then how far it is."""
     started = said = time.monotonic()
@@ -233,7 +273,7 @@ def evaluator(
             say(f"{phase}: {done} completions, {generated / (said - started):.0f} tokens a second")
 
     journal = options.output / f"{phase}.jsonl"
-    return Evaluator(decoder, directions, problems, options.samples, options.seed, journal, observe)
+    return Evaluator(decoder, directions, problems, samples, options.seed, journal, observe)
 
 
 def say_cost(
@@ -241,19 +281,29 @@ def say_cost(
     search: Loaded,
     searched: SearchResults,
     pairs: Sequence[Pair],
+    methods: Sequence[str],
     lanes: int,
     places: int,
 ) -> None:
-    problems = race_size([places] * lanes, options.calibration_problems) + (1 + lanes) * options.test_problems
+    vectors = len(methods) + options.random
+    race_ = race_size([places] * lanes, options.calibration_problems)
+    fewer = (
+        options.random + sum(name.startswith(SHUFFLED) for name in methods) if options.control_samples else 0
+    )
+    completions = race_ * options.samples + (1 + vectors - fewer) * options.test_problems * options.samples
+    if fewer:
+        # The vector and the model without it are measured again, on as many as the controls.
+        completions += (2 + fewer) * options.test_problems * options.control_samples
     online = online_fit(options)
-    completions = problems * options.samples + online.rounds * online.problems * online.samples
+    completions += online.rounds * online.problems * online.samples
     traces = [len(trace.completion) for result in searched.results for trace in result.traces]
     print(
         f"{searched.resolved.model_id}: {len(pairs)} pairs of {len({pair.problem_id for pair in pairs})} "
         f"problems; the search generated {searched.tokens_spent} tokens, budget {search.sampling.budget}"
     )
     print(
-        f"{lanes} vectors, {places} settings each: about {completions} completions, "
+        f"{vectors} vectors, {lanes} of them calibrated with {places} settings each: about {completions} "
+        "completions, "
         f"{completions * float(np.mean(traces)) / 1e6:.2f} million tokens",
         flush=True,
     )
@@ -267,59 +317,75 @@ def calibrated(
     problems: list[Problem],
 ) -> dict[str, tuple[Setting, Outcomes]]:
     """Each vector's best setting."""
-    on_calibration = evaluator(options, decoder, directions, problems, "calibration")
+    on_calibration = evaluator(options, decoder, directions, problems, "calibration", options.samples)
     lanes = race(settings, lambda setting: setting.method, on_calibration, len(problems))
     return {str(name): ranked[0] for name, ranked in lanes.items()}
 
 
+def measured(
+    options: argparse.Namespace,
+    decoder: Decoder,
+    directions: Directions,
+    problems: list[Problem],
+    chosen: dict[str, Setting],
+    winner: str,
+) -> tuple[Measured, Measured]:
+    """What is measured on all samples, and what is ranked: the same, or the controls' samples."""
+
+    def on_test(names: Sequence[str], phase: str, samples: int) -> Measured:
+        evaluate = evaluator(options, decoder, directions, problems, phase, samples)
+        unsteered = evaluate.unsteered()
+        found = evaluate([chosen[name] for name in names], 0, len(problems))
+        return Measured(unsteered, {name: found[chosen[name]] for name in names})
+
+    if options.control_samples is None:
+        every = on_test(list(chosen), "effect", options.samples)
+        return every, every
+    controls = [name for name in chosen if name.startswith((RANDOM, SHUFFLED))]
+    rest = [name for name in chosen if name not in controls]
+    full = on_test(rest, "effect", options.samples)
+    return full, on_test([winner, *controls], "effect-controls", options.control_samples)
+
+
 def report(
     options: argparse.Namespace,
-    chosen: dict[str, tuple[Setting, Outcomes]],
-    unsteered: Outcomes,
-    measured: dict[str, Outcomes],
+    chosen: dict[str, Setting],
+    winner: str,
+    full: Measured,
+    ranked: Measured,
     pairs: int,
 ) -> None:
     """A table of all vectors, what it comes to, and the same as one line of JSON."""
-    count = len(unsteered.successes)
-    print(
-        f"{count} untouched problems x {options.samples}: success {unsteered.success:.3f} unsteered, "
-        f"{unsteered.tokens_each:.0f} tokens, {unsteered.cut_share:.1%} cut"
-    )
-    print(f"{'':24s}layer strength gate     success   effect         interval   tokens     cut")
-    bounds, effects = {}, {}
-    for name, found in measured.items():
-        setting = chosen[name][0]
-        bounds[name] = bootstrap_mean_interval(found.rates - unsteered.rates, 0.95, options.seed)
-        effects[name] = found.success - unsteered.success
-        print(
-            f"{name:24s}{setting.layer:5d}{setting.strength:+9.1f} {setting.gate:8s}{found.success:8.3f}"
-            f"{effects[name]:+9.3f}   {bounds[name][0]:+.3f} to {bounds[name][1]:+.3f}"
-            f"{found.tokens_each:9.0f}{found.cut_share:8.1%}"
-        )
-    winner = min(options.methods, key=lambda name: (-chosen[name][1].success, chosen[name][1].tokens_each))
+    full.print_rows(chosen, options.seed)
+    if ranked is not full:
+        ranked.print_rows(chosen, options.seed)
+    effects = {name: ranked.effect(name) for name in ranked.steered}
     random = [effect for name, effect in effects.items() if name.startswith(RANDOM)]
     shuffled = [effect for name, effect in effects.items() if name.startswith(SHUFFLED)]
-    differences = measured[winner].rates - unsteered.rates
-    error = float(differences.std(ddof=1) / count**0.5)
+    effect, (low, high) = full.effect(winner), full.interval(winner, options.seed)
+    clear = (CLEAR + POWER) * full.error(winner)
     result = {
         "method": winner,
-        "effect": effects[winner],
-        "effect_low": bounds[winner][0],
-        "effect_high": bounds[winner][1],
+        "effect": effect,
+        "effect_low": low,
+        "effect_high": high,
+        "effect_ranked": effects[winner],
         "rank_of_controls": rank_among(effects[winner], random),
         "controls": len(random),
         "p_value": rank_p_value(effects[winner], random, len(options.methods)),
         "random_max": max(random),
         "shuffled_max": max(shuffled) if shuffled else None,
-        "headroom_online": effects.get(ONLINE),
-        "detectable": max(CLEAR * error, max(random)) + POWER * error,
-        "unsteered": unsteered.success,
+        "headroom_online": full.effect(ONLINE) if ONLINE in full.steered else None,
+        "detectable": max(clear, max(random) + POWER * ranked.error(winner)),
+        "unsteered": full.unsteered.success,
         "pairs": pairs,
-        "test_problems": count,
+        "test_problems": options.test_problems,
         "samples": options.samples,
+        "control_samples": ranked.unsteered.samples,
+        "controls_settings": options.controls_settings,
     }
     print(
-        f"{winner}: {effects[winner]:+.3f} ({bounds[winner][0]:+.3f} to {bounds[winner][1]:+.3f}), rank "
+        f"{winner}: {effect:+.3f} ({low:+.3f} to {high:+.3f}), rank "
         f"{result['rank_of_controls']} of {1 + len(random)}; an effect of {result['detectable']:.3f} would "
         "have been seen with 80% probability"
     )
