@@ -136,13 +136,14 @@ class Table:
 def tables(model: Any, variants: Sequence[Variant], layers: int) -> dict[int, list[Table]]:
     """By layer, one table for every intervention that a variant may have there.
 
-    Raises VectorError for a vector of another width than the residual stream, or a layer that is not there.
+    Raises VectorError for a vector of another width than the residual stream, a layer that is not there, or a
+    gate's token that the vocabulary does not have.
     """
     config = model.config.get_text_config(decoder=True)
     hidden, vocab = int(config.hidden_size), int(config.vocab_size)
     for variant in variants:
         for intervention in variant:
-            _check(intervention, hidden, layers)
+            _check(intervention, hidden, layers, vocab)
     used = sorted({intervention.layer for variant in variants for intervention in variant})
     made = {}
     for layer in used:
@@ -179,7 +180,7 @@ def _table(entries: Sequence[Intervention | None], hidden: int, vocab: int) -> T
     return Table(vectors, filled, weights, thresholds, allowed, entropies)
 
 
-def _check(intervention: Intervention, hidden: int, layers: int) -> None:
+def _check(intervention: Intervention, hidden: int, layers: int, vocab: int) -> None:
     shapes = [intervention.vector.shape]
     if intervention.gate.weight is not None:
         shapes.append(intervention.gate.weight.shape)
@@ -191,6 +192,12 @@ def _check(intervention: Intervention, hidden: int, layers: int) -> None:
     if not 0 <= intervention.layer < layers:
         raise VectorError(
             f"layer {intervention.layer} is out of range: the model has decoder layers 0 to {layers - 1}."
+        )
+    foreign = [token for token in intervention.gate.token_ids if not 0 <= token < vocab]
+    if foreign:
+        raise VectorError(
+            f"a gate opens after token id {foreign[0]}, and the model's vocabulary has {vocab}: use the "
+            "vectors with the model that they were made for."
         )
 
 

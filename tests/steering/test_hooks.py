@@ -217,12 +217,16 @@ def test_a_pass_that_was_not_announced_is_not_steered(loaded, vector):
         assert torch.equal(loaded.model(ids).logits, plain)
 
 
-def test_wrong_width_layer_and_rows_are_refused(loaded, vector):
+def test_wrong_width_layer_vocabulary_and_rows_are_refused(loaded, vector):
     model = loaded.model
     with pytest.raises(VectorError, match=r"shape \[31\]"), steer(model, [[Intervention(0, vector[:31])]]):
         pass
     with pytest.raises(VectorError, match="layer 2 is out of range"), steer(model, [[Intervention(2, vector)]]):
         pass
+    size = model.config.vocab_size
+    foreign = [[Intervention(0, vector, Gate("tokens", token_ids=(3, size)))]]
+    with pytest.raises(VectorError, match=f"token id {size}, and the model's vocabulary has {size}: use the"):
+        steer(model, foreign).__enter__()
     with steer(model, [[Intervention(0, vector)]]) as steering:
         steering.rows = [1, 1, 1]
         with pytest.raises(ConfigError, match="3 rows; the batch has 1"):
