@@ -18,7 +18,7 @@ from pts.stages.shared.ray_inputs import RayInputs
 
 
 @dataclass(frozen=True)
-class EvaluateInputs(ProblemInputs, AnswerInputs, RayInputs):
+class EvaluateInputs(RayInputs, ProblemInputs, AnswerInputs):
     """All inputs of an evaluation, under the names of the command line's options and a recipe's keys.
 
     `dataset` is a benchmark's name, a file or a hub id; `data` a file with a benchmark's schema to read in its

@@ -19,7 +19,7 @@ _SEARCH = SearchConfig()
 
 
 @dataclass(frozen=True)
-class SearchInputs(ProblemInputs, RayInputs):
+class SearchInputs(RayInputs, ProblemInputs):
     """All inputs of a search, under the names of the command line's options and a recipe's keys.
 
     `range` bounds the prompt's value and `region` the searched part of each trace, as fractions; `max_tokens`
