@@ -66,16 +66,21 @@ def mode_moves(influential: Floats) -> tuple[Floats, Floats]:
     return np.array(near), np.array(free)
 
 
-FEWEST_INFLUENTIAL = 9.0
+FEWEST_INFLUENTIAL = 4.0
 """How many forks of a settled trace are influential at the smallest share that is thought of."""
-MANY_FORKS = 300
-"""With more forks than this, that number grows with the square root of the forks: a longer trace has room."""
+LEAST_SHARE = 1 / 75
+"""No smaller share is thought of: however long the trace, some draws have to fall everywhere."""
+FEWEST_IN_SHORT, SHORT_FORKS = 9.0, 36
+"""Of a trace of so few forks that many are influential at least; the more forks above, the fewer, down to
+`FEWEST_INFLUENTIAL`."""
 LARGEST_FEWEST = 0.5
-"""The smallest share that is thought of is at most this: a short trace has fewer forks than that."""
+"""The smallest share that is thought of is at most this: a short trace may have fewer forks than nine."""
 MOST_INFLUENTIAL = 0.25
 """The largest share that is thought of, where the smallest is not larger."""
 SHARES = 5
-CONCENTRATIONS = (30.0, 120.0, 480.0)
+SMALLER_IS_LIKELIER = 0.5
+"""A share is thought as likely as its power of this, negated: a quarter of the share, twice as likely."""
+CONCENTRATIONS = (30.0, 120.0, 480.0, 1920.0)
 
 
 @dataclass(frozen=True)
@@ -89,15 +94,17 @@ class PriorGrid:
 
     @classmethod
     def of(cls, forks: int) -> PriorGrid:
-        """For a trace with so many forks: from a quarter of them matter to nine do, all as likely.
+        """For a trace with so many forks: from a quarter of them matter to four do.
 
-        Where nine are more than a quarter, that many do, but at most half of them. Of many forks, more than
-        nine do at least (`MANY_FORKS`).
+        Of a short trace at least nine do, or half of its forks. Of a long one at least one fork in 75.
         """
-        least = FEWEST_INFLUENTIAL * max(1.0, (forks / MANY_FORKS) ** 0.5)
-        fewest = min(LARGEST_FEWEST, least / max(forks, 1))
+        forks = max(forks, 1)
+        in_short = FEWEST_IN_SHORT * min(1.0, SHORT_FORKS / forks)
+        least = max(FEWEST_INFLUENTIAL, in_short, LEAST_SHARE * forks)
+        fewest = min(LARGEST_FEWEST, least / forks)
         shares = np.geomspace(max(MOST_INFLUENTIAL, fewest), fewest, SHARES)
-        weights = np.full((len(CONCENTRATIONS), SHARES), 1.0 / (len(CONCENTRATIONS) * SHARES))
+        weights = np.tile(shares**-SMALLER_IS_LIKELIER, (len(CONCENTRATIONS), 1))
+        weights /= weights.sum()
         return cls(CONCENTRATIONS, shares, weights, OffTracePrior().spread)
 
 

@@ -99,8 +99,12 @@ def test_a_calm_trace_teaches_that_few_forks_matter() -> None:
 def test_a_short_trace_expects_that_half_of_its_forks_matter_and_a_long_one_that_few_may() -> None:
     assert PriorGrid.of(5).shares == pytest.approx([0.5] * 5)
     assert PriorGrid.of(36).shares == pytest.approx([0.25] * 5)
-    assert PriorGrid.of(300).shares[[0, -1]] == pytest.approx([0.25, 0.03])
-    assert PriorGrid.of(1200).shares[[0, -1]] == pytest.approx([0.25, 0.015])
+    assert PriorGrid.of(100).shares[[0, -1]] == pytest.approx([0.25, 0.04])
+    assert PriorGrid.of(1200).shares[[0, -1]] == pytest.approx([0.25, 1 / 75])
+    weights = PriorGrid.of(100).weights
+    assert weights.sum() == pytest.approx(1.0)
+    # Four forks of a hundred are 6.25 times fewer than a quarter, and the square root of that as likely.
+    assert weights[:, -1] == pytest.approx(2.5 * weights[:, 0])
 
 
 def test_believed_values_follow_the_draws_and_end_at_the_grade() -> None:
