@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pts.errors import ConfigError, ModelError, PtsError
+from pts.errors import ConfigError, ModelError, PtsError, RunError
 from pts.models.prompt import PromptFormat
+from pts.policies.vllm import served_engine
 from pts.policies.vllm.endpoint import EndpointPolicy
 from pts.policies.vllm.http_client import checked_address
 from pts.policies.vllm.served_engine import Logit
@@ -102,6 +103,17 @@ def test_a_stream_may_be_given_up(policy, prompt):
     assert len(policy.next_token_probs(prompt, (7, 8), SAMPLING)) == 2
     stream.close()
     assert len(list(policy.rollouts([RolloutRequest(prompt, n=3, seed=1, sampling=Sampling(budget=3))])))
+
+
+def test_a_slow_server_is_said_to_be_waited_for(demo, prompt, monkeypatch, caplog):
+    monkeypatch.setattr(served_engine, "_QUIET", 0.2)
+    with serving(demo) as server:
+        policy = EndpointPolicy(server.address, "demo", FORMAT)
+        server.settings["slow"] = ("/v1/completions",)
+        asked = [RolloutRequest(prompt, n=2, seed=1, sampling=Sampling(budget=2))]
+        assert sum(rollout.count for rollout in policy.rollouts(asked)) == 2
+    assert "the server has sent nothing for" in caplog.text
+    assert "2 requests are under way, each may take 600 s" in caplog.text
 
 
 OTHER = {**MODEL, "id": "Qwen/Qwen3-8B", "root": "Qwen/Qwen3-8B"}
@@ -229,6 +241,12 @@ def test_a_server_that_dies_in_a_search_loses_nothing(demo, tmp_path):
     manifest = json.loads((inputs.output / "manifest.json").read_text())
     assert manifest["resolved"]["attention"] == "vllm server"
     assert "endpoint" not in manifest["settings"]
+    # What vLLM drew in another process, under a model runner that it told, is not the same for sure.
+    inside = {**manifest, "resolved": {**manifest["resolved"], "attention": "vllm V1"}}
+    (inputs.output / "manifest.json").write_text(json.dumps(inside))
+    with serving(demo, port), pytest.raises(RunError, match='attention "vllm V1" → "vllm server"'):
+        run_search(inputs)
+    (inputs.output / "manifest.json").write_text(json.dumps(manifest))
     with serving(demo, port):
         summary = run_search(inputs)
         whole = replace(inputs, output=tmp_path / "whole")

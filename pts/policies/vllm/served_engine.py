@@ -109,13 +109,15 @@ class ServedEngine:
             self._came.put(error)
 
     async def _stream(self, name: str, body: Mapping[str, Any]) -> None:
+        finished = False
+        # Read to its end, so that the connection can be used again.
         async for part in self._client.parts(COMPLETIONS, body):
-            choice = only_choice(part)
-            finished = choice.get("finish_reason") is not None
-            self._came.put(Output(name, (Made(token_ids(choice)),), finished))
-            if finished:
-                return
-        raise ModelError("the server broke off a completion: give the same command again.")
+            if not finished:
+                choice = only_choice(part)
+                finished = choice.get("finish_reason") is not None
+                self._came.put(Output(name, (Made(token_ids(choice)),), finished))
+        if not finished:
+            raise ModelError("the server broke off a completion: give the same command again.")
 
 
 def body_of(name: str, ids: TokenIds, params: Mapping[str, Any]) -> dict[str, Any]:
