@@ -23,7 +23,6 @@ TIMEOUT = 600.0
 """Seconds that an answer may take where nothing else is given."""
 KEY = "VLLM_API_KEY"
 """The environment variable with the server's key."""
-_OTHER_KEY = "OPENAI_API_KEY"
 _CONNECT = 10.0
 """Seconds in which a server must accept a connection."""
 _WAITS = (0.2, 1.0)
@@ -69,7 +68,7 @@ class HttpClient:
     """A pool of connections to one server, used by a loop in a thread of its own.
 
     `timeout` (seconds) bounds the wait for an answer, and for each part of one that comes in parts. The key is
-    that of `VLLM_API_KEY`; that of `OPENAI_API_KEY` is sent only to a server that asks for one.
+    that of `VLLM_API_KEY`.
     """
 
     def __init__(self, endpoint: str, timeout: float = TIMEOUT, connections: int = 100) -> None:
@@ -159,22 +158,12 @@ class HttpClient:
                 if response.status_code == httpx2.codes.OK:
                     self._known = True
                     return response
-                if self._takes_other_key(response):
-                    continue
                 failure = self._refusal(path, response)
                 again = self._known and response.status_code in _BUSY
             wait = next(waits, None) if again else None
             if wait is None:
                 raise failure
             await asyncio.sleep(wait)
-
-    def _takes_other_key(self, response: httpx2.Response) -> bool:
-        """Whether a server that asks for a key gets that of `OPENAI_API_KEY` from now on."""
-        key, sent = os.environ.get(_OTHER_KEY), "Authorization" in self._http.headers
-        if response.status_code != httpx2.codes.UNAUTHORIZED or sent or not key:
-            return False
-        self._http.headers["Authorization"] = f"Bearer {key}"
-        return True
 
     @property
     def shown(self) -> str:

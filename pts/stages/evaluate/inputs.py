@@ -53,6 +53,8 @@ class EvaluateInputs(RayInputs, ProblemInputs, AnswerInputs):
         self.check_ray(self.device, self.model)
         require_positive("seeds", self.seeds)
         require_positive("fit-problems", self.fit_problems)
+        if self.fit_problems == 1:
+            raise ConfigError("fit-problems is 1; it must be at least 2, since thresholds are compared over them.")
         if self.sweep != SWEEP and not self.baselines:
             raise ConfigError(
                 f"{setting('sweep')} adds fixed budgets, and {setting('baselines', False)} leaves them "
