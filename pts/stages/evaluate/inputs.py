@@ -54,7 +54,7 @@ class EvaluateInputs(RayInputs, ProblemInputs, AnswerInputs):
         require_positive("seeds", self.seeds)
         require_positive("fit-problems", self.fit_problems)
         if self.fit_problems == 1:
-            raise ConfigError("fit-problems is 1; it must be at least 2, since thresholds are compared over them.")
+            raise ConfigError("fit-problems is 1; thresholds are fitted on at least 2.")
         if self.sweep != SWEEP and not self.baselines:
             raise ConfigError(
                 f"{setting('sweep')} adds fixed budgets, and {setting('baselines', False)} leaves them "

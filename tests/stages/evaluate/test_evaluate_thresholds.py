@@ -114,7 +114,7 @@ def test_a_file_is_fitted_on_its_last_problems_that_ask_nothing_evaluated(tmp_pa
         ({"strategies": ("full",)}, "fit_problems= fits thresholds of early-exit and escalate"),
         ({"exit_threshold": 0.9}, "that you did not give, and there is none"),
         ({"fit_problems": 0}, "fit-problems is 0"),
-        ({"fit_problems": 1}, "fit-problems is 1; it must be at least 2"),
+        ({"fit_problems": 1}, "fit-problems is 1; thresholds are fitted on at least 2"),
         ({"fit_problems": None, "fit_split": "train"}, "fit_split= needs fit_problems="),
     ],
 )
