@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 COMPLETIONS = "/v1/completions"
 _QUIET = 30.0
-"""Seconds of silence after which it is said that the server is waited for."""
+"""Seconds without an answer after which a warning says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class _Part:
 class EvaluateOnRay:
     """An evaluation whose models are in Ray's actors. Its answers are those of one process.
 
-    A worker that dies is replaced, and what it had not answered is asked again. `found` is that of all
+    A worker that dies is replaced, and the new one answers what was left. `found` is that of all
     workers. Raises PtsError where the cluster cannot be used, or a model does not fit.
     """
 
@@ -104,7 +104,7 @@ class AnswerEngine:
         """Nothing: there is nothing to hear."""
 
     def work(self, jobs: Feed[tuple[str, AnswerJob]], send: Callable[[tuple[str, Item]], None]) -> None:
-        """Answer what is asked; each answer is sent with its job's name."""
+        """Answer the jobs as they come, and send each answer with its job's name."""
         for name, job in jobs:
             for item in self._here.answers([job]):
                 send((name, item))
