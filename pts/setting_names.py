@@ -59,7 +59,7 @@ def on_command_line(name: str, value: object = None) -> str:
     option = _SINGULAR.get(name, name).replace("_", "-")
     if value is False:
         return f"--no-{option}"
-    return f"--{option}" if value in (None, True) else f"--{option} {value}"
+    return f"--{option}" if value is None or value is True else f"--{option} {value}"
 
 
 class InRecipe:

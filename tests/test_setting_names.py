@@ -24,6 +24,7 @@ OF_FILES = {"show", "source", "target", "top", "problem", "license_id", "pattern
         ("seed", None, "seed=", "--seed", "extract-vectors.seed"),
         ("output", None, "output=", "--output", "extract-vectors.output"),
         ("problems", 3, "problems=3", "--problems 3", "search.problems=3"),
+        ("problems", 1, "problems=1", "--problems 1", "search.problems=1"),
         ("chat_template", False, "chat_template=False", "--no-chat-template", "search.chat_template=false"),
         ("chat_template", True, "chat_template=True", "--chat-template", "search.chat_template=true"),
         ("dtype", "float32", "dtype='float32'", "--dtype float32", "--dtype float32"),
