@@ -27,7 +27,7 @@ PLAIN_EVERY = 10.0
 
 def search_progress(run: SearchInputs, quiet: bool) -> AbstractContextManager[Callable[[Progress], None]]:
     """What to hand to a search as `observe`."""
-    return _shown(quiet, SearchDone(run.max_tokens), "reading model and problems")
+    return _shown(quiet, SearchDone(run.token_limit), "reading model and problems")
 
 
 def phase_progress(quiet: bool) -> AbstractContextManager[Callable[[str, int, float], None]]:

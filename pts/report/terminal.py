@@ -58,10 +58,11 @@ def run_report(run: SearchResults, top: int, problem: str | None = None) -> Rend
 def summary_report(summary: SearchSummary, *, shard: bool = False) -> RenderableType:
     """The run in numbers, as a few lines of text; a `shard` counts its own problems, not those requested."""
     again = "the same command" if shard else setting("problems", summary.problems)
+    limit = f"this shard's part of {setting('max_tokens')}" if shard else setting("max_tokens")
     state = {
         "complete": "complete",
         "partial": f"partial: {again} continues it",
-        "spent": f"stopped by {setting('max_tokens')}: a larger one continues it",
+        "spent": f"stopped by {limit}: a larger {setting('max_tokens')} continues it",
     }[summary.status]
     shares = ", ".join(f"{summary.token_shares[key]:.0%} {what}" for key, what in _SHARES.items())
     sandbox = f" (programs held in by {', '.join(summary.sandbox)})" if summary.sandbox else ""

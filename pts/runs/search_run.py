@@ -387,9 +387,11 @@ def _status(run: SearchResults) -> RunStatus:
     done = sum(line.result.status != "spent" for line in run.settled.values())
     if done >= run.manifest.problems.count:
         return "complete"
+    limit = run.environment.max_tokens
+    # Of a merged run each line has the limit of its shard.
+    reached = limit is not None and run.tokens_spent >= limit
     cut = any(
-        line.result.status == "spent" and line.settled(run.environment.max_tokens)
-        for line in run.settled.values()
+        line.result.status == "spent" and (reached or line.settled(limit)) for line in run.settled.values()
     )
     return "spent" if cut else "partial"
 

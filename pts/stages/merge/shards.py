@@ -81,13 +81,18 @@ def warn_of_differences(runs: Sequence[ShardRun]) -> None:
     for run in runs:
         summary = run.searched.summary()
         if summary.status != "complete":
+            spent = summary.status == "spent"
             logger.warning(
-                "%s is not finished: %d of its %d problems are done. A search of the merged run with the same "
-                "settings, without %s, does the rest.",
+                "%s is not finished: %d of its %d problems are done%s. A search of the merged run with the "
+                "same settings, without %s, %s.",
                 run.path,
                 summary.done,
                 summary.problems,
+                f", and its part of {setting('max_tokens')} is spent" if spent else "",
                 setting(SHARD),
+                f"spends what other shards left; a larger {setting('max_tokens')} does more"
+                if spent
+                else "does the rest",
             )
 
 
@@ -153,13 +158,14 @@ def _whole(run: ShardRun) -> ProblemList:
 def _environment(runs: Sequence[ShardRun]) -> Mapping[str, object]:
     each = [run.searched.environment for run in runs]
     limits = [environment.limit for environment in each]
+    tokens = [environment.max_tokens for environment in each]
     sandboxes = [environment.sandbox for environment in each if environment.sandbox is not None]
     # What held in the programs of all shards.
     held = [name for name in sandboxes[0] if all(name in other for other in sandboxes)] if sandboxes else None
     environment = SearchEnvironment(
         each[0].device,
         each[0].batch_rows,
-        None,
+        None if None in tokens else sum(limit for limit in tokens if limit is not None),
         None if None in limits else max(limit for limit in limits if limit is not None),
         None if held is None else tuple(held),
     )

@@ -23,11 +23,11 @@ class SearchInputs(RayInputs, ProblemInputs):
     """All inputs of a search, under the names of the command line's options and a recipe's keys.
 
     `range` bounds the prompt's value and `region` the searched part of each trace, as fractions; `max_tokens`
-    (generated tokens) bounds the run, None for no bound; `unit` is token, sentence or both; `different` says by
-    what a sentence counts as another one, words or embedding; `shard` is the share of the problems to search,
-    as I/K. `output` is None for runs/<model>-<dataset>, with the shard. `fresh` deletes an earlier run of the
-    same directory first. `verify` checks the policy before it is searched. Raises ConfigError for a value
-    outside its range.
+    (generated tokens) bounds the run, with all its shards, None for no bound; `unit` is token, sentence or
+    both; `different` says by what a sentence counts as another one, words or embedding; `shard` is the share of
+    the problems to search, as I/K. `output` is None for runs/<model>-<dataset>, with the shard. `fresh` deletes
+    an earlier run of the same directory first. `verify` checks the policy before it is searched. Raises
+    ConfigError for a value outside its range.
     """
 
     threshold: float = _SEARCH.threshold
@@ -53,11 +53,6 @@ class SearchInputs(RayInputs, ProblemInputs):
                 "with temperature 0 the model always gives the same completion, so no token "
                 "can be pivotal: give a temperature above 0."
             )
-        if self.share is not None and self.max_tokens is not None:
-            raise ConfigError(
-                f"{setting('max_tokens')} limits a whole run, and a shard does not know what the others spend: "
-                f"leave it out, or search without {setting('shard')}."
-            )
         if self.different == "embedding" and self.engine != TRANSFORMERS:
             raise ConfigError(
                 f"{setting('different', 'embedding')} needs {setting('engine', TRANSFORMERS)}: the engine "
@@ -80,10 +75,23 @@ class SearchInputs(RayInputs, ProblemInputs):
         """The share of the problems that `shard` names; None for all. Raises ConfigError."""
         return None if self.shard is None else read_share(self.shard)
 
+    @property
+    def token_limit(self) -> int | None:
+        """Tokens that this run may generate: `max_tokens`, or the shard's part of it. Raises ConfigError."""
+        share, whole = self.share, self.max_tokens
+        if share is None or whole is None:
+            return whole
+        if whole < share.shares:
+            raise ConfigError(
+                f"{setting('max_tokens', whole)} limits all {share.shares} shards together, and is less than a "
+                "token for each: give a larger one."
+            )
+        return share.part(whole)
+
     def search_config(self) -> SearchConfig:
         """The settings of the search itself. Raises ConfigError for a value outside its range."""
         return SearchConfig(
-            *(self.threshold, self.fdr, self.range, self.traces, self.region, self.max_tokens, self.seed),
+            *(self.threshold, self.fdr, self.range, self.traces, self.region, self.token_limit, self.seed),
             sampling=self.sampling(),
             audit=self.audit,
             unit=cast(SearchUnit, self.unit),

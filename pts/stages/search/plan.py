@@ -79,11 +79,11 @@ def plan_search(inputs: SearchInputs, directory: RunDirectory) -> SearchPlan:
         _note_changes(directory, earlier, settings, lines)
         latest = latest_results(lines, search_digest(settings))
         _note_other_test(directory, latest)
-        settled = {key for key, line in latest.items() if line.settled(inputs.max_tokens)}
+        settled = {key for key, line in latest.items() if line.settled(inputs.token_limit)}
         todo = tuple(problem for problem in todo if problem.id not in settled)
         recorded = RolloutJournal(directory.path / ROLLOUTS).tokens
         spent = recorded.total() + sum(line.result.tokens_generated for line in lines if line.paid is None)
-        if inputs.max_tokens is not None and spent >= inputs.max_tokens:
+        if inputs.token_limit is not None and spent >= inputs.token_limit:
             # What is recorded costs nothing more.
             todo = tuple(problem for problem in todo if recorded[problem.id])
     done = len(problem_set.problems) - len(todo)

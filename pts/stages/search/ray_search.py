@@ -32,7 +32,7 @@ class SearchOnRay:
     def __init__(self, task: SearchTask, problems: int) -> None:
         inputs = task.inputs
         task = replace(task, recorded=dated(task.recorded))
-        self._max_tokens = inputs.max_tokens
+        self._max_tokens = inputs.token_limit
         self._allowed: dict[object, Allowance] = {}
         self._pool: Pool[Problem] = Pool(inputs, partial(SearchEngine, task), inputs.device, problems)
         found = self._pool.found

@@ -61,7 +61,7 @@ class SearchEngine:
         self.found = SearchFound(self._here.resolved, device, self._here.sandbox)
         self.progress: Progress | None = None
         inputs = task.inputs
-        self._ledger = Ledger(inputs.max_tokens, budget=inputs.sampling().budget)
+        self._ledger = Ledger(inputs.token_limit, budget=inputs.sampling().budget)
 
     def hear(self, told: Allowance) -> None:
         """Take a new limit."""

@@ -98,7 +98,7 @@ def _search(
             len(plan.todo),
         )
         environment = SearchEnvironment(
-            engine.device, inputs.batch_rows, inputs.max_tokens, inputs.problems, engine.sandbox
+            engine.device, inputs.batch_rows, inputs.token_limit, inputs.problems, engine.sandbox
         )
         settle_manifest(
             directory,
@@ -156,7 +156,7 @@ def _record(
         rollouts.forget(result.problem_id)
         line = ShardLine(
             plan.digests[result.problem_id],
-            inputs.max_tokens,
+            inputs.token_limit,
             result,
             searched.contexts,
             searched.undecided,

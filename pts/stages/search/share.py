@@ -34,6 +34,10 @@ class Share:
         """The items of this shard, in their order."""
         return list(items[self.number - 1 :: self.shares])
 
+    def part(self, total: int) -> int:
+        """The whole part of a total that is this shard's; the parts of all shards add up to the total."""
+        return total * self.number // self.shares - total * (self.number - 1) // self.shares
+
     def __str__(self) -> str:
         return f"{self.number}/{self.shares}"
 

@@ -49,9 +49,9 @@ def _is_finished(inputs: SearchInputs, searched: SearchResults) -> bool:
     covers = every or (limit is None if inputs.problems is None else max(count, limit or 0) >= inputs.problems)
     if not covers:
         return False
-    if inputs.max_tokens is not None and searched.tokens_spent >= inputs.max_tokens:
+    if inputs.token_limit is not None and searched.tokens_spent >= inputs.token_limit:
         return True
-    settled = sum(line.settled(inputs.max_tokens) for line in searched.latest.values())
+    settled = sum(line.settled(inputs.token_limit) for line in searched.latest.values())
     return settled >= count
 
 

@@ -133,6 +133,29 @@ def test_what_is_left_of_a_shard_is_searched_in_the_merged_run(whole, shards, tm
 
 
 @pytest.mark.slow
+def test_a_limit_is_shared_out_and_added_up(whole, tmp_path, caplog):
+    alone = read_search(whole).summary()
+    limit = alone.tokens_generated // 2
+    runs = [
+        replace(WHOLE, shard=f"{i}/2", max_tokens=limit, output=tmp_path / str(i), batch_rows=8) for i in (1, 2)
+    ]
+    shards = [run_search(run) for run in runs]
+    assert [summary.status for summary in shards] == ["spent", "spent"]
+    assert all(limit // 2 <= summary.tokens_generated < 0.75 * limit for summary in shards)
+    summary, path = merged([run.output for run in runs], tmp_path)
+    assert (summary.status, summary.problems) == ("spent", 7)
+    assert summary.tokens_generated == sum(each.tokens_generated for each in shards)
+    assert read_search(path).environment.max_tokens == limit
+    assert "its part of max_tokens= is spent" in caplog.text
+    told = []
+    # Nothing is left of the limit; without one the whole is that of one process, and nothing is drawn twice.
+    assert run_search(replace(WHOLE, max_tokens=limit, output=path), told.append).status == "spent"
+    assert told == []
+    assert run_search(replace(WHOLE, output=path)).tokens_generated == alone.tokens_generated
+    assert counted(path) == counted(whole)
+
+
+@pytest.mark.slow
 def test_shards_that_do_not_belong_together_are_refused(whole, shards, tmp_path):
     paths = copies(shards, tmp_path)
     with pytest.raises(RunError, match=r"1 of 3 shards are missing \(2/3\).*shard='2/3'"):
@@ -194,10 +217,12 @@ def test_what_is_no_share_is_refused(text):
         read_share(text)
 
 
-def test_a_shard_names_its_directory_and_refuses_a_spending_limit(tmp_path):
+def test_a_shard_names_its_directory_and_has_its_part_of_the_limit(tmp_path):
     assert replace(WHOLE, shard="2/4").directory().name == "demo-shard-2-of-4"
-    with pytest.raises(ConfigError, match="limits a whole run"):
-        replace(WHOLE, shard="2/4", max_tokens=100)
+    parts = [replace(WHOLE, shard=f"{i}/3", max_tokens=1000).token_limit for i in (1, 2, 3)]
+    assert (sum(parts), max(parts) - min(parts)) == (1000, 1)
+    with pytest.raises(ConfigError, match=r"max_tokens=3 limits all 4 shards .* less than a token for each"):
+        replace(WHOLE, shard="2/4", max_tokens=3)
     with pytest.raises(DataError, match="9 shards of 7 problems"):
         run_search(replace(WHOLE, shard="9/9", output=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
@@ -217,7 +242,7 @@ def test_the_commands_search_shards_and_merge_them(tmp_path, monkeypatch, capsys
     assert "--shard 2/2" in complaint(capsys, "merge", names[0], "--output", "runs/demo")
     assert run(["merge", *names, "--output", "runs/demo", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["summary"]["problems"] == 2
-    assert "--max-tokens limits" in complaint(capsys, *search, "--shard", "1/2", "--max-tokens", "9")
+    assert "--max-tokens 1 limits" in complaint(capsys, *search, "--shard", "1/2", "--max-tokens", "1")
     (tmp_path / "r.yaml").write_text(
         f"stages:\n  - stage: merge\n    runs: [{', '.join(names)}]\n    output: runs/demo\n"
     )
