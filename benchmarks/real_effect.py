@@ -15,8 +15,11 @@ Through the very same race and measurement go
   swapped by a coin;
 - `online`, trained on policy on the searched problems: how far a vector goes.
 
+`--random 0` leaves the random directions out, to see an effect, which may be null, before its controls are paid
+for. The same command with another `--random` goes on. Without them an effect says nothing of the direction.
+
 An effect is `detectable` if it would have been seen with 80% probability: its estimate, with the standard error
-of this one, is then clear of zero and above every random direction.
+of this one, is then clear of zero and above every random direction, where there are any.
 
 Two options make the controls cheaper. `--controls-settings chosen` measures random directions at the layer,
 strength and gate that calibration chose for the best fitted vector, without a calibration of their own. It
@@ -141,9 +144,11 @@ def read_options() -> argparse.Namespace:
     unknown = [name for name in options.methods if name not in METHODS]
     if unknown:
         parser.error(f"--methods has {unknown[0]}; choose from {', '.join(METHODS)}.")
-    for name in ("calibration_problems", "test_problems", "samples", "random"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least 1.")
+    for name, least in {"calibration_problems": 1, "test_problems": 1, "samples": 1, "random": 0}.items():
+        if getattr(options, name) < least:
+            parser.error(
+                f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}."
+            )
     if options.control_samples is not None and not 1 <= options.control_samples <= options.samples:
         parser.error(
             f"--control-samples is {options.control_samples}; choose from 1 to {options.samples} (--samples)."
@@ -232,7 +237,7 @@ def require_same(
     options: argparse.Namespace, layers: Sequence[int], searched: SearchResults, pairs: Sequence[Pair]
 ) -> None:
     """Go on in a folder only with the settings and the pairs that it was begun with."""
-    free = ("output", "run", "device", "problems", "quick")
+    free = ("output", "run", "device", "problems", "quick", "random")
     now = {name: value for name, value in vars(options).items() if name not in free}
     now |= {
         "layers": list(layers),
@@ -338,10 +343,10 @@ def measured(
         found = evaluate([chosen[name] for name in names], 0, len(problems))
         return Measured(unsteered, {name: found[chosen[name]] for name in names})
 
-    if options.control_samples is None:
+    controls = [name for name in chosen if name.startswith((RANDOM, SHUFFLED))]
+    if options.control_samples is None or not controls:
         every = on_test(list(chosen), "effect", options.samples)
         return every, every
-    controls = [name for name in chosen if name.startswith((RANDOM, SHUFFLED))]
     rest = [name for name in chosen if name not in controls]
     full = on_test(rest, "effect", options.samples)
     return full, on_test([winner, *controls], "effect-controls", options.control_samples)
@@ -363,20 +368,22 @@ def report(
     random = [effect for name, effect in effects.items() if name.startswith(RANDOM)]
     shuffled = [effect for name, effect in effects.items() if name.startswith(SHUFFLED)]
     effect, (low, high) = full.effect(winner), full.interval(winner, options.seed)
-    clear = (CLEAR + POWER) * full.error(winner)
+    detectable = (CLEAR + POWER) * full.error(winner)
+    if random:
+        detectable = max(detectable, max(random) + POWER * ranked.error(winner))
     result = {
         "method": winner,
         "effect": effect,
         "effect_low": low,
         "effect_high": high,
         "effect_ranked": effects[winner],
-        "rank_of_controls": rank_among(effects[winner], random),
+        "rank_of_controls": rank_among(effects[winner], random) if random else None,
         "controls": len(random),
-        "p_value": rank_p_value(effects[winner], random, len(options.methods)),
-        "random_max": max(random),
+        "p_value": rank_p_value(effects[winner], random, len(options.methods)) if random else None,
+        "random_max": max(random) if random else None,
         "shuffled_max": max(shuffled) if shuffled else None,
         "headroom_online": full.effect(ONLINE) if ONLINE in full.steered else None,
-        "detectable": max(clear, max(random) + POWER * ranked.error(winner)),
+        "detectable": detectable,
         "unsteered": full.unsteered.success,
         "pairs": pairs,
         "test_problems": options.test_problems,
@@ -384,9 +391,9 @@ def report(
         "control_samples": ranked.unsteered.samples,
         "controls_settings": options.controls_settings,
     }
+    rank = f"rank {result['rank_of_controls']} of {1 + len(random)}" if random else "no random directions"
     print(
-        f"{winner}: {effect:+.3f} ({low:+.3f} to {high:+.3f}), rank "
-        f"{result['rank_of_controls']} of {1 + len(random)}; an effect of {result['detectable']:.3f} would "
+        f"{winner}: {effect:+.3f} ({low:+.3f} to {high:+.3f}), {rank}; an effect of {detectable:.3f} would "
         "have been seen with 80% probability"
     )
     print(json.dumps({name: round(v, 4) if isinstance(v, float) else v for name, v in result.items()}))

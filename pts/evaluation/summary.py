@@ -15,6 +15,7 @@ from pts.evaluation.direction import DirectionTest
 from pts.evaluation.estimates import LEVEL, Estimate, Floats
 from pts.evaluation.items import Item
 from pts.evaluation.paired_systems import PairedSystems
+from pts.evaluation.readable import ReadableSuccess
 from pts.evaluation.systems import Steering, System
 from pts.evaluation.thresholds import ThresholdFit
 from pts.stats import holm
@@ -100,7 +101,7 @@ class EvaluationSummary:
     `left_out` are baselines that the model cannot run, with the reasons. `thresholds` were fitted on other
     problems. `direction` is the vectors' rank among random directions; None where that was not asked.
     `other` is the run of another model that was named. `undecided` answers could not be compared with their
-    reference, and count as wrong.
+    reference, and count as wrong. `readable` compares the vectors' success among readable answers alone.
     """
 
     model_id: str
@@ -122,6 +123,7 @@ class EvaluationSummary:
     direction: DirectionTest | None = None
     undecided: int = 0
     other: OtherSummary | None = None
+    readable: tuple[ReadableSuccess, ...] = ()
 
 
 def paired_systems(

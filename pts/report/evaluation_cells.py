@@ -131,7 +131,7 @@ def head_lines(summary: EvaluationSummary) -> list[str]:
     if summary.other is not None:
         lines.append(f"Compared with {summary.other.model_id}, in {summary.other.path}, on the same problems.")
     lines += [f"Left out: {why}" for why in _reasons(summary)]
-    return lines + mode_lines(summary)
+    return lines + mode_lines(summary) + readable_lines(summary)
 
 
 def mode_lines(summary: EvaluationSummary) -> list[str]:
@@ -149,6 +149,16 @@ def mode_lines(summary: EvaluationSummary) -> list[str]:
             f"{f' ({by_level})' if len(levels) > 1 else ''}."
         )
     return lines
+
+
+def readable_lines(summary: EvaluationSummary) -> list[str]:
+    """What the vectors do among the answers that can be read alone."""
+    return [
+        f"Of the answers that ended with something to grade ({found.readable:.0%}, unsteered "
+        f"{found.readable_unsteered:.0%}), {found.line} solves {found.success:.3f}, unsteered "
+        f"{found.unsteered:.3f}: {found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})."
+        for found in summary.readable
+    ]
 
 
 def note(summary: EvaluationSummary) -> str:

@@ -49,6 +49,17 @@ def test_an_effect_is_of_all_samples_and_its_rank_of_those_that_its_controls_hav
     assert found["shuffled_max"] is None
 
 
+def test_an_effect_without_random_directions_has_no_rank(capsys):
+    chosen = {name: Setting("all", name, 1, 0.4, "always") for name in FULL.steered}
+    report(OPTIONS, chosen, "preference", FULL, FULL, 57)
+    *_, said, line = capsys.readouterr().out.splitlines()
+    found = json.loads(line)
+    assert "no random directions" in said
+    assert (found["rank_of_controls"], found["p_value"], found["random_max"]) == (None, None, None)
+    assert (found["effect"], found["controls"]) == (0.5, 0)
+    assert found["detectable"] == pytest.approx((1.96 + 0.8416) * 24**-0.5, abs=1e-4)
+
+
 @pytest.mark.parametrize("samples", ["0", "5"])
 def test_controls_cannot_have_more_samples_than_the_vector_or_none(samples, monkeypatch, capsys):
     command = ["real_effect", "demo", "demo", "--output", "x", "--control-samples", samples]

@@ -220,6 +220,7 @@ def _summary(inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirecto
     from pts.evaluation.benchmarks import chance_level
     from pts.evaluation.direction import direction_test
     from pts.evaluation.estimates import LEVEL
+    from pts.evaluation.readable import readable_successes
     from pts.evaluation.summary import compare_systems, frontiers_of, paired_systems, summarise_systems
 
     manifest = directory.manifest
@@ -260,6 +261,7 @@ def _summary(inputs: EvaluateInputs, plan: EvaluationPlan, directory: RunDirecto
         direction=direction_test(kept, ids, every, *_direction(inputs, plan)) if inputs.baselines else None,
         undecided=sum(item.undecided for item in items.values()),
         other=other,
+        readable=tuple(readable_successes(systems, ids, inputs.seeds, items, inputs.seed)),
     )
 
 
