@@ -19,7 +19,7 @@ from pts.evaluation.decoder import Decoder
 from pts.records import Problem
 from pts.runs.files import replace_text
 from pts.runs.search_run import SearchResults
-from pts.steering.directions import Method, preference_direction
+from pts.steering.directions import Method, preference_direction, screened_beside
 from pts.steering.fitting_data import FittingData
 from pts.steering.gates import token_gate
 from pts.steering.outcome import OutcomeFit, outcome_vectors
@@ -27,7 +27,7 @@ from pts.steering.pairs import Pair
 from pts.steering.tensor_files import write_tensors
 from pts.steering.vector_algebra import unit_direction
 
-METHODS = ("preference", "outcome")
+METHODS = ("preference", "screened", "outcome")
 ONLINE, SHUFFLED = "online", "shuffled"
 
 
@@ -54,13 +54,15 @@ def outcome(data: FittingData, layer: int, seed: int | None = None, *, fit: Outc
     return unit_direction(outcome_vectors(data, (layer,), fit)[layer], "outcome", layer)
 
 
-def preference(data: FittingData, layer: int, seed: int | None = None) -> torch.Tensor:
-    """The method `preference`; with a seed, on pairs of which a coin says which side is called the better."""
-    if seed is None:
-        return preference_direction(data, layer)
-    coins = np.random.default_rng(seed).random(len(data.pairs)) < 0.5
-    swapped = [swap(pair) if coin else pair for pair, coin in zip(data.pairs, coins, strict=True)]
-    return preference_direction(data.of(swapped), layer)
+def preference(
+    data: FittingData, layer: int, seed: int | None = None, *, screened: bool = False
+) -> torch.Tensor:
+    """The method `preference`, or `screened`; with a seed, a coin says which side of a pair is the better."""
+    pairs = [*data.pairs, *(screened_beside(data) if screened else ())]
+    if seed is not None:
+        coins = np.random.default_rng(seed).random(len(pairs)) < 0.5
+        pairs = [swap(pair) if coin else pair for pair, coin in zip(pairs, coins, strict=True)]
+    return preference_direction(data.of(pairs), layer)
 
 
 def swap(pair: Pair) -> Pair:
@@ -88,6 +90,7 @@ def methods_of(options: argparse.Namespace, decoder: Decoder, searched: SearchRe
     fit = OutcomeFit(steps=options.steps)
     fits: dict[str, Callable[..., torch.Tensor]] = {
         "preference": preference,
+        "screened": partial(preference, screened=True),
         "outcome": partial(outcome, fit=fit),
     }
     found: dict[str, Method] = {name: fits[name] for name in options.methods}

@@ -4,7 +4,7 @@
 
 A search on the training split gives pairs and a journal of graded rollouts (`--run` names one that is there
 already, finished or not). `preference` is fitted to its pairs, `outcome` to its rollouts; neither generates a
-token. `screened` is `preference` with pairs of forks that were not reported besides (`screened_pairs.py`).
+token. `screened` is `preference` with pairs of forks that were not reported besides.
 `online` draws its own rollouts, in rounds. `shuffled` is `outcome` on grades permuted within each problem,
 `random` a direction drawn at random. All of these are of one layer; `-layers` are vectors of every layer,
 trained together. `--vectors` names some of them. All choose strength, sign and gate on the calibrate split in
@@ -24,7 +24,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from screened_pairs import screened_pairs
 from steering_effect import LEVELS, PATTERN, searched_pairs
 
 from pts.calibration.evaluator import Evaluator
@@ -38,7 +37,7 @@ from pts.runs.search_run import read_search
 from pts.stages.extract.run import enough_pairs
 from pts.stages.search.reload import load_again
 from pts.stats import bootstrap_mean_interval
-from pts.steering.directions import METHODS, preference_direction, preference_vectors
+from pts.steering.directions import METHODS, preference_vectors
 from pts.steering.fitting_data import FittingData
 from pts.steering.gates import token_gate
 from pts.steering.harvest import harvest
@@ -113,11 +112,10 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     own = demo_problems("train", 48 * options.rounds, options.seed + 1, LEVELS)
     online, everywhere = (Online(decoder, own, OnlineFit(rounds=options.rounds), options.seed) for _ in "ab")
     layers = tuple(range(len(harvested.residual_norms)))
-    training = {result.problem_id for result in searched.results} - {pair.problem_id for pair in held_out}
-    screened = screened_pairs(searched, training, {(pair.problem_id, pair.prefix) for pair in pairs})
+    screened = rollouts.screened(fitted)
     methods = {
         "preference": METHODS["preference"],
-        "screened": lambda data, layer: preference_direction(data.of([*data.pairs, *screened]), layer),
+        "screened": METHODS["screened"],
         "outcome": METHODS["outcome"],
         "online": online,
         **{f"shuffled-{seed}": partial(shuffled_direction, seed=seed) for seed in range(options.shuffled)},

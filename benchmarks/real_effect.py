@@ -5,13 +5,15 @@ with its power.
     python benchmarks/real_effect.py demo demo --output FOLDER --quick
 
 `--run` is a search of that model and those problems, finished or not; without it FOLDER/search is searched
-first. Vectors are fitted to all of its pairs (`preference`) and to its journal (`outcome`). Strength, sign,
-gate and layer are chosen on problems that the search did not draw. The effect is measured once, on others:
-success with the method that did best in calibration, less success without, with a bootstrap over problems.
+first. Vectors are fitted to all of its pairs (`preference`), to pairs of the screen besides (`screened`) and
+to its journal (`outcome`). Strength, sign, gate and layer are chosen on problems that the search did not draw.
+The effect is measured once, on others: success with the method that did best in calibration, less success
+without, with a bootstrap over problems.
+
 Through the very same race and measurement go
 
 - K random directions;
-- label-shuffled fits: `outcome` on grades permuted within each problem, `preference` on pairs whose sides were
+- label-shuffled fits: `outcome` on grades permuted within each problem, the others on pairs whose sides were
   swapped by a coin;
 - `online`, trained on policy on the searched problems: how far a vector goes.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -74,12 +76,18 @@ def _patterns(vectors: VectorSet) -> Table:
             f"{vector.strength:g}",
             f"{vector.strength * vectors.residual_norms[vector.layer]:.1f}",
             vector.gate.kind,
-            _number(evidence.get("pairs"), "d"),
+            _pairs(evidence),
             _number(evidence.get("shift"), "+.2f"),
             _number(evidence.get("auc"), ".2f"),
             _number(evidence.get("halves_cosine"), "+.2f"),
         )
     return table
+
+
+def _pairs(evidence: Mapping[str, int | float | None]) -> str:
+    """Pairs that a vector was fitted to, and behind a plus those of the screen."""
+    screened = evidence.get("screened_pairs")
+    return _number(evidence.get("pairs"), "d") + (f" + {screened}" if screened else "")
 
 
 def _effects(vectors: VectorSet) -> Table:

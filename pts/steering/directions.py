@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch.nn.functional import logsigmoid
 
-from pts.errors import DataError
+from pts.errors import ConfigError, DataError
 from pts.steering.fitting_data import FittingData
 from pts.steering.outcome import outcome_direction
+from pts.steering.pairs import Pair
 from pts.steering.prefixes import PrefixBatch
 from pts.steering.vector_algebra import unit_direction
 
@@ -61,6 +62,19 @@ def preference_vectors(data: FittingData, layers: Sequence[int]) -> dict[int, to
             for layer, vector in vectors.items():
                 vector *= min(1.0, caps[layer] / max(float(vector.norm()), 1e-12))
     return {layer: vector.detach().cpu() for layer, vector in vectors.items()}
+
+
+def screened_direction(data: FittingData, layer: int) -> torch.Tensor:
+    """`preference`, fitted to the pairs at forks that were screened and not reported besides."""
+    pairs = [*data.pairs, *screened_beside(data)]
+    return unit_direction(preference_vectors(data.of(pairs), (layer,))[layer], "screened", layer)
+
+
+def screened_beside(data: FittingData) -> list[Pair]:
+    """The pairs that `screened` has beside those of the data. Raises ConfigError where there is no journal."""
+    if data.rollouts is None:
+        raise ConfigError("the method screened reads a run's graded rollouts, and there are pairs alone.")
+    return data.rollouts.screened(data.pairs)
 
 
 def gradient_direction(data: FittingData, layer: int) -> torch.Tensor:
@@ -129,7 +143,7 @@ PAIR_METHODS: Mapping[str, Method] = {
     "ridge": ridge_direction,
 }
 """The methods that pairs are enough for."""
-ROLLOUT_METHODS: Mapping[str, Method] = {"outcome": outcome_direction}
+ROLLOUT_METHODS: Mapping[str, Method] = {"screened": screened_direction, "outcome": outcome_direction}
 """The methods that take a run's graded rollouts."""
 METHODS: Mapping[str, Method] = {**PAIR_METHODS, **ROLLOUT_METHODS}
 

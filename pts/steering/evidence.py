@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pts.steering.directions import PAIR_METHODS, preference_shift
+from pts.steering.directions import PAIR_METHODS, preference_shift, screened_beside
 from pts.steering.fitting_data import FittingData
 from pts.steering.lens import LogitLens
 from pts.steering.pairs import split_problems
@@ -29,12 +29,14 @@ def direction_evidence(
     nats, at `strength` multiples of the mean residual norm, and `shift_positive` the share of pairs where it
     is above 0; `auc` that of its projection, better tokens' activations against worse ones'; `halves_cosine`
     the cosine of the directions fitted on two halves of the problems (None for a method that cannot be fitted
-    on a half, or that takes long since it is trained on rollouts).
+    on a half, or that takes rollouts). `screened_pairs`, of the method `screened` alone, is the number of pairs
+    that it was fitted to besides `pairs`.
     """
     shifts = preference_shift(held_out, layer, direction * strength * fitted.norm(layer))
     here = held_out.activations(layer)
     return {
         "pairs": len(fitted.pairs),
+        **({"screened_pairs": len(screened_beside(fitted))} if method == "screened" else {}),
         "problems": len({pair.problem_id for pair in fitted.pairs}),
         "held_out_pairs": len(held_out.pairs),
         "shift": float(shifts.mean()),

@@ -12,6 +12,7 @@ from pts.steering.graded_rollouts import ROLLOUT_TOKENS, RolloutSample, journal_
 from pts.steering.pairs import Pair
 from pts.steering.reading_memory import ReadingMemory
 from pts.steering.rollout_batches import ReadRollout, read_rollouts, rollout_bytes
+from pts.steering.screened_pairs import screened_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class TrainingRollouts:
     pivots: frozenset[tuple[str, TokenIds]] | None = None
     shuffle: int | None = None
     _read: list[list[ReadRollout]] = field(default_factory=list)
+    _screened: list[list[Pair]] = field(default_factory=list)
 
     @classmethod
     def of_run(
@@ -42,7 +44,19 @@ class TrainingRollouts:
         """The rollouts of the pairs' problems; with `pivots` those that began at their prefixes."""
         found = frozenset((pair.problem_id, pair.prefix) for pair in pairs)
         problems = self.problems & {problem for problem, _ in found}
-        return replace(self, problems=problems, pivots=found if pivots else self.pivots, _read=[])
+        return replace(self, problems=problems, pivots=found if pivots else self.pivots, _read=[], _screened=[])
+
+    def screened(self, reported: Iterable[Pair]) -> list[Pair]:
+        """Pairs at the forks that were screened and not reported, read once; none where `pivots` are set.
+
+        `reported` are the pairs of these problems at tokens that were.
+        """
+        if self.pivots is not None:
+            return []
+        if not self._screened:
+            known = {(pair.problem_id, pair.prefix) for pair in reported}
+            self._screened.append(screened_pairs(self.run, self.problems, known))
+        return self._screened[0]
 
     def sample(self, most_tokens: int = ROLLOUT_TOKENS) -> RolloutSample:
         """Those that are trained on. Raises DataError where they are too few."""

@@ -9,6 +9,7 @@ from pts.steering.directions import (
     METHODS,
     NORM_CAP,
     PAIR_METHODS,
+    ROLLOUT_METHODS,
     preference_direction,
     preference_shift,
     preference_vectors,
@@ -144,9 +145,10 @@ def test_a_setting_of_several_layers_keeps_their_proportions(split):
     assert float(one.vector.norm()) == pytest.approx(0.4 * data.norm(1), rel=1e-4)
 
 
-def test_outcome_needs_rollouts(split):
-    with pytest.raises(ConfigError, match="fitted to a run's graded rollouts"):
-        METHODS["outcome"](split[0], LAYER)
+@pytest.mark.parametrize("method", ROLLOUT_METHODS)
+def test_methods_of_the_journal_need_it(method, split):
+    with pytest.raises(ConfigError, match="a run's graded rollouts, and there are pairs alone"):
+        METHODS[method](split[0], LAYER)
 
 
 def test_decision_needs_both_kinds(split):

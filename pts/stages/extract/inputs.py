@@ -11,7 +11,9 @@ from pts.policies.open import ENGINES, TRANSFORMERS
 from pts.ranks import controls_needed
 from pts.stages.shared.ray_inputs import RayInputs
 
-METHODS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge", "outcome")
+METHODS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge", "screened", "outcome")
+FROM_ROLLOUTS = ("screened", "outcome")
+"""The methods that read the search's journal."""
 GATES = ("probe", "entropy", "tokens", "always")
 
 PatternsBy: TypeAlias = Literal["auto", "clusters", "labels"]

@@ -15,13 +15,13 @@ from pts.records import Problem
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_text
 from pts.runs.manifest import Manifest, list_problems, text_digest
-from pts.runs.search_run import SearchResults, read_search
+from pts.runs.search_run import ROLLOUTS, SearchResults, read_search
 from pts.runs.settle import settle_manifest
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
 from pts.setting_names import setting
 from pts.stages.extract.assemble import assemble, write_set
 from pts.stages.extract.calibration import Observe, choose, examples_of
-from pts.stages.extract.inputs import ExtractInputs
+from pts.stages.extract.inputs import FROM_ROLLOUTS, ExtractInputs
 from pts.stages.extract.patterns import (
     HELD_OUT,
     PATTERNS_NAME,
@@ -66,6 +66,11 @@ def run_extract(inputs: ExtractInputs, observe: Observe | None = None) -> Vector
     pairs = enough_pairs(searched)
     if "outcome" in inputs.methods:
         _rollouts(inputs, searched, pairs).sample()  # Refused now and not after the harvest.
+    if "screened" in inputs.methods and not _rollouts(inputs, searched, pairs).screened(pairs):
+        raise DataError(
+            f"{searched.path} has no rollouts that avoid a token: the method screened reads the journal of a "
+            f"search (its folder {ROLLOUTS})."
+        )
     with open_run(inputs.directory(), VECTORS) as directory:
         inputs = with_recorded_layers(inputs, directory.manifest)
         settings = extract_settings(inputs, searched, pairs)
@@ -127,7 +132,7 @@ def extract_settings(
         "lexicon": None if lexicon is None else text_digest([lexicon]),
         "search": dict(searched.manifest.settings),
         "pairs": text_digest(repr((pair.ids, pair.better, pair.worse)) for pair in pairs),
-        **({"rollout_tokens": searched.tokens_spent} if "outcome" in inputs.methods else {}),
+        **({"rollout_tokens": searched.tokens_spent} if set(FROM_ROLLOUTS) & set(inputs.methods) else {}),
     }
 
 

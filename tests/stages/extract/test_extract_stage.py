@@ -28,6 +28,7 @@ from pts.steering.graded_rollouts import arms_of
 from pts.steering.hooks import interventions
 from pts.steering.pairs import measured_pairs, split_problems
 from pts.steering.records import read_records_parquet
+from pts.steering.screened_pairs import screened_pairs
 from pts.steering.training_rollouts import TrainingRollouts
 from pts.steering.vector_algebra import control_sets
 from pts.steering.vector_files import load_vectors, vectors_json
@@ -510,5 +511,37 @@ def test_outcome_refuses_a_run_without_its_rollouts(small, tmp_path):
     shutil.copytree(small.run, bare, ignore=shutil.ignore_patterns("rollouts"))
     inputs = replace(small, run=bare, methods=("outcome",), output=tmp_path / "set")
     with pytest.raises(DataError, match=r"has 0 graded rollouts of 0 problems .* at least 200 of 8"):
+        run_extract(inputs)
+    assert not inputs.output.exists()
+
+
+def test_screened_is_fitted_to_forks_that_were_not_reported_besides(small, made, tmp_path):
+    inputs = replace(small, methods=("screened",), gates=("tokens",), random=1, output=tmp_path / "set")
+    vector = run_extract(inputs).vectors["all"]
+    assert vector.method == "screened"
+    assert vector.evidence["pairs"] == made.vectors["all"].evidence["pairs"]
+    assert vector.evidence["screened_pairs"] > 0
+    assert not torch.equal(vector.direction, made.vectors["all"].direction)
+
+
+def test_screened_pairs_are_of_other_forks_and_of_these_problems_alone(searched):
+    reported = measured_pairs(searched)
+    problems = sorted({pair.problem_id for pair in reported})
+    known = {(pair.problem_id, pair.prefix) for pair in reported}
+    every = screened_pairs(searched, problems, known)
+    assert every
+    assert not known & {(pair.problem_id, pair.prefix) for pair in every}
+    assert {pair.better.token_id == pair.worse.token_id for pair in every} == {False}
+    assert all(0 <= pair.gap <= 1 for pair in every)
+    one = screened_pairs(searched, problems[:1], known)
+    assert one == [pair for pair in every if pair.problem_id == problems[0]]
+    assert len(screened_pairs(searched, problems, ())) > len(every)
+
+
+def test_screened_refuses_a_run_without_its_rollouts(small, tmp_path):
+    bare = tmp_path / "run"
+    shutil.copytree(small.run, bare, ignore=shutil.ignore_patterns("rollouts"))
+    inputs = replace(small, run=bare, methods=("screened",), output=tmp_path / "set")
+    with pytest.raises(DataError, match="has no rollouts that avoid a token"):
         run_extract(inputs)
     assert not inputs.output.exists()

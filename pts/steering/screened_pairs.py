@@ -1,10 +1,11 @@
-"""Pairs at forks that the search screened and did not report, weighted by how sure they are."""
+"""Pairs at forks that a search screened and did not report, weighted by how sure they are."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from typing import TypeAlias
 
 from pts.records import SearchedTrace, TokenIds
 from pts.runs.rollout_parts import read_parts
@@ -13,29 +14,32 @@ from pts.steering.pairs import Choice, Pair
 
 LEAST_DRAWS = 2
 """Rollouts with an alternative, below which it is no side of a pair."""
-BAND = 3.29
+UNREPORTED = -1
+"""The index of such a pair: it is no finding, and has no activations in a harvest."""
+_BAND = 3.29
 """Standard deviations of a normal between its 5% and 95% quantiles."""
-LEAST_SPREAD = 0.02
+_LEAST_SPREAD = 0.02
 
-Fork = tuple[str, TokenIds, int]
+Fork: TypeAlias = tuple[str, TokenIds, int]
 """A problem, the tokens before the fork, and the trace's token there."""
 
 
 def screened_pairs(
-    run: SearchResults, problems: Collection[str], confirmed: Collection[tuple[str, TokenIds]]
+    run: SearchResults, problems: Collection[str], reported: Collection[tuple[str, TokenIds]]
 ) -> list[Pair]:
-    """A pair for each fork of these problems with rollouts that avoid its token, but for the `confirmed` ones.
+    """A pair for each fork of these problems with rollouts that avoid its token, but for the `reported` ones.
 
-    One side is the trace's token, with the value that the search believed; the other is the alternative that
-    most surely differs, by rollouts that began with it. The gap of a pair, which is its weight in a fit, is the
-    difference times how sure its sign is, 2Φ(|z|) − 1.
+    `reported` are problem ids with prefixes. One side of a pair is the trace's token, with the value that the
+    search believed; the other is the alternative that most surely differs, by the rollouts that began with it.
+    The gap of a pair, which is its weight in a fit, is the difference times how sure its sign is, 2Φ(|z|) − 1.
+    Traces of a run that does not say what it believed (of an earlier version) give none.
     """
     alternatives = _alternatives(run, problems)
     found: list[Pair] = []
     for result in run.results:
         for trace in result.traces if result.problem_id in problems else ():
             for position, pair in _of_trace(result.problem_id, result.prompt, trace, alternatives):
-                if (result.problem_id, trace.completion[:position]) not in confirmed:
+                if (result.problem_id, trace.completion[:position]) not in reported:
                     found.append(pair)
     return found
 
@@ -47,11 +51,12 @@ def _of_trace(
     alternatives: dict[Fork, dict[int, list[int]]],
 ) -> Iterator[tuple[int, Pair]]:
     details = trace.details
-    assert details is not None, "a run of an earlier version does not say what it believed"
+    if details is None:
+        return
     for position, token in enumerate(trace.completion):
         prefix = trace.completion[:position]
         value = details.values[position]
-        spread = max((details.values_high[position] - details.values_low[position]) / BAND, LEAST_SPREAD)
+        spread = max((details.values_high[position] - details.values_low[position]) / _BAND, _LEAST_SPREAD)
         best: tuple[float, float, int, int] | None = None
         for other, (successes, n) in alternatives.get((problem, prefix, token), {}).items():
             if n < LEAST_DRAWS:
@@ -68,7 +73,7 @@ def _of_trace(
         better, worse = (
             Choice(each, "", 0.0, worth, n) for each, worth in zip(tokens, (weight, 0.0), strict=True)
         )
-        yield position, Pair(-1, problem, prompt, prefix, better, worse, gap < 0, value, 0.0, "", "")
+        yield position, Pair(UNREPORTED, problem, prompt, prefix, better, worse, gap < 0, value, 0.0, "", "")
 
 
 def _alternatives(run: SearchResults, problems: Collection[str]) -> dict[Fork, dict[int, list[int]]]:
