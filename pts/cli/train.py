@@ -198,7 +198,7 @@ _SHORTEN: Options = [
     (
         ("from_search", "--from-search"),
         "Learn right completions of this run of pts search instead, without the sentences of their thinking "
-        "that hardly change the chance of success.",
+        "that hardly change the chance of success. Model, problems, prompt and sampler are then the run's.",
         {"type": click.Path(path_type=Path)},
     ),
     (

@@ -4,12 +4,14 @@ import json
 import resource
 import signal
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
 
 from pts.cli import run
 from pts.demo.problems import demo_problems
+from pts.errors import RunError
 from pts.models.load import load_model
 from pts.models.options import ModelOptions
 from pts.models.prompt import PromptFormat, encode_prompt
@@ -161,7 +163,7 @@ def searched(tmp_path_factory):
     return path
 
 
-SEARCHED = ("train", "shorten", "--levels", "2,3", "--problems", "20", "--steps", "4", "--examples", "4")
+SEARCHED = ("train", "shorten", "--steps", "4", "--examples", "4")
 
 
 def test_a_searchs_completions_are_learnt_without_what_does_not_move_the_value(searched, tmp_path, capsys):
@@ -185,14 +187,41 @@ def test_a_searchs_completions_are_learnt_without_what_does_not_move_the_value(s
     assert "shorten.from_search" in complaint(capsys, *[*SEARCHED, "--output", str(path), "--quiet"])
 
 
-def test_a_search_of_another_sampler_or_other_problems_is_refused(searched, tmp_path, capsys):
+def test_settings_that_contradict_the_search_are_refused(searched, tmp_path, capsys):
     command = [*SEARCHED, "--from-search", str(searched), "--output", str(tmp_path / "m"), "--quiet"]
-    assert "(sampling.top_k 20 → 5)" in complaint(capsys, *command, "--top-k", "5")
-    assert "another problem demo-train" in complaint(capsys, *command, "--levels", "4")
+    for given, said in (
+        (("--top-k", "5", "--levels", "4"), "(levels [2, 3] → [4]; top_k 20 → 5): leave them out"),
+        (("--dataset", __file__), '(dataset "demo" → '),
+        (("--suffix", "Be brief."), '(suffix null → "Be brief.")'),
+        (("--grader", "numeric"), '(grader "demo" → "numeric")'),
+        (("--seed", "7"), "(seed 0 → 7)"),
+    ):
+        assert said in complaint(capsys, *command, *given)
     few = complaint(capsys, *command, "--problems", "8")
     assert "problems have a right completion in" in few
     assert "at least 8 are needed to learn from: search more problems" in few
     assert not (tmp_path / "m").exists()
+
+
+def test_what_is_left_out_is_the_searchs(searched, tmp_path):
+    text = (searched / "manifest.json").read_text()
+    manifest = json.loads(text)
+    manifest["settings"] |= {"model": "org/Tiny", "suffix": "Think.", "split": "dev", "dataset": "org/Set"}
+    manifest["settings"]["levels"] = None
+    manifest["settings"]["sampling"] |= {"top_k": 7, "budget": 80}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    copied = tmp_path / "set.jsonl"
+    copied.touch()
+    inputs = ShortenInputs(from_search=tmp_path, dataset=str(copied), answer_field="a")
+    settled = inputs.effective()
+    assert (settled.model, settled.suffix, settled.top_k, settled.budget) == ("org/Tiny", "Think.", 7, 80)
+    assert (settled.dataset, settled.split, settled.answer_field) == (str(copied), "dev", "a")
+    assert (settled.problems, replace(inputs, problems=3).effective().problems) == (20, 3)
+    assert inputs.directory().name == "tiny-shorten"
+    manifest["settings"]["thinking"] = False
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match="searched with thinking=False, so it has no thinking to shorten"):
+        inputs.directory()
 
 
 def test_completions_of_an_earlier_version_have_no_long_ones_to_mix(whole, tmp_path, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pts.errors import ConfigError
 from pts.setting_names import setting
@@ -25,7 +25,8 @@ class ShortenInputs(TrainingInputs):
     kept (None for <output>-completions). With `hybrid` it answers without thinking as often, and the shortest
     right one of these is learnt too, where at least half of them are right. Each of `steps` updates learns
     `examples` completions. With `from_search` the completions are those of a search's run, without the
-    sentences that change the value by less than `min_effect` (None for 0.1). With the mixing `progressive` the
+    sentences that change the value by less than `min_effect` (None for 0.1); model, problems, prompt and
+    sampler are then the search's, where they are left at their defaults. With the mixing `progressive` the
     longest right ones are learnt too, and less and less of them. The learning rates are TRL's own for such
     training, tenfold for an adapter. Raises ConfigError for a value outside its range.
     """
@@ -69,6 +70,23 @@ class ShortenInputs(TrainingInputs):
             raise ConfigError(f"min-effect is {self.min_effect}; it must be above 0 and at most 1.")
         if self.samples != type(self).samples and not (self.hybrid or self.smoke):
             raise ConfigError(f"{search} draws no completions with thinking: leave {setting('samples')} out.")
+
+    def as_searched(self) -> Self:
+        """The inputs, and of the search what they leave at its default. Raises RunError for a contradiction."""
+        if self.from_search is None:
+            return self
+        from pts.stages.train.search_settings import with_search_settings
+
+        return with_search_settings(self, self.from_search)
+
+    def effective(self) -> Self:
+        """The inputs as they count: the search's, and small ones for `smoke`."""
+        return super(ShortenInputs, self.as_searched()).effective()
+
+    def directory(self) -> Path:
+        """The run directory, named after the model of the search where it is named after the model."""
+        named = self if self.output is not None else self.as_searched()
+        return super(ShortenInputs, named).directory()
 
     @property
     def method(self) -> str:
