@@ -130,20 +130,30 @@ def engines(cluster):
 
 @needs_ray
 @pytest.mark.slow
-def test_two_workers_one_of_which_dies_find_what_one_process_finds(cluster, alone, tmp_path, caplog):
+def test_what_a_worker_leaves_that_dies_with_its_place_is_found_by_the_other(cluster, alone, tmp_path, caplog):
+    import ray
+
     run = replace(SEARCH, ray=cluster[0], workers=2, output=tmp_path / "run")
-    seen, killed = [], []
+    seen, killed, others, after = [], [], [], []
+
+    class Other:
+        """Waits for a core, and gets the one that becomes free: for a new worker there is none."""
 
     def observe(progress):
         seen.append(progress)
-        if progress.tokens_generated > 1000 and not killed:
+        if killed:
+            after.append(len(engines(cluster)))
+        elif progress.tokens_generated > 1000:
+            others.append(ray.remote(num_cpus=1)(Other).remote())
             killed.extend(engines(cluster))
             assert len(killed) == 2
             killed[0].send_signal(signal.SIGKILL)
+            killed[0].wait(30)
 
     summary = run_search(run, observe)
     assert killed
-    assert "its work goes on in a new one" in caplog.text
+    assert set(after) == {1}
+    assert "a new one is begun, and its work goes on" in caplog.text
     assert summary == read_search(alone).summary()
     assert counted(run.output) == counted(alone)
     # No rollout was drawn twice for want of its record: the summary's tokens are those of one process.

@@ -56,8 +56,8 @@ class SearchOnRay:
         done, spent = plan.done, plan.spent
         drawn: Counter[object] = Counter()
         self._allow(spent, drawn)
-        self._hand_out(pool.workers, waiting)
-        while pool.busy:
+        self._hand_out(pool.open_workers, waiting)
+        while pool.busy or waiting:
             for worker, report in pool.reports():
                 for event in report.events:
                     if isinstance(event, Drawn):
@@ -69,7 +69,10 @@ class SearchOnRay:
                     del worker.jobs[event.result.problem_id]
                     done += 1
                     yield event
+                # A worker that died left some: they are the oldest.
+                waiting.extendleft(problem for _, problem in pool.returned())
                 if report.wants:
+                    self._allow(spent, drawn)
                     self._hand_out([worker], waiting)
             self._allow(spent, drawn)
             rollouts.flush()
@@ -80,16 +83,17 @@ class SearchOnRay:
         """Let each worker hear what the others leave it; `drawn` has the tokens that each has told of."""
         if self._max_tokens is None:
             return
-        for worker in self._pool.workers:
+        every = self._pool.open_workers
+        for worker in every:
             others = spent - drawn[worker.actor]
-            allowance = Allowance(self._max_tokens - others, len(self._pool.workers))
+            allowance = Allowance(self._max_tokens - others, len(every))
             if self._allowed.get(worker.actor) != allowance:
                 self._allowed[worker.actor] = allowance
                 self._pool.give(worker, {}, allowance)
 
     def _hand_out(self, workers: Sequence[PoolWorker[Problem]], waiting: deque[Problem]) -> None:
         """Give problems to workers with room, so that none has more than its share of what is left."""
-        every = self._pool.workers
+        every = self._pool.open_workers
         left = len(waiting) + sum(len(worker.jobs) for worker in every)
         share = min(MOST_IN_FLIGHT, -(-left // len(every)))
         for worker in workers:

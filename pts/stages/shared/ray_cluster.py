@@ -71,7 +71,12 @@ def joined(address: str, workers: int | None) -> Iterator[Any]:
     try:
         with interruptible():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # Ray raises Exception itself where a machine is too busy for it to begin.
+        if address == LOCAL:
+            raise ConfigError(
+                f"Ray did not start on this machine ({one_line(error)}): where the machine is busy, give the "
+                "same command again; else see Ray's logs, in /tmp/ray where you have not set another folder."
+            ) from error
         raise ConfigError(
             f"Ray at {address} cannot be used ({one_line(error)}): check {setting('ray')}, that the "
             f"cluster has this Ray ({ray.__version__}) and this Python, and RAY_AUTH_MODE=token here where it "
@@ -118,12 +123,16 @@ def place(
     room = sum(_room(node, gpus) for node in nodes)
     wanted = max(1, min(room, most)) if workers is None else workers
     if wanted > room:
-        needs = f"{gpus:g} of a GPU and a core" if gpus else "a core"
         raise ConfigError(
-            f"the cluster has room for {room} workers with {needs} each, and {wanted} are wanted: give fewer "
-            f"{setting('workers')}, or another {setting('gpus_per_worker')}."
+            f"the cluster has room for {room} workers with {needs_of(gpus)} each, and {wanted} are wanted: "
+            f"give fewer {setting('workers')}, or another {setting('gpus_per_worker')}."
         )
     return Placement(min(wanted, most), gpus)
+
+
+def needs_of(gpus: float) -> str:
+    """What a worker with this share of a GPU needs, in words."""
+    return f"{gpus:g} of a GPU and a core" if gpus else "a core"
 
 
 def _room(node: Mapping[str, float], gpus: float) -> int:
