@@ -26,7 +26,18 @@ def log_to_stderr(verbosity: int, quiet: bool) -> None:
     root.setLevel(level)
     root.propagate = False
     if verbosity == 0:
+        _silence_transformers()
         # Read when the libraries are imported, which happens inside the commands.
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("DATASETS_VERBOSITY", "error")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+
+
+def _silence_transformers() -> None:
+    """Let transformers report errors alone, unless its own variable says otherwise."""
+    if "TRANSFORMERS_VERBOSITY" in os.environ:
+        return
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+    if "transformers" in sys.modules:  # Then it has looked already.
+        from transformers.utils import logging as of_transformers
+
+        of_transformers.set_verbosity_error()  # type: ignore[no-untyped-call]
