@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pts.data_files import text_fault
 from pts.errors import RunError
 from pts.runs.files import TEMPORARY_SUFFIX, make_directories, write_failure
 from pts.runs.lock import LOCK_NAME, OWNER_NAME, sole_writer
@@ -119,6 +121,7 @@ def open_run(path: Path, kind: RunKind, named: str = "output") -> Iterator[RunDi
 
 def find_run(path: Path) -> Manifest:
     """The manifest of the run at `path`, for a reader: no lock is taken. Raises RunError if there is none."""
+    _require_utf8(path)
     manifest = read_manifest(path)
     if manifest is None:
         what = "is not a run: it has no manifest.json" if path.exists() else "does not exist"
@@ -126,7 +129,16 @@ def find_run(path: Path) -> Manifest:
     return manifest
 
 
+def _require_utf8(path: Path) -> None:
+    """Raise RunError for a name that some of the libraries which read and write a run's files do not take."""
+    fault = text_fault(str(path))
+    if fault is not None:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        raise RunError(f"the directory name {shown} {fault}: give it another name.")
+
+
 def _require_kind(path: Path, kind: RunKind, named: str) -> Manifest | None:
+    _require_utf8(path)
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file; {setting(named)} must be a directory, new or of an earlier run.")
     manifest = read_manifest(path)

@@ -4,7 +4,7 @@ import os
 import pytest
 
 from pts.errors import RunError
-from pts.runs.directory import RunKind, open_run
+from pts.runs.directory import RunKind, find_run, open_run
 from pts.runs.manifest import Manifest, differences, list_problems
 
 KIND = RunKind("search", "problems.jsonl", ("summary.json",))
@@ -23,6 +23,16 @@ def test_nothing_is_left_where_no_manifest_was_written(tmp_path):
     with pytest.raises(ZeroDivisionError), open_run(tmp_path / "a" / "b", KIND):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_no_utf8_is_refused_by_writers_and_readers(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9")
+    said = r"the directory name .*caf\\xe9 is not UTF-8 text \(byte 0xe9"
+    with pytest.raises(RunError, match=said), open_run(path, KIND):
+        pass
+    assert not path.exists()
+    with pytest.raises(RunError, match=said):
+        find_run(path)
 
 
 def test_a_directory_with_other_files_is_refused_and_left_alone(tmp_path):
