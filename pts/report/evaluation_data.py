@@ -49,11 +49,15 @@ class AnsweredProblem:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationData:
-    """A finished evaluation. `summary.lines` are its systems."""
+    """A finished evaluation. `summary.lines` are its systems.
+
+    `missing` counts the answers of the summary that are no longer in the run's file.
+    """
 
     name: str
     summary: EvaluationSummary
     problems: tuple[AnsweredProblem, ...]
+    missing: int = 0
     kind: Literal["evaluation"] = "evaluation"
 
 
@@ -62,24 +66,26 @@ def evaluation_data(path: Path) -> EvaluationData:
     summary = read_summary(path)
     items = {item.key: item for item in Journal(path / EVALUATION.shard, Item).read()}
     asked = {system.name for system in summary.lines if system.asked}
-    problems = list(dict.fromkeys(problem for line, problem, _ in items if line == summary.lines[0].name))
+    first = summary.lines[0].name
+    # As the first system has them; where its answers were cut, as the others do.
+    names = {system.name for system in summary.lines}
+    order = sorted((key for key in items if key[0] in names), key=lambda key: key[0] != first)
+    references = {problem: items[line, problem, seed].reference for line, problem, seed in reversed(order)}
+    problems = list(dict.fromkeys(problem for _, problem, _ in order))[: summary.problems]
 
     def answers(system: str, problem: str) -> tuple[AnswerData, ...]:
         keys = [(system, problem, seed) for seed in range(summary.seeds)]
         return tuple(_answer(items[key], key[0] in asked) for key in keys if key in items)
 
-    return EvaluationData(
-        name=path.resolve().name,
-        summary=summary,
-        problems=tuple(
-            AnsweredProblem(
-                problem,
-                items[summary.lines[0].name, problem, 0].reference,
-                tuple(answers(system.name, problem) for system in summary.lines),
-            )
-            for problem in problems[: summary.problems]
-        ),
+    answered = tuple(
+        AnsweredProblem(
+            problem, references[problem], tuple(answers(system.name, problem) for system in summary.lines)
+        )
+        for problem in problems
     )
+    there = sum(len(found) for problem in answered for found in problem.answers)
+    whole = len(summary.lines) * summary.problems * summary.seeds
+    return EvaluationData(path.resolve().name, summary, answered, whole - there)
 
 
 def evaluation_report_page(data: EvaluationData) -> Page:
@@ -92,7 +98,7 @@ def evaluation_report_page(data: EvaluationData) -> Page:
             ("Answers", (f"{summary.items:,}, of {summary.tokens_generated:,} tokens",)),
             ("Vectors", (summary.vectors or "none",)),
         ],
-        warnings=[],
+        warnings=[_lost(data)] if data.missing else [],
         template="evaluation_report.html.j2",
         scripts=("evaluation.js",),
         data=data,
@@ -109,6 +115,14 @@ def evaluation_report_page(data: EvaluationData) -> Page:
             ],
             "note": note(summary),
         },
+    )
+
+
+def _lost(data: EvaluationData) -> str:
+    """That answers are gone, and what that changes."""
+    return (
+        f"{data.missing:,} answers are no longer in the run's {EVALUATION.shard}. The tables are those of all "
+        "answers; problems are compared by what is left. The command of the evaluation draws what is missing."
     )
 
 

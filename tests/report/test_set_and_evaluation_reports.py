@@ -52,6 +52,23 @@ def test_the_answers_are_those_of_the_summary(evaluated):
         assert all((answer.text is not None) == system.asked for answer in answers)
 
 
+def test_answers_that_are_gone_are_counted_in_a_warning(evaluated, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(evaluated, run)
+    lines = (run / "items.jsonl").read_bytes().splitlines(keepends=True)
+    (run / "items.jsonl").write_bytes(b"".join(lines[5:]))
+    data = evaluation_data(run)
+    # Only answers of the systems of the table are counted, not those of controls.
+    gone = [json.loads(line) for line in lines[:5]]
+    assert data.missing == sum(row["line"] in {each.name for each in data.summary.lines} for row in gone) > 0
+    assert len(data.problems) == 8
+    assert (
+        f"{data.missing} answers are no longer in the run"
+        in write_report(run, output=tmp_path / "p").read_text()
+    )
+    assert evaluation_data(evaluated).missing == 0
+
+
 def test_systems_can_be_hidden_and_problems_that_flipped_are_listed(look, evaluated, tmp_path):
     page = look(write_report(evaluated, output=tmp_path / "evaluation.html"))
     data = evaluation_data(evaluated)
