@@ -10,6 +10,7 @@ from pts.pivot_search.audit import RecallEstimate
 from pts.records import MOST_CUT
 from pts.report.one_file import Page
 from pts.report.search_data import SearchData
+from pts.runs.lost_text import lost_text
 from pts.runs.search_run import SearchSummary
 
 SCRIPTS = (
@@ -110,6 +111,8 @@ def _warnings(run: SearchData) -> list[str]:
             f"The budget of {summary.budget:,} tokens cut {summary.cut_share:.0%} of all completions. Each of "
             "them counts as wrong, so what finishes in time is part of what these effects show."
         )
+    if summary.tokens_lost:
+        warnings.append(f"{lost_text(summary.tokens_lost)}, and there are no example continuations of them.")
     if run.without_tokenizer is not None:
         warnings.append(
             "The model's tokenizer was not to be had, so tokens are shown one by one (spaces may be missing) "
@@ -134,7 +137,7 @@ def _fact_cells(run: SearchData) -> dict[str, str]:
     summary = run.summary
     shares = summary.token_shares
     drawn = None if summary.completions is None else sum(each.drawn for each in summary.completions.values())
-    cut = "not counted by the version that searched"
+    cut = "unknown" if summary.tokens_lost else "not counted by the version that searched"
     if drawn is not None and summary.cut_share is not None:
         cut = f"{summary.cut_share:.1%} of {drawn:,} completions"
     return {

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pts.pivot_search.findings import Finding
 from pts.records import MOST_CUT, Alternative, SentenceLink
+from pts.runs.lost_text import lost_text
 from pts.runs.recall_text import recall_text
 from pts.runs.search_run import SearchResults, SearchSummary
 from pts.setting_names import setting
@@ -20,7 +21,7 @@ BEFORE = 240
 HELPS, HARMS = "dodger_blue1", "dark_orange"
 """Blue and orange, as in `pts report`: told apart by eyes that do not tell red from green."""
 _BARS = "▁▂▃▄▅▆▇█"
-_CURVE = 60
+_CURVE = 50
 """Columns of a value curve, at most."""
 _SHARES = {
     "excluded_exact": "by 1 − q",
@@ -79,6 +80,11 @@ def summary_report(summary: SearchSummary, *, shard: bool = False) -> Renderable
         f"{summary.tokens_traces:,}, screen {summary.tokens_screen:,}, confirm {summary.tokens_confirm:,}, "
         f"audit {summary.tokens_audit:,}",
     ]
+    if summary.different is not None:
+        measure = setting("different", summary.different)
+        lines.append(f"Different sentences ({measure}): {_MEASURES[summary.different]}")
+    if summary.tokens_lost:
+        lines.append(lost_text(summary.tokens_lost))
     if summary.tokens_reused:
         lines.append(f"Reused: {summary.tokens_reused:,} tokens of rollouts that other settings had paid for")
     lines.append(_cut(summary))
@@ -91,6 +97,13 @@ def summary_report(summary: SearchSummary, *, shard: bool = False) -> Renderable
     if summary.cut_share is not None and summary.cut_share > MOST_CUT:
         text.append(f"\n{_too_much()}", style="bold")
     return text
+
+
+_MEASURES = {
+    "words": "those that share less than half of the words",
+    "embedding": "those whose embedding by the model is less like it than the median",
+}
+"""By what another sentence counts as a different one."""
 
 
 def _count(summary: SearchSummary) -> str:
@@ -106,7 +119,8 @@ def _cut(summary: SearchSummary) -> str:
     """What the budget cut, by phase; a run that did not count it says so."""
     counted, shares = summary.completions, summary.cut_shares
     if counted is None or shares is None:
-        return "Cut by the budget: unknown; the version that searched did not count it"
+        why = "the rollouts are gone" if summary.tokens_lost else "the version that searched did not count it"
+        return f"Cut by the budget: unknown; {why}"
     drawn = sum(each.drawn for each in counted.values())
     phases = ", ".join(f"{name} {share:.0%}" for name, share in shares.items() if share is not None)
     share = f"{summary.cut_share:.0%}" if summary.cut_share is not None else "none"
@@ -233,7 +247,8 @@ def _curve(finding: Finding) -> Text | None:
         value = details.values[position] if here else sum(details.values[start:end]) / (end - start)
         bar = _BARS[min(len(_BARS) - 1, int(value * len(_BARS)))]
         text.append(bar, style=f"bold {_style(finding)}" if here else "dim")
-    text.append(f"  {result.prompt_value:.2f} → {details.values[-1]:.2f}", style="dim")
+    # In words: the two are of the whole completion, and not of the finding.
+    text.append(f"  prompt {result.prompt_value:.2f}, end {details.values[-1]:.2f}", style="dim")
     return text
 
 

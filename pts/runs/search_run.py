@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, TypeVar, get_args
 
 from pts.errors import DataError, RunError
 from pts.pivot_search.audit import RecallEstimate, estimate_recall
-from pts.pivot_search.config import Phase, SearchUnit
+from pts.pivot_search.config import Phase, SearchUnit, SentenceMeasure
 from pts.pivot_search.findings import Finding, select_findings
 from pts.pivot_search.links import select_links
 from pts.records import FATE_LETTERS, Completions, Fate, ProblemResult, Sampling, SentenceLink
@@ -86,10 +86,12 @@ class SearchSummary:
     once, and so do `completions`, by phase, with those that the `budget` cut. `tokens_reused` are tokens of the
     results that were taken from rollouts of earlier settings. `cut_share` is the share of all that it cut,
     `cut_shares` those of the phases; all are None in a run that did not count.
-    `undecided` completions could not be compared with their reference, and count as wrong. `sandbox` names what
-    held in the programs that were run to grade them, None where none were. `recall` is the
-    share that was found, as the audit shows; None where there was no audit. `unit` is what was searched, and
-    `sentences` are the findings that are sentences.
+    `tokens_lost` were generated, but the run's journal of rollouts is gone or cut: no phase counts them, and
+    `completions` is None. `undecided` completions could not be compared with their reference, and count as
+    wrong. `sandbox` names what held in the programs that were run to grade them, None where none were. `recall`
+    is the share that was found, as the audit shows; None where there was no audit. `unit` is what was searched,
+    and `sentences` are the findings that are sentences. `different` is by what another sentence counts as a
+    different one; None where no sentences were searched.
     """
 
     status: RunStatus
@@ -125,6 +127,8 @@ class SearchSummary:
     recall: RecallEstimate | None = None
     unit: SearchUnit = "token"
     sentences: int = 0
+    tokens_lost: int = 0
+    different: SentenceMeasure | None = None
 
     @property
     def done(self) -> int:
@@ -162,6 +166,14 @@ class SearchResults:
         value = search.get("unit", "token") if isinstance(search, Mapping) else "token"
         unit: SearchUnit = self._read(SearchUnit, value, "settings.search.unit")  # type: ignore[arg-type]
         return unit
+
+    @cached_property
+    def different(self) -> SentenceMeasure:
+        """By what a sentence is a different one; words in a run of an earlier version. Raises RunError."""
+        search = self.manifest.settings.get("search")
+        value = search.get("different", "words") if isinstance(search, Mapping) else "words"
+        found: SentenceMeasure = self._read(SentenceMeasure, value, "settings.search.different")  # type: ignore[arg-type]
+        return found
 
     @cached_property
     def sampling(self) -> Sampling:
@@ -267,9 +279,15 @@ class SearchResults:
         )
 
     @property
+    def tokens_lost(self) -> int:
+        """Tokens that the results were paid for and whose rollouts are no longer in the journal."""
+        paid = sum(line.paid for line in self.lines if line.paid is not None)
+        return max(0, paid - sum(tokens for tokens, _ in self.paid.values()))
+
+    @property
     def tokens_spent(self) -> int:
         """Tokens generated over all sessions, each rollout counted once."""
-        return sum(_tokens(self, phase) for phase in get_args(Phase))
+        return sum(_tokens(self, phase) for phase in get_args(Phase)) + self.tokens_lost
 
     def summary(self) -> SearchSummary:
         """The run in numbers, as of its shard."""
@@ -357,6 +375,8 @@ def _summarise(run: SearchResults) -> SearchSummary:
         recall=run.recall,
         unit=run.unit,
         sentences=sum(finding.candidate.unit == "sentence" for finding in run.findings),
+        tokens_lost=run.tokens_lost,
+        different=None if run.unit == "token" else run.different,
     )
 
 
@@ -373,7 +393,9 @@ def _tokens(run: SearchResults, phase: Phase) -> int:
 
 
 def _completions(run: SearchResults) -> dict[str, Completions] | None:
-    """All completions by phase; None where a result does not say."""
+    """All completions by phase; None where a result does not say, or the journal is gone."""
+    if run.tokens_lost:
+        return None
     total = {phase: run.paid.get(phase, (0, Completions()))[1] for phase in get_args(Phase)}
     for result in _unrecorded(run):
         if result.completions is None:

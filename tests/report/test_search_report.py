@@ -6,9 +6,11 @@ import shutil
 from collections import Counter
 
 import pytest
+from rich.console import Console
 
 from pts.lexicon import label_pivot
 from pts.report.one_file import pack, unpack
+from pts.report.terminal import summary_report
 from pts.report.write_report import write_report
 from pts.runs.search_run import read_search
 
@@ -40,6 +42,24 @@ def chosen(page):
                          token: event.token, problem: problem.id, delta: event.delta,
                          position: event.position };
     }""")
+
+
+def test_a_run_whose_rollouts_are_gone_says_so(searched, tmp_path):
+    whole, run = read_search(searched).summary(), tmp_path / "run"
+    shutil.copytree(searched, run)
+    shutil.rmtree(run / "rollouts")
+    summary = read_search(run).summary()
+    assert summary.tokens_lost == summary.tokens_generated == whole.tokens_generated
+    assert (summary.findings, summary.completions, whole.tokens_lost) == (whole.findings, None, 0)
+    lost = f"the rollouts of {whole.tokens_generated:,} of the generated tokens are no longer in"
+    with Console(width=300, record=True) as console:
+        console.print(summary_report(summary))
+    text = console.export_text()
+    assert lost in text
+    assert "Cut by the budget: unknown; the rollouts are gone" in text
+    page = write_report(run, output=tmp_path / "page.html").read_text()
+    assert lost in page
+    assert lost not in write_report(searched, output=tmp_path / "whole.html").read_text()
 
 
 def test_the_figures_are_those_of_the_summary(look, searched, report):

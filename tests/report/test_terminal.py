@@ -48,6 +48,8 @@ def test_the_value_curve_stands_below_each_finding_and_rises_where_the_token_hel
     assert len(curves) == len(run.findings[:3])
     for curve, finding in zip(curves, run.findings, strict=False):
         trace = finding.problem.traces[finding.candidate.trace]
-        assert len(curve) == min(60, len(trace.completion))
+        assert len(curve) == min(50, len(trace.completion))
+        ends = f"{finding.problem.prompt_value:.2f}, end {float(trace.success):.2f}"
+        assert f"{curve}  prompt {ends}" in "\n".join(lines)
         at = finding.candidate.position * len(curve) // len(trace.completion)
         assert at == 0 or (curve[at] > curve[at - 1]) == (finding.candidate.delta > 0)

@@ -41,6 +41,7 @@ def test_a_run_of_sentences_writes_them_beside_its_tokens(run: pts.Run) -> None:
 def test_a_run_of_sentences_shows_them(run: pts.Run) -> None:
     assert f"{run.summary.findings} sentences of" in repr(run)
     assert "sentence of tokens" in repr(run)
+    assert "Different sentences (different='words'): those that share" in " ".join(repr(run).split())
     assert {"end", "unit", "prob_different"} <= set(run.to_pandas().columns)
 
 
@@ -103,6 +104,7 @@ def test_another_measure_of_different_sentences_draws_nothing(run: pts.Run, tmp_
     settings = {"limit": 4, "unit": "sentence", "levels": (2, 3), "progress": False}
     embedded = pts.search("demo", different="embedding", output=tmp_path / "run", **settings)
     assert embedded.summary.tokens_generated == run.summary.tokens_generated
+    assert (run.summary.different, embedded.summary.different) == ("words", "embedding")
     by_words, by_embedding = candidates(run, "sentence"), candidates(embedded, "sentence")
     parts = ("different_n", "different_successes")
     assert [c.delta for c in by_embedding.values()] == [c.delta for c in by_words.values()]
