@@ -23,7 +23,6 @@ from pts.cli.shared_options import (
     SAMPLER,
     STEERING,
     Options,
-    hidden,
     without,
 )
 from pts.data_files import text_fault
@@ -48,7 +47,7 @@ _OPTIONS: dict[str, Options] = {
             {},
         ),
         *without(MODEL, "model"),
-        *hidden(ENDPOINT),
+        *ENDPOINT,
     ],
     "Steering": STEERING,
     "Budget": [

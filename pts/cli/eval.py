@@ -22,7 +22,6 @@ from pts.cli.shared_options import (
     SAMPLER,
     STEERING,
     Options,
-    hidden,
     without,
 )
 from pts.cli.stage_run import run_command_stage
@@ -97,7 +96,7 @@ _OPTIONS: dict[str, Options] = {
     "Router of the strategy auto": ROUTER,
     "Other strategies": PARTS,
     "Problems": _DATA,
-    "Model": [*MODEL, *hidden(ENDPOINT)],
+    "Model": [*MODEL, *ENDPOINT],
     "Prompt": [*without(PROMPT, "suffix"), *_SUFFIX],
     "Sampler": [*without(SAMPLER, "budget"), *_BUDGET],
     "Run": [

@@ -9,7 +9,7 @@ import click
 
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, TextList, options_of
-from pts.cli.shared_options import ENGINE, PLACEMENT, RAY, REMOTE_CODE
+from pts.cli.shared_options import ENDPOINT, ENGINE, PLACEMENT, RAY, REMOTE_CODE
 from pts.cli.stage_run import run_command_stage
 from pts.stages.extract.inputs import GATES, METHODS, PATTERNS_BY, ExtractInputs
 
@@ -73,7 +73,7 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
         ),
         (("seed", "--seed"), "Seed of every random draw.", {}),
     ],
-    "Model": [*ENGINE, *PLACEMENT, *REMOTE_CODE],
+    "Model": [*ENGINE, *ENDPOINT, *PLACEMENT, *REMOTE_CODE],
     "Ray": RAY,
     "Output": [
         (

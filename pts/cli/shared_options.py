@@ -17,11 +17,6 @@ def without(options: Options, *names: str) -> Options:
     return [option for option in options if option[0][0] not in names]
 
 
-def hidden(options: Options) -> Options:
-    """The options, left out of the help: the command says why it does not take them."""
-    return [(names, text, {**more, "hidden": True}) for names, text, more in options]
-
-
 PLACEMENT: Options = [
     (("device", "--device"), "Device: auto, cpu, cuda, cuda:1 or mps.", {}),
     (("batch_rows", "--batch-rows"), "Maximum number of rows in a batch.  [default: by memory]", {"type": int}),

@@ -7,12 +7,14 @@ states are those of llama.cpp's reasoning budget. Thinking that begins again cou
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Literal, TypeAlias
 
-from pts.decoding.context_match import Trail
+from pts.decoding.context_match import Contexts, Trail
 from pts.decoding.limits import TokenLimits
 from pts.decoding.think_format import ThinkFormat
+from pts.decoding.wire import described_contexts, described_think
 from pts.errors import ConfigError
 from pts.policies.guide import Wish
 from pts.records import TokenIds
@@ -20,6 +22,10 @@ from pts.seeds import derive_seed
 
 Phase: TypeAlias = Literal["idle", "counting", "forcing", "done"]
 StopReason: TypeAlias = Literal["answer limit", "total limit", "pause"]
+
+_COUNTS = ("thinking", "answer", "switches", "stopped", "phase", "_replaced", "_resumed")
+_TOKENS = ("injected", "queue", "tail")
+"""Where a guide is: what it has counted, and its lists of tokens and positions."""
 
 
 class BudgetGuide:
@@ -142,6 +148,38 @@ class BudgetGuide:
             other._force_end()
             other._queue += opening
         return other
+
+    def described(self) -> dict[str, Any]:
+        """Where it is, as JSON values: a server follows the completion by them. `listen` is not among them."""
+        return {
+            "limits": asdict(self.limits),
+            "think": None if self._think is None else described_think(self._think),
+            "contexts": None if self._trail is None else described_contexts(self._trail.contexts),
+            "trail": None if self._trail is None else self._trail.described(),
+            "ends": list(self._ends),
+            "seed": self._seed,
+            **{name: getattr(self, name) for name in _COUNTS},
+            **{name: list(getattr(self, f"_{name}")) for name in _TOKENS},
+        }
+
+    @classmethod
+    def restored(
+        cls, state: Mapping[str, Any], think: ThinkFormat | None, contexts: Contexts | None
+    ) -> BudgetGuide:
+        """One that is where another one was, with that one's think tags and contexts."""
+        trail = None if contexts is None else Trail.restored(contexts, state["trail"])
+        guide = cls(
+            TokenLimits(**state["limits"]),
+            think,
+            end_token_ids=state["ends"],
+            seed=int(state["seed"]),
+            trail=trail,
+        )
+        for name in _COUNTS:
+            setattr(guide, name, state[name])
+        for name in _TOKENS:
+            setattr(guide, f"_{name}", list(state[name]))
+        return guide
 
     def before_turn(self) -> tuple[BudgetGuide, int]:
         """The same completion before the word by which its thought has just turned, and that word's tokens.

@@ -33,7 +33,7 @@ class Contexts:
             raise ConfigError("contexts with a variant each must last: a completion has one variant at most.")
         self.lasting = lasting
         self.longest = max(map(len, variants))
-        self._variants = dict(variants)
+        self.variants = dict(variants)
         self._sizes = sorted({len(context) for context in variants}, reverse=True)
         self._last = frozenset(context[-1] for context in variants)
 
@@ -42,7 +42,7 @@ class Contexts:
         if not ids or ids[-1] not in self._last:
             return None
         ends = (tuple(ids[-size:]) for size in self._sizes if size <= len(ids))
-        return next((self._variants[end] for end in ends if end in self._variants), None)
+        return next((self.variants[end] for end in ends if end in self.variants), None)
 
 
 class Trail:
@@ -52,7 +52,7 @@ class Trail:
     """
 
     def __init__(self, contexts: Contexts, prompt: TokenIds) -> None:
-        self._contexts = contexts
+        self.contexts = contexts
         self._ids = list(prompt[-contexts.longest :])
         self._heard = 0
         self._skipped: list[int] = []
@@ -65,9 +65,9 @@ class Trail:
 
     def hear(self, token: int) -> None:
         """Go on by a token."""
-        self._ids = [*self._ids[-self._contexts.longest + 1 :], token]
-        if self._matched is None or not self._contexts.lasting:
-            self._matched = self._contexts.find(self._ids)
+        self._ids = [*self._ids[-self.contexts.longest + 1 :], token]
+        if self._matched is None or not self.contexts.lasting:
+            self._matched = self.contexts.find(self._ids)
         if self._matched is None:
             self._skipped.append(self._heard)
         self._heard += 1
@@ -81,6 +81,23 @@ class Trail:
         other = copy.copy(self)
         other._skipped = list(self._skipped)
         return other
+
+    def described(self) -> dict[str, Any]:
+        """Where it is, as JSON values; its contexts not among them."""
+        return {
+            "ids": list(self._ids),
+            "heard": self._heard,
+            "skipped": list(self._skipped),
+            "matched": self._matched,
+        }
+
+    @classmethod
+    def restored(cls, contexts: Contexts, state: Mapping[str, Any]) -> Trail:
+        """One with these contexts that is where another one was."""
+        trail = cls(contexts, ())
+        trail._ids, trail._heard = list(state["ids"]), int(state["heard"])
+        trail._skipped, trail._matched = list(state["skipped"]), state["matched"]
+        return trail
 
 
 def pivot_contexts(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,12 @@ import torch
 
 from pts.errors import ConfigError, ModelError
 from pts.policies.vllm import VllmPolicy
-from pts.policies.vllm.passes import parts
+from pts.policies.vllm.endpoint import EndpointPolicy
+from pts.policies.vllm.passes import Passes, parts
 from pts.records import RolloutRequest, Sampling
 from pts.steering.lens import entropy_of, norm_beside
 from pts.steering.tables import Intervention, Table, Variant, tables
+from pts.steering.wire import described_variants
 
 _TRIAL_STRENGTH = 8.0
 """Length of the vector that proves steering, in multiples of the residual stream's norm at its layer."""
@@ -24,6 +27,10 @@ _TRIAL_PROMPT, _TRIAL_ROWS = 12, 4
 _MOVED = {"float32": 1e-3}
 """By how much a token's probability changes at least that moved, by dtype; in 16 bits passes differ by more."""
 _MOVED_16_BITS = 0.1
+
+
+Hook: TypeAlias = Callable[[Any, Any, Any], Any]
+"""A forward hook: of a module, its arguments and its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +45,16 @@ class _Steered:
 class VllmSteering:
     """Adds variants' vectors at vLLM's decoder blocks, to those tokens of a pass that it is told of.
 
-    Variant 0 is the model as it is; those given count from 1. `positions_steered` counts the tokens of the
-    passes in which every steered layer took part. Raises VectorError for a vector or a layer that does not fit.
+    Variant 0 is the model as it is; those given count from 1, up to `count`. `positions_steered` counts the
+    tokens of the passes in which every steered layer took part. Raises VectorError for a vector or a layer that
+    does not fit.
     """
 
-    def __init__(self, policy: VllmPolicy, variants: Sequence[Variant]) -> None:
-        passes = policy.inside.passes
+    def __init__(self, passes: Passes, config: Any, variants: Sequence[Variant]) -> None:
         self.positions_steered = 0
+        self.count = len(variants)
         self._model, self._blocks = passes.model, passes.blocks
-        self._count = len(variants)
-        self._tables = tables(policy, variants, len(self._blocks))
+        self._tables = tables(SimpleNamespace(config=config), variants, len(self._blocks))
         self._placed: dict[tuple[int, torch.device, torch.dtype], list[Table]] = {}
         kinds = {entry.gate.kind for variant in variants for entry in variant}
         self._lens = _VllmLens(self._model, self._blocks) if "entropy" in kinds else None
@@ -65,18 +72,23 @@ class VllmSteering:
         if not places.size:
             return
         named = variants[places]
-        if named.min() < 0 or named.max() > self._count:
-            raise ConfigError(f"a row names variant {named.max()}; there are 0 to {self._count}.")
+        if named.min() < 0 or named.max() > self.count:
+            raise ConfigError(f"a row names variant {named.max()}; there are 0 to {self.count}.")
         self._ran = set()
         self._on = _Steered(*(torch.from_numpy(values) for values in (places, named, tokens[places])))
 
+    def drop_step(self) -> None:
+        """Forget the pass that was begun."""
+        self._on = None
+
     @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Hooks on the model while the context lasts."""
+    def installed(self, guard: Callable[[Hook], Hook] = lambda hook: hook) -> Iterator[None]:
+        """Hooks on the model while the context lasts; `guard` makes of each the one that is put there."""
         handles = [
-            self._blocks[layer].register_forward_hook(self._hook(layer), prepend=True) for layer in self._tables
+            self._blocks[layer].register_forward_hook(guard(self._hook(layer)), prepend=True)
+            for layer in self._tables
         ]
-        handles.append(self._model.register_forward_hook(self._end_pass))
+        handles.append(self._model.register_forward_hook(guard(self._end_pass)))
         try:
             yield
         finally:
@@ -96,7 +108,7 @@ class VllmSteering:
             )
         self.positions_steered += len(on.places)
 
-    def _hook(self, layer: int) -> Callable[[Any, Any, Any], Any]:
+    def _hook(self, layer: int) -> Hook:
         def add(_block: Any, _args: Any, output: Any) -> Any:
             on = self._on
             if on is None:
@@ -137,8 +149,13 @@ class _VllmLens:
         return entropy_of(self._model.compute_logits(self._norm(flat))).reshape(hidden.shape[:-1])
 
 
+OnVllm: TypeAlias = VllmPolicy | EndpointPolicy
+"""A policy over vLLM, in this process or as a server, that was opened as steerable."""
+P = TypeVar("P", bound=OnVllm)
+
+
 @contextmanager
-def steer_vllm(policy: VllmPolicy, variants: Sequence[Variant]) -> Iterator[VllmPolicy]:
+def steer_vllm(policy: P, variants: Sequence[Variant]) -> Iterator[P]:
     """The policy, whose requests may name `variants`, from 1, while the context lasts; no hook stays behind.
 
     Once an engine it is shown first that a steered row moves and that an unsteered one beside it does not.
@@ -152,36 +169,46 @@ def steer_vllm(policy: VllmPolicy, variants: Sequence[Variant]) -> Iterator[Vllm
 
 
 @contextmanager
-def _steering(policy: VllmPolicy, variants: Sequence[Variant]) -> Iterator[VllmSteering]:
-    steering = VllmSteering(policy, variants)
+def _steering(policy: OnVllm, variants: Sequence[Variant]) -> Iterator[Callable[[], int]]:
+    """Steer by variants while the context lasts; what counts the steered steps since it began."""
+    if isinstance(policy, EndpointPolicy):
+        inside = policy.inside
+        # What does not fit is told here, before anything is sent.
+        tables(policy, variants, inside.layers)
+        before = inside.steps
+        with inside.steered(described_variants(variants)):
+            yield lambda: inside.steps - before
+        return
+    steering = VllmSteering(policy.inside.passes, policy.config, variants)
     with steering.installed(), policy.steered(steering):
-        yield steering
+        yield lambda: steering.positions_steered
 
 
-def _prove(policy: VllmPolicy) -> None:
+def _prove(policy: OnVllm) -> None:
     """Steer half the rows of a small batch by a random vector. Raises ModelError where that does not show."""
     size, vocabulary = int(policy.identity.hidden_size or 0), policy.vocabulary_size
     prompt = tuple((7 * place + 3) % vocabulary for place in range(_TRIAL_PROMPT))
-    layer = len(policy.inside.passes.blocks) // 2
+    layer = policy.inside.layers // 2
     norm = float(policy.residuals([prompt], [layer])[0, 0].norm())
     random = np.random.default_rng(0).standard_normal(size)
     vector = torch.from_numpy((random * (_TRIAL_STRENGTH * norm / np.linalg.norm(random))).astype(np.float32))
     before = _second_tokens(policy, prompt, (0,))
-    with _steering(policy, [(Intervention(layer, vector),)]) as steering:
+    with _steering(policy, [(Intervention(layer, vector),)]) as steps:
         found = _second_tokens(policy, prompt, (0, 1))
+        steered = steps()
     least = _MOVED.get(policy.identity.dtype or "", _MOVED_16_BITS)
     moved = sum(not _same(found[row, 0], found[row, 1], least) for row in range(_TRIAL_ROWS))
     disturbed = sum(not _same(before[row, 0], found[row, 0], least) for row in range(_TRIAL_ROWS))
-    if not moved or disturbed or steering.positions_steered < _TRIAL_ROWS:
+    if not moved or disturbed or steered < _TRIAL_ROWS:
         raise ModelError(
             f"a trial vector moved {moved} of {_TRIAL_ROWS} rows that it was added to and {disturbed} of "
-            f"{_TRIAL_ROWS} beside them, in {steering.positions_steered} steered steps: this vLLM cannot be "
+            f"{_TRIAL_ROWS} beside them, in {steered} steered steps: this vLLM cannot be "
             "steered (use the engine transformers)."
         )
 
 
 def _second_tokens(
-    policy: VllmPolicy, prompt: tuple[int, ...], variants: Sequence[int]
+    policy: OnVllm, prompt: tuple[int, ...], variants: Sequence[int]
 ) -> dict[tuple[int, int], tuple[int, float]]:
     """By forced first token and variant: the likeliest token after it, and its probability."""
     greedy = Sampling(temperature=0.0, budget=2)

@@ -7,10 +7,15 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+
+import torch
 
 from pts.models.load import ModelOptions, load_model
 from pts.policies import policy_of
 from pts.records import RolloutRequest, Sampling
+from pts.serving.service import Service
+from pts.serving.worker import PtsServed
 
 NAME = "served-demo"
 OPEN = Sampling(temperature=1.0, top_k=0, top_p=1.0)
@@ -21,7 +26,8 @@ class Demo:
     """The demo model; completions that are wanted at the same time are written in one batch."""
 
     def __init__(self):
-        self.policy = policy_of(load_model(ModelOptions("demo", dtype="float32")))
+        self.loaded = load_model(ModelOptions("demo", dtype="float32"))
+        self.policy = policy_of(self.loaded)
         self._wanted = queue.SimpleQueue()
         threading.Thread(target=self._write, daemon=True).start()
 
@@ -66,6 +72,43 @@ class Demo:
         return rows
 
 
+class Worker(PtsServed):
+    """What `pts` adds to a server's worker, where the demo model makes one step after another."""
+
+    def __init__(self, demo, **about):
+        self.demo, self.about, self.lock = demo, about, threading.Lock()
+        self.service = Service()
+        self.service.completions.tokenizer, self.service.attached = demo.loaded.tokenizer, True
+        self.vllm_config = SimpleNamespace(
+            model_config=SimpleNamespace(enforce_eager=about.get("eager", True), dtype="torch.float32"),
+            scheduler_config=SimpleNamespace(async_scheduling=about.get("asynchronous", False)),
+            parallel_config=SimpleNamespace(world_size=1),
+        )
+
+    def pts_is_v2(self):
+        return self.about.get("v2", False)
+
+    def pts_services(self):
+        return [self.service] * self.about.get("services", 1)
+
+    def call(self, body):
+        with self.lock:
+            return getattr(self, body["method"])(*body["args"])
+
+    def complete(self, body):
+        """The new tokens of a request, each left by the service."""
+        ids, output = list(body["prompt"]), []
+        assert body["temperature"] == 0
+        with self.lock, torch.inference_mode():
+            label = self.service.begin(SimpleNamespace(extra_args=body["vllm_xargs"]), ids, output)
+            while len(output) < body["max_tokens"] and not set(output[-1:]) & set(body["stop_token_ids"]):
+                self.service.hear([label])
+                logits = self.demo.loaded.model(torch.tensor([ids + output])).logits[:, -1]
+                self.service.draw(logits, [(0, label)])
+                output.append(int(logits[0].argmax()))
+        return output
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -94,6 +137,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/tokenize":
             tokens = list(self.server.demo.policy.encode_completion(body["prompt"]))
             return self.say(200, {"tokens": tokens, "count": len(tokens)})
+        if self.path == "/collective_rpc":
+            worker = settings.get("worker")
+            if worker is None:
+                return self.say(404, {"detail": "Not Found"})
+            return self.say(200, {"results": [worker.call(body)] * settings.get("workers", 1)})
         return self._complete(body)
 
     def _complete(self, body):
@@ -114,7 +162,8 @@ class Handler(BaseHTTPRequestHandler):
                 why = f"Requested prompt logprobs of {count}, which is greater than max allowed: {most}"
                 return self.say(400, {"error": {"message": why, "type": "BadRequestError", "code": 400}})
             choice["prompt_logprobs"] = server.demo.logits(tuple(body["prompt"]), count)
-        tokens = server.demo.complete(body)
+        labelled = "vllm_xargs" in body
+        tokens = server.settings["worker"].complete(body) if labelled else server.demo.complete(body)
         if body.get("stream"):
             return self._stream(tokens)
         choice["token_ids"] = tokens

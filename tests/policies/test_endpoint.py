@@ -3,6 +3,8 @@
 import json
 import socket
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +19,8 @@ from pts.policies.vllm.server import from_16_bits
 from pts.records import Problem, RolloutRequest, Sampling
 from pts.runs.search_run import read_search
 from pts.setting_names import named_as, on_command_line
-from pts.stages.decode.inputs import DecodeInputs
+from pts.stages.evaluate.inputs import EvaluateInputs
+from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.run import run_search
 from tests.cli.one_line import complaint
@@ -209,8 +212,11 @@ def test_settings_that_contradict_an_endpoint(capsys):
         ):
             with pytest.raises(ConfigError, match=said):
                 SearchInputs(**{"engine": "vllm", "endpoint": "http://localhost:8000", **more})
-        with pytest.raises(ConfigError, match=r"act inside the engine.* leave --endpoint out"):
-            DecodeInputs(engine="vllm", endpoint="http://localhost:8000", vectors="demo")
+        for inputs in (partial(EvaluateInputs, model="demo"), partial(ExtractInputs, run=Path("runs/none"))):
+            with pytest.raises(ConfigError, match="one engine for all"):
+                inputs(engine="vllm", endpoint="http://localhost:8000", ray="local")
+            with pytest.raises(ConfigError, match="--endpoint is of a vLLM server"):
+                inputs(endpoint="http://localhost:8000")
     closed = f"http://127.0.0.1:{free_port()}"
     said = complaint(capsys, "verify", "--engine", "vllm", "--endpoint", closed)
     assert f"nothing answers at {closed} " in said

@@ -32,7 +32,7 @@ from pts.seeds import derive_seed
 
 
 @dataclass(frozen=True, slots=True)
-class _Drawn:
+class Drawn:
     """The token that was drawn for a completion and that vLLM has not reported yet."""
 
     token: int
@@ -57,7 +57,7 @@ class Drawing:
     followed: Followed | None
     probs: list[float] = field(default_factory=list)
     ended: bool = False
-    drawn: _Drawn | None = None
+    drawn: Drawn | None = None
     label: str = ""
 
     @property
@@ -77,25 +77,43 @@ class Drawing:
 
         Raises ModelError where vLLM wrote another token than was drawn.
         """
-        stops = self.ends.stops(self.request.sampling.stop)
         for index in range(before, len(new)):
-            token, drawn = new[index], self.drawn
-            self.drawn = None
-            if drawn is None or drawn.token != token:
-                was = "none was drawn" if drawn is None else f"{drawn.token} was drawn"
-                raise ModelError(
-                    f"vLLM wrote token {token} where {was}: its logits processors do not act as pts needs them "
-                    "(use the engine transformers)."
-                )
-            self.key = int(child_keys(np.array([self.key], dtype=np.uint64), np.array([token]))[0])
-            self.tokens.append(token)
-            self.probs.append(drawn.prob)
-            stopped = self.guide is not None and self.guide.advance(token, drawn.moved)
-            completed = stops is not None and stops.completed_by_last(self.tokens)
-            self.ended = token in self.ends.token_ids or completed
-            if self.ended or stopped:
+            drawn, self.drawn = self.drawn, None
+            if self._take(new[index], drawn):
                 return index + 1
         return None
+
+    def replay(self, new: Sequence[int], drawn: Sequence[Sequence[float]]) -> None:
+        """Take a whole completion that was drawn elsewhere: its new tokens, and what was drawn for each.
+
+        That is the token, its probability, and whether it is a wish's heir. A token after the end is left out.
+        Raises ModelError where the two do not agree, or where the completion has no end.
+        """
+        for token, entry in zip(new, drawn, strict=False):
+            if self._take(token, Drawn(int(entry[0]), float(entry[1]), bool(entry[2]))):
+                return
+        if len(self.tokens) < self.request.sampling.budget:
+            raise ModelError(
+                f"the server ended a completion after {len(new)} tokens, of which {len(drawn)} were drawn: its "
+                "logits processors do not act as pts needs them."
+            )
+
+    def _take(self, token: int, drawn: Drawn | None) -> bool:
+        """Take the next token; True where the completion ends with it."""
+        if drawn is None or drawn.token != token:
+            was = "none was drawn" if drawn is None else f"{drawn.token} was drawn"
+            raise ModelError(
+                f"vLLM wrote token {token} where {was}: its logits processors do not act as pts needs them "
+                "(use the engine transformers)."
+            )
+        self.key = int(child_keys(np.array([self.key], dtype=np.uint64), np.array([token]))[0])
+        self.tokens.append(token)
+        self.probs.append(drawn.prob)
+        stopped = self.guide is not None and self.guide.advance(token, drawn.moved)
+        stops = self.ends.stops(self.request.sampling.stop)
+        completed = stops is not None and stops.completed_by_last(self.tokens)
+        self.ended = token in self.ends.token_ids or completed
+        return self.ended or stopped
 
     def finished(self) -> Finished:
         """The completion as a result. Raises ModelError where passes that should have been steered were not."""
@@ -149,7 +167,7 @@ class Drawer:
             token = int(draws.tokens[place])
             probs = plain if plain is not None and drawing.own_probs else draws.probs
             heir = moved is not None and int(moved[place]) == token
-            drawing.drawn = _Drawn(token, float(probs[place]), heir)
+            drawing.drawn = Drawn(token, float(probs[place]), heir)
         logits[at] = -torch.inf
         logits[at, torch.from_numpy(draws.tokens).to(logits.device)] = 0.0
 

@@ -25,6 +25,10 @@ from pts.setting_names import setting
 
 AHEAD = 1.25
 """Completions under way, over those that vLLM writes at once: one waits wherever a place becomes free."""
+NOT_STEERABLE = (
+    "a policy of the engine vllm steers, takes guides and gives residual streams only where it was opened for "
+    "that: open it with steerable=True."
+)
 _WHOLE = Sampling(temperature=1.0, top_k=2, top_p=1.0)
 """The two likeliest tokens, whatever the sampler leaves."""
 
@@ -193,8 +197,12 @@ class DrawnByVllm(ABC):
                     ready = self._end(done)
                 yield from ready
         finally:
+            self._give_up(line)
             line.close()
             self._forget(line)
+
+    def _give_up(self, _line: Line[Any]) -> None:  # noqa: B027 (nothing is kept elsewhere)
+        """Have what is kept elsewhere of a line's open calls let go of."""
 
     def _forget(self, _line: Line[Any]) -> None:  # noqa: B027 (nothing is kept here)
         """Let go of what is kept for a line that is closed."""

@@ -33,7 +33,14 @@ _SHOWN = 160
 
 
 class Unanswered(ModelError):
-    """The server is not there, or broke off: the same request may be answered later."""
+    """The server is not there, or broke off: the same request may be answered later.
+
+    `status` is what it answered, None where it did not.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Refused(ModelError):
@@ -212,7 +219,8 @@ class HttpClient:
             )
         return Unanswered(
             f"{shown} failed on {path} ({status}: {reason}): its own log says why; mend it and give the same "
-            "command again."
+            "command again.",
+            status,
         )
 
 

@@ -57,6 +57,16 @@ class Inside:
             )
         return self._passes
 
+    @property
+    def layers(self) -> int:
+        """The model's decoder blocks."""
+        return len(self.passes.blocks)
+
+    def hooks(self) -> int:
+        """How many hooks are on the model's modules."""
+        modules = self.passes.model.modules()
+        return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
+
     def require_variant(self, variant: int) -> None:
         """Raise ValueError for a variant while nothing is steered."""
         if variant and self._steering is None:

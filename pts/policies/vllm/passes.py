@@ -115,12 +115,18 @@ class Passes:
             handle.remove()
 
     @contextmanager
-    def recording(self, layers: Sequence[int]) -> Iterator[Recording]:
-        """Record residual streams after layers (from 0), while the context lasts."""
+    def recording(
+        self, layers: Sequence[int], guard: Callable[[Any], Any] = lambda hook: hook
+    ) -> Iterator[Recording]:
+        """Record residual streams after layers (from 0), while the context lasts.
+
+        `guard` makes of each hook the one that is put on the model.
+        """
         record = Recording(len(layers))
-        handles = [self.model.register_forward_pre_hook(lambda *_: record.begin(self._rows()))]
+        begin = guard(lambda *_: record.begin(self._rows()))
+        handles = [self.model.register_forward_pre_hook(begin)]
         for index, layer in enumerate(layers):
-            handles.append(self.blocks[layer].register_forward_hook(_recorder(record, index)))
+            handles.append(self.blocks[layer].register_forward_hook(guard(_recorder(record, index))))
         try:
             yield record
         finally:

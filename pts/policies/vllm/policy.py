@@ -17,7 +17,7 @@ from pts.policies.protocol import Finished, PolicyIdentity
 from pts.policies.source import RolloutRequests
 from pts.policies.transformers.complete import finished_at_once
 from pts.policies.vllm.drawing import Drawing, drawings
-from pts.policies.vllm.drawn_policy import DrawnByVllm
+from pts.policies.vllm.drawn_policy import NOT_STEERABLE, DrawnByVllm
 from pts.policies.vllm.inside import Inside
 from pts.policies.vllm.pump import Call, Line
 from pts.policies.vllm.requests import Start, parameters
@@ -26,11 +26,6 @@ from pts.policies.vllm.worker import LABEL
 from pts.records import Rollout, RolloutRequest, Sampling, TokenIds
 
 logger = logging.getLogger(__name__)
-
-_NOT_STEERABLE = (
-    "a policy of the engine vllm steers, takes guides and gives residual streams only where it was opened for "
-    "that: open it with steerable=True."
-)
 
 
 class VllmPolicy(DrawnByVllm):
@@ -95,7 +90,7 @@ class VllmPolicy(DrawnByVllm):
     def inside(self) -> Inside:
         """What `pts` added to the engine. Raises ConfigError where the policy was not opened as steerable."""
         if self._inside is None:
-            raise ConfigError(_NOT_STEERABLE)
+            raise ConfigError(NOT_STEERABLE)
         return self._inside
 
     def check_length(self, prompt: int, sampling: Sampling) -> None:
@@ -126,7 +121,7 @@ class VllmPolicy(DrawnByVllm):
         opened as steerable, and ModelError where vLLM's counts of steps are not those asked for.
         """
         if self._inside is None:
-            raise ConfigError(_NOT_STEERABLE)
+            raise ConfigError(NOT_STEERABLE)
         yield from self._completed(requests, own_probs)
 
     @contextmanager

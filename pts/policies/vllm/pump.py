@@ -42,6 +42,10 @@ class Line(Generic[P]):
     def __len__(self) -> int:
         return len(self._open)
 
+    def calls(self) -> list[Call[P]]:
+        """The calls under way."""
+        return list(self._open.values())
+
     def next_done(self) -> Call[P] | None:
         """The next call that is done, after as many steps as that takes; None where none is under way."""
         while not self._done and self._open:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -12,6 +13,7 @@ from pts.errors import ConfigError
 from pts.models.held import GIVEN
 from pts.models.load import LoadedModel
 from pts.models.options import ModelOptions
+from pts.policies.vllm.endpoint import SERVER, EndpointPolicy
 from pts.policies.vllm.policy import VllmPolicy
 
 
@@ -22,7 +24,7 @@ class ServedModel:
     The weights are vLLM's own: `model` has the configuration alone.
     """
 
-    policy: VllmPolicy
+    policy: VllmPolicy | EndpointPolicy
 
     @property
     def model(self) -> Any:
@@ -45,9 +47,10 @@ class ServedModel:
         return self.policy.identity.revision
 
     @property
-    def device(self) -> torch.device:
-        """Where vLLM computes."""
-        return torch.device(self.policy.identity.device)
+    def device(self) -> torch.device | str:
+        """Where vLLM computes; "server" where another process does, which does not tell."""
+        named = self.policy.identity.device
+        return named if named == SERVER else torch.device(named)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -77,12 +80,17 @@ AnsweringModel: TypeAlias = LoadedModel | ServedModel
 
 
 def serve_model(
-    options: ModelOptions, batch_rows: int | None = None, *, eager: bool = True, beside: bool = False
+    options: ModelOptions,
+    batch_rows: int | None = None,
+    *,
+    eager: bool = True,
+    beside: bool = False,
+    server: Mapping[str, Any] | None = None,
 ) -> ServedModel:
     """Start vLLM on a model that answers by strategies; `eager` for one that is steered or read from.
 
-    `beside`: something else is on the same GPU, and vLLM takes of what that leaves.
-
+    `beside`: something else is on the same GPU, and vLLM takes of what that leaves. `server` is one that runs
+    already and answers in its place: its `endpoint`, and the `timeout` of an answer.
     Raises ConfigError or ModelError, in one line, for what vLLM cannot do.
     """
     if options.spec.startswith(GIVEN):
@@ -90,5 +98,8 @@ def serve_model(
             f"the model {options.spec.removeprefix(GIVEN)} was given in Python and is in no file, from which "
             "vLLM could read it: use the engine transformers."
         )
+    if server:
+        served = EndpointPolicy(spec=options, batch_rows=batch_rows, steerable=True, eager=eager, **server)
+        return ServedModel(served)
     policy = VllmPolicy(options, batch_rows=batch_rows, steerable=True, eager=eager, beside=beside)
     return ServedModel(policy)

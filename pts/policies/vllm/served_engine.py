@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from pts.errors import ModelError
 from pts.policies.vllm.http_client import HttpClient
+from pts.policies.vllm.wire import LABEL
 from pts.records import TokenIds
 
 logger = logging.getLogger(__name__)
@@ -37,24 +38,36 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What the server says of a request; `prompt_logprobs` [prompt] where they were wanted."""
+    """What the server says of a request; `prompt_logprobs` [prompt] where they were wanted.
+
+    `result` is what `pts` in the server says of one that it labelled.
+    """
 
     request_id: str
     outputs: tuple[Made]
     finished: bool
     prompt_logprobs: list[Mapping[int, Logit]] | None = None
+    result: Mapping[str, Any] | None = None
+
+
+class AsksResults(Protocol):
+    """What asks the server for the results of labelled requests."""
+
+    async def of(self, label: str) -> Mapping[str, Any]:
+        """What the request of that label came to."""
 
 
 class ServedEngine:
     """Sends each request to the server at once, and hands over results as they come.
 
     Parameters of a request are the fields of its body beside prompt and model, which is the server's `name` for
-    it. With the field `stream` its tokens come as they are written.
+    it. With the field `stream` its tokens come as they are written. `results` are asked for labelled requests.
     """
 
     def __init__(self, client: HttpClient, name: str) -> None:
         self._client = client
         self._name = name
+        self.results: AsksResults | None = None
         self._under_way: dict[str, Future[None]] = {}
         self._came: SimpleQueue[Output | BaseException] = SimpleQueue()
 
@@ -104,7 +117,9 @@ class ServedEngine:
                 await self._stream(name, body)
             else:
                 choice = only_choice(await self._client.answer(COMPLETIONS, body))
-                self._came.put(Output(name, (Made(token_ids(choice)),), True, prompt_logits(choice)))
+                label = body.get("vllm_xargs", {}).get(LABEL)
+                told = None if label is None or self.results is None else await self.results.of(label)
+                self._came.put(Output(name, (Made(token_ids(choice)),), True, prompt_logits(choice), told))
         except Exception as error:  # `step` raises it, where it is waited for
             self._came.put(error)
 

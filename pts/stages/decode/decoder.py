@@ -64,7 +64,7 @@ def open_model(inputs: AnswerInputs, options: ModelOptions, parts: StrategyOptio
         settle_threads(loaded.device, loaded.model.num_parameters())
         return loaded
     eager = inputs.vectors is not None or parts.router is not None
-    return serve_model(options, inputs.batch_rows, eager=eager)
+    return serve_model(options, inputs.batch_rows, eager=eager, server=inputs.server())
 
 
 def warn_of_other_numbers(vectors: VectorSet, loaded: AnsweringModel) -> None:

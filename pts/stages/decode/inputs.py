@@ -51,11 +51,6 @@ class AnswerInputs(ModelInputs, StrategyInputs):
 
     def _require_served(self) -> None:
         """Raise ConfigError for what another engine than transformers has no use for."""
-        if self.endpoint is not None:
-            raise ConfigError(
-                "strategies and vectors act inside the engine, which a running server does not allow: leave "
-                f"{setting('endpoint')} out, so that vLLM runs in this process."
-            )
         for name, why in (
             ("second_model", "a second model beside it would need another engine of its own"),
             ("layers_path", "it finds its own decoder blocks"),

@@ -13,7 +13,7 @@ from pts.problems import ProblemSource
 from pts.registered import registered_model
 from pts.setting_names import setting
 from pts.stages.decode.inputs import AnswerInputs
-from pts.stages.shared.inputs import ProblemInputs, require_positive
+from pts.stages.shared.inputs import ProblemInputs, require_one_engine, require_positive
 from pts.stages.shared.ray_inputs import RayInputs
 
 
@@ -51,6 +51,7 @@ class EvaluateInputs(RayInputs, ProblemInputs, AnswerInputs):
         AnswerInputs.__post_init__(self)
         self.source()
         self.check_ray(self.device, self.model)
+        require_one_engine(self.endpoint, self.ray)
         require_positive("seeds", self.seeds)
         require_positive("fit-problems", self.fit_problems)
         if self.fit_problems == 1:

@@ -136,4 +136,7 @@ def stage_decoder(inputs: ExtractInputs, search: Loaded) -> Decoder:
     decoder, options = loaded_decoder(inputs, search), search.loaded.options
     if inputs.engine == TRANSFORMERS or options is None:
         return decoder
-    return replace(decoder, served=serve_model(options, inputs.batch_rows, beside=True))
+    # A server chose its own device.
+    options = replace(options, device="auto") if inputs.endpoint is not None else options
+    served = serve_model(options, inputs.batch_rows, beside=True, server=inputs.server())
+    return replace(decoder, served=served)

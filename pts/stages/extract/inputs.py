@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, get_args
 from pts.errors import ConfigError
 from pts.policies.open import ENGINES, TRANSFORMERS
 from pts.ranks import controls_needed
+from pts.stages.shared.inputs import check_endpoint, require_one_engine, server_options
 from pts.stages.shared.ray_inputs import RayInputs
 
 METHODS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge", "screened", "outcome")
@@ -36,7 +37,8 @@ class ExtractInputs(RayInputs):
     `test_problems` are drawn from what the search did not draw, `samples` and `test_samples` completions of
     each. `random` directions go through the same calibration as controls (None for as many as a claim at 5%
     needs, 19 with one of `methods` and 20 more for each other). `engine` makes the completions of calibration
-    and test; what the directions are made of is always read by transformers. `divergence` says whether to
+    and test, on a server that runs already where `endpoint` names one, as of a search; what the directions are
+    made of is always read by transformers. `divergence` says whether to
     measure how far steering moves the model's distributions: some completions more, each read twice. `output`
     is None for vectors/<run's name>; `until` is the last part to do, so that an extraction can stop early and
     go on another time. Raises ConfigError for a value outside its range.
@@ -57,6 +59,8 @@ class ExtractInputs(RayInputs):
     random: int | None = None
     seed: int = 0
     engine: str = "transformers"
+    endpoint: str | None = None
+    endpoint_timeout: float | None = None
     device: str = "auto"
     batch_rows: int | None = None
     trust_remote_code: bool = False
@@ -69,6 +73,8 @@ class ExtractInputs(RayInputs):
         self.check_ray(self.device, None)
         if self.engine not in ENGINES:
             raise ConfigError(f"engine is {self.engine}; choose from {', '.join(ENGINES)}.")
+        check_endpoint(self.engine, self.endpoint, self.endpoint_timeout)
+        require_one_engine(self.endpoint, self.ray)
         for name, given, known in (("methods", self.methods, METHODS), ("gates", self.gates, GATES)):
             unknown = [entry for entry in given if entry not in known]
             if unknown or not given:
@@ -84,6 +90,10 @@ class ExtractInputs(RayInputs):
         if not self.strengths or not all(0 < strength < float("inf") for strength in self.strengths):
             raise ConfigError(f"strengths are {self.strengths}; each must be above 0.")
 
+    def server(self) -> dict[str, object]:
+        """The server that generates, as options of its policy; empty where the engine is in this process."""
+        return server_options(self.endpoint, self.endpoint_timeout)
+
     def controls(self) -> int:
         """How many random directions: `random`, or as many as the claim of a first rank needs."""
         return controls_needed(len(self.methods)) if self.random is None else self.random
@@ -97,6 +107,8 @@ class ExtractInputs(RayInputs):
         free = (
             "run",
             "output",
+            "endpoint",
+            "endpoint_timeout",
             "device",
             "batch_rows",
             "trust_remote_code",

@@ -12,7 +12,7 @@ from pts.policies.open import TRANSFORMERS
 from pts.runs.codec import to_json
 from pts.setting_names import setting
 from pts.stages.search.share import SHARD, Share, read_share
-from pts.stages.shared.inputs import ProblemInputs
+from pts.stages.shared.inputs import ProblemInputs, require_one_engine
 from pts.stages.shared.ray_inputs import RayInputs
 
 _SEARCH = SearchConfig()
@@ -59,11 +59,7 @@ class SearchInputs(RayInputs, ProblemInputs):
                 f"{self.engine} reads no residual stream in a search."
             )
         self.check_ray(self.device, self.model)
-        if self.endpoint is not None and self.ray is not None:
-            raise ConfigError(
-                f"{setting('endpoint')} is one engine for all, and {setting('ray')} starts one in each worker: "
-                "give one of the two."
-            )
+        require_one_engine(self.endpoint, self.ray)
         if self.workers is not None and self.problems is not None and self.workers > self.problems:
             raise ConfigError(
                 f"{self.workers} workers are more than the {self.problems} problems: give at most "

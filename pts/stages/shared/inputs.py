@@ -64,7 +64,9 @@ class ModelInputs:
         self.model_options()
         if self.engine not in ENGINES:
             raise ConfigError(f"engine is {self.engine}; choose from {', '.join(ENGINES)}.")
-        self._check_endpoint()
+        check_endpoint(self.engine, self.endpoint, self.endpoint_timeout)
+        if self.endpoint is not None and self.device != "auto":
+            raise ConfigError(f"a server chose its own device: leave {setting('device')} out.")
         require_positive("batch-rows", self.batch_rows)
         texts = [
             (name, getattr(self, name)) for name in ("system_prompt", "suffix", "think_start", "think_end")
@@ -74,32 +76,9 @@ class ModelInputs:
             if fault is not None:
                 raise ConfigError(f"{setting(name)} {fault}; give it as whole UTF-8 text.")
 
-    def _check_endpoint(self) -> None:
-        """Raise ConfigError for an endpoint that is none, and for settings that it has no use for."""
-        if self.endpoint is None:
-            if self.endpoint_timeout is not None:
-                raise ConfigError(
-                    f"{setting('endpoint_timeout')} needs a server: give its {setting('endpoint')}."
-                )
-            return
-        if self.engine != VLLM:
-            raise ConfigError(
-                f"{setting('endpoint')} is of a vLLM server: give {setting('engine', VLLM)}, too."
-            )
-        if self.device != "auto":
-            raise ConfigError(f"a server chose its own device: leave {setting('device')} out.")
-        from pts.policies.vllm.http_client import checked_address, require_timeout
-
-        checked_address(self.endpoint)
-        if self.endpoint_timeout is not None:
-            require_timeout(self.endpoint_timeout)
-
     def server(self) -> dict[str, object]:
         """The server that generates, as options of its policy; empty where the engine is in this process."""
-        if self.endpoint is None:
-            return {}
-        given = {} if self.endpoint_timeout is None else {"timeout": self.endpoint_timeout}
-        return {"endpoint": self.endpoint, **given}
+        return server_options(self.endpoint, self.endpoint_timeout)
 
     def default_budget(self) -> int:
         """What `budget` is where it is None."""
@@ -222,6 +201,37 @@ _CONFIGURATION = (
 
 _GIVEN_ONLY = ("thinking_switch", "template_options")
 """Settings that a manifest holds only where they are given, so that earlier runs without them go on."""
+
+
+def check_endpoint(engine: str, endpoint: str | None, timeout: float | None) -> None:
+    """Raise ConfigError for an endpoint that is none, and for what has no use without one."""
+    if endpoint is None:
+        if timeout is not None:
+            raise ConfigError(f"{setting('endpoint_timeout')} needs a server: give its {setting('endpoint')}.")
+        return
+    if engine != VLLM:
+        raise ConfigError(f"{setting('endpoint')} is of a vLLM server: give {setting('engine', VLLM)}, too.")
+    from pts.policies.vllm.http_client import checked_address, require_timeout
+
+    checked_address(endpoint)
+    if timeout is not None:
+        require_timeout(timeout)
+
+
+def server_options(endpoint: str | None, timeout: float | None) -> dict[str, object]:
+    """A server as options of its policy; empty where there is none."""
+    if endpoint is None:
+        return {}
+    return {"endpoint": endpoint, **({} if timeout is None else {"timeout": timeout})}
+
+
+def require_one_engine(endpoint: str | None, ray: str | None) -> None:
+    """Raise ConfigError where both a server and Ray are to generate."""
+    if endpoint is not None and ray is not None:
+        raise ConfigError(
+            f"{setting('endpoint')} is one engine for all, and {setting('ray')} starts one in each worker: "
+            "give one of the two."
+        )
 
 
 def require_positive(name: str, value: int | None) -> None:

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from pts.cli import run
 from pts.policies.vllm.installed import installed_version
 from pts.stages.verify.inputs import VerifyInputs
 from pts.stages.verify.inside_vllm import checked_inside_vllm
@@ -15,15 +16,6 @@ pytestmark = [
     pytest.mark.skipif(installed_version() is None, reason="vLLM is not installed in this environment"),
 ]
 QUESTIONS = ["What is 17 + 5 - 4 ?", "What is 28 - 13 + 7 ?", "What is 8 + 9 ?"]
-
-
-def pts(*arguments):
-    """Run a command in a process of its own, as an engine is started once in each."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pts", *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done
 
 
 def answers(path):
@@ -36,21 +28,24 @@ def answers(path):
 def test_a_file_is_answered_as_by_transformers(tmp_path):
     source = tmp_path / "questions.jsonl"
     source.write_text("".join(json.dumps({"question": text}) + "\n" for text in QUESTIONS), encoding="utf-8")
-    given = ("--model", "demo", "--vectors", "demo", "--strategy", "budget:20", "--input", source, "--quiet")
-    for engine in ("transformers", "vllm"):
-        pts("decode", *given, "--engine", engine, "--output", tmp_path / f"{engine}.jsonl")
+    given = ["decode", "--model", "demo", "--vectors", "demo", "--strategy", "budget:20", "--quiet"]
+    given += ["--input", str(source)]
+    assert run([*given, "--output", str(tmp_path / "transformers.jsonl")]) == 0
+    # In a process of its own, as a user does it.
+    own = [*given, "--engine", "vllm", "--output", str(tmp_path / "vllm.jsonl")]
+    done = subprocess.run([sys.executable, "-m", "pts", *own], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert answers(tmp_path / "vllm.jsonl") == answers(tmp_path / "transformers.jsonl")
 
 
-def test_an_evaluation_has_the_answers_of_transformers(tmp_path):
+def test_an_evaluation_has_the_answers_of_transformers(one_engine, tmp_path):
     strategies = "full,nothink,budget:20,min:24,early-exit,auto,best-of:3"
-    given = ("--model", "demo", "--problems", 4, "--seeds", 1, "--vectors", "demo", "--quiet")
+    given = ["eval", "--model", "demo", "--problems", "4", "--seeds", "1", "--vectors", "demo", "--quiet"]
+    given += ["--strategies", strategies, "--no-baselines"]
+    summaries = []
     for engine in ("transformers", "vllm"):
-        out = tmp_path / engine
-        pts("eval", *given, "--strategies", strategies, "--no-baselines", "--engine", engine, "--output", out)
-    summaries = [
-        json.loads((tmp_path / engine / "summary.json").read_text()) for engine in ("transformers", "vllm")
-    ]
+        assert run([*given, "--engine", engine, "--output", str(tmp_path / engine)]) == 0
+        summaries.append(json.loads((tmp_path / engine / "summary.json").read_text()))
     for summary in summaries:
         for system in summary["lines"]:
             system.pop("seconds", None)

@@ -1,6 +1,5 @@
 """The policy over vLLM on the demo model: exact probabilities, draws, ends, streams; one engine for all."""
 
-import os
 from collections import Counter
 
 import numpy as np
@@ -24,8 +23,7 @@ SAMPLING = Sampling(budget=40)
 
 
 @pytest.fixture(scope="module")
-def policy():
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+def policy(one_engine):
     return open_policy("demo", engine="vllm", prompt_format=FORMAT, batch_rows=64)
 
 

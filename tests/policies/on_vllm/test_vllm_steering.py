@@ -31,7 +31,7 @@ QUESTIONS = ["What is 17 + 5 - 4 ?", "What is 8 + 9 ?", "What is 28 - 13 + 7 ?",
 
 
 @pytest.fixture(scope="module")
-def policy():
+def policy(one_engine):
     return open_policy("demo", engine="vllm", prompt_format=FORMAT, batch_rows=32, steerable=True)
 
 
