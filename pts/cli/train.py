@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, NumberList, options_of
 from pts.cli.shared_options import MODEL, PROBLEMS, PROMPT, SAMPLER, Options, without
 from pts.cli.stage_run import run_command_stage, run_stage
+from pts.errors import PtsError
 from pts.stages.registry import find_stage
 from pts.stages.stage import Step
 from pts.stages.train.reinforcement_inputs import AdaptThinkInputs, LengthInputs
 from pts.stages.train.shorten_inputs import ShortenInputs
+
+_PATIENCE = 20.0
+"""Seconds that the other processes of a launcher leave the first one to report an error."""
 
 _DATA: Options = [
     (
@@ -253,15 +261,39 @@ def _finished(command: Callable[..., None]) -> Callable[..., None]:
 
 def _train(name: str, inputs: dict[str, Any], quiet: bool, as_json: bool, verbose: int) -> None:
     """Train; of a launcher's processes the first one alone shows progress and prints the report."""
-    from pts.stages.train.session import rank
+    from pts.training.processes import rank
 
     first = rank() == 0
     log_to_stderr(verbose, quiet or not first)
+    if verbose == 0:
+        # PyTorch's own log, whose warnings every process would print.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if first:
         run_command_stage(name, inputs, quiet, as_json)
         return
     stage = find_stage(name)
-    run_stage(Step(stage, stage.inputs(**inputs)), quiet=True)
+    with _after_the_first(rank()):
+        run_stage(Step(stage, stage.inputs(**inputs)), quiet=True)
+
+
+@contextmanager
+def _after_the_first(rank: int) -> Iterator[None]:
+    """Let the first process report what all of them meet: a launcher then ends the others, which say nothing.
+
+    An error that this process alone met is reported after a while, with its rank; a lost one is not.
+    """
+    from pts.training.processes import LostProcess
+
+    try:
+        try:
+            yield
+        except PtsError as error:
+            time.sleep(_PATIENCE)
+            if isinstance(error, LostProcess):
+                raise click.exceptions.Exit(2) from error
+            raise type(error)(f"process {rank}: {error}") from error
+    except Stopped as stopped:
+        raise click.exceptions.Exit(128 + stopped.signal_number) from stopped
 
 
 @train_command.command("adaptthink", cls=GroupedCommand)

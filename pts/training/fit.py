@@ -17,6 +17,7 @@ from pts.runs.files import write_failure
 from pts.runs.journal import Journal
 from pts.seeds import derive_seed
 from pts.setting_names import setting
+from pts.training.processes import process_count
 from pts.training.run_files import (
     ADAPTER,
     CHECKPOINTS,
@@ -95,6 +96,7 @@ def make_trainer(kind: Any, loaded: LoadedModel, plan: TrainingPlan, watch: Hear
             **more,
         )
     trainer.remove_callback(PrinterCallback)
+    require_sharding(trainer)
     if is_sharded(trainer) and plan.lora_rank is not None:
         raise ConfigError(
             f"an adapter cannot be merged where the weights are sharded: leave {setting('lora', True)} out, or "
@@ -157,6 +159,16 @@ def save_trained(trainer: Any, directory: Path, loaded: LoadedModel, lora: bool)
         raise
 
 
+def require_sharding(trainer: Any) -> None:
+    """Raise ConfigError where a launcher asks for FSDP and accelerate leaves it out: it does on a CPU."""
+    asked = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+    if asked and process_count() > 1 and trainer.accelerator.distributed_type != "FSDP":
+        raise ConfigError(
+            "the launcher asks for FSDP, and accelerate does not shard weights on this device: launch without "
+            "FSDP, or on GPUs."
+        )
+
+
 def is_sharded(trainer: Any) -> bool:
     """Whether each process has only a part of the weights: FSDP, or DeepSpeed ZeRO-3."""
     plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
@@ -201,6 +213,8 @@ def configured(
         "use_cpu": device == "cpu",
         "dataloader_pin_memory": device == "cuda",
         "vllm_importance_sampling_correction": False,
+        # The other processes of a launcher would say what the first one does not.
+        "log_level_replica": "error",
     }
     given = dict(plan.trl_settings or {})
     known = {entry.name for entry in fields(kind)}
@@ -221,7 +235,7 @@ def batches(plan: TrainingPlan, units: int, rows_each: int, what: str, option: s
 
     Raises ConfigError, which names `what` a step has and the `option` for it, where they do not divide.
     """
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = process_count()
     own = units * rows_each // processes
     micro = own if plan.micro_batch is None else min(plan.micro_batch, own)
     if units % processes or own % micro:

@@ -14,7 +14,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from pts.training.fit import Order, TrainingPlan, batches, configured, let_train, make_trainer
 from pts.training.mixing import Progressive
 from pts.training.solutions import Example
-from pts.training.watch import not_a_number
+from pts.training.watch import finite_everywhere, not_a_number
 
 if TYPE_CHECKING:
     from pts.models.load import LoadedModel
@@ -61,7 +61,7 @@ class OrderedTrainer(SFTTrainer):  # type: ignore[misc, unused-ignore]
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **more: Any) -> Any:
         """TRL's loss. Raises RunError where it is not a number."""
         loss = super().compute_loss(model, inputs, *args, **more)  # type: ignore[no-untyped-call]
-        if not torch.isfinite(loss):
+        if not finite_everywhere(self.accelerator, loss):
             raise not_a_number(int(self.state.global_step))
         return loss
 

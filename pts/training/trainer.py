@@ -13,7 +13,7 @@ from pts.records import Problem, TokenIds
 from pts.training.curves import Drawn
 from pts.training.modes import Modes
 from pts.training.ratios import Form, clipped_loss, old_log_probs, padded, ratios
-from pts.training.watch import not_a_number
+from pts.training.watch import finite_everywhere, not_a_number
 
 _ALIKE = 1.6
 """How many times longer than the shortest a completion may be that is read with it."""
@@ -144,7 +144,7 @@ class ModeTrainer(GRPOTrainer):  # type: ignore[misc, unused-ignore]
             loss = self._full_ratio_loss(model, inputs)
         else:
             loss = super()._compute_loss(model, inputs)  # type: ignore[no-untyped-call]
-        if not torch.isfinite(loss):
+        if not finite_everywhere(self.accelerator, loss):
             raise not_a_number(int(self.state.global_step))
         return loss
 

@@ -77,6 +77,11 @@ class Watch:
             self._equal = self._equal + 1 if point.equal else 0
 
 
+def finite_everywhere(accelerator: Any, loss: Any) -> bool:
+    """Whether the loss is a number on every process: all of them then stop at the same step."""
+    return bool(accelerator.gather(loss.detach().isfinite().reshape(1)).all())
+
+
 def not_a_number(step: int) -> RunError:
     """What to say where a step (from 0) has a loss or gradient that is no number."""
     return RunError(

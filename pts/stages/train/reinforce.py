@@ -13,13 +13,12 @@ from pts.stages.train.reinforcement_inputs import AdaptThinkInputs, LengthInputs
 from pts.stages.train.session import (
     LAST_STEPS,
     plan_fields,
-    rank,
     resolved_fields,
     settle,
-    wait_for_the_first,
     write_derived,
 )
 from pts.stages.train.subject import Subject, make_asker, open_subject
+from pts.training.processes import rank, wait_for_the_first
 from pts.training.run_files import ReinforcementResolved, ReinforcementSummary
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ def reinforcement_session(
     watch = Watch(journal, inputs.steps, observe)
     if journal is not None:
         watch.resumed(cut_curves(journal, directory.path))
+    # Before the others look for a checkpoint: one of an earlier run may have been there.
+    wait_for_the_first()
     objective = _objective(inputs, references)
     learning = Learning(
         subject.problems,

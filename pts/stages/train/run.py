@@ -9,6 +9,7 @@ from pts.stages.train.inputs import TrainingInputs
 from pts.stages.train.reinforcement_inputs import ReinforcementInputs
 from pts.stages.train.session import finished, run_directory
 from pts.stages.train.shorten_inputs import ShortenInputs
+from pts.training.processes import require_known_launcher, told_of_lost_ones
 from pts.training.requirements import require_packages
 from pts.training.run_files import TrainingSummary
 
@@ -27,9 +28,10 @@ def run_training(
     from pts.stages.train.supervise import shorten_session
 
     require_packages()
+    require_known_launcher()
     inputs = inputs.effective().bounded()
     told = observe or (lambda _phase, _more, _share: None)
-    with run_directory(inputs) as directory:
+    with told_of_lost_ones(), run_directory(inputs) as directory:
         done = finished(inputs, directory)
         if done is not None:
             logger.info("%s: the training is complete.", directory.path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from pts.runs.settle import settle_manifest
 from pts.stages.shared.recorded import dtype_name
 from pts.stages.train.inputs import TrainingInputs
 from pts.stages.train.subject import Subject
+from pts.training.processes import process_count, rank
 from pts.training.run_files import (
     TRAINING,
     TrainingEnvironment,
@@ -31,11 +31,6 @@ if TYPE_CHECKING:
 
 LAST_STEPS = 10
 """Steps over which a summary's means are taken."""
-
-
-def rank() -> int:
-    """This process's number among those of a launcher."""
-    return int(os.environ.get("RANK", "0"))
 
 
 @contextmanager
@@ -56,14 +51,6 @@ def finished(inputs: TrainingInputs, directory: RunDirectory) -> TrainingSummary
         return None
     directory.require_same("configuration", directory.manifest.settings, inputs.settings())
     return read_summary(directory.path, directory.manifest.settings)
-
-
-def wait_for_the_first() -> None:
-    """Let the processes of a launcher wait until the first one has drawn what they all read."""
-    from accelerate import PartialState
-
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        PartialState().wait_for_everyone()
 
 
 def plan_fields(inputs: TrainingInputs) -> dict[str, Any]:
@@ -113,7 +100,7 @@ def settle(
         resolved=resolved,
         environment=TrainingEnvironment(
             str(subject.loaded.device),
-            int(os.environ.get("WORLD_SIZE", "1")),
+            process_count(),
             inputs.batch_rows,
             inputs.micro_batch,
         ),

@@ -19,15 +19,14 @@ from pts.stages.train.searched import Searched, open_searched, searched_solution
 from pts.stages.train.session import (
     LAST_STEPS,
     plan_fields,
-    rank,
     resolved_fields,
     settle,
-    wait_for_the_first,
     write_derived,
 )
 from pts.stages.train.shorten_inputs import FEWEST_SOLVED, ShortenInputs
 from pts.stages.train.subject import Subject, make_asker, open_subject
 from pts.training.drawing import lead_of
+from pts.training.processes import rank, wait_for_the_first
 from pts.training.run_files import ShortenResolved, ShortenSummary
 from pts.training.solutions import (
     COMPLETIONS,
@@ -82,6 +81,8 @@ def shorten_session(
     watch = LossWatch(journal, inputs.steps, tokens, observe)
     if journal is not None:
         watch.resumed(cut_curves(journal, directory.path))
+    # Before the others look for a checkpoint: one of an earlier run may have been there.
+    wait_for_the_first()
     trainer = fine_tune(subject.loaded, directory.path, plan, examples, order, watch)
     save_trained(trainer, directory.path, subject.loaded, inputs.lora)
     summary = _summary(inputs, subject, solutions, examples[:short], watch.points)
