@@ -81,6 +81,10 @@ class Completions:
         """The completion of that label; None where there is none."""
         return None if label is None else self._found.get(label)
 
+    def labels(self) -> list[str]:
+        """The labels under way."""
+        return list(self._found)
+
     def begin(self, label: str, text: str, prompt: Sequence[int], output: list[int]) -> None:
         """Follow a request that comes into the batch, for the first time or again."""
         known = self._found.get(label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -15,7 +16,7 @@ from pts.policies.vllm.passes import Passes, Recording
 from pts.policies.vllm.wire import ReadSpec
 from pts.policies.vllm.worker import Row
 from pts.serving.completions import GONE, Completions
-from pts.serving.kept import Kept
+from pts.serving.kept import LEASE, Kept
 from pts.steering.vllm_steering import VllmSteering
 from pts.steering.wire import variants_of
 
@@ -27,7 +28,13 @@ class SharedHooks:
     """
 
     def __init__(
-        self, passes: Passes, config: Any, rows: Callable[[], list[Row]], kept: Kept, completions: Completions
+        self,
+        passes: Passes,
+        config: Any,
+        rows: Callable[[], list[Row]],
+        kept: Kept,
+        completions: Completions,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._passes, self._config, self._rows = passes, config, rows
         self._kept, self._completions = kept, completions
@@ -36,6 +43,8 @@ class SharedHooks:
         self._steered: list[str] = []
         self._read: dict[tuple[int, ...], tuple[Recording, ExitStack]] = {}
         self._layers: dict[str, tuple[int, ...]] = {}
+        self._clock = clock
+        self._asked: dict[str, float] = {}
         self._unread: dict[str, str] = {}
 
     def count(self) -> int:
@@ -67,7 +76,7 @@ class SharedHooks:
         spec = ReadSpec.read(text)
         outside = [layer for layer in spec.layers if not 0 <= layer < len(self._passes.blocks)]
         if outside:
-            self._unread[label] = f"layer {outside[0]} is out of range."
+            self._unread[label], self._asked[label] = f"layer {outside[0]} is out of range.", self._clock()
             return
         if spec.layers not in self._read:
             stack = ExitStack()
@@ -77,6 +86,7 @@ class SharedHooks:
             )
         self._read[spec.layers][0].positions[label] = spec.position
         self._layers[label] = spec.layers
+        self._asked[label] = self._clock()
 
     def take(self, label: str) -> dict[str, Any]:
         """The residual streams [layers, hidden] of a request, as text; it is read no more."""
@@ -94,6 +104,8 @@ class SharedHooks:
 
     def forget(self, label: str) -> None:
         """Record no more of a request."""
+        self._unread.pop(label, None)
+        self._asked.pop(label, None)
         layers = self._layers.pop(label, None)
         if layers is None:
             return
@@ -103,6 +115,16 @@ class SharedHooks:
         if not record.positions:
             del self._read[layers]
             stack.close()
+
+    def labels(self) -> list[str]:
+        """The requests that are read."""
+        return list(self._asked)
+
+    def expire(self) -> None:
+        """Forget what was not asked for again within the lease."""
+        for label, at in list(self._asked.items()):
+            if self._clock() - at > LEASE:
+                self.forget(label)
 
     def _begin(self, _model: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
         """Tell each steering of the tokens of the next pass that are its own."""

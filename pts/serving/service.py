@@ -72,6 +72,8 @@ class Service:
         """Drop what no client wants any more."""
         self._looked = self._clock()
         self.kept.expire(self.completions.expire())
+        if self.hooks is not None:
+            self.hooks.expire()
 
     def draw(self, logits: torch.Tensor, rows: Sequence[tuple[int, str]]) -> None:
         """Leave one token in each of these rows."""
@@ -82,6 +84,13 @@ class Service:
         if self.completions.get(label) is None and self.hooks is not None:
             return self.hooks.take(label)
         return self.completions.take(label)
+
+    def release(self, client: str, names: Sequence[str] | None) -> None:
+        """A client wants some contents no more; without names it ends, and its requests are known no more."""
+        self.kept.release(client, names)
+        if names is None:
+            known = [*self.completions.labels(), *(() if self.hooks is None else self.hooks.labels())]
+            self.forget([label for label in known if label.startswith(f"{client} ")])
 
     def forget(self, labels: Sequence[str]) -> None:
         """Know these requests no more."""

@@ -69,8 +69,8 @@ class PtsServed(PtsWorker):
 
     @_answered
     def pts_release(self, client: str, names: list[str] | None = None) -> dict[str, Any]:
-        """A client wants some contents no more, or none at all."""
-        self.pts_service().kept.release(client, names)
+        """A client wants some contents no more, or ends."""
+        self.pts_service().release(client, names)
         return {}
 
     @_answered

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import torch
 from pts.models.decoder_layers import decoder_layers
 from pts.policies import SteerablePolicy
 from pts.policies.vllm import VllmPolicy
+from pts.policies.vllm.endpoint import EndpointPolicy
 from pts.records import TokenIds
 from pts.steering.hooks import Intervention, steer
 from pts.steering.vllm_steering import steer_vllm
@@ -28,12 +30,12 @@ def check_steering(subject: Subject) -> CheckResult:
     Afterwards the completions must be those from before, and the model must have no hook more.
     """
     policy = subject.steerable
-    if policy is None or (subject.loaded is None and not isinstance(policy, VllmPolicy)):
+    if policy is None or (subject.loaded is None and not isinstance(policy, VllmPolicy | EndpointPolicy)):
         return skipped(NAME, "the engine does not steer")
-    model, layers = _steered_model(subject)
+    layers, hooks = _steered_model(subject)
     layer = layers // 2
     norm = float(policy.residuals(subject.prompts[:1], [layer])[0, 0].norm())
-    hooks = _hooks(model)
+    hooked = hooks()
     before = _greedy(subject, 0)
     with _steered(subject, policy, Intervention(layer, _direction(subject, norm))):
         mixed = [
@@ -47,7 +49,7 @@ def check_steering(subject: Subject) -> CheckResult:
     moved = sum(one != other for one, other in zip(plain, steered, strict=True))
     disturbed = sum(one != other for one, other in zip(before, plain, strict=True)) if subject.exact else 0
     changed = sum(one != other for one, other in zip(before, after, strict=True))
-    left = _hooks(model) - hooks
+    left = hooks() - hooked
     rows = len(subject.prompts)
     figures = (
         f"a random vector at layer {layer} moved {moved} of {rows} rows; {disturbed} of {rows} unsteered rows "
@@ -56,13 +58,12 @@ def check_steering(subject: Subject) -> CheckResult:
     return judged(NAME, moved > 0 and not (disturbed or changed or left), figures)
 
 
-def _steered_model(subject: Subject) -> tuple[torch.nn.Module, int]:
-    """The model that hooks are put on, and how many decoder layers it has."""
+def _steered_model(subject: Subject) -> tuple[int, Callable[[], int]]:
+    """How many decoder layers the model has that is steered, and what counts the hooks on it."""
     if subject.loaded is not None:
-        return subject.loaded.model, len(decoder_layers(subject.loaded.model))
-    assert isinstance(subject.steerable, VllmPolicy)
-    passes = subject.steerable.inside.passes
-    return passes.model, len(passes.blocks)
+        return len(decoder_layers(subject.loaded.model)), partial(_hooks, subject.loaded.model)
+    assert isinstance(subject.steerable, VllmPolicy | EndpointPolicy)
+    return subject.steerable.inside.layers, subject.steerable.inside.hooks
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def _steered(subject: Subject, policy: SteerablePolicy, intervention: Interventi
     """Have the policy's requests name the intervention as variant 1."""
     variants = [(intervention,)]
     if subject.loaded is None:
-        assert isinstance(policy, VllmPolicy)
+        assert isinstance(policy, VllmPolicy | EndpointPolicy)
         with steer_vllm(policy, variants):
             yield
         return

@@ -13,6 +13,7 @@ from pts.models.prompt import PromptFormat
 from pts.policies.vllm.endpoint import EndpointPolicy
 from pts.records import Problem, RolloutRequest, Sampling
 from tests.policies.stand_in import Demo, Worker, serving
+from tests.serving.test_completions import spec
 
 FORMAT = PromptFormat(thinking=True)
 GREEDY = Sampling(temperature=0.0, budget=30)
@@ -137,7 +138,9 @@ def test_a_client_that_ends_leaves_nothing(demo, prompt):
         for one in (policy, other):
             completions(one, [request for request in asked(demo, prompt) if request.guide is not None][:1])
         assert len(worker.service.kept) == 1
+        for one in (policy, other):
+            worker.service.completions.begin(f"{one.inside._client} 99", spec().text(), prompt, [])
         policy.inside._end()
-        assert len(worker.service.kept) == 1
+        assert (len(worker.service.kept), len(worker.service.completions)) == (1, 1)
         other.inside._end()
-    assert len(worker.service.kept) == 0
+    assert (len(worker.service.kept), len(worker.service.completions)) == (0, 0)

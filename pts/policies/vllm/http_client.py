@@ -257,6 +257,9 @@ def _close(loop: asyncio.AbstractEventLoop, thread: threading.Thread, http: http
         loop.stop()
 
     asyncio.run_coroutine_threadsafe(end(), loop)
+    if thread is threading.current_thread():
+        # The last answer held the last reference: the loop ends after this.
+        return
     thread.join(timeout=5.0)
     if not thread.is_alive():
         loop.close()

@@ -135,7 +135,7 @@ class ServedInside:
 
     def forget(self, drawings: Sequence[Drawing]) -> None:
         """Tell the server that completions were given up."""
-        if drawings:
+        if drawings and self._end.alive:
             labels = [drawing.label for drawing in drawings]
             self._http.start(self._http.answer(CALLS, _body("pts_forget", labels)))
 

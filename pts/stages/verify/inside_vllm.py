@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from typing import Any
 
 from pts.errors import PtsError, one_line
 from pts.models.prompt import settled_format
@@ -28,22 +29,38 @@ def checked_inside_vllm(inputs: VerifyInputs) -> dict[str, CheckResult]:
     return {result.name: result for result in found}
 
 
-def _check(inputs: VerifyInputs, naming: Naming) -> tuple[CheckResult, ...]:
-    from pts.models.tokenizer import load_tokenizer
-    from pts.policies.vllm import VllmPolicy
+def checked_inside_server(inputs: VerifyInputs) -> dict[str, CheckResult]:
+    """The results by name in a server that runs already, skipped where it was not started for that."""
+    return {result.name: result for result in _checked(inputs)}
 
+
+def _check(inputs: VerifyInputs, naming: Naming) -> tuple[CheckResult, ...]:
     with named_as(naming):
-        try:
-            options = inputs.model_options()
-            prompt_format = settled_format(load_tokenizer(options), inputs.prompt_format())
-            policy = VllmPolicy(options, prompt_format, batch_rows=inputs.batch_rows, steerable=True)
-            subject = subject_of(
-                policy,
-                inputs.sampling(),
-                steerable=policy,
-                tokenizer=policy.tokenizer,
-                prompt_format=prompt_format,
-            )
-        except PtsError as error:
-            return tuple(CheckResult(name, "skipped", one_line(error)) for name in INSIDE)
-        return checks_inside(subject)
+        return _checked(inputs)
+
+
+def _checked(inputs: VerifyInputs) -> tuple[CheckResult, ...]:
+    from pts.models.tokenizer import load_tokenizer
+    from pts.policies import open_policy
+
+    try:
+        options = inputs.model_options()
+        prompt_format = settled_format(load_tokenizer(options), inputs.prompt_format())
+        policy: Any = open_policy(
+            options,
+            engine=inputs.engine,
+            prompt_format=prompt_format,
+            batch_rows=inputs.batch_rows,
+            steerable=True,
+            **inputs.server(),
+        )
+        subject = subject_of(
+            policy,
+            inputs.sampling(),
+            steerable=policy,
+            tokenizer=policy.tokenizer,
+            prompt_format=prompt_format,
+        )
+    except PtsError as error:
+        return tuple(CheckResult(name, "skipped", one_line(error)) for name in INSIDE)
+    return checks_inside(subject)

@@ -11,7 +11,7 @@ from pts.policies.open import VLLM
 from pts.policies.vllm import installed
 from pts.stages.shared.engine import open_engine
 from pts.stages.verify.inputs import VerifyInputs
-from pts.stages.verify.inside_vllm import checked_inside_vllm
+from pts.stages.verify.inside_vllm import checked_inside_server, checked_inside_vllm
 from pts.verification import CheckResult, VerificationReport, quick_verify, verify
 
 
@@ -23,8 +23,11 @@ def run_verification(
     def settle(tokenizer: Any) -> PromptFormat:
         return settled_format(tokenizer, inputs.prompt_format())
 
-    in_process = inputs.engine == VLLM and inputs.endpoint is None and installed.installed_version() is not None
-    apart = checked_inside_vllm(inputs) if in_process and not inputs.quick else {}
+    apart: dict[str, CheckResult] = {}
+    if inputs.endpoint is not None and not inputs.quick:
+        apart = checked_inside_server(inputs)
+    elif inputs.engine == VLLM and installed.installed_version() is not None and not inputs.quick:
+        apart = checked_inside_vllm(inputs)
     opened = open_engine(inputs.model_options(), inputs.engine, settle, inputs.batch_rows, inputs.server())
     subject = replace(opened.subject(inputs.sampling()), made_apart=apart)
     return (quick_verify if inputs.quick else verify)(subject, observe)

@@ -34,7 +34,7 @@ def started():
     return start_engine(ModelOptions("demo"), 64, steerable=True, eager=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def one_engine(started):
     """Have every policy of this process use that engine, one after another."""
     with pytest.MonkeyPatch.context() as patched:
