@@ -113,7 +113,7 @@ def divided(
     for basis in BASES:
         inputs = ExtractInputs(options.run or Path("run"), patterns=basis, seed=options.seed)
         division = divide_pairs(inputs, pairs, harvested, layers)
-        directions, held = make_directions(inputs, model, pairs, harvested, division, rollouts)
+        directions, held = make_directions(inputs, model, pairs, harvested, division, rollouts, layers)
         divisions.append(division)
         names[basis] = []
         for name, data in directions.by_pattern.items():
@@ -183,7 +183,7 @@ def show(
     fitted = directions.by_pattern[name]
     judged = FittingData(fitted.model, held, fitted.harvest, fitted.seed)
     added = directions.direction(name, METHOD, setting.layer) * setting.strength * fitted.norm(setting.layer)
-    shift = float(preference_shift(judged, setting.layer, added).mean())
+    shift = float(preference_shift(judged, {setting.layer: added}).mean())
     rank = 1 + sum(value >= gain.mean() for value in random)
     print(
         f"{name:34s}{len(fitted.pairs):5d}{setting.layer:7d}{setting.strength:+9.1f} {setting.gate:8s}"

@@ -7,10 +7,10 @@ already, finished or not). `preference` is fitted to its pairs, `outcome` to its
 token. `screened` is `preference` with pairs of forks that were not reported besides.
 `online` draws its own rollouts, in rounds. `shuffled` is `outcome` on grades permuted within each problem,
 `random` a direction drawn at random. All of these are of one layer; `-layers` are vectors of every layer,
-trained together. `--vectors` names some of them. All choose strength, sign and gate on the calibrate split in
-the same race. Each winner is measured on the test split, with common random numbers and a bootstrap over
-problems. `tokens` are the generated tokens that a vector took before calibration. The last line of the output
-is one line of JSON.
+trained together, whose strength is the sum over the layers. `--vectors` names some of them. All choose
+strength, sign and gate on the calibrate split in the same race. Each winner is measured on the test split, with
+common random numbers and a bootstrap over problems. `tokens` are the generated tokens that a vector took before
+calibration. The last line of the output is one line of JSON.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from pts.steering.pairs import split_problems
 from pts.steering.training_rollouts import TrainingRollouts
 from pts.steering.vector_set import GateKind
 
-STRENGTHS = (0.4, 0.8)
+STRENGTHS = (0.4, 0.8, 1.2)
 GATES: tuple[GateKind, ...] = ("tokens", "always")
 
 

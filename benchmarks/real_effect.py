@@ -23,6 +23,10 @@ for. The same command with another `--random` goes on. Without them an effect sa
 An effect is `detectable` if it would have been seen with 80% probability: its estimate, with the standard error
 of this one, is then clear of zero and above every random direction, where there are any.
 
+`preference-layers` is a vector at every layer, all trained together: its strength is the sum over the layers.
+Its random directions are one at every layer, with equal parts. With methods of both forms the controls must be
+at the winner's settings (below).
+
 Two options make the controls cheaper. `--controls-settings chosen` measures random directions at the layer,
 strength and gate that calibration chose for the best fitted vector, without a calibration of their own. It
 tests a weaker null: that the vector's direction is no better than a random one at the same place and strength.
@@ -59,7 +63,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from effect_fits import METHODS, ONLINE, SHUFFLED, methods_of, online_fit, say
+from effect_fits import LAYERS, METHODS, ONLINE, SHUFFLED, methods_of, online_fit, say
 from effect_measured import Measured
 
 from pts.calibration.evaluator import Evaluator
@@ -151,6 +155,9 @@ def read_options() -> argparse.Namespace:
             parser.error(
                 f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}."
             )
+    forms = {name.endswith(LAYERS) for name in options.methods}
+    if len(forms) > 1 and options.controls_settings == "own" and options.random:
+        parser.error("--methods has vectors of one layer and of every layer: give --controls-settings chosen.")
     if options.control_samples is not None and not 1 <= options.control_samples <= options.samples:
         parser.error(
             f"--control-samples is {options.control_samples}; choose from 1 to {options.samples} (--samples)."
@@ -178,16 +185,23 @@ def measure(options: argparse.Namespace) -> None:
     rollouts = TrainingRollouts.of_run(searched, search.sampling, (), options.seed)
     data = FittingData(search.loaded.model, pairs, harvested, options.seed, rollouts=rollouts)
     decoder = Decoder(search.loaded, search.sampling, search.prompt_format, search.grade)
-    directions = Directions({PATTERN: data}, data, methods_of(options, decoder, searched))
+    every = tuple(range(len(harvested.residual_norms)))
+    methods, together = methods_of(options, decoder, searched, every)
+    directions = Directions({PATTERN: data}, data, dict(methods), dict(together))
+    if not methods:
+        directions.random_layers = every
     random = [f"{RANDOM}-{number}" for number in range(options.random)]
-    raced = [*directions.methods, *(random if options.controls_settings == "own" else ())]
+    apart = [*methods, *(random if options.controls_settings == "own" and methods else ())]
+    joined = [*together, *(random if options.controls_settings == "own" and not methods else ())]
     strengths = tuple(float(each) for each in options.strengths.split(","))
-    settings = list(grid([PATTERN], raced, layers, strengths, GATES))
-    say_cost(
-        options, search, searched, pairs, list(directions.methods), len(raced), len(settings) // len(raced)
-    )
+    settings = list(grid([PATTERN], apart, layers, strengths, GATES))
+    settings += grid([PATTERN], joined, (layers[len(layers) // 2],), strengths, GATES)
+    lanes = len(apart) + len(joined)
+    say_cost(options, search, searched, pairs, [*methods, *together], lanes, len(settings) // lanes)
     found = calibrated(options, decoder, directions, settings, calibration)
     winner = min(options.methods, key=lambda name: (-found[name][1].success, found[name][1].tokens_each))
+    if winner in together:
+        directions.random_layers = every
     chosen = {name: setting for name, (setting, _) in found.items()}
     chosen |= {name: chosen.get(name, replace(chosen[winner], method=name)) for name in random}
     report(options, chosen, winner, *measured(options, decoder, directions, test, chosen, winner), len(pairs))

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import torch
+from torch.nn.functional import normalize
 
+from pts.errors import DataError
 from pts.seeds import derive_seed
-from pts.steering.directions import METHODS, Method
+from pts.steering.directions import METHODS, LayersMethod, Method
 from pts.steering.fitting_data import FittingData
 from pts.steering.gates import GATES
 from pts.steering.hooks import Intervention
 from pts.steering.vector_set import Gate, GateKind, SteeringVector
-
-LayersMethod: TypeAlias = Callable[[FittingData], Mapping[int, torch.Tensor]]
-"""A method that makes vectors of several layers at once, by layer [hidden]."""
 
 RANDOM = "random"
 """The method of the controls: a direction drawn at random, `random-0` and so on."""
@@ -49,14 +48,16 @@ class Directions:
 
     Gates are fitted to all pairs, whatever the pattern: they say where a choice is made, not which. Of the
     methods `together` each makes vectors of several layers, which are added together. Their setting's strength
-    is the norm of the largest, in multiples of its layer's mean norm; the others keep their proportion to it.
+    is the sum of their norms, each in multiples of its layer's mean norm; their proportions stay. With
+    `random_layers` a random direction is one at each of these, with equal parts of the strength.
     """
 
     by_pattern: Mapping[str, FittingData]
     whole: FittingData
     methods: Mapping[str, Method] = field(default_factory=lambda: METHODS)
     together: Mapping[str, LayersMethod] = field(default_factory=dict)
-    _vectors: dict[tuple[str, str], Mapping[int, torch.Tensor]] = field(default_factory=dict)
+    random_layers: tuple[int, ...] = ()
+    _parts: dict[tuple[str, str], Mapping[int, torch.Tensor]] = field(default_factory=dict)
     _directions: dict[tuple[str, str, int], torch.Tensor] = field(default_factory=dict)
     _gates: dict[tuple[GateKind, int], Gate] = field(default_factory=dict)
 
@@ -76,18 +77,37 @@ class Directions:
             self._gates[kind, layer] = GATES[kind](self.whole, layer)
         return self._gates[kind, layer]
 
+    def is_together(self, method: str) -> bool:
+        """Whether a method's vectors are of several layers."""
+        return method in self.together or (method.startswith(RANDOM) and bool(self.random_layers))
+
+    def parts(self, pattern: str, method: str) -> Mapping[int, torch.Tensor]:
+        """What a method `together` adds at strength 1, by layer [hidden], in multiples of the mean norms.
+
+        The norms of the parts sum to 1. Raises DataError where all are zero, or one is not finite.
+        """
+        key = (pattern, method)
+        if key not in self._parts:
+            if method in self.together:
+                vectors = dict(sorted(self.together[method](self.by_pattern[pattern]).items()))
+                found = {layer: vector / self.whole.norm(layer) for layer, vector in vectors.items()}
+            else:
+                found = {layer: self._random(method, layer) for layer in self.random_layers}
+            total = sum(float(part.norm()) for part in found.values())
+            if not 0 < total < math.inf:
+                raise DataError(f"the vectors of {method} are zero or not finite: they need more pairs.")
+            self._parts[key] = {layer: part / total for layer, part in found.items()}
+        return self._parts[key]
+
     def interventions(self, setting: Setting) -> tuple[Intervention, ...]:
         """The setting as what hooks add, at one layer or at several."""
-        if setting.method not in self.together:
+        if not self.is_together(setting.method):
             return (self.intervention(setting),)
-        key = (setting.pattern, setting.method)
-        if key not in self._vectors:
-            self._vectors[key] = self.together[setting.method](self.by_pattern[setting.pattern])
-        vectors = self._vectors[key]
-        largest = max(float(vector.norm()) / self.whole.norm(layer) for layer, vector in vectors.items())
         return tuple(
-            Intervention(layer, vector * (setting.strength / largest), self.gate(setting.gate, layer))
-            for layer, vector in sorted(vectors.items())
+            Intervention(
+                layer, part * (setting.strength * self.whole.norm(layer)), self.gate(setting.gate, layer)
+            )
+            for layer, part in self.parts(setting.pattern, setting.method).items()
         )
 
     def intervention(self, setting: Setting) -> Intervention:
@@ -96,19 +116,34 @@ class Directions:
         added = direction * (setting.strength * self.whole.norm(setting.layer))
         return Intervention(setting.layer, added, self.gate(setting.gate, setting.layer))
 
+    def placed(
+        self, setting: Setting, layers: Sequence[int]
+    ) -> tuple[dict[int, torch.Tensor], dict[int, float]]:
+        """The setting's unit vectors [hidden] by layer, of its sign, and their shares of its strength.
+
+        Of a setting of one layer: the vectors of all `layers` that were tried, and no shares.
+        """
+        sign = 1.0 if setting.strength > 0 else -1.0
+        if not self.is_together(setting.method):
+            return {
+                layer: sign * self.direction(setting.pattern, setting.method, layer) for layer in layers
+            }, {}
+        parts = self.parts(setting.pattern, setting.method)
+        shares = {layer: float(part.norm()) for layer, part in parts.items() if float(part.norm()) > 0}
+        return {layer: sign * normalize(parts[layer], dim=0) for layer in shares}, shares
+
     def control(self, setting: Setting) -> SteeringVector:
         """A random direction's setting as a set stores it: its sign is the direction's."""
-        sign = 1.0 if setting.strength > 0 else -1.0
-        direction = sign * self.direction(setting.pattern, setting.method, setting.layer)
+        directions, shares = self.placed(setting, (setting.layer,))
         gate = self.gate(setting.gate, setting.layer)
         return SteeringVector(
-            setting.method, RANDOM, {setting.layer: direction}, setting.layer, abs(setting.strength), gate
+            setting.method, RANDOM, directions, setting.layer, abs(setting.strength), gate, shares=shares
         )
 
     def _random(self, method: str, layer: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(derive_seed(self.whole.seed, method, layer))
         width = int(self.whole.model.config.get_text_config(decoder=True).hidden_size)
-        return torch.nn.functional.normalize(torch.randn(width, generator=generator), dim=0)
+        return normalize(torch.randn(width, generator=generator), dim=0)
 
 
 def grid(

@@ -77,7 +77,7 @@ def _gguf(source: str, output: Path, pattern: str | None) -> _Written:
     vectors = load_vectors(source)
     name = _pattern(vectors, source, pattern)
     write_gguf(vectors, name, output)
-    note = f"At scale 1.0 it adds what {name} adds at layer {vectors.vector(name).layer} at strength 1.0."
+    note = f"At scale 1.0 it adds what {name} adds at {vectors.vector(name).layers_named} at strength 1.0."
     return _Written(1, "control vector", note, name)
 
 
@@ -91,6 +91,12 @@ def _optillm(source: str, output: Path, pattern: str | None) -> _Written:
         vectors.vector(pattern)
     if not Path(source).expanduser().is_dir():
         raise DataError(f"{source} is on the Hub, where optillm can read it; to export it, download it first.")
+    several = [name for name, vector in vectors.vectors.items() if vector.shares and pattern in (None, name)]
+    if several:
+        raise DataError(
+            f"pattern {several[0]} is added at {vectors.vector(several[0]).layers_named}, and optillm adds at "
+            "one layer: extract vectors of one layer for it."
+        )
     every = read_records_parquet(Path(source).expanduser() / RECORDS_NAME)
     records = [record for record in every if pattern in (None, record.reasoning_pattern)]
     if not records:

@@ -31,6 +31,11 @@ _OPTIONS: dict[str, list[tuple[tuple[str, ...], str, dict[str, Any]]]] = {
             {"type": NumberList()},
         ),
         (
+            ("together", "--together"),
+            "Add a vector at each of these layers (default: all), trained together, in place of choosing one.",
+            {"is_flag": True},
+        ),
+        (
             ("strengths", "--strengths"),
             "Norms to try, in multiples of the residual stream's mean norm; both signs are tried.",
             {"type": NumberList(float)},

@@ -37,14 +37,16 @@ class Pivot:
 class PatternData:
     """A pattern: how its vector is added, the evidence for it, its effect (None: not measured), its verdict.
 
+    `layer` names the layers of a vector of several, which has no one `norm`.
+
     `examples` are steered completions, None where the set has none.
     """
 
     pattern: str
     method: str
-    layer: int
+    layer: int | str
     strength: float
-    norm: float
+    norm: float | None
     gate: str
     pairs: float | None
     shift: float | None
@@ -151,9 +153,9 @@ def _pattern(
     return PatternData(
         pattern=vector.pattern,
         method=vector.method,
-        layer=vector.layer,
+        layer=vector.where if vector.shares else vector.layer,
         strength=vector.strength,
-        norm=vector.strength * vectors.residual_norms[vector.layer],
+        norm=None if vector.shares else vector.strength * vectors.residual_norms[vector.layer],
         gate=vector.gate.kind,
         pairs=evidence.get("pairs"),
         shift=evidence.get("shift"),

@@ -72,9 +72,9 @@ def _patterns(vectors: VectorSet) -> Table:
         table.add_row(
             vector.pattern,
             vector.method,
-            str(vector.layer),
+            vector.where,
             f"{vector.strength:g}",
-            f"{vector.strength * vectors.residual_norms[vector.layer]:.1f}",
+            _number(None if vector.shares else vector.strength * vectors.residual_norms[vector.layer], ".1f"),
             vector.gate.kind,
             _pairs(evidence),
             _number(evidence.get("shift"), "+.2f"),

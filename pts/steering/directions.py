@@ -7,6 +7,7 @@ run the model; the rest read the harvest alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -15,13 +16,14 @@ from torch.nn.functional import logsigmoid
 
 from pts.errors import ConfigError, DataError
 from pts.steering.fitting_data import FittingData
-from pts.steering.outcome import outcome_direction
+from pts.steering.outcome import outcome_direction, outcome_vectors
 from pts.steering.pairs import Pair
 from pts.steering.prefixes import PrefixBatch
 from pts.steering.vector_algebra import unit_direction
 
 NORM_CAP = 0.4
-"""Largest norm of a fitted vector, in multiples of the residual stream's mean norm."""
+"""Largest norm of a fitted vector, in multiples of the residual stream's mean norm; of several layers' vectors
+together, each an equal part."""
 STEPS = 70
 _CAP_REACHED_IN = 10
 """Steps in which Adam, going straight, reaches the cap."""
@@ -39,10 +41,10 @@ def preference_vectors(data: FittingData, layers: Sequence[int]) -> dict[int, to
     """Vectors by layer [hidden], trained together: each is added at its layer, all of them before the choice.
 
     A DPO loss at β = 1 whose only parameters are the vectors (BiPO, Cao et al. 2024, with one), Adam, pairs
-    weighted by their gap in value, each norm clipped to `NORM_CAP` of the residual stream's.
+    weighted by their gap in value, each norm clipped to its part of `NORM_CAP` of the residual stream's.
     """
     width = int(data.model.config.get_text_config(decoder=True).hidden_size)
-    caps = {layer: NORM_CAP * data.norm(layer) for layer in layers}
+    caps = {layer: NORM_CAP / len(layers) * data.norm(layer) for layer in layers}
     vectors = {layer: torch.zeros(width, device=data.model.device, requires_grad=True) for layer in layers}
     rate = 1 / (_CAP_REACHED_IN * width**0.5)
     optimiser = torch.optim.Adam([{"params": [vectors[layer]], "lr": rate * caps[layer]} for layer in layers])
@@ -148,13 +150,28 @@ ROLLOUT_METHODS: Mapping[str, Method] = {"screened": screened_direction, "outcom
 METHODS: Mapping[str, Method] = {**PAIR_METHODS, **ROLLOUT_METHODS}
 
 
+LayersMethod: TypeAlias = Callable[[FittingData], Mapping[int, torch.Tensor]]
+"""A method that makes vectors of several layers at once, by layer [hidden]."""
+
+
+def methods_of_layers(layers: Sequence[int]) -> Mapping[str, LayersMethod]:
+    """The methods that train vectors of several layers together, by layer [hidden], for these layers."""
+    return {
+        "preference": partial(preference_vectors, layers=layers),
+        "outcome": partial(outcome_vectors, layers=layers),
+    }
+
+
 @torch.no_grad()
-def preference_shift(data: FittingData, layer: int, vector: torch.Tensor) -> torch.Tensor:
-    """What adding `vector` [hidden] before the choice does to log p(better) − log p(worse): nats [pairs]."""
+def preference_shift(data: FittingData, vectors: Mapping[int, torch.Tensor]) -> torch.Tensor:
+    """What adding `vectors` [hidden] at their layers does to log p(better) − log p(worse): nats [pairs].
+
+    They are added before the choice.
+    """
     shifts = torch.zeros(len(data.pairs))
-    placed = vector.to(data.model.device)
+    placed = {layer: vector.to(data.model.device) for layer, vector in vectors.items()}
     for batch in _all(data):
-        before, after = data.preference(batch), data.preference(batch, {layer: placed})
+        before, after = data.preference(batch), data.preference(batch, placed)
         shifts[batch.choices] = (after - before).cpu()
     return shifts
 

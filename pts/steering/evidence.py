@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.functional import normalize
 
 from pts.steering.directions import PAIR_METHODS, preference_shift, screened_beside
 from pts.steering.fitting_data import FittingData
@@ -20,20 +21,19 @@ def direction_evidence(
     held_out: FittingData,
     method: str,
     layer: int,
-    direction: torch.Tensor,
-    strength: float,
+    added: Mapping[int, torch.Tensor],
 ) -> Mapping[str, int | float | None]:
-    """Numbers of a direction [hidden] fitted on one part of the pairs, judged on the other.
+    """Numbers of what is `added` by layer [hidden], fitted on one part of the pairs, judged on the other.
 
     `shift` is the mean change in log p(better) − log p(worse) that adding it before the choice causes, in
-    nats, at `strength` multiples of the mean residual norm, and `shift_positive` the share of pairs where it
-    is above 0; `auc` that of its projection, better tokens' activations against worse ones'; `halves_cosine`
-    the cosine of the directions fitted on two halves of the problems (None for a method that cannot be fitted
-    on a half, or that takes rollouts). `screened_pairs`, of the method `screened` alone, is the number of pairs
-    that it was fitted to besides `pairs`.
+    nats, and `shift_positive` the share of pairs where it is above 0; `auc` that of the projection at `layer`,
+    better tokens' activations against worse ones'; `halves_cosine` the cosine of the directions fitted on two
+    halves of the problems (None for a method that cannot be fitted on a half, or that takes rollouts, and for
+    several layers). `screened_pairs`, of the method `screened` alone, is the number of pairs that it was fitted
+    to besides `pairs`.
     """
-    shifts = preference_shift(held_out, layer, direction * strength * fitted.norm(layer))
-    here = held_out.activations(layer)
+    shifts = preference_shift(held_out, added)
+    here, direction = held_out.activations(layer), normalize(added[layer], dim=0)
     return {
         "pairs": len(fitted.pairs),
         **({"screened_pairs": len(screened_beside(fitted))} if method == "screened" else {}),
@@ -42,7 +42,7 @@ def direction_evidence(
         "shift": float(shifts.mean()),
         "shift_positive": float((shifts > 0).float().mean()),
         "auc": _auc(here.better @ direction, here.worse @ direction),
-        "halves_cosine": _halves_cosine(fitted, method, layer),
+        "halves_cosine": _halves_cosine(fitted, method, layer) if len(added) == 1 else None,
     }
 
 

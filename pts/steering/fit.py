@@ -56,7 +56,8 @@ def fit_pairs(
         direction = PAIR_METHODS[method](data, at)
         evidence: Mapping[str, int | float | None] = {"pairs": len(fitted)}
         if judged:
-            evidence = direction_evidence(data, data.of(judged), method, at, direction, strength)
+            added = {at: direction * (strength * data.norm(at))}
+            evidence = direction_evidence(data, data.of(judged), method, at, added)
         opened = GATES[gate](data, at)
         norms = tuple(harvested.residual_norms[place] for place in range(blocks))
     config = loaded.model.config.get_text_config(decoder=True)

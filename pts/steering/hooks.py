@@ -294,11 +294,12 @@ def interventions(
     chosen = {next(iter(vectors.vectors)): 1.0} if strengths is None else strengths
     return tuple(
         Intervention(
-            vectors.vector(name).layer,
-            vectors.added(name) * factor,
+            layer,
+            vectors.added(name, layer) * factor,
             vectors.vector(name).gate if gated else Gate(),
         )
         for name, factor in chosen.items()
+        for layer in vectors.vector(name).places
     )
 
 

@@ -86,25 +86,30 @@ def _sum(first: VectorSet, second: VectorSet, name: str) -> SteeringVector:
     if name not in second.vectors or name not in first.vectors:
         return (first if name in first.vectors else second).vectors[name]
     left, right = first.vectors[name], second.vectors[name]
-    if left.layer != right.layer or left.gate.kind != right.gate.kind:
+    if left.places.keys() != right.places.keys() or left.gate.kind != right.gate.kind:
         raise VectorError(
-            f"pattern {name} is added at layer {left.layer} by a gate of kind "
-            f"{left.gate.kind} in one set, and at layer {right.layer} by {right.gate.kind} "
-            "in the other: such vectors cannot be added."
+            f"pattern {name} is added at {left.layers_named} by a gate of kind {left.gate.kind} in one set, "
+            f"and at {right.layers_named} by {right.gate.kind} in the other: such vectors cannot be added."
         )
-    total = first.added(name) + second.added(name) * (
-        first.residual_norms[left.layer] / second.residual_norms[right.layer]
-    )
-    norm = float(total.norm())
-    if norm == 0.0:
+    # In multiples of the first set's mean norms.
+    totals = {
+        layer: first.added(name, layer) / first.residual_norms[layer]
+        + second.added(name, layer) / second.residual_norms[layer]
+        for layer in left.places
+    }
+    norms = {layer: float(total.norm()) for layer, total in totals.items()}
+    strength = sum(norms.values())
+    if strength == 0.0:
         raise VectorError(f"the two vectors of pattern {name} cancel: their sum has no direction.")
-    strength = norm / first.residual_norms[left.layer]
+    directions = {layer: normalize(totals[layer], dim=0) for layer, norm in norms.items() if norm}
     return replace(
         left,
         method="sum",
-        directions={left.layer: torch.nn.functional.normalize(total, dim=0)},
+        directions=directions,
+        layer=left.layer if left.layer in directions else min(directions),
         strength=strength,
         evidence={},
+        shares={layer: norms[layer] / strength for layer in directions} if left.shares else {},
     )
 
 

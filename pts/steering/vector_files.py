@@ -18,6 +18,7 @@ from pts.steering.records import VectorRecord, read_records_parquet
 from pts.steering.set_location import JSON_NAME, RECORDS_NAME, TENSORS_NAME, set_directory
 from pts.steering.tensor_files import read_entry, read_tensors, write_tensors
 from pts.steering.vector_set import (
+    LAYERS_GATES,
     SCHEMA_VERSION,
     Effect,
     Gate,
@@ -43,7 +44,7 @@ class _GateEntry:
 
 @dataclass(frozen=True, slots=True)
 class _VectorEntry:
-    """A steering vector without its tensors."""
+    """A steering vector without its tensors; `shares` are of its `layers`, in their order."""
 
     method: str
     layers: tuple[int, ...]
@@ -51,6 +52,7 @@ class _VectorEntry:
     strength: float
     gate: _GateEntry
     evidence: Mapping[str, int | float | None]
+    shares: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,18 @@ def vectors_digest(vectors: VectorSet) -> str:
     """
     entry = _entry(vectors)
     digest = hashlib.sha256()
-    digest.update(json.dumps(to_json([entry.residual_norms, entry.vectors]), sort_keys=True).encode())
+    kept = to_json([entry.residual_norms, {name: _digested(each) for name, each in entry.vectors.items()}])
+    digest.update(json.dumps(kept, sort_keys=True).encode())
     for name, tensor in _tensors(vectors.vectors):
         digest.update(name.encode() + tensor.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _digested(entry: _VectorEntry) -> dict[str, object]:
+    """The entry in JSON; without shares where there are none, as before there were any."""
+    found = to_json(entry)
+    assert isinstance(found, dict)
+    return {name: value for name, value in found.items() if name != "shares" or value}
 
 
 def controls_digest(vectors: VectorSet) -> str | None:
@@ -167,6 +177,7 @@ def _vector(name: str, entry: _VectorEntry, tensors: Mapping[str, torch.Tensor])
         strength=entry.strength,
         gate=Gate(gate.kind, gate.threshold, gate.token_ids, tensors[_gate_name(name)] if gate.probe else None),
         evidence=entry.evidence,
+        shares=dict(zip(entry.layers, entry.shares, strict=True)) if entry.shares else {},
     )
 
 
@@ -212,6 +223,7 @@ def _vector_entry(vector: SteeringVector) -> _VectorEntry:
         vector.strength,
         _GateEntry(gate.kind, gate.threshold, gate.token_ids, gate.weight is not None),
         vector.evidence,
+        tuple(vector.shares[layer] for layer in sorted(vector.shares)),
     )
 
 
@@ -233,6 +245,17 @@ def _all_tensors(vectors: VectorSet) -> Iterator[tuple[str, torch.Tensor]]:
     yield from _tensors(_controls(vectors))
 
 
+def _check_shares(vector: SteeringVector, what: str) -> None:
+    """Raise VectorError where a vector of several layers does not say how it is added."""
+    parts = vector.shares.values()
+    if vector.shares.keys() != vector.directions.keys() or min(parts) <= 0 or abs(sum(parts) - 1) > 1e-3:
+        raise VectorError(f"{what} is of several layers, and its shares are not one each that sum to 1.")
+    if vector.gate.kind not in LAYERS_GATES:
+        raise VectorError(
+            f"{what} is of several layers and has a gate {vector.gate.kind}, which is fitted to one layer."
+        )
+
+
 def _check(vectors: VectorSet, where: str) -> None:
     """Raise VectorError for anything that a decoder would trip over."""
     model = vectors.model
@@ -251,6 +274,8 @@ def _check(vectors: VectorSet, where: str) -> None:
             raise VectorError(
                 f"{where}: pattern {pattern} has layer {outside[0]} of a model with {model.layers}."
             )
+        if vector.shares:
+            _check_shares(vector, f"{where}: pattern {pattern}")
         if (vector.gate.kind == "probe") != (vector.gate.weight is not None):
             raise VectorError(
                 f"{where}: the gate of pattern {pattern} is {vector.gate.kind}; its weight does not fit."

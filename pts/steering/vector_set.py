@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GateKind: TypeAlias = Literal["always", "probe", "entropy", "tokens"]
+LAYERS_GATES: tuple[GateKind, ...] = ("tokens", "always")
+"""The gates that a vector of several layers may have: those that are fitted to no layer."""
 
-SCHEMA_VERSION = 2
-"""Version 2 added the controls."""
+SCHEMA_VERSION = 3
+"""Version 2 added the controls, version 3 vectors of several layers."""
 
 
 class VectorError(ModelError):
@@ -63,8 +65,9 @@ class SteeringVector:
 
     `directions` maps layers (outputs of decoder blocks, from 0) to float32 unit vectors [hidden]; adding one
     raises success. `strength` is the norm to add at `layer`, in multiples of the residual stream's mean norm
-    there: a user's 1.0. `evidence` holds numbers: pairs, problems, held-out shift in nats, AUC, cosine of
-    halves.
+    there: a user's 1.0. A vector of several layers adds all of its `directions` at once: `shares` are their
+    parts of the strength, by layer, which sum to 1; `layer` is then the middle one. `evidence` holds numbers:
+    pairs, problems, held-out shift in nats, AUC, cosine of halves.
     """
 
     pattern: str
@@ -74,6 +77,25 @@ class SteeringVector:
     strength: float
     gate: Gate
     evidence: Mapping[str, int | float | None] = field(default_factory=dict)
+    shares: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def places(self) -> Mapping[int, float]:
+        """The layers at which it is added, each with its share of the strength."""
+        return self.shares or {self.layer: 1.0}
+
+    @property
+    def where(self) -> str:
+        """The layers at which it is added, for people: 11, or 0 to 4, or 3, 7 and others by name."""
+        layers = sorted(self.places)
+        if len(layers) > 2 and layers == list(range(layers[0], layers[-1] + 1)):
+            return f"{layers[0]} to {layers[-1]}"
+        return ", ".join(map(str, layers))
+
+    @property
+    def layers_named(self) -> str:
+        """`where` with the word in front of it: layer 11, or layers 0 to 4."""
+        return f"layer{'s' if len(self.places) > 1 else ''} {self.where}"
 
     @property
     def direction(self) -> torch.Tensor:
@@ -165,14 +187,16 @@ class VectorSet:
     def added(self, pattern: str, layer: int | None = None) -> torch.Tensor:
         """What is added to the residual stream at a layer (by default the calibrated one): float32 [hidden].
 
-        Raises ConfigError for a pattern or layer that the set does not have.
+        Of a vector of several layers it is that layer's part. Raises ConfigError for a pattern or layer that
+        the set does not have.
         """
         vector = self.vector(pattern)
         at = vector.layer if layer is None else layer
         if at not in vector.directions:
             known = ", ".join(map(str, sorted(vector.directions)))
             raise ConfigError(f"pattern {pattern} has no direction at layer {at}; it has them at {known}.")
-        return vector.directions[at] * (vector.strength * self.residual_norms[at])
+        share = vector.shares.get(at, 1.0)
+        return vector.directions[at] * (vector.strength * share * self.residual_norms[at])
 
     def to_pandas(self) -> pd.DataFrame:
         """A table with one row a pattern: how it is added, its evidence, and its effect where measured."""
@@ -186,7 +210,7 @@ class VectorSet:
         return {
             "pattern": vector.pattern,
             "method": vector.method,
-            "layer": vector.layer,
+            "layer": vector.where if vector.shares else vector.layer,
             "strength": vector.strength,
             "gate": vector.gate.kind,
             **vector.evidence,
@@ -209,7 +233,7 @@ class VectorSet:
                 f"{effect.high:+.3f}{rank if effect.random else ''})"
             )
         return (
-            f"{vector.pattern}: {vector.method}, layer {vector.layer}, strength {vector.strength:g}, gate "
+            f"{vector.pattern}: {vector.method}, {vector.layers_named}, strength {vector.strength:g}, gate "
             f"{vector.gate.kind}; {seen}"
         )
 

@@ -1,5 +1,7 @@
 """A small vector set, made of numbers alone."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -25,6 +27,29 @@ def make_set():
         return VectorSet(SteeredModel("some/model", "abc", hidden, layers), norms, vectors)
 
     return make
+
+
+@pytest.fixture
+def several_layers():
+    """A function: a set and layers, to the set with every vector at these together, in growing shares."""
+
+    def spread(vectors, layers):
+        total = sum(range(1, len(layers) + 1))
+        shares = {layer: (place + 1) / total for place, layer in enumerate(layers)}
+        return replace(
+            vectors,
+            vectors={
+                name: replace(
+                    vector,
+                    directions={layer: vector.directions[layer] for layer in layers},
+                    layer=layers[len(layers) // 2],
+                    shares=shares,
+                )
+                for name, vector in vectors.vectors.items()
+            },
+        )
+
+    return spread
 
 
 @pytest.fixture

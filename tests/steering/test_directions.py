@@ -77,11 +77,11 @@ def test_fitted_methods_raise_the_better_token_on_held_out_pairs(method, split):
     fitted, held_out = split
     direction = METHODS[method](fitted, LAYER)
     size = NORM_CAP * fitted.norm(LAYER)
-    shifts = preference_shift(held_out, LAYER, direction * size)
+    shifts = preference_shift(held_out, {LAYER: direction * size})
     random = torch.nn.functional.normalize(torch.randn(32, generator=torch.Generator().manual_seed(0)), dim=0)
     assert float((shifts > 0).float().mean()) > 0.9
-    assert shifts.mean() > 3 * abs(preference_shift(held_out, LAYER, random * size).mean())
-    assert preference_shift(held_out, LAYER, -direction * size).mean() < 0
+    assert shifts.mean() > 3 * abs(preference_shift(held_out, {LAYER: random * size}).mean())
+    assert preference_shift(held_out, {LAYER: -direction * size}).mean() < 0
 
 
 def test_the_gradient_is_that_of_the_shift(split):
@@ -89,11 +89,11 @@ def test_the_gradient_is_that_of_the_shift(split):
     fitted, _ = split
     direction = METHODS["gradient"](fitted, LAYER)
     small = 1e-2
-    along = preference_shift(fitted, LAYER, direction * small).mean()
+    along = preference_shift(fitted, {LAYER: direction * small}).mean()
     others = torch.nn.functional.normalize(
         torch.randn(20, 32, generator=torch.Generator().manual_seed(2)), dim=1
     )
-    assert all(preference_shift(fitted, LAYER, other * small).mean() < along for other in others)
+    assert all(preference_shift(fitted, {LAYER: other * small}).mean() < along for other in others)
 
 
 def test_simple_methods_are_their_formulas(split):
@@ -122,7 +122,7 @@ def test_vectors_of_several_layers_do_more_together_and_keep_their_caps(split):
     )
     vectors = preference_vectors(data, (0, 1))
     for layer, vector in vectors.items():
-        assert 0 < float(vector.norm()) <= NORM_CAP * data.norm(layer) * (1 + 1e-5)
+        assert 0 < float(vector.norm()) <= NORM_CAP / 2 * data.norm(layer) * (1 + 1e-5)
 
     def shift(added):
         with torch.no_grad():
@@ -139,8 +139,9 @@ def test_a_setting_of_several_layers_keeps_their_proportions(split):
     directions = Directions({"all": data}, data, together={"both": lambda _: given})
     first, second = directions.interventions(Setting("all", "both", 1, -0.4, "always"))
     assert (first.layer, second.layer) == (0, 1)
-    torch.testing.assert_close(first.vector, -0.4 * given[0])
-    torch.testing.assert_close(second.vector, -0.4 * given[1])
+    # Norms of 1 and 1/2 of the mean: two thirds of the strength are the first's.
+    torch.testing.assert_close(first.vector, -0.4 * given[0] * 2 / 3)
+    torch.testing.assert_close(second.vector, -0.4 * given[1] * 2 / 3)
     (one,) = directions.interventions(Setting("all", "random-0", 1, 0.4, "always"))
     assert float(one.vector.norm()) == pytest.approx(0.4 * data.norm(1), rel=1e-4)
 
@@ -172,7 +173,8 @@ def test_gates_find_the_positions_they_were_fitted_to(split):
 def test_evidence_travels_in_numbers(split):
     fitted, held_out = split
     direction = METHODS["preference"](fitted, LAYER)
-    evidence = direction_evidence(fitted, held_out, "preference", LAYER, direction, 0.4)
+    added = {LAYER: direction * 0.4 * fitted.norm(LAYER)}
+    evidence = direction_evidence(fitted, held_out, "preference", LAYER, added)
     assert evidence["pairs"] == len(fitted.pairs)
     assert evidence["held_out_pairs"] == len(held_out.pairs)
     assert evidence["shift"] > 0

@@ -78,7 +78,7 @@ def test_a_direction_in_little_memory_is_the_same(method, model, pairs, harveste
     assert len(small.steps()[0]) > 4
     wanted, got = (METHODS[method](data, 0) for data in (large, small))
     assert float(wanted @ got) > 0.99999
-    shifts = [preference_shift(data, 0, wanted) for data in (large, small)]
+    shifts = [preference_shift(data, {0: wanted}) for data in (large, small)]
     torch.testing.assert_close(*shifts, rtol=1e-3, atol=1e-4)
 
 
@@ -142,7 +142,7 @@ def test_no_tensor_is_larger_than_its_part_at_a_large_vocabulary(tmp_path):
         found = harvest(model, some, tmp_path, memory_bytes=granted)
         data = FittingData(model, some, found, memory_bytes=granted)
         METHODS["gradient"](data, 0)
-        preference_shift(data, 0, torch.ones(32))
+        preference_shift(data, {0: torch.ones(32)})
     assert largest.bytes <= part
     # A batch of all of them would be larger in its logits alone, of which a step holds several.
     assert ReadingMemory.of(model, granted).batch_rows < 12

@@ -37,7 +37,7 @@ function movedPivots(pivots) {
 
 function steeredLegend(pattern) {
   return make("div", {},
-    make("p", { class: "hint" }, `Problems of the test, the first ones, with the same random numbers unsteered and steered by ${pattern.pattern} (layer ${pattern.layer}, strength ${pattern.strength}, gate ${pattern.gate}).`),
+    make("p", { class: "hint" }, `Problems of the test, the first ones, with the same random numbers unsteered and steered by ${pattern.pattern} (${pattern.norm === null ? "layers" : "layer"} ${pattern.layer}, strength ${pattern.strength}, gate ${pattern.gate}).`),
     movedMarks());
 }
 

@@ -92,7 +92,7 @@ function patternList(patterns) {
     ["AUC", (p) => (p.auc === null ? "–" : plain(p.auc))], ["halves' cosine", (p) => (p.halves_cosine === null ? "–" : signed(p.halves_cosine))]];
   byId("pattern-list").replaceChildren(...patterns.map((pattern) => make("article", { class: "pattern" },
     make("h3", {}, pattern.pattern),
-    make("p", { class: "hint" }, `${pattern.method}, layer ${pattern.layer}, strength ${pattern.strength} (norm ${pattern.norm.toFixed(1)}), gate ${pattern.gate}; `,
+    make("p", { class: "hint" }, `${pattern.method}, ${pattern.norm === null ? "layers" : "layer"} ${pattern.layer}, strength ${pattern.strength}${pattern.norm === null ? "" : ` (norm ${pattern.norm.toFixed(1)})`}, gate ${pattern.gate}; `,
       figures.map(([name, of]) => `${name} ${of(pattern)}`).join(", ")),
     pattern.effect ? make("p", {}, `Success ${plain(pattern.effect.unsteered, 3)} → ${plain(pattern.effect.steered, 3)}: ${signed(pattern.effect.difference, 3)} (${signed(pattern.effect.low, 3)} to ${signed(pattern.effect.high, 3)}). ${sentence(pattern.verdict)}`) : null,
     pattern.pivots.length ? make("details", {}, make("summary", {}, `Pivots with the largest effect (${pattern.pivots.length})`),

@@ -37,14 +37,11 @@ def assemble(
         sign = 1.0 if chosen.strength > 0 else -1.0
         fitted = directions.by_pattern[pattern]
         judged = fitted.of(held_out[pattern])
-        by_layer = {
-            layer: sign * directions.direction(pattern, chosen.method, layer) for layer in calibrated.layers
-        }
+        by_layer, shares = directions.placed(chosen, calibrated.layers)
         gate = directions.gate(chosen.gate, chosen.layer)
+        added = {each.layer: each.vector for each in directions.interventions(chosen)}
         evidence = {
-            **direction_evidence(
-                fitted, judged, chosen.method, chosen.layer, by_layer[chosen.layer], abs(chosen.strength)
-            ),
+            **direction_evidence(fitted, judged, chosen.method, chosen.layer, added),
             **gate_evidence(judged, gate, chosen.layer),
             "sign": int(sign),
             "calibration_success": outcomes.success,
@@ -57,6 +54,7 @@ def assemble(
             abs(chosen.strength),
             gate,
             evidence,
+            shares,
         )
     whole = directions.whole
     config = whole.model.config.get_text_config(decoder=True)

@@ -59,9 +59,9 @@ def choose(
     decoder = stage_decoder(inputs, search) if measurer is None else loaded_decoder(inputs, search)
     choices = Choices(
         inputs.methods,
-        layers,
+        (layers[len(layers) // 2],) if inputs.together else layers,
         inputs.strengths,
-        cast(tuple[GateKind, ...], inputs.gates),
+        cast(tuple[GateKind, ...], inputs.tried_gates()),
         inputs.controls(),
     )
     patterns = list(directions.by_pattern)

@@ -9,13 +9,18 @@ from typing import Literal, TypeAlias, get_args
 from pts.errors import ConfigError
 from pts.policies.open import ENGINES, TRANSFORMERS
 from pts.ranks import controls_needed
+from pts.setting_names import setting
 from pts.stages.shared.inputs import check_endpoint, require_one_engine, server_options
 from pts.stages.shared.ray_inputs import RayInputs
 
 METHODS = ("preference", "gradient", "decision", "contrast", "pca", "logistic", "ridge", "screened", "outcome")
 FROM_ROLLOUTS = ("screened", "outcome")
 """The methods that read the search's journal."""
+TOGETHER = ("preference", "outcome")
+"""The methods that can train vectors of several layers together."""
 GATES = ("probe", "entropy", "tokens", "always")
+LAYERS_GATES = ("tokens", "always")
+"""Those that are fitted to no layer."""
 
 PatternsBy: TypeAlias = Literal["auto", "clusters", "labels"]
 PATTERNS_BY: tuple[PatternsBy, ...] = get_args(PatternsBy)
@@ -31,7 +36,9 @@ class ExtractInputs(RayInputs):
     """All inputs of an extraction: a search's run directory, and how vectors are made of it and chosen.
 
     `layers` are those that calibration tries (None for three around the middle; all are harvested), `strengths`
-    are in multiples of the residual stream's mean norm, each tried with both signs. `patterns` says what the
+    are in multiples of the residual stream's mean norm, each tried with both signs. `together` adds a vector at
+    each of the layers (None for all), trained together; a strength is then the sum over them, and `gates` are
+    those of no single layer. `patterns` says what the
     patterns are: clusters of the contrasts, labels by the words at the pivots (of `lexicon`), or clusters where
     the contrasts have structure and labels where they have none. `calibration_problems` and
     `test_problems` are drawn from what the search did not draw, `samples` and `test_samples` completions of
@@ -48,6 +55,7 @@ class ExtractInputs(RayInputs):
     output: Path | None = None
     methods: tuple[str, ...] = ("preference",)
     layers: tuple[int, ...] | None = None
+    together: bool = False
     strengths: tuple[float, ...] = (0.2, 0.4, 0.8)
     gates: tuple[str, ...] = GATES
     patterns: PatternsBy = "auto"
@@ -81,6 +89,8 @@ class ExtractInputs(RayInputs):
                 raise ConfigError(
                     f"{name} has {unknown[0] if unknown else 'nothing'}; choose from {', '.join(known)}."
                 )
+        if self.together:
+            self._check_together()
         if self.patterns not in PATTERNS_BY:
             raise ConfigError(f"patterns is {self.patterns}; choose from {', '.join(PATTERNS_BY)}.")
         for name in ("calibration_problems", "test_problems", "samples", "test_samples", "random"):
@@ -89,6 +99,23 @@ class ExtractInputs(RayInputs):
                 raise ConfigError(f"{name.replace('_', '-')} is {value}; it must be at least 1.")
         if not self.strengths or not all(0 < strength < float("inf") for strength in self.strengths):
             raise ConfigError(f"strengths are {self.strengths}; each must be above 0.")
+
+    def _check_together(self) -> None:
+        """Raise ConfigError for a method or gate that is of one layer."""
+        for name, given, known in (
+            ("methods", self.methods, TOGETHER),
+            ("gates", self.tried_gates(), LAYERS_GATES),
+        ):
+            apart = [entry for entry in given if entry not in known]
+            if apart:
+                raise ConfigError(
+                    f"{name} has {apart[0]}, which is of one layer: with {setting('together')} choose from "
+                    f"{', '.join(known)}."
+                )
+
+    def tried_gates(self) -> tuple[str, ...]:
+        """The gates that calibration tries: `gates`, and where these are all, those that fit `together`."""
+        return LAYERS_GATES if self.together and self.gates == GATES else self.gates
 
     def server(self) -> dict[str, object]:
         """The server that generates, as options of its policy; empty where the engine is in this process."""
@@ -124,4 +151,6 @@ class ExtractInputs(RayInputs):
         # Only where it is another one, so that earlier extractions continue.
         if settings["engine"] == TRANSFORMERS:
             del settings["engine"]
+        if not settings["together"]:
+            del settings["together"]
         return {**settings, "random": self.controls()}

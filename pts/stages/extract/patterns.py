@@ -103,19 +103,25 @@ def make_directions(
     harvested: Harvest,
     division: Division,
     rollouts: TrainingRollouts,
+    layers: tuple[int, ...],
 ) -> tuple[Directions, dict[str, list[Pair]]]:
     """What directions of each pattern are made of, and the pairs of each that are held out.
 
     `rollouts` are those of all problems that are not held out; a pattern has those from its own pivots.
+    `layers` are those of vectors that are added together.
     """
     from pts.calibration.settings import Directions
+    from pts.steering.directions import methods_of_layers
     from pts.steering.fitting_data import FittingData
 
     names = [group.name for group in division.groups if group.name not in division.without]
     whole = FittingData(model, division.fitted, harvested, inputs.seed, inputs.layers_path, rollouts=rollouts)
     by_pattern = {name: whole.of(division.of(name, division.fitted, pairs), pivots=True) for name in names}
     judged = {name: division.of(name, division.held_out, pairs) for name in names}
-    return Directions({ALL: whole} | by_pattern, whole), {ALL: division.held_out} | judged
+    directions = Directions({ALL: whole} | by_pattern, whole)
+    if inputs.together:
+        directions.together, directions.random_layers = methods_of_layers(layers), layers
+    return directions, {ALL: division.held_out} | judged
 
 
 def pattern_source(inputs: ExtractInputs, division: Division) -> PatternSource:

@@ -192,7 +192,9 @@ def _extract(
     if inputs.until == "cluster":
         return None
     rollouts = _rollouts(inputs, searched, pairs)
-    directions, held_out = make_directions(inputs, search.loaded.model, pairs, harvested, division, rollouts)
+    directions, held_out = make_directions(
+        inputs, search.loaded.model, pairs, harvested, division, rollouts, layers
+    )
     with _measurer(inputs, again, search) as measurer:
         on = (calibration, test, observe, measurer)
         choice = choose(inputs, search, directions, layers, directory.path, *on)
@@ -239,12 +241,13 @@ def _note_undecided(directory: RunDirectory, earlier: Manifest | None, undecided
 
 def _layers(inputs: ExtractInputs, count: int) -> tuple[int, ...]:
     if inputs.layers is None:
-        return tuple(sorted({round(share * (count - 1)) for share in LAYER_SHARES}))
+        shares = {round(share * (count - 1)) for share in LAYER_SHARES}
+        return tuple(range(count)) if inputs.together else tuple(sorted(shares))
     outside = [layer for layer in inputs.layers if not 0 <= layer < count]
     if outside or not inputs.layers:
         named = outside[0] if outside else "(none)"
         raise ConfigError(f"layer {named} is out of range: the model has decoder layers 0 to {count - 1}.")
-    return inputs.layers
+    return tuple(sorted(set(inputs.layers))) if inputs.together else inputs.layers
 
 
 def require_same_problems(directory: RunDirectory, earlier: Manifest, problems: Sequence[Problem]) -> None:

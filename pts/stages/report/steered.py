@@ -81,7 +81,7 @@ def _search(source: Path) -> SearchResults:
 def _added(vectors: VectorSet, name: str, factor: float) -> str:
     """How one pattern is added, in words."""
     vector = vectors.vector(name)
-    return f"{name} (layer {vector.layer}, strength {vector.strength * factor:g}, gate {vector.gate.kind})"
+    return f"{name} ({vector.layers_named}, strength {vector.strength * factor:g}, gate {vector.gate.kind})"
 
 
 def _fitted(vectors: VectorSet, run: SearchResults, patterns: Sequence[str]) -> int | None:

@@ -33,13 +33,13 @@ _BROKEN = (OSError, ValueError, IndexError, KeyError, TypeError, OverflowError, 
 def write_gguf(vectors: VectorSet, pattern: str, path: Path, model_hint: str | None = None) -> None:
     """Replace `path` by a control vector that adds at scale 1.0 what the calibrated pattern adds.
 
-    Only the calibrated layer is other than zero. `model_hint` names the model for people (its id by default):
-    no reader uses it to refuse a model. A GGUF has no gate: one that the pattern has is lost, with a warning in
-    the log. Raises ConfigError for an unknown pattern, VectorError for one that a control vector cannot hold
-    (layer 0, no strength, values that are not finite), RunError where the system refuses the write.
+    Only the layers at which it is added are other than zero. `model_hint` names the model for people (its id
+    by default): no reader uses it to refuse a model. A GGUF has no gate: one that the pattern has is lost, with
+    a warning in the log. Raises ConfigError for an unknown pattern, VectorError for one that a control vector
+    cannot hold (layer 0, no strength, values that are not finite), RunError where the system refuses the write.
     """
     vector = vectors.vector(pattern)
-    added = vectors.added(pattern).detach().float().cpu().numpy()
+    added = {at: vectors.added(pattern, at).detach().float().cpu().numpy() for at in vector.places}
     _check_writable(vectors, vector, added)
     if vector.gate.kind != "always":
         logger.warning(
@@ -48,8 +48,8 @@ def write_gguf(vectors: VectorSet, pattern: str, path: Path, model_hint: str | N
             pattern,
             vector.gate.kind,
         )
-    zeros = np.zeros_like(added)
-    layers = {layer: added if layer == vector.layer else zeros for layer in range(1, vectors.model.layers)}
+    zeros = np.zeros(vectors.model.hidden_size, np.float32)
+    layers = {layer: added.get(layer, zeros) for layer in range(1, vectors.model.layers)}
     replace_file(path, lambda temporary: _write(temporary, layers, model_hint or vectors.model.id))
 
 
@@ -58,29 +58,36 @@ def read_gguf(
 ) -> VectorSet:
     """The control vector at `path` as a set of one pattern for `model`, added everywhere (no gate).
 
-    A file does not say how large the residual stream is, so the set adds what is stored: `strength` is the norm
-    at the steered layer, and `residual_norms` are the norms at the others relative to it (1.0 where there is
-    none). `layer` says where to steer in a file with several directions that are not zero. Raises VectorError
-    for a file that is missing, cut short, no control vector, or does not fit the model, and where `layer` is
-    needed.
+    Of a file with several directions that are not zero all are added together, as llama.cpp does, or the one
+    at `layer` alone. A file does not say how large the residual stream is, so the set adds what is stored:
+    `strength` is the norm at the steered layer, of several directions their sum, and `residual_norms` are the
+    norms relative to it (1.0 where there is none). Raises VectorError for a file that is missing, cut short, no
+    control vector, or does not fit the model, and for a `layer` that it does not have.
     """
     stored = {
         at: direction for at, direction in _read(path).items() if torch.count_nonzero(direction).item() > 0
     }
     _check_fits(path, stored, model)
-    at = _steered_layer(path, sorted(stored), layer)
-    norms = {layer: float(direction.norm()) for layer, direction in stored.items()}
+    if layer is not None and layer not in stored:
+        known = ", ".join(map(str, sorted(stored)))
+        raise VectorError(f"{path} has no direction at layer {layer}; it has them at {known}.")
+    norms = {at: float(direction.norm()) for at, direction in sorted(stored.items())}
+    together = layer is None and len(norms) > 1
+    at = sorted(norms)[len(norms) // 2] if layer is None else layer
+    strength = sum(norms.values()) if together else norms[at]
     vector = SteeringVector(
         pattern=pattern,
         method="imported",
-        directions={layer: direction / norms[layer] for layer, direction in sorted(stored.items())},
+        directions={at: stored[at] / norm for at, norm in norms.items()},
         layer=at,
-        strength=norms[at],
+        strength=strength,
         gate=Gate(),
+        shares={at: norm / strength for at, norm in norms.items()} if together else {},
     )
+    relative = {at: 1.0 if together else norm / strength for at, norm in norms.items()}
     return VectorSet(
         model=model,
-        residual_norms=tuple(norms[i] / norms[at] if i in norms else 1.0 for i in range(model.layers)),
+        residual_norms=tuple(relative.get(at, 1.0) for at in range(model.layers)),
         vectors={pattern: vector},
         provenance={"imported_from": path.name, "format": "gguf"},
     )
@@ -102,18 +109,20 @@ def _write(path: Path, layers: Mapping[int, Any], hint: str) -> None:
         writer.close()
 
 
-def _check_writable(vectors: VectorSet, vector: SteeringVector, added: Any) -> None:
+def _check_writable(vectors: VectorSet, vector: SteeringVector, added: Mapping[int, Any]) -> None:
     """Raise VectorError for what a control vector cannot hold."""
     name = f"pattern {vector.pattern}"
-    if vector.layer == 0:
+    if 0 in added:
+        others = "other layers" if vector.shares else "another layer"
         raise VectorError(
-            f"{name} steers at layer 0, and a GGUF control vector begins at layer 1: calibrate another layer."
+            f"{name} steers at layer 0, and a GGUF control vector begins at layer 1: calibrate {others}."
         )
-    if not 0 < vector.layer < vectors.model.layers:
-        raise VectorError(f"{name} steers at layer {vector.layer} of a model with {vectors.model.layers}.")
-    if not np.isfinite(added).all():
+    outside = [layer for layer in added if not 0 < layer < vectors.model.layers]
+    if outside:
+        raise VectorError(f"{name} steers at layer {outside[0]} of a model with {vectors.model.layers}.")
+    if not all(np.isfinite(part).all() for part in added.values()):
         raise VectorError(f"{name} holds values that are not finite: make the vector set again.")
-    if not added.any():
+    if not any(part.any() for part in added.values()):
         raise VectorError(f"{name} adds nothing (strength {vector.strength:g}): there is nothing to write.")
 
 
@@ -173,14 +182,3 @@ def _check_fits(path: Path, stored: Mapping[int, torch.Tensor], model: SteeredMo
                 f"{path}: direction.{layer} has {len(direction)} values, and {model.id} is "
                 f"{model.hidden_size} wide."
             )
-
-
-def _steered_layer(path: Path, layers: list[int], requested: int | None) -> int:
-    known = ", ".join(map(str, layers))
-    if requested is None and len(layers) > 1:
-        raise VectorError(
-            f"{path} has directions at layers {known}: say at which of them to steer (layer=...)."
-        )
-    if requested is not None and requested not in layers:
-        raise VectorError(f"{path} has no direction at layer {requested}; it has them at {known}.")
-    return layers[0] if requested is None else requested

@@ -31,7 +31,7 @@ from pts.steering.records import read_records_parquet
 from pts.steering.screened_pairs import screened_pairs
 from pts.steering.training_rollouts import TrainingRollouts
 from pts.steering.vector_algebra import control_sets
-from pts.steering.vector_files import load_vectors, vectors_json
+from pts.steering.vector_files import load_vectors, vectors_digest, vectors_json
 
 pytestmark = pytest.mark.slow
 
@@ -513,6 +513,21 @@ def test_outcome_refuses_a_run_without_its_rollouts(small, tmp_path):
     with pytest.raises(DataError, match=r"has 0 graded rollouts of 0 problems .* at least 200 of 8"):
         run_extract(inputs)
     assert not inputs.output.exists()
+
+
+def test_vectors_of_every_layer_race_against_random_ones_of_every_layer(small, made, tmp_path):
+    inputs = replace(small, together=True, layers=None, gates=("tokens",), random=2, output=tmp_path / "set")
+    vectors = run_extract(inputs)
+    every = list(range(vectors.model.layers))
+    vector = vectors.vectors["all"]
+    assert sorted(vector.directions) == sorted(vector.places) == every
+    assert sum(vector.places.values()) == pytest.approx(1.0, abs=1e-5)
+    for control in vectors.controls:
+        assert control.places == pytest.approx({layer: 1 / len(every) for layer in every})
+    assert len(vectors.effects["all"].random) == 2
+    back = load_vectors(tmp_path / "set")
+    assert back.vectors["all"].places == pytest.approx(vector.places)
+    assert vectors_digest(back) == vectors_digest(vectors) != vectors_digest(made)
 
 
 def test_screened_is_fitted_to_forks_that_were_not_reported_besides(small, made, tmp_path):

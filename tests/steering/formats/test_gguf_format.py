@@ -40,6 +40,19 @@ def test_what_comes_back_adds_the_same(make_set, path):
     torch.testing.assert_close(vector.direction.norm(), torch.tensor(1.0))
 
 
+def test_a_vector_of_several_layers_comes_back(make_set, several_layers, path):
+    vectors = several_layers(make_set(), (1, 3, 4))
+    write_gguf(vectors, "self_correction", path)
+    back = read_gguf(path, vectors.model, "self_correction")
+    assert list(back.vectors["self_correction"].places) == [1, 3, 4]
+    for layer in (1, 3, 4):
+        torch.testing.assert_close(
+            back.added("self_correction", layer), vectors.added("self_correction", layer)
+        )
+    with pytest.raises(VectorError, match=r"steers at layer 0, .* calibrate other layers"):
+        write_gguf(several_layers(make_set(), (0, 1)), "self_correction", path)
+
+
 def test_the_file_holds_every_layer_but_the_first_and_one_is_not_zero(make_set, path):
     from gguf import GGUFReader
 
@@ -60,11 +73,11 @@ def test_the_file_holds_every_layer_but_the_first_and_one_is_not_zero(make_set, 
 def test_a_file_with_many_directions_keeps_the_norm_of_each(path):
     model = SteeredModel("some/model", None, 4, 4)
     write_tensors(path, {f"direction.{i}": np.full(4, float(i), np.float32) for i in (1, 2, 3)})
-    with pytest.raises(VectorError, match=r"layers 1, 2, 3: say at which"):
-        read_gguf(path, model)
-    vectors = read_gguf(path, model, "calm", layer=2)
-    for layer in (1, 2, 3):
-        torch.testing.assert_close(vectors.added("calm", layer), torch.full((4,), float(layer)))
+    for vectors in (read_gguf(path, model, "calm"), read_gguf(path, model, "calm", layer=2)):
+        for layer in (1, 2, 3):
+            torch.testing.assert_close(vectors.added("calm", layer), torch.full((4,), float(layer)))
+    assert list(read_gguf(path, model, "calm").vectors["calm"].places) == [1, 2, 3]
+    assert list(vectors.vectors["calm"].places) == [2]
     with pytest.raises(VectorError, match="no direction at layer 0"):
         read_gguf(path, model, layer=0)
 
