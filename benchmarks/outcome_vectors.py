@@ -7,7 +7,9 @@ already, finished or not). `preference` is fitted to its pairs, `outcome` to its
 token. `screened` is `preference` with pairs of forks that were not reported besides.
 `online` draws its own rollouts, in rounds. `shuffled` is `outcome` on grades permuted within each problem,
 `random` a direction drawn at random. All of these are of one layer; `-layers` are vectors of every layer,
-trained together, whose strength is the sum over the layers. `--vectors` names some of them. All choose
+trained together, whose strength is the sum over the layers; their nulls are `shuffled-layers`,
+`preference-layers` on pairs of which a coin swaps the sides, and random directions with `--random-layers`.
+`--vectors` names some of them. All choose
 strength, sign and gate on the calibrate split in the same race. Each winner is measured on the test split, with
 common random numbers and a bootstrap over problems. `tokens` are the generated tokens that a vector took before
 calibration. The last line of the output is one line of JSON.
@@ -24,6 +26,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from effect_fits import preference_of_layers
 from steering_effect import LEVELS, PATTERN, searched_pairs
 
 from pts.calibration.evaluator import Evaluator
@@ -84,6 +87,7 @@ def main() -> None:
     parser.add_argument("--test-problems", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--random", type=int, default=6)
+    parser.add_argument("--random-layers", action="store_true", help="random directions at every layer")
     parser.add_argument("--shuffled", type=int, default=3)
     parser.add_argument("--layer", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
@@ -121,11 +125,17 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
         **{f"shuffled-{seed}": partial(shuffled_direction, seed=seed) for seed in range(options.shuffled)},
     }
     together = {
+        **{
+            f"shuffled-layers-{seed}": partial(preference_of_layers, layers=layers, seed=seed)
+            for seed in range(options.shuffled)
+        },
         "preference-layers": partial(preference_vectors, layers=layers),
         "outcome-layers": partial(outcome_vectors, layers=layers),
         "online-layers": partial(everywhere.vectors, layers=layers),
     }
     directions = Directions({PATTERN: data}, data, methods, together)
+    if options.random_layers:
+        directions.random_layers = layers
     sample = rollouts.sample()
     drawn = sum(row.count for row in sample.rollouts)
     print(f"{len(pairs)} pairs, {len(fitted)} to fit on; the search generated {searched.tokens_spent} tokens")
