@@ -9,12 +9,12 @@ import click
 
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, options_of
-from pts.cli.shared_options import ENDPOINT, MODEL, PROBLEMS, PROMPT, RAY, SAMPLER, Options
+from pts.cli.shared_options import ENDPOINT, MODEL, PARALLEL, PROBLEMS, PROMPT, RAY, SAMPLER, Options
 from pts.cli.stage_run import run_command_stage
 from pts.stages.search.inputs import SearchInputs
 
 _OPTIONS: dict[str, Options] = {
-    "Model": [*MODEL, *ENDPOINT],
+    "Model": [*MODEL, *PARALLEL, *ENDPOINT],
     "Problems": PROBLEMS,
     "Prompt": PROMPT,
     "Sampler": SAMPLER,

@@ -47,6 +47,13 @@ ENDPOINT: Options = [
         {"type": float},
     ),
 ]
+PARALLEL: Options = [
+    (
+        ("tensor_parallel", "--tensor-parallel"),
+        "Number of GPUs that hold one model together (with --engine vllm).  [default: 1]",
+        {"type": int},
+    ),
+]
 RAY: Options = [
     (
         ("ray", "--ray"),

@@ -10,14 +10,14 @@ import click
 
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, options_of
-from pts.cli.shared_options import ENDPOINT, MODEL, PROMPT, SAMPLER, Options
+from pts.cli.shared_options import ENDPOINT, MODEL, PARALLEL, PROMPT, SAMPLER, Options
 from pts.stages.verify.inputs import VerifyInputs
 
 SOME_FAILED = 1
 """The exit code where a check failed."""
 
 _OPTIONS: dict[str, Options] = {
-    "Model": [*MODEL, *ENDPOINT],
+    "Model": [*MODEL, *PARALLEL, *ENDPOINT],
     "Prompt": PROMPT,
     "Sampler": SAMPLER,
     "Checks": [

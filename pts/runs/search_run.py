@@ -67,7 +67,8 @@ class SearchEnvironment:
     """What may differ between the sessions of one run: it changes what is paid, or when, never a result.
 
     `max_tokens` is the run's spending limit in generated tokens, `limit` the number of problems asked for;
-    `sandbox` names what held in the programs of the last session that ran some.
+    `sandbox` names what held in the programs of the last session that ran some. `tensor_parallel` is over how
+    many GPUs the model was divided, None where that was not requested.
     """
 
     device: str
@@ -75,6 +76,7 @@ class SearchEnvironment:
     max_tokens: int | None
     limit: int | None
     sandbox: tuple[str, ...] | None = None
+    tensor_parallel: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

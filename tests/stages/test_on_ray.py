@@ -33,7 +33,7 @@ from pts.stages.extract.ray_measure import MeasureOnRay, open_pool
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.reload import to_load_again
 from pts.stages.search.run import run_search
-from pts.stages.shared.ray_cluster import joined, place
+from pts.stages.shared.ray_cluster import Placement, joined, place
 from pts.stages.shared.ray_worker import Feed
 from pts.steering.hooks import Intervention
 from tests.stages.evaluate.test_evaluate_stage import items, untimed, with_controls
@@ -315,6 +315,15 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path):
     ]:
         with pytest.raises(ConfigError, match=said):
             replace(SEARCH, **given)
+    divided = replace(SEARCH, engine="vllm", tensor_parallel=2)
+    for given, said in [
+        ({"engine": "transformers"}, "divides a model of vLLM: give engine='vllm', too"),
+        ({"tensor_parallel": 0}, "tensor-parallel is 0"),
+        ({"endpoint": "http://localhost:8000"}, "leave tensor_parallel= out"),
+        ({"ray": "local", "gpus_per_worker": 1.0}, "leave gpus_per_worker= out"),
+    ]:
+        with pytest.raises(ConfigError, match=said):
+            replace(divided, **given)
     few = replace(SEARCH, problems=None, shard="1/2", ray="local", workers=10**6, output=tmp_path / "x")
     with pytest.raises(DataError, match="1000000 workers are more than the"):
         run_search(few)
@@ -329,6 +338,11 @@ def test_workers_are_placed_where_there_is_room():
     assert place(nodes, 4, None, "auto", 2) == place(nodes, 2, 1.0, "auto", 9)
     with pytest.raises(ConfigError, match="room for 6 workers"):
         place(nodes, 7, None, "auto", 100)
+    # Two GPUs and two cores of one machine for each.
+    assert place(nodes, None, None, "auto", 100, 2) == Placement(3, 2.0, 2)
+    assert place(nodes, None, None, "cpu", 100, 2) == Placement(6, 0.0, 2)
+    with pytest.raises(ConfigError, match="room for 3 workers with 2 GPUs of one machine and 2 cores each"):
+        place(nodes, 4, None, "auto", 100, 2)
     with pytest.raises(ConfigError, match="a worker without a GPU cannot use device='cuda'"):
         place(nodes[2:], 1, None, "cuda", 100)
 

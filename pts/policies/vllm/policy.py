@@ -35,8 +35,8 @@ class VllmPolicy(DrawnByVllm):
     it is a SteerablePolicy: it takes guides, and with `eager` steers and gives residual streams, which needs
     vLLM without its compiled graphs (on a CPU it has none). What it was not opened for is refused.
     `batch_rows` is how many completions vLLM writes at once; `beside` has it take of a GPU's memory only what
-    is free. Raises ConfigError or ModelError where vLLM is not
-    there, is of another version, or does not serve the model.
+    is free. `tensor_parallel` GPUs hold the model together, where it is not steerable. Raises ConfigError or
+    ModelError where vLLM is not there, is of another version, or does not serve the model.
     """
 
     def __init__(
@@ -48,12 +48,22 @@ class VllmPolicy(DrawnByVllm):
         steerable: bool = False,
         eager: bool = True,
         beside: bool = False,
+        tensor_parallel: int | None = None,
     ) -> None:
         if batch_rows is not None and batch_rows < 1:
             raise ConfigError(f"batch-rows is {batch_rows}; it must be at least 1.")
+        if tensor_parallel is not None and steerable:
+            raise ConfigError("an engine that steers holds its model on one GPU: leave tensor_parallel out.")
         options = ModelOptions(spec) if isinstance(spec, str) else spec
         self.options = options
-        started = start_engine(options, batch_rows, steerable=steerable, eager=eager, beside=beside)
+        started = start_engine(
+            options,
+            batch_rows,
+            steerable=steerable,
+            eager=eager,
+            beside=beside,
+            tensor_parallel=tensor_parallel,
+        )
         self._started = started
         super().__init__(
             started.engine,

@@ -23,6 +23,11 @@ _BATCHED = 4096
 """Tokens read at once on a GPU: the logits of so many prompt tokens are held together."""
 
 
+_REFUSALS = (
+    *(ValueError, RuntimeError, OSError, TypeError),
+    *(LookupError, NotImplementedError, AssertionError),
+)
+"""What vLLM raises for a model or setting that it does not take."""
 _ADDED: dict[str, Any] = {
     "worker_extension_cls": "pts.policies.vllm.worker.PtsWorker",
     "logits_processors": ["pts.policies.vllm.logits:PtsLogits"],
@@ -62,12 +67,13 @@ def start_engine(
     steerable: bool = False,
     eager: bool = False,
     beside: bool = False,
+    tensor_parallel: int | None = None,
 ) -> Started:
     """Start vLLM on a model. Raises ConfigError or ModelError, in one line, for what it cannot do.
 
     A `steerable` engine carries what `pts` adds to vLLM, and runs the model runner V1, step by step; an `eager`
     one makes its passes by the model's own modules, which hooks need. `beside` something else, one takes of a
-    GPU's memory what is free.
+    GPU's memory what is free. `tensor_parallel` processes, each with a GPU of its own, hold the model together.
     """
     vllm = require_vllm()
     if steerable:
@@ -98,13 +104,16 @@ def start_engine(
         arguments |= {"block_size": _BLOCK, "enforce_eager": True, **whole}
     if beside and device == "cuda":
         arguments["gpu_memory_utilization"] = _free_share()
+    if tensor_parallel is not None:
+        # Processes of this machine: within Ray vLLM would choose Ray's.
+        arguments |= {"tensor_parallel_size": tensor_parallel, "distributed_executor_backend": "mp"}
     if steerable:
         arguments |= _ADDED | ({"enforce_eager": True} if eager else {})
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**arguments))
-    except (ValueError, RuntimeError, OSError, TypeError, LookupError, NotImplementedError) as error:
+    except _REFUSALS as error:
         raise ModelError(f"vLLM does not serve {options.spec} here ({_said(error)}).") from error
     settled = engine.vllm_config.model_config
     return Started(

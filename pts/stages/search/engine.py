@@ -158,7 +158,8 @@ def _load(task: SearchTask) -> tuple[Opened, Grader, SearchResolved]:
         return settled
 
     options = recorded_options(inputs.model_options(), recorded)
-    opened = open_engine(options, inputs.engine, settle, inputs.batch_rows, inputs.server())
+    own = {**inputs.server(), **inputs.parallel_options()}
+    opened = open_engine(options, inputs.engine, settle, inputs.batch_rows, own)
     needed = inputs.thinking is True or inputs.think_end is not None
     find = require_think_tags if needed else find_think_tags
     tags = find(opened.tokenizer, inputs.think_start, inputs.think_end)

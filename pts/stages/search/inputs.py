@@ -13,13 +13,14 @@ from pts.runs.codec import to_json
 from pts.setting_names import setting
 from pts.stages.search.share import SHARD, Share, read_share
 from pts.stages.shared.inputs import ProblemInputs, require_one_engine
+from pts.stages.shared.parallel_inputs import ParallelInputs
 from pts.stages.shared.ray_inputs import RayInputs
 
 _SEARCH = SearchConfig()
 
 
 @dataclass(frozen=True)
-class SearchInputs(RayInputs, ProblemInputs):
+class SearchInputs(ParallelInputs, RayInputs, ProblemInputs):
     """All inputs of a search, under the names of the command line's options and a recipe's keys.
 
     `range` bounds the prompt's value and `region` the searched part of each trace, as fractions; `max_tokens`
@@ -58,13 +59,24 @@ class SearchInputs(RayInputs, ProblemInputs):
                 f"{setting('different', 'embedding')} needs {setting('engine', TRANSFORMERS)}: the engine "
                 f"{self.engine} reads no residual stream in a search."
             )
+        self.check_parallel(self.engine, self.endpoint)
         self.check_ray(self.device, self.model)
+        if self.tensor_parallel is not None and self.gpus_per_worker:
+            raise ConfigError(
+                f"a worker has as many GPUs as {setting('tensor_parallel')} says: leave "
+                f"{setting('gpus_per_worker')} out."
+            )
         require_one_engine(self.endpoint, self.ray)
         if self.workers is not None and self.problems is not None and self.workers > self.problems:
             raise ConfigError(
                 f"{self.workers} workers are more than the {self.problems} problems: give at most "
                 f"{setting('workers', self.problems)}."
             )
+
+    @property
+    def gpus_of_engine(self) -> int:
+        """GPUs that one engine has, where there are any."""
+        return self.tensor_parallel or 1
 
     @property
     def share(self) -> Share | None:

@@ -98,7 +98,8 @@ def _search(
             len(plan.todo),
         )
         environment = SearchEnvironment(
-            engine.device, inputs.batch_rows, inputs.token_limit, inputs.problems, engine.sandbox
+            *(engine.device, inputs.batch_rows, inputs.token_limit, inputs.problems, engine.sandbox),
+            tensor_parallel=inputs.tensor_parallel,
         )
         settle_manifest(
             directory,

@@ -52,11 +52,12 @@ def open_engine(
     engine: str,
     settle: Callable[[Any], PromptFormat],
     batch_rows: int | None = None,
-    server: Mapping[str, Any] | None = None,
+    own: Mapping[str, Any] | None = None,
 ) -> Opened:
     """Open the model on an engine; `settle` makes the prompt format from its tokenizer. Raises PtsError.
 
-    `server` is the address of one that runs already, as `endpoint`, and how long it may take, as `timeout`.
+    `own` are options that only some engines have: the address of a server that runs already, as `endpoint`, and
+    how long it may take, as `timeout`; the GPUs that hold one model, as `tensor_parallel`.
     """
     from pts.policies import open_policy, policy_of
     from pts.policies.open import TRANSFORMERS
@@ -67,7 +68,7 @@ def open_engine(
         tokenizer = load_tokenizer(options)
         prompt_format = settle(tokenizer)
         policy = open_policy(
-            options, engine=engine, prompt_format=prompt_format, batch_rows=batch_rows, **(server or {})
+            options, engine=engine, prompt_format=prompt_format, batch_rows=batch_rows, **(own or {})
         )
         return Opened(policy, prompt_format, tokenizer)
     from pts.models.hardware import settle_threads

@@ -20,8 +20,6 @@ logger = logging.getLogger(__name__)
 
 LOCAL = "local"
 """The address that stands for this machine: a Ray of the stage's own, which ends with it."""
-CPUS_EACH = 1
-"""Cores of a worker: what is not a GPU's work is done on one."""
 _CONNECT_SECONDS = 5.0
 _STORE_BYTES = 256 << 20
 """Memory for objects in transit, of a Ray of the stage's own: rollouts are small."""
@@ -29,10 +27,11 @@ _STORE_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """How many workers there are, and the share of a GPU that each has."""
+    """How many workers there are, and the GPUs (or the share of one) and cores that each has."""
 
     workers: int
     gpus: float
+    cores: int = 1
 
 
 def require_ray() -> None:
@@ -52,8 +51,8 @@ def require_reachable(address: str) -> None:
 
 
 @contextmanager
-def joined(address: str, workers: int | None) -> Iterator[Any]:
-    """The module ray, connected to the cluster at `address`, or to one on this machine for `workers`.
+def joined(address: str, cores: int | None) -> Iterator[Any]:
+    """The module ray, connected to the cluster at `address`, or to one here with at least so many cores.
 
     Raises ConfigError where there is no cluster.
     """
@@ -65,8 +64,8 @@ def joined(address: str, workers: int | None) -> Iterator[Any]:
     in_main = threading.current_thread() is threading.main_thread()
     own: dict[str, Any] = {}
     if address == LOCAL:
-        # One core a worker, so that as many as were requested can begin.
-        own = {"num_cpus": max(workers or 1, os.cpu_count() or 1), "object_store_memory": _STORE_BYTES}
+        # So that as many workers as were requested can begin.
+        own = {"num_cpus": max(cores or 1, os.cpu_count() or 1), "object_store_memory": _STORE_BYTES}
         own["include_dashboard"] = False
     try:
         with interruptible():
@@ -106,39 +105,52 @@ def interruptible() -> Iterator[None]:
 
 
 def place(
-    nodes: Sequence[Mapping[str, float]], workers: int | None, gpus: float | None, device: str, most: int
+    nodes: Sequence[Mapping[str, float]],
+    workers: int | None,
+    gpus: float | None,
+    device: str,
+    most: int,
+    whole: int = 1,
 ) -> Placement:
     """The workers that a stage has on the cluster, at most `most`; None is as many as there is room for.
 
     `nodes` are the machines' resources, `CPU` and `GPU`. `gpus` is the share of a GPU of each worker, None for
-    a whole one where there are any and `device` is not a CPU. Raises ConfigError where there is no room.
+    `whole` ones where there are any and `device` is not a CPU; there is a core for each of the `whole`. Raises
+    ConfigError where there is no room.
     """
     if gpus is None:
-        gpus = 1.0 if device != "cpu" and any(node.get("GPU", 0) for node in nodes) else 0.0
+        gpus = float(whole) if device != "cpu" and any(node.get("GPU", 0) for node in nodes) else 0.0
     if not gpus and device.startswith("cuda"):
         raise ConfigError(
             f"a worker without a GPU cannot use {setting('device', device)}: the cluster has none, or "
             f"{setting('gpus_per_worker')} is 0."
         )
-    room = sum(_room(node, gpus) for node in nodes)
+    room = sum(_room(node, gpus, whole) for node in nodes)
     wanted = max(1, min(room, most)) if workers is None else workers
     if wanted > room:
+        other = "gpus_per_worker" if whole == 1 else "tensor_parallel"
         raise ConfigError(
-            f"the cluster has room for {room} workers with {needs_of(gpus)} each, and {wanted} are wanted: "
-            f"give fewer {setting('workers')}, or another {setting('gpus_per_worker')}."
+            f"the cluster has room for {room} workers with {needs_of(gpus, whole)} each, and {wanted} are "
+            f"wanted: give fewer {setting('workers')}, or another {setting(other)}."
         )
-    return Placement(min(wanted, most), gpus)
+    return Placement(min(wanted, most), gpus, whole)
 
 
-def needs_of(gpus: float) -> str:
-    """What a worker with this share of a GPU needs, in words."""
-    return f"{gpus:g} of a GPU and a core" if gpus else "a core"
+def needs_of(gpus: float, cores: int = 1) -> str:
+    """What a worker with these GPUs and cores needs, in words."""
+    core = "a core" if cores == 1 else f"{cores} cores"
+    if not gpus:
+        return core
+    return f"{gpus:g} GPUs of one machine and {core}" if gpus > 1 else f"{gpus:g} of a GPU and {core}"
 
 
-def _room(node: Mapping[str, float], gpus: float) -> int:
+def _room(node: Mapping[str, float], gpus: float, cores: int) -> int:
     """Workers that a node has room for, whatever runs there now. A share of a GPU is of one of them."""
-    cores = int(node.get("CPU", 0) // CPUS_EACH)
-    return min(cores, int(node.get("GPU", 0)) * int(1 / gpus + 1e-9)) if gpus else cores
+    by_cores = int(node.get("CPU", 0) // cores)
+    if not gpus:
+        return by_cores
+    there = int(node.get("GPU", 0))
+    return min(by_cores, int(there // gpus) if gpus > 1 else there * int(1 / gpus + 1e-9))
 
 
 def _require_listening(address: str) -> None:

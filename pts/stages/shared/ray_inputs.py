@@ -22,6 +22,11 @@ class RayInputs:
     workers: int | None = None
     gpus_per_worker: float | None = None
 
+    @property
+    def gpus_of_engine(self) -> int:
+        """GPUs that one engine has, where there are any."""
+        return 1
+
     def check_ray(self, device: str, model: str | None) -> None:
         """Raise ConfigError for settings of Ray that contradict each other, or the device and model named."""
         require_positive("workers", self.workers)

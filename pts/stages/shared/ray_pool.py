@@ -17,7 +17,7 @@ from pts.errors import ModelError, PtsError, RunError, one_line
 from pts.runs.codec import to_json
 from pts.runs.manifest import differences
 from pts.setting_names import current_naming
-from pts.stages.shared.ray_cluster import CPUS_EACH, interruptible, joined, needs_of, place
+from pts.stages.shared.ray_cluster import interruptible, joined, needs_of, place
 from pts.stages.shared.ray_inputs import RayInputs
 from pts.stages.shared.ray_worker import EngineWorker, Found, OpenEngine, WorkerReport
 from pts.stages.shared.recorded import Recorded
@@ -80,10 +80,11 @@ class Pool(Generic[Job]):
         self._said: set[str] = set()
         self._stack = ExitStack()
         with self._stack as stack:
-            self._ray = stack.enter_context(joined(settings.ray, settings.workers))
+            whole = settings.gpus_of_engine
+            self._ray = stack.enter_context(joined(settings.ray, (settings.workers or 1) * whole))
             nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-            placed = place(nodes, settings.workers, settings.gpus_per_worker, device, most)
-            self._gpus = placed.gpus
+            placed = place(nodes, settings.workers, settings.gpus_per_worker, device, most, whole)
+            self._gpus, self._cores = placed.gpus, placed.cores
             self.workers: list[PoolWorker[Job]] = [PoolWorker(1 + each) for each in range(placed.workers)]
             for worker in self.workers:
                 self._begin(worker)
@@ -169,7 +170,7 @@ class Pool(Generic[Job]):
     def _begin(self, worker: PoolWorker[Job]) -> None:
         """Give it a new actor, which opens its engine, wherever Ray finds a place for it."""
         remote = self._ray.remote(EngineWorker)
-        options = {"num_cpus": CPUS_EACH, "num_gpus": self._gpus, "max_concurrency": 3}
+        options = {"num_cpus": self._cores, "num_gpus": self._gpus, "max_concurrency": 3}
         made = remote.options(scheduling_strategy="SPREAD", **options)
         worker.actor = made.remote(self._opens, current_naming(), os.getcwd())
         worker.actor.run.remote()
@@ -235,7 +236,7 @@ class Pool(Generic[Job]):
                 logger.warning(
                     "worker %d has no place yet: no machine of the cluster that is up has %s free. %s",
                     worker.number,
-                    needs_of(self._gpus),
+                    needs_of(self._gpus, self._cores),
                     "The other workers go on."
                     if self.open_workers
                     else "This waits; where it is stopped, the same command continues.",

@@ -23,11 +23,16 @@ def run_verification(
     def settle(tokenizer: Any) -> PromptFormat:
         return settled_format(tokenizer, inputs.prompt_format())
 
+    # What acts inside vLLM does so on one GPU alone, which may have no room for the model.
+    here = (
+        inputs.engine == VLLM and inputs.tensor_parallel is None and installed.installed_version() is not None
+    )
     apart: dict[str, CheckResult] = {}
     if inputs.endpoint is not None and not inputs.quick:
         apart = checked_inside_server(inputs)
-    elif inputs.engine == VLLM and installed.installed_version() is not None and not inputs.quick:
+    elif here and not inputs.quick:
         apart = checked_inside_vllm(inputs)
-    opened = open_engine(inputs.model_options(), inputs.engine, settle, inputs.batch_rows, inputs.server())
+    options = {**inputs.server(), **inputs.parallel_options()}
+    opened = open_engine(inputs.model_options(), inputs.engine, settle, inputs.batch_rows, options)
     subject = replace(opened.subject(inputs.sampling()), made_apart=apart)
     return (quick_verify if inputs.quick else verify)(subject, observe)
