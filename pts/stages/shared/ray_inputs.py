@@ -39,7 +39,8 @@ class RayInputs:
             return
         if self.gpus_per_worker is not None and not 0 <= self.gpus_per_worker <= 1:
             raise ConfigError(
-                f"gpus-per-worker is {self.gpus_per_worker:g}; it must be from 0 to 1: an engine uses one GPU."
+                f"gpus-per-worker is {self.gpus_per_worker:g}; it must be from 0 to 1: an engine uses one "
+                f"GPU, but for a search with vLLM and {setting('tensor_parallel')}."
             )
         if device.startswith("cuda:"):
             raise ConfigError(f"Ray gives each worker its GPU: give {setting('device', 'cuda')}.")
