@@ -72,7 +72,7 @@ PAGES = [path for path in DOCUMENTS if path.parent != ROOT / "benchmarks" / "res
 @pytest.mark.parametrize("document", PAGES, ids=lambda path: path.stem)
 def test_every_option_that_a_page_names_exists(document):
     text = re.sub(
-        r"`(?:python|vllm) [^`]*`|^(?:python|vllm) .*$",
+        r"`(?:python|vllm|torchrun|accelerate launch) [^`]*`|^(?:python|vllm|torchrun|accelerate launch) .*$",
         "",
         document.read_text(encoding="utf-8"),
         flags=re.MULTILINE,

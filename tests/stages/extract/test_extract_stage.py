@@ -516,7 +516,15 @@ def test_outcome_refuses_a_run_without_its_rollouts(small, tmp_path):
 
 
 def test_vectors_of_every_layer_race_against_random_ones_of_every_layer(small, made, tmp_path):
-    inputs = replace(small, together=True, layers=None, gates=("tokens",), random=2, output=tmp_path / "set")
+    inputs = replace(
+        small,
+        methods=("preference",),
+        together=True,
+        layers=None,
+        gates=("tokens",),
+        random=2,
+        output=tmp_path / "set",
+    )
     vectors = run_extract(inputs)
     every = list(range(vectors.model.layers))
     vector = vectors.vectors["all"]
