@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from report_browser import BROWSER
+from report_browser import BROWSER, with_fixed_fonts
 
 from pts.report.write_report import write_report
 from pts.stages.search.inputs import SearchInputs
@@ -55,13 +55,15 @@ def report(searched):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium, or a skip with its reason. It ends with its module: its loop hinders others."""
+def browser(tmp_path_factory):
+    """Headless Chromium with fixed fonts, or a skip with its reason. It ends with its module: its loop hinders
+    others."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if BROWSER is None:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
     with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        fonts = with_fixed_fonts(tmp_path_factory.mktemp("fonts"))
+        started = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"], env=fonts)
         yield started
         started.close()
 

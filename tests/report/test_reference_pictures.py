@@ -1,29 +1,20 @@
-"""The report looks as in the documents' pictures, which a person has looked at: compared coarsely, in Chromium.
+"""The report looks as in the pictures of this folder, which a person has looked at: compared coarsely.
 
-The data are those of the documents' page, drawn by the templates and scripts of today. Both pictures are made
-small, so that neither letters nor their widths count. What is left is where things are and the colour of
-areas: parts that are missing or elsewhere, charts without marks, swapped colours, dark in place of light. The
-tests below break a report so, and it must be seen; other fonts must not. The colour of a single word is too
-small to be seen. A picture that changes on purpose is made again by benchmarks/report_pictures.py.
+The data are those of the documents' page, drawn in Chromium with fixed fonts by the templates and scripts of
+today. Both pictures are made small, so that letters do not count. What is left is where things are and the
+colour of areas: parts that are missing or elsewhere, charts without marks, swapped colours, dark in place of
+light. The tests below break a report so, and it must be seen. The colour of a single word is too small to be
+seen. A picture that changes on purpose is made again by reference_pictures.py.
 """
 
 import io
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-from pts.report.one_file import render, unpack
-from pts.report.search_page import Runs, search_page
-from pts.runs.codec import from_json
+from reference_pictures import ADDRESS, PARTS, PICTURES, VIEW, page_of_today
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
-DOCS = Path(__file__).parents[2] / "docs"
-ADDRESS = "#demo-train-0-2/1/24"
-PARTS = {"report": ".trace .columns", "report_overview": "#overview"}
-"""Pictures of the documents, and what of the page they show."""
 CELLS = (24, 16)
 """Columns and rows of a small picture: a cell is some 48 pixels wide, about a word."""
 MEAN, WORST = 3.0, 15.0
@@ -55,29 +46,25 @@ def alike(found):
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    text = (DOCS / "reports" / "demo.html").read_text(encoding="utf-8")
-    data = unpack(re.search(r'id="data">([A-Za-z0-9+/=]+)<', text)[1])
-    path = tmp_path_factory.mktemp("reference") / "demo.html"
-    path.write_text(render(search_page(from_json(Runs, data).runs)), encoding="utf-8")
-    return path
+    return page_of_today(tmp_path_factory.mktemp("reference"))
 
 
 @pytest.fixture
 def compared(look, drawn):
-    """Compares a part of the page, with a style sheet added, with its picture in the documents."""
+    """Compares a part of the page, with a style sheet added, with its picture."""
 
     def compare(name, style=""):
-        page = look(drawn, ADDRESS, viewport={"width": 1180, "height": 900}, color_scheme="light")
+        page = look(drawn, ADDRESS, **VIEW)
         page.add_style_tag(content=style or "/* none */")
         shot = page.locator(PARTS[name]).first.screenshot()
-        reference = Image.open(DOCS / "figures" / f"{name}.png")
+        reference = Image.open(PICTURES / f"{name}.png")
         return difference(Image.open(io.BytesIO(shot)), reference)
 
     return compare
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_the_report_looks_as_in_the_documents(compared, name):
+def test_the_report_looks_as_in_its_picture(compared, name):
     found = compared(name)
     assert alike(found), f"{name}: {found}; look at it, and make the pictures again if it is meant"
 
