@@ -55,6 +55,19 @@ def wait_for_the_first() -> None:
         PartialState().wait_for_everyone()
 
 
+def end_together() -> None:
+    """Let the processes of a launcher wait until the last one is done, and close what connects them.
+
+    A process that ends with the connection open may abort: threads of the backend are then still running. The
+    launcher takes that for a failure, and ends the first process while it writes.
+    """
+    import torch
+
+    if process_count() > 1 and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 @contextmanager
 def told_of_lost_ones() -> Iterator[None]:
     """Raise LostProcess, in place of what the backend raises, where another process has ended."""

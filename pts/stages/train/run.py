@@ -9,7 +9,7 @@ from pts.stages.train.inputs import TrainingInputs
 from pts.stages.train.reinforcement_inputs import ReinforcementInputs
 from pts.stages.train.session import finished, run_directory
 from pts.stages.train.shorten_inputs import ShortenInputs
-from pts.training.processes import require_known_launcher, told_of_lost_ones
+from pts.training.processes import end_together, require_known_launcher, told_of_lost_ones
 from pts.training.requirements import require_packages
 from pts.training.run_files import TrainingSummary
 
@@ -37,6 +37,9 @@ def run_training(
             logger.info("%s: the training is complete.", directory.path)
             return done
         if isinstance(inputs, ShortenInputs):
-            return shorten_session(inputs, directory, told)
-        assert isinstance(inputs, ReinforcementInputs)
-        return reinforcement_session(inputs, directory, told)
+            summary = shorten_session(inputs, directory, told)
+        else:
+            assert isinstance(inputs, ReinforcementInputs)
+            summary = reinforcement_session(inputs, directory, told)
+        end_together()
+        return summary
