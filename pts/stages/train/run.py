@@ -37,7 +37,7 @@ def run_training(
             logger.info("%s: the training is complete.", directory.path)
             return done
         if isinstance(inputs, ShortenInputs):
-            summary = shorten_session(inputs, directory, told)
+            summary: TrainingSummary = shorten_session(inputs, directory, told)
         else:
             assert isinstance(inputs, ReinforcementInputs)
             summary = reinforcement_session(inputs, directory, told)
