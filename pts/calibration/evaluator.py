@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from pts.calibration.measurer import MeasureHere, Measurer, Stream
-from pts.calibration.settings import Directions, Setting
+from pts.calibration.settings import Setting
 from pts.evaluation.decoder import Decoder
 from pts.evaluation.outcomes import Outcomes
 from pts.records import Problem
@@ -44,6 +44,13 @@ class Measurement:
     digest: str | None = None
 
 
+class Additions(Protocol):
+    """What each setting adds: fitted directions (`Directions`), or those of a set (`SetControls`)."""
+
+    def interventions(self, setting: Setting) -> tuple[Intervention, ...]:
+        """The setting as what hooks add."""
+
+
 @dataclass(slots=True)
 class Evaluator:
     """Measures settings on one list of problems.
@@ -56,7 +63,7 @@ class Evaluator:
     """
 
     decoder: Decoder
-    directions: Directions
+    directions: Additions
     problems: Sequence[Problem]
     samples: int
     seed: int

@@ -27,7 +27,17 @@ _DATA: Options = [
 _MEASURED: dict[str, Options] = {
     "Measurement": [
         (("problems", "--problems"), "Number of problems to decode.", {}),
-        (("samples", "--samples"), "Completions of each problem, unsteered and steered.", {}),
+        (("samples", "--samples"), "Completions of each problem, unsteered and with each vector.", {}),
+        (
+            ("random", "--random"),
+            "Number of random vectors of the same form to measure beside it; 19 or more test it at 5%.",
+            {},
+        ),
+        (
+            ("output", "--output"),
+            "Directory that keeps what is measured: a stopped command goes on, with more problems too.",
+            {"type": click.Path(path_type=Path)},
+        ),
         (("seed", "--seed"), "Seed of every random draw.", {}),
         (
             ("examples", "--examples"),
@@ -41,7 +51,11 @@ _MEASURED: dict[str, Options] = {
         ),
     ],
     "Problems": _DATA,
-    "Model": [*PLACEMENT, *REMOTE_CODE],
+    "Model": [
+        (("model", "--model"), "Where the set's model is.  [default: where its search found it]", {}),
+        *PLACEMENT,
+        *REMOTE_CODE,
+    ],
 }
 
 
@@ -78,7 +92,10 @@ def show(vectors: str, revision: str | None, as_json: bool) -> None:
 @options_of(MeasureInputs, _MEASURED)
 @click.option("--quiet", is_flag=True, help="Show no progress and no warnings.")
 def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any) -> None:
-    """Measure success on problems, unsteered and steered by VECTORS."""
+    """Measure success on problems: unsteered, steered by VECTORS, and by random vectors in their place.
+
+    VECTORS is a directory, a Hub id, or demo.
+    """
     from pts.report.vector_tables import measured_report
     from pts.stages.measure.run import measure_set
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pts.evaluation.measured import Measured
+from pts.ranks import controls_needed
 from pts.report.rendering import plain_table
 from pts.steering.claims import Claim, claims, rank_sentence
 from pts.steering.pattern_source import groups_without, source_sentence
@@ -17,8 +18,8 @@ from pts.steering.vector_set import Effect, VectorSet
 VECTOR_COLUMNS = 112
 """Columns that the tables of a set need."""
 UNCOMPARED = (
-    "The interval is over problems and of these vectors alone; whether random directions do as much is in "
-    "pts vectors show, and in pts eval."
+    "The interval is over problems and of these vectors alone. Whether random directions do as much is not "
+    "measured here: add --random 19."
 )
 
 
@@ -58,10 +59,26 @@ def measured_report(measured: Measured) -> RenderableType:
             f"{plain.cut_share:.0%} -> {steered.cut_share:.0%}."
         )
     )
-    parts.append(Text(UNCOMPARED))
+    parts.append(Text(_compared(measured) if measured.random else UNCOMPARED))
     if measured.example is not None:
         parts.append(Text("The completions above are of the first problem that only the steered model solved."))
     return Group(*parts)
+
+
+def _compared(measured: Measured) -> str:
+    """The place among the random vectors, and what it tests."""
+    found = measured.random_differences
+    count, needed = len(found), controls_needed()
+    text = (
+        f"Beside {count} random vectors of the same layers, norms and gates (mean {sum(found) / count:+.3f}, "
+        f"best {max(found):+.3f}): rank {measured.rank} of {count + 1}"
+    )
+    if count < needed:
+        return f"{text}, which proves nothing: a test at 5% needs {needed} of them."
+    return (
+        f"{text}, p {measured.p_value:.3f} for the direction. Strength and sign were chosen for these vectors "
+        "and not for the random ones, so the p-value is a little too small."
+    )
 
 
 def _patterns(vectors: VectorSet) -> Table:

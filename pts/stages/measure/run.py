@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pts.evaluation.measured import Example, Measured
 from pts.records import Problem, RolloutRequest
 from pts.registered import registered_dataset
 from pts.runs.codec import ShapeError, from_json
+from pts.runs.files import replace_text
 from pts.runs.search_run import SearchResolved
 from pts.seeds import derive_seed
 from pts.setting_names import setting
@@ -21,6 +23,9 @@ from pts.stats import bootstrap_mean_interval
 if TYPE_CHECKING:
     from pts.evaluation.decoder import Decoder
     from pts.policies import Policy
+    from pts.runs.directory import RunDirectory
+    from pts.stages.measure.outcomes import Task
+    from pts.stages.search.inputs import SearchInputs
     from pts.stages.search.reload import Loaded
     from pts.stages.shared.recorded import Recorded
     from pts.steering.vector_set import VectorSet
@@ -33,12 +38,18 @@ class MeasureInputs:
     """What to measure: `strengths` of patterns in multiples of the calibrated ones (None: the first at 1.0).
 
     `dataset` is None for a set made on a registered data set: then fresh ones of its test split are drawn by
-    `seed`. With `examples` a few of the problems are also decoded token by token, and written into the set for
-    its report. `batch_rows` bounds the rows of a batch, None by memory.
+    `seed`. `random` vectors of the same form are measured beside the set's. `output` is a directory that keeps
+    what is measured, so that a stopped measurement goes on; `problems` and `random` may grow. `model` is where
+    the set's model is, None for where its search found it. With `examples` a few of the problems are also
+    decoded token by token, and written into the set for its report. `batch_rows` bounds the rows of a batch,
+    None by memory.
     """
 
     vectors: str
     strengths: Mapping[str, float] | None = None
+    random: int = 0
+    output: Path | None = None
+    model: str | None = None
     dataset: str | None = None
     config: str | None = None
     split: str | None = None
@@ -59,15 +70,20 @@ class MeasureInputs:
     def __post_init__(self) -> None:
         for name in ("problems", "samples", "batch_rows"):
             require_positive(name.replace("_", "-"), getattr(self, name))
+        if self.random < 0:
+            raise ConfigError(f"{setting('random')} is {self.random}; it must be at least 0.")
 
 
 def measure_set(inputs: MeasureInputs, observe: Callable[[str, int, float], None] | None = None) -> Measured:
-    """Decode fresh problems with and without a set, with common random numbers. Raises PtsError.
+    """Decode fresh problems with and without a set, with common random numbers, and with random vectors in its
+    place. Raises PtsError.
 
     `observe` is told of the phase, how many tokens more were generated, and the share of it that is done.
     The example is the first problem that only the steered model solved, where there is one.
     """
+    from pts.calibration.set_controls import SetControls
     from pts.evaluation.decoder import Decoder
+    from pts.stages.measure.outcomes import Task, kept_measurement
     from pts.stages.search.reload import inputs_from, load_inputs
     from pts.stages.shared.recorded_grader import check_references
     from pts.steering import interventions, load_vectors
@@ -82,8 +98,15 @@ def measure_set(inputs: MeasureInputs, observe: Callable[[str, int, float], None
     variant = interventions(vectors, inputs.strengths)
     settings, found, recorded = _origin(vectors, inputs)
     search_inputs = inputs_from(settings, f"{inputs.vectors} (provenance)")
-    problems = _problems(inputs, search_inputs.dataset, search_inputs.levels)
-    search_inputs = replace(search_inputs, device=inputs.device, trust_remote_code=inputs.trust_remote_code)
+
+    def read(count: int) -> list[Problem]:
+        return _problems(inputs, search_inputs, count)
+
+    problems = read(inputs.problems)
+    model = search_inputs.model if inputs.model is None else inputs.model
+    search_inputs = replace(
+        search_inputs, model=model, device=inputs.device, trust_remote_code=inputs.trust_remote_code
+    )
     search = load_inputs(search_inputs, found, recorded)
     check_references(search.grade, problems)
     require_fits(vectors, search.loaded, same_shape=inputs.same_shape)
@@ -97,8 +120,15 @@ def measure_set(inputs: MeasureInputs, observe: Callable[[str, int, float], None
     )
     if inputs.examples:
         _write_examples(inputs, decoder, vectors, problems)
-    with decoder.steered([variant]) as policy:
-        return _measure(inputs, search, policy, problems, observe)
+    task = Task(
+        decoder, SetControls(variant, inputs.seed), problems, inputs.samples, inputs.seed, inputs.random
+    )
+    if inputs.output is None:
+        return _measure(inputs, search, task, None, observe)
+    with kept_measurement(inputs.output, vectors, search, task, read) as directory:
+        measured = _measure(inputs, search, task, directory, observe)
+        replace_text(directory.path / "measured.json", json.dumps(measured.figures(), indent=2) + "\n")
+        return measured
 
 
 def _write_examples(
@@ -115,33 +145,20 @@ def _write_examples(
 def _measure(
     inputs: MeasureInputs,
     search: Loaded,
-    policy: Policy,
-    problems: list[Problem],
+    task: Task,
+    directory: RunDirectory | None,
     observe: Callable[[str, int, float], None] | None,
 ) -> Measured:
-    from pts.evaluation.outcomes import run_variants
+    from pts.stages.measure.outcomes import measured_outcomes
     from pts.stages.shared.cut_completions import cut_of
 
-    done = 0
-
-    def count(completions: int, tokens: int) -> None:
-        nonlocal done
-        done += completions
+    def tell(tokens: int, share: float) -> None:
         if observe is not None:
-            observe("measuring", tokens, done / (2 * len(problems) * inputs.samples))
+            observe("measuring", tokens, share)
 
-    outcomes = run_variants(
-        policy,
-        search.sampling,
-        problems,
-        search.grade,
-        [0, 1],
-        inputs.samples,
-        inputs.seed,
-        count,
-    )
-    unsteered, steered = outcomes[0], outcomes[1]
-    search.warn_of_cut(f"{inputs.vectors}, measured", cut_of(outcomes.values()))
+    outcomes = measured_outcomes(task, directory, tell)
+    unsteered, steered, *random = outcomes
+    search.warn_of_cut(f"{inputs.vectors}, measured", cut_of(outcomes))
     low, high = bootstrap_mean_interval(steered.rates - unsteered.rates, LEVEL, inputs.seed)
     return Measured(
         unsteered,
@@ -149,11 +166,20 @@ def _measure(
         steered.success - unsteered.success,
         low,
         high,
-        _example(inputs, search, policy, problems),
+        _example(inputs, search, task),
+        tuple(random),
     )
 
 
-def _example(inputs: MeasureInputs, search: Loaded, policy: Policy, problems: list[Problem]) -> Example | None:
+def _example(inputs: MeasureInputs, search: Loaded, task: Task) -> Example | None:
+    """The first problem that only the steered model solved, of those tried."""
+    with task.decoder.steered([task.controls.kept]) as policy:
+        return _solved_steered_alone(inputs, search, policy, task.problems[:20])
+
+
+def _solved_steered_alone(
+    inputs: MeasureInputs, search: Loaded, policy: Policy, problems: Sequence[Problem]
+) -> Example | None:
     requests = [
         RolloutRequest(
             policy.encode(problem),
@@ -162,11 +188,11 @@ def _example(inputs: MeasureInputs, search: Loaded, policy: Policy, problems: li
             key=f"{index}/{variant}",
             sampling=search.sampling,
         )
-        for index, problem in enumerate(problems[:20])
+        for index, problem in enumerate(problems)
         for variant in (0, 1)
     ]
     by_key = {rollout.request.key: rollout for rollout in policy.rollouts(requests)}
-    for index, problem in enumerate(problems[:20]):
+    for index, problem in enumerate(problems):
         pair = [by_key[f"{index}/{variant}"] for variant in (0, 1)]
         texts = [policy.decode(rollout.completion, search.sampling.stop) for rollout in pair]
         solved = [
@@ -210,18 +236,19 @@ def _no_data_options(inputs: MeasureInputs) -> None:
         raise ConfigError(f"{setting(given[0])} needs a data set: name it with {setting('dataset')}.")
 
 
-def _problems(inputs: MeasureInputs, searched: str, levels: tuple[int, ...] | None) -> list[Problem]:
+def _problems(inputs: MeasureInputs, search: SearchInputs, count: int) -> list[Problem]:
+    """The first `count` of the problems to measure on."""
     from pts.problems import ProblemSource
     from pts.problems.benchmarks import BENCHMARKS, benchmark_problems, benchmark_source
 
     if inputs.dataset is None:
         _no_data_options(inputs)
     if inputs.dataset is None:
-        registered = registered_dataset(searched)
+        registered = registered_dataset(search.dataset)
         if registered is not None:
-            return registered.draw(registered.test_split, inputs.problems, inputs.seed, levels)
+            return registered.draw(registered.test_split, count, inputs.seed, search.levels)
         raise ConfigError(
-            f"the set was made on {searched}: name problems that nothing was chosen on by "
+            f"the set was made on {search.dataset}: name problems that nothing was chosen on by "
             f"{setting('dataset')} and {setting('split')}."
         )
     source = ProblemSource(
@@ -233,7 +260,7 @@ def _problems(inputs: MeasureInputs, searched: str, levels: tuple[int, ...] | No
         answer_field=inputs.answer_field,
         id_field=inputs.id_field,
         choices_field=inputs.choices_field,
-        limit=inputs.problems,
+        limit=count,
         seed=inputs.seed,
     )
     benchmark = BENCHMARKS.get(inputs.dataset)  # a name stands for the split that is not searched
