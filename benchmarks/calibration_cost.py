@@ -67,7 +67,7 @@ class Meter:
         return found
 
 
-def in_old_streams(evaluator: Evaluator) -> Evaluate:
+def in_old_streams(evaluator: Evaluator, directions: Directions) -> Evaluate:
     """The evaluator's measurements in streams of 24 settings, whatever their layers and gates."""
 
     def evaluate(settings: Sequence[Setting], first: int, end: int) -> Mapping[Setting, Outcomes]:
@@ -76,9 +76,7 @@ def in_old_streams(evaluator: Evaluator) -> Evaluate:
         for start in range(0, len(settings), OLD_CHUNK):
             part = settings[start : start + OLD_CHUNK]
             numbers = list(range(1, len(part) + 1))
-            with evaluator.decoder.steered(
-                [[evaluator.directions.intervention(one)] for one in part]
-            ) as policy:
+            with evaluator.decoder.steered([[directions.intervention(one)] for one in part]) as policy:
                 sampling = evaluator.decoder.sampling
                 measured = run_variants(policy, sampling, problems, grade, numbers, SAMPLES, evaluator.seed)
             found |= {setting: measured[number] for setting, number in zip(part, numbers, strict=True)}
@@ -90,17 +88,18 @@ def in_old_streams(evaluator: Evaluator) -> Evaluate:
 def calibrated(
     name: str,
     evaluator: Evaluator,
+    directions: Directions,
     evaluate: Evaluate,
     methods: Sequence[str],
     schedule: Schedule,
     strengths: Sequence[float],
 ) -> dict[str, float]:
     """The cost of racing these methods, and the success of what won for `preference` on all problems."""
-    layers_at = len(evaluator.directions.whole.harvest.layers) - 1
+    layers_at = len(directions.whole.harvest.layers) - 1
     layers = tuple(sorted({round(share * layers_at) for share in LAYER_SHARES}))
     settings = list(grid([PATTERN], methods, layers, strengths, GATES))
     for setting in settings:  # Fitting is no part of what is timed: it is done once for all.
-        evaluator.directions.intervention(setting)
+        directions.intervention(setting)
     meter, started, worked = Meter(evaluate), time.perf_counter(), time.process_time()
     lanes = race(settings, lambda setting: setting.method, meter, len(evaluator.problems), schedule)
     seconds, cpu = time.perf_counter() - started, time.process_time() - worked
@@ -144,9 +143,11 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     strengths = (0.4,) if options.quick else STRENGTHS
     controls = [f"{RANDOM}-{number}" for number in range(controls_needed())]
     old_methods = [*METHODS, *controls[:OLD_CONTROLS]]
-    before = calibrated("old", evaluator, in_old_streams(evaluator), old_methods, OLD, strengths)
+    before = calibrated(
+        "old", evaluator, directions, in_old_streams(evaluator, directions), old_methods, OLD, strengths
+    )
     again = Evaluator(decoder, directions, problems, SAMPLES, options.seed)
-    after = calibrated("new", again, again, ["preference", *controls], HALVING, strengths)
+    after = calibrated("new", again, directions, again, ["preference", *controls], HALVING, strengths)
     result = {
         "tokens_ratio": after["tokens"] / before["tokens"],
         "seconds_ratio": after["seconds"] / before["seconds"],
