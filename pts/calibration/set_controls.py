@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch.nn.functional import normalize
 
 from pts.calibration.settings import RANDOM, Setting
+from pts.evaluation.outcomes import Outcomes
 from pts.seeds import derive_seed
 from pts.steering.hooks import Intervention
 
@@ -50,6 +53,43 @@ class SetControls:
         return drawn * float(vector.norm())
 
 
-def blocks(count: int, size: int) -> Sequence[tuple[int, int]]:
-    """The first and the end of each block of problems."""
-    return [(start, min(start + size, count)) for start in range(0, count, size)]
+SHARES = (1 / 8, 3 / 8, 3 / 4, 1.0)
+"""Shares of the problems after which a race drops the worse half of the vectors; after the last, none."""
+
+Evaluate = Callable[[Sequence[Setting], int, int], Mapping[Setting, Outcomes]]
+"""(settings, first problem, end) → each setting's outcomes on those problems."""
+
+
+def race_among(
+    settings: Sequence[Setting], evaluate: Evaluate, problems: int
+) -> tuple[list[Setting], dict[Setting, Outcomes]]:
+    """All settings in the order of their places in a race, best first, and what each was measured on.
+
+    After each share of the problems but the last, the worse half is dropped, with the set's own vectors as with
+    any other. So if these are no better than random ones, each place is equally likely, as among vectors that
+    were all measured on all problems; but the many bad ones cost little. Of equal success the fewer tokens win,
+    and of equal tokens too the set's vectors are behind.
+    """
+    alive, dropped = list(settings), list[Setting]()
+    seen: dict[Setting, Outcomes] = {}
+    first = 0
+    for share in SHARES:
+        end = max(first, math.ceil(share * problems))
+        if end > first:
+            for setting, outcomes in evaluate(alive, first, end).items():
+                seen[setting] = seen[setting].joined(outcomes) if setting in seen else outcomes
+        alive.sort(key=lambda one: (-seen[one].success, seen[one].tokens_each, one.method == KEPT))
+        if share < 1:
+            keep = math.ceil(len(alive) / 2)
+            alive, dropped = alive[:keep], [*alive[keep:], *dropped]
+        first = end
+    return [*alive, *dropped], seen
+
+
+def blocks(first: int, end: int, size: int) -> Sequence[tuple[int, int]]:
+    """The first and the end of each block of problems, from `first` to before `end`.
+
+    The borders are multiples of `size`, whatever `first` and `end` are.
+    """
+    borders = [first, *range((first // size + 1) * size, end, size), end]
+    return [(start, stop) for start, stop in pairwise(borders) if stop > start]

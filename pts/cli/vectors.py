@@ -34,6 +34,11 @@ _MEASURED: dict[str, Options] = {
             {},
         ),
         (
+            ("race", "--race"),
+            "Drop the worse half of all vectors after 1/8, 3/8 and 3/4 of the problems: under half the cost.",
+            {"is_flag": True},
+        ),
+        (
             ("output", "--output"),
             "Directory that keeps what is measured: a stopped command goes on, with more problems too.",
             {"type": click.Path(path_type=Path)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pts.evaluation.outcomes import Outcomes
-from pts.ranks import rank_among, rank_p_value
+from pts.ranks import rank_among
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,9 @@ class Example:
 class Measured:
     """Outcomes without and with steering on the same problems, their paired difference with its interval.
 
-    `random` are the outcomes of random vectors at the same layers, of the same norms, behind the same gates.
+    `random` are the outcomes of random vectors at the same layers, of the same norms, behind the same gates, on
+    the first problems if they were dropped from a race. `place` is that of the set's vectors in it, from 1, and
+    None where all were measured on all problems.
     """
 
     unsteered: Outcomes
@@ -32,21 +34,27 @@ class Measured:
     high: float
     example: Example | None
     random: tuple[Outcomes, ...] = ()
+    place: int | None = None
 
     @property
     def random_differences(self) -> tuple[float, ...]:
-        """Success with each random vector, less success without one."""
-        return tuple(each.success - self.unsteered.success for each in self.random)
+        """Success with each random vector, less success without one on the same problems."""
+        plain = self.unsteered.rates
+        return tuple(float((each.rates - plain[: len(each.rates)]).mean()) for each in self.random)
 
     @property
     def rank(self) -> int:
-        """The place of the difference among those of the random vectors, from 1; ties count against it."""
-        return rank_among(self.difference, self.random_differences)
+        """The place among the random vectors by success, from 1; ties count against it."""
+        return rank_among(self.difference, self.random_differences) if self.place is None else self.place
 
     @property
     def p_value(self) -> float:
-        """Of "a random direction does as much at the same place and strength": rank / (random vectors + 1)."""
-        return rank_p_value(self.difference, self.random_differences)
+        """Of "a random direction does as much at the same place and strength": rank / (random vectors + 1).
+
+        Under this null the set's vectors and the random ones are exchangeable, and each rank is equally likely
+        (Barnard 1963), in a race too: it treats all of them alike.
+        """
+        return self.rank / (len(self.random) + 1)
 
     def figures(self) -> dict[str, object]:
         """What was measured, for a file."""
@@ -62,6 +70,7 @@ class Measured:
             "low": self.low,
             "high": self.high,
             "random": list(self.random_differences),
+            "random_problems": [len(each.successes) for each in self.random],
             "rank": self.rank,
             "p_value": self.p_value,
         }

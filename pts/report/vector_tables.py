@@ -69,9 +69,15 @@ def _compared(measured: Measured) -> str:
     """The place among the random vectors, and what it tests."""
     found = measured.random_differences
     count, needed = len(found), controls_needed()
+    if measured.place is None:
+        among = f"(mean {sum(found) / count:+.3f}, best {max(found):+.3f})"
+    else:
+        seen = [len(each.successes) for each in measured.random]
+        last = [one for one, problems in zip(found, seen, strict=True) if problems == max(seen)]
+        among = f"in a race (the last {len(last)}, on {max(seen)} problems: best {max(last):+.3f})"
     text = (
-        f"Beside {count} random vectors of the same layers, norms and gates (mean {sum(found) / count:+.3f}, "
-        f"best {max(found):+.3f}): rank {measured.rank} of {count + 1}"
+        f"Beside {count} random vectors of the same layers, norms and gates {among}: "
+        f"rank {measured.rank} of {count + 1}"
     )
     if count < needed:
         return f"{text}, which proves nothing: a test at 5% needs {needed} of them."

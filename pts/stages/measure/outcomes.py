@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pts.errors import RunError
+from pts.evaluation.outcomes import Outcomes
 from pts.runs.directory import RunDirectory, RunKind, open_run
 from pts.runs.manifest import differences, list_problems
 from pts.runs.settle import settle_manifest
@@ -17,8 +19,8 @@ from pts.setting_names import setting
 
 if TYPE_CHECKING:
     from pts.calibration.set_controls import SetControls
+    from pts.calibration.settings import Setting
     from pts.evaluation.decoder import Decoder
-    from pts.evaluation.outcomes import Outcomes
     from pts.records import Problem
     from pts.stages.search.reload import Loaded
     from pts.steering.vector_set import VectorSet
@@ -30,7 +32,10 @@ BLOCK = 16
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is measured: `samples` completions of each problem, each with `controls.settings(random)`."""
+    """What is measured: `samples` completions of each problem, each with `controls.settings(random)`.
+
+    In a `race` the worse half of the vectors is dropped several times on the way.
+    """
 
     decoder: Decoder
     controls: SetControls
@@ -38,33 +43,76 @@ class Task:
     samples: int
     seed: int
     random: int
+    race: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutcomes:
+    """Outcomes without the vectors and with them on all problems, and those of each random control.
+
+    In a race the controls have those of the problems that they saw, the first ones, and `place` is the vectors'
+    own, from 1.
+    """
+
+    unsteered: Outcomes
+    steered: Outcomes
+    random: tuple[Outcomes, ...]
+    place: int | None = None
 
 
 def measured_outcomes(
     task: Task, directory: RunDirectory | None, observe: Callable[[int, float], None]
-) -> list[Outcomes]:
-    """Outcomes without the vectors, with them, and with each random control, on the same problems.
+) -> TaskOutcomes:
+    """Outcomes of all that is measured, on the same problems with the same random numbers.
 
     What stands in the directory's journal is not measured again. `observe` hears of tokens as they are
     generated, and of the share that is done.
     """
     from pts.calibration.evaluator import Evaluator
-    from pts.calibration.set_controls import blocks
+    from pts.calibration.set_controls import KEPT, blocks, race_among
 
     settings = task.controls.settings(task.random)
-    whole = len(settings) * len(task.problems) * task.samples
-    evaluate = Evaluator(
+    unsteered, kept, *random = settings
+    count = len(task.problems)
+    evaluator = Evaluator(
         task.decoder,
         task.controls,
         task.problems,
         task.samples,
         task.seed,
         None if directory is None else directory.shard,
-        lambda tokens, done: observe(tokens, done / whole),
+        lambda tokens, done: observe(tokens, done / _completions(task)),
     )
-    size = len(task.problems) if directory is None else BLOCK
-    parts = [evaluate(settings, first, end) for first, end in blocks(len(task.problems), size)]
-    return [reduce(lambda some, more: some.joined(more), (part[each] for part in parts)) for each in settings]
+
+    def evaluate(settings: Sequence[Setting], first: int, end: int) -> dict[Setting, Outcomes]:
+        size = count if directory is None else BLOCK
+        parts = [evaluator(settings, *block) for block in blocks(first, end, size)]
+        return {each: reduce(Outcomes.joined, (part[each] for part in parts)) for each in settings}
+
+    if not task.race:
+        found = evaluate(settings, 0, count)
+        return TaskOutcomes(found[unsteered], found[kept], tuple(found[each] for each in random))
+    order, seen = race_among([kept, *random], evaluate, count)
+    place = 1 + [setting.method for setting in order].index(KEPT)
+    missing = len(seen[kept].successes)
+    rest = {kept: seen[kept]}
+    if missing < count:
+        rest[kept] = seen[kept].joined(evaluate([kept], missing, count)[kept])
+    rest |= evaluate([unsteered], 0, count)
+    return TaskOutcomes(rest[unsteered], rest[kept], tuple(seen[each] for each in random), place)
+
+
+def _completions(task: Task) -> int:
+    """Completions of the whole, at most."""
+    from pts.calibration.set_controls import SHARES
+
+    vectors, total, first = 1 + task.random, 0.0, 0.0
+    for share in SHARES if task.race else (1.0,):
+        total += vectors * (share - first)
+        first, vectors = share, max(1, math.ceil(vectors / 2))
+    # The model as it is, and the set's vectors where they were dropped.
+    total += 2 if task.race else 1
+    return math.ceil(total * len(task.problems)) * task.samples
 
 
 @contextmanager

@@ -38,7 +38,8 @@ class MeasureInputs:
     """What to measure: `strengths` of patterns in multiples of the calibrated ones (None: the first at 1.0).
 
     `dataset` is None for a set made on a registered data set: then fresh ones of its test split are drawn by
-    `seed`. `random` vectors of the same form are measured beside the set's. `output` is a directory that keeps
+    `seed`. `random` vectors of the same form are measured beside the set's; in a `race` the worse half
+    is dropped several times on the way. `output` is a directory that keeps
     what is measured, so that a stopped measurement goes on; `problems` and `random` may grow. `model` is where
     the set's model is, None for where its search found it. With `examples` a few of the problems are also
     decoded token by token, and written into the set for its report. `batch_rows` bounds the rows of a batch,
@@ -48,6 +49,7 @@ class MeasureInputs:
     vectors: str
     strengths: Mapping[str, float] | None = None
     random: int = 0
+    race: bool = False
     output: Path | None = None
     model: str | None = None
     dataset: str | None = None
@@ -72,6 +74,10 @@ class MeasureInputs:
             require_positive(name.replace("_", "-"), getattr(self, name))
         if self.random < 0:
             raise ConfigError(f"{setting('random')} is {self.random}; it must be at least 0.")
+        if self.race and not self.random:
+            raise ConfigError(
+                f"{setting('race', True)} needs random vectors: give {setting('random')}, such as 19."
+            )
 
 
 def measure_set(inputs: MeasureInputs, observe: Callable[[str, int, float], None] | None = None) -> Measured:
@@ -120,9 +126,8 @@ def measure_set(inputs: MeasureInputs, observe: Callable[[str, int, float], None
     )
     if inputs.examples:
         _write_examples(inputs, decoder, vectors, problems)
-    task = Task(
-        decoder, SetControls(variant, inputs.seed), problems, inputs.samples, inputs.seed, inputs.random
-    )
+    controls = SetControls(variant, inputs.seed)
+    task = Task(decoder, controls, problems, inputs.samples, inputs.seed, inputs.random, inputs.race)
     if inputs.output is None:
         return _measure(inputs, search, task, None, observe)
     with kept_measurement(inputs.output, vectors, search, task, read) as directory:
@@ -156,9 +161,9 @@ def _measure(
         if observe is not None:
             observe("measuring", tokens, share)
 
-    outcomes = measured_outcomes(task, directory, tell)
-    unsteered, steered, *random = outcomes
-    search.warn_of_cut(f"{inputs.vectors}, measured", cut_of(outcomes))
+    found = measured_outcomes(task, directory, tell)
+    unsteered, steered = found.unsteered, found.steered
+    search.warn_of_cut(f"{inputs.vectors}, measured", cut_of((unsteered, steered, *found.random)))
     low, high = bootstrap_mean_interval(steered.rates - unsteered.rates, LEVEL, inputs.seed)
     return Measured(
         unsteered,
@@ -167,7 +172,8 @@ def _measure(
         low,
         high,
         _example(inputs, search, task),
-        tuple(random),
+        found.random,
+        found.place,
     )
 
 

@@ -146,5 +146,7 @@ def test_the_command_measures_controls_and_keeps_them(tmp_path, capsys):
 
 
 def test_blocks_cover_all_problems_once():
-    assert blocks(5, 2) == [(0, 2), (2, 4), (4, 5)]
-    assert blocks(4, 4) == [(0, 4)]
+    assert blocks(0, 5, 2) == [(0, 2), (2, 4), (4, 5)]
+    assert blocks(3, 9, 4) == [(3, 4), (4, 8), (8, 9)]
+    assert blocks(0, 4, 4) == [(0, 4)]
+    assert blocks(4, 4, 4) == []
