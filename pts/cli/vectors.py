@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pts.cli.interrupts import Stopped
 from pts.cli.logs import log_to_stderr
 from pts.cli.options import GroupedCommand, options_of
 from pts.cli.output import print_report
@@ -102,12 +103,16 @@ def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any)
     VECTORS is a directory, a Hub id, or demo.
     """
     from pts.report.vector_tables import measured_report
-    from pts.stages.measure.run import measure_set
+    from pts.stages.measure.run import measure_set, resume_note
 
     log_to_stderr(0, quiet)
-    factors = strengths(patterns)
-    with phase_progress(quiet) as observe:
-        measured = measure_set(MeasureInputs(vectors, factors, **inputs), observe)
+    asked = MeasureInputs(vectors, strengths(patterns), **inputs)
+    try:
+        with phase_progress(quiet) as observe:
+            measured = measure_set(asked, observe)
+    except Stopped as stopped:
+        stopped.note = resume_note(asked)
+        raise
     print_report(Report(measured_report(measured)))
 
 

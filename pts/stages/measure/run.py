@@ -136,6 +136,21 @@ def measure_set(inputs: MeasureInputs, observe: Callable[[str, int, float], None
         return measured
 
 
+def resume_note(inputs: MeasureInputs) -> str:
+    """A sentence on what a stopped measurement leaves."""
+    from pts.calibration.evaluator import Measurement
+    from pts.runs.journal import Journal
+    from pts.stages.measure.outcomes import MEASUREMENT
+
+    if inputs.output is None:
+        return f"nothing is kept without {setting('output')}."
+    journal = inputs.output / MEASUREMENT.shard
+    if not journal.exists():
+        return "nothing had been measured yet."
+    done = len(Journal(journal, Measurement).read())
+    return f"{done} measurements are kept in {inputs.output}; the same command continues."
+
+
 def _write_examples(
     inputs: MeasureInputs, decoder: Decoder, vectors: VectorSet, problems: Sequence[Problem]
 ) -> None:
@@ -161,6 +176,7 @@ def _measure(
         if observe is not None:
             observe("measuring", tokens, share)
 
+    tell(0, 0.0)
     found = measured_outcomes(task, directory, tell)
     unsteered, steered = found.unsteered, found.steered
     search.warn_of_cut(f"{inputs.vectors}, measured", cut_of((unsteered, steered, *found.random)))

@@ -14,7 +14,7 @@ from pts.errors import ConfigError, ModelError, RunError
 from pts.evaluation.measured import Measured
 from pts.evaluation.outcomes import Outcomes
 from pts.report.vector_tables import measured_report
-from pts.stages.measure.run import MeasureInputs, measure_set
+from pts.stages.measure.run import MeasureInputs, measure_set, resume_note
 from pts.steering import interventions, load_vectors
 from pts.steering.vector_files import save_vectors
 from pts.steering.vector_set import Gate, SteeredModel, SteeringVector, VectorSet
@@ -114,6 +114,15 @@ def test_a_kept_measurement_refuses_what_it_was_not_begun_with(tmp_path):
         measure_set(replace(inputs, output=tmp_path / "set"))
     with pytest.raises(ConfigError, match=r"random.* is -1; it must be at least 0"):
         replace(inputs, random=-1)
+
+
+def test_a_stopped_measurement_says_what_it_leaves(tmp_path):
+    inputs = MeasureInputs(layered(tmp_path / "set"), problems=2, samples=1)
+    assert resume_note(inputs) == "nothing is kept without output=."
+    kept = replace(inputs, output=tmp_path / "kept")
+    assert resume_note(kept) == "nothing had been measured yet."
+    measure_set(kept)
+    assert resume_note(kept) == f"2 measurements are kept in {tmp_path / 'kept'}; the same command continues."
 
 
 def test_the_model_may_be_elsewhere_and_must_be_the_same(tmp_path):
