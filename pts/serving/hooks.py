@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from pts.errors import ModelError, one_line
+from pts.policies.vllm.batch import Row
 from pts.policies.vllm.passes import Passes, Recording
 from pts.policies.vllm.wire import ReadSpec
-from pts.policies.vllm.worker import Row
 from pts.serving.completions import GONE, Completions
 from pts.serving.kept import LEASE, Kept
 from pts.steering.vllm_steering import VllmSteering

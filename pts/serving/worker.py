@@ -87,9 +87,7 @@ class PtsServed(PtsWorker):
 
     def pts_services(self) -> list[Service]:
         """The services of the logits processors that were loaded."""
-        batch = getattr(self.model_runner, "input_batch", None)
-        processors = () if batch is None else batch.logitsprocs.non_argmax_invariant
-        return [each.pts_service for each in processors if hasattr(each, "pts_service")]
+        return [each.pts_service for each in self.pts_batch().processors() if hasattr(each, "pts_service")]
 
     def pts_service(self) -> Service:
         """The service, which knows the model from the first call on."""

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from pts.policies.vllm.batch import Row
 from pts.policies.vllm.passes import Passes
 from pts.policies.vllm.wire import DRAW, LABEL, READ, ReadSpec, content_name
-from pts.policies.vllm.worker import Row
 from pts.serving.hooks import SharedHooks
 from pts.serving.kept import LEASE
 from pts.serving.service import Service

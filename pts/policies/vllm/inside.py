@@ -9,18 +9,18 @@ from typing import Any
 
 from pts.errors import ConfigError, ModelError
 from pts.policies.guide import StepSteering
+from pts.policies.vllm.batch import DRAWN, LABEL
 from pts.policies.vllm.drawing import Drawer, Drawing
 from pts.policies.vllm.passes import Passes, Recording
 from pts.policies.vllm.pump import Call, Line
 from pts.policies.vllm.start import Started
-from pts.policies.vllm.worker import DRAWN, LABEL
 
 
 class Inside:
     """The engine's additions, found and held to be there.
 
     `proved` says whether a steered row was seen to move in this engine. Raises ModelError where the engine did
-    not load the additions, runs elsewhere, or is the model runner V2.
+    not load the additions, runs elsewhere, or has another model runner than it says.
     """
 
     def __init__(self, started: Started) -> None:
@@ -31,8 +31,11 @@ class Inside:
         self._contexts = 0
         self._drawer = Drawer()
         self._lines: dict[str, Line[Any]] = {}
-        if started.runner != "V1" or self._call("pts_is_v2"):
-            raise ModelError("vLLM runs its model runner V2, in which pts cannot steer: use transformers.")
+        runner = "V2" if self._call("pts_is_v2") else "V1"
+        if runner != started.runner:
+            raise ModelError(
+                f"vLLM runs its model runner {runner} where it says {started.runner}: use transformers."
+            )
         if self._call("pts_process") != os.getpid():
             raise ModelError("vLLM's worker runs in another process, where pts cannot steer: use transformers.")
         processors = self._call("pts_give", self._drawer)

@@ -13,7 +13,7 @@ import torch
 
 from pts.errors import ModelError
 from pts.policies.guide import Guide, StepSteering
-from pts.policies.vllm.worker import Row
+from pts.policies.vllm.batch import Row
 
 
 @dataclass(slots=True, eq=False)

@@ -16,13 +16,13 @@ from pts.policies.guide import StepSteering
 from pts.policies.protocol import Finished, PolicyIdentity
 from pts.policies.source import RolloutRequests
 from pts.policies.transformers.complete import finished_at_once
+from pts.policies.vllm.batch import LABEL
 from pts.policies.vllm.drawing import Drawing, drawings
 from pts.policies.vllm.drawn_policy import NOT_STEERABLE, DrawnByVllm
 from pts.policies.vllm.inside import Inside
 from pts.policies.vllm.pump import Call, Line
 from pts.policies.vllm.requests import Start, parameters
 from pts.policies.vllm.start import start_engine
-from pts.policies.vllm.worker import LABEL
 from pts.records import Rollout, RolloutRequest, Sampling, TokenIds
 
 logger = logging.getLogger(__name__)

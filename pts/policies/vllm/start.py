@@ -19,6 +19,7 @@ _ROWS = 256
 _OF_FREE = 0.9
 """What part of a GPU's free memory vLLM may take beside something else."""
 _V2 = "VLLM_USE_V2_MODEL_RUNNER"
+_RUNNERS = {"0": "V1", "1": "V2"}
 _BATCHED = 4096
 """Tokens read at once on a GPU: the logits of so many prompt tokens are held together."""
 
@@ -30,11 +31,12 @@ _REFUSALS = (
 """What vLLM raises for a model or setting that it does not take."""
 _ADDED: dict[str, Any] = {
     "worker_extension_cls": "pts.policies.vllm.worker.PtsWorker",
-    "logits_processors": ["pts.policies.vllm.logits:PtsLogits"],
     # A guide hears of a token before the next one is drawn.
     "async_scheduling": False,
 }
 """What `pts` adds to an engine that steers and takes guides; named here, so that no other vLLM loads it."""
+_PROCESSORS = {"V1": "pts.policies.vllm.logits:PtsLogits", "V2": "pts.policies.vllm.logits:PtsLogitsV2"}
+"""The logits processor by model runner: each of them takes its own kind alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,13 @@ def start_engine(
 ) -> Started:
     """Start vLLM on a model. Raises ConfigError or ModelError, in one line, for what it cannot do.
 
-    A `steerable` engine carries what `pts` adds to vLLM, and runs the model runner V1, step by step; an `eager`
-    one makes its passes by the model's own modules, which hooks need. `beside` something else, one takes of a
-    GPU's memory what is free. `tensor_parallel` processes, each with a GPU of its own, hold the model together.
+    A `steerable` engine carries what `pts` adds to vLLM, and goes step by step, by the model runner V1 where
+    the environment names none; an `eager` one makes its passes by the model's own modules, which hooks need.
+    `beside` something else, one takes of a GPU's memory what is free. `tensor_parallel` processes, each with a
+    GPU of its own, hold the model together.
     """
     vllm = require_vllm()
-    if steerable:
-        _require_first_runner()
+    runner = _steerable_runner() if steerable else None
     files = read_model_files(options)
     config = files.config
     device = _device(options)
@@ -107,8 +109,9 @@ def start_engine(
     if tensor_parallel is not None:
         # Processes of this machine: within Ray vLLM would choose Ray's.
         arguments |= {"tensor_parallel_size": tensor_parallel, "distributed_executor_backend": "mp"}
-    if steerable:
-        arguments |= _ADDED | ({"enforce_eager": True} if eager else {})
+    if runner is not None:
+        arguments |= _ADDED | {"logits_processors": [_PROCESSORS[runner]]}
+        arguments |= {"enforce_eager": True} if eager else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -140,17 +143,20 @@ def _free_share() -> float:
     return round(_OF_FREE * free / total, 3)
 
 
-def _require_first_runner() -> None:
-    """Set vLLM to its model runner V1. Raises ConfigError if V2 or a second process is wanted."""
-    if os.environ.setdefault(_V2, "0").lower() not in ("0", "false"):
-        raise ConfigError(
-            f"steering, guides and residual streams need vLLM's model runner V1, and {_V2} is set: unset it."
-        )
+def _steerable_runner() -> str:
+    """The model runner of an engine that steers: V1 where the environment names none.
+
+    Raises ConfigError where a second process is wanted, or where vLLM could not read what is named.
+    """
     if os.environ.get("VLLM_ENABLE_V1_MULTIPROCESSING", "0") != "0":
         raise ConfigError(
             "steering, guides and residual streams need vLLM in this process, and "
             "VLLM_ENABLE_V1_MULTIPROCESSING is set: unset it."
         )
+    named = os.environ.setdefault(_V2, "0")
+    if named not in _RUNNERS:
+        raise ConfigError(f"{_V2} is {named!r}, and vLLM takes 0 or 1 there: correct it, or unset it.")
+    return _RUNNERS[named]
 
 
 def _device(options: ModelOptions) -> str:

@@ -1,6 +1,7 @@
 """`pts decode` and `pts eval` on vLLM answer as on the engine transformers: the demo model, in float32."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -59,3 +60,17 @@ def test_a_verification_checks_steering_in_a_process_of_its_own():
     found = checked_inside_vllm(VerifyInputs(engine="vllm"))
     assert {result.status for result in found.values()} == {"passed"}, [one.line() for one in found.values()]
     assert found["steering"].seconds > 0
+
+
+def test_a_model_runner_that_cannot_run_here_is_one_line():
+    given = ["decode", QUESTIONS[0], "--model", "demo", "--engine", "vllm"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pts", *given],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "VLLM_USE_V2_MODEL_RUNNER": "1"},
+    )
+    assert done.returncode == 2
+    assert "Model Runner V2 requires Triton" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -233,11 +233,17 @@ def test_a_model_given_in_python_is_refused_in_one_line():
         serve_model(ModelOptions("memory:mine"))
 
 
-@pytest.mark.parametrize("variable", ["VLLM_USE_V2_MODEL_RUNNER", "VLLM_ENABLE_V1_MULTIPROCESSING"])
-def test_steering_refuses_an_engine_where_it_cannot_act(monkeypatch, variable):
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("VLLM_USE_V2_MODEL_RUNNER", "yes", "VLLM_USE_V2_MODEL_RUNNER is 'yes', and vLLM takes 0 or 1"),
+        ("VLLM_ENABLE_V1_MULTIPROCESSING", "1", "VLLM_ENABLE_V1_MULTIPROCESSING is set: unset it"),
+    ],
+)
+def test_steering_refuses_an_engine_where_it_cannot_act(monkeypatch, variable, value, said):
     monkeypatch.setattr(start, "require_vllm", lambda: None)
     monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "0")
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    monkeypatch.setenv(variable, "1")
-    with pytest.raises(ConfigError, match=f"{variable} is set: unset it"):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=said):
         open_policy("demo", engine="vllm", steerable=True)

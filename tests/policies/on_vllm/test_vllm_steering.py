@@ -1,5 +1,6 @@
 """Steering, guides and residual streams inside vLLM, held against the engine transformers on the demo model."""
 
+import os
 from contextlib import contextmanager
 
 import numpy as np
@@ -25,9 +26,14 @@ pytestmark = [
     pytest.mark.skipif(installed_version() is None, reason="vLLM is not installed in this environment"),
 ]
 FORMAT = PromptFormat(thinking=True)
-GREEDY = Sampling(temperature=0.0, budget=40)
-SAMPLED = Sampling(budget=40)
+V2 = os.environ.get("VLLM_USE_V2_MODEL_RUNNER") == "1"
+BUDGET = 40
 QUESTIONS = ["What is 17 + 5 - 4 ?", "What is 8 + 9 ?", "What is 28 - 13 + 7 ?", "What is 3 + 30 ?"]
+if V2:
+    # Triton's interpreter (see interpreted.py) takes some 10 ms for each row of a step.
+    BUDGET, QUESTIONS = 20, QUESTIONS[:2]
+GREEDY = Sampling(temperature=0.0, budget=BUDGET)
+SAMPLED = Sampling(budget=BUDGET)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +97,13 @@ def of_every_variant(prompts, variants, sampling, **more):
         for k, prompt in enumerate(prompts)
         for variant in range(len(variants) + 1)
     ]
+
+
+def test_the_model_runner_is_the_one_that_the_environment_names(policy):
+    assert policy.identity.attention == ("vllm V2" if V2 else "vllm V1")
+    assert policy.inside._call("pts_is_v2") is V2
+    module = type(policy.inside._call("pts_batch")._runner).__module__
+    assert module == ("vllm.v1.worker.cpu.model_runner" if V2 else "vllm.v1.worker.cpu_model_runner")
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, SAMPLED])
