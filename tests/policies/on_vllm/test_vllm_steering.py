@@ -31,7 +31,7 @@ BUDGET = 40
 QUESTIONS = ["What is 17 + 5 - 4 ?", "What is 8 + 9 ?", "What is 28 - 13 + 7 ?", "What is 3 + 30 ?"]
 if V2:
     # Triton's interpreter (see interpreted.py) takes some 10 ms for each row of a step.
-    BUDGET, QUESTIONS = 20, QUESTIONS[:2]
+    BUDGET, QUESTIONS = 16, QUESTIONS[:2]
 GREEDY = Sampling(temperature=0.0, budget=BUDGET)
 SAMPLED = Sampling(budget=BUDGET)
 
