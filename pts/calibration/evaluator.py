@@ -91,6 +91,11 @@ class Evaluator:
         self._measure(list(_streams(todo, (end - first) * self.samples)), first, end)
         return {setting: self._known[key] for setting, key in keys.items()}
 
+    def ranges(self, settings: Sequence[Setting]) -> set[tuple[int, int]]:
+        """First and end of the problems that any of these has been measured on together."""
+        names = {(setting.key, self._digest(setting)) for setting in settings}
+        return {(first, end) for name, digest, first, end in self._known if (name, digest) in names}
+
     def unsteered(self) -> Outcomes:
         """Outcomes of the model as it is on all problems, with the same random numbers."""
         key = (_UNSTEERED, "", 0, len(self.problems))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
 from torch.nn.functional import normalize
@@ -84,12 +83,3 @@ def race_among(
             alive, dropped = alive[:keep], [*alive[keep:], *dropped]
         first = end
     return [*alive, *dropped], seen
-
-
-def blocks(first: int, end: int, size: int) -> Sequence[tuple[int, int]]:
-    """The first and the end of each block of problems, from `first` to before `end`.
-
-    The borders are multiples of `size`, whatever `first` and `end` are.
-    """
-    borders = [first, *range((first // size + 1) * size, end, size), end]
-    return [(start, stop) for start, stop in pairwise(borders) if stop > start]

@@ -18,6 +18,7 @@ from pts.runs.settle import settle_manifest
 from pts.setting_names import setting
 
 if TYPE_CHECKING:
+    from pts.calibration.evaluator import Evaluator
     from pts.calibration.set_controls import SetControls
     from pts.calibration.settings import Setting
     from pts.evaluation.decoder import Decoder
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from pts.steering.vector_set import VectorSet
 
 MEASUREMENT = RunKind("measurement", "outcomes.jsonl", ("measured.json",))
-BLOCK = 16
-"""Problems that are measured together where they are kept: with every vector, before the next ones begin."""
+BLOCK, FILL = 16, 256
+"""Problems, and completions of all vectors, that are at least measured together where they are kept: on the
+first problems with every vector, before the next ones begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def measured_outcomes(
     generated, and of the share that is done.
     """
     from pts.calibration.evaluator import Evaluator
-    from pts.calibration.set_controls import KEPT, blocks, race_among
+    from pts.calibration.set_controls import KEPT, race_among
 
     settings = task.controls.settings(task.random)
     unsteered, kept, *random = settings
@@ -85,8 +87,8 @@ def measured_outcomes(
     )
 
     def evaluate(settings: Sequence[Setting], first: int, end: int) -> dict[Setting, Outcomes]:
-        size = count if directory is None else BLOCK
-        parts = [evaluator(settings, *block) for block in blocks(first, end, size)]
+        ranges = [(first, end)] if directory is None else _ranges(evaluator, settings, first, end)
+        parts = [evaluator(settings, *each) for each in ranges]
         return {each: reduce(Outcomes.joined, (part[each] for part in parts)) for each in settings}
 
     if not task.race:
@@ -100,6 +102,23 @@ def measured_outcomes(
         rest[kept] = seen[kept].joined(evaluate([kept], missing, count)[kept])
     rest |= evaluate([unsteered], 0, count)
     return TaskOutcomes(rest[unsteered], rest[kept], tuple(seen[each] for each in random), place)
+
+
+def _ranges(evaluator: Evaluator, settings: Sequence[Setting], first: int, end: int) -> list[tuple[int, int]]:
+    """Ranges of problems, to be measured one after another: those measured before, and new ones between."""
+    known: dict[int, int] = {}
+    for start, stop in evaluator.ranges(settings):
+        if stop <= end:
+            known[start] = max(stop, known.get(start, stop))
+    needed = FILL / (len(settings) * evaluator.samples)
+    size = BLOCK * max(1, math.ceil(needed / BLOCK))
+    ranges, start = [], first
+    while start < end:
+        later = [each for each in known if each > start]
+        stop = known.get(start, min(end, start + size, *later))
+        ranges.append((start, stop))
+        start = stop
+    return ranges
 
 
 def _completions(task: Task) -> int:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_measure import ASKED, FOUND, LAYERS, WIDTH, write
 
-from pts.calibration.set_controls import KEPT, UNSTEERED, SetControls, blocks
+from pts.calibration.set_controls import KEPT, UNSTEERED, SetControls
 from pts.cli import run
 from pts.errors import ConfigError, ModelError, RunError
 from pts.evaluation.measured import Measured
@@ -80,7 +80,7 @@ def test_random_vectors_change_nothing_in_what_is_measured_beside_them(tmp_path)
 
 def test_a_kept_measurement_goes_on_where_it_stopped_and_with_more_of_it(tmp_path):
     source, output = layered(tmp_path / "set"), tmp_path / "kept"
-    inputs = MeasureInputs(source, problems=20, samples=1, random=2)
+    inputs = MeasureInputs(source, problems=20, samples=4, random=2)
     whole = measure_set(inputs)
     assert measure_set(replace(inputs, output=output)).figures() == whole.figures()
     assert json.loads((output / "measured.json").read_text()) == whole.figures()
@@ -96,6 +96,21 @@ def test_a_kept_measurement_goes_on_where_it_stopped_and_with_more_of_it(tmp_pat
     assert len(journal.read_text().splitlines()) == 8
     more = measure_set(replace(inputs, output=output, problems=32, random=3))
     assert more.figures() == measure_set(replace(inputs, problems=32, random=3)).figures()
+    # The fifth system on the two old ranges, and all five on the new one.
+    assert len(journal.read_text().splitlines()) == 8 + 2 + 5
+
+
+def test_few_vectors_are_kept_in_larger_ranges_which_more_of_them_keep_to(tmp_path):
+    source, output = layered(tmp_path / "set"), tmp_path / "kept"
+    inputs = MeasureInputs(source, problems=150, samples=1, output=output)
+    measure_set(inputs)
+    kept = (output / "outcomes.jsonl").read_text()
+    ranges = [(line["first"], line["end"]) for line in map(json.loads, kept.splitlines())]
+    assert ranges == [(0, 128), (0, 128), (128, 150), (128, 150)]
+    measure_set(replace(inputs, random=9))
+    more = (output / "outcomes.jsonl").read_text()
+    assert more.startswith(kept)
+    assert len(more.splitlines()) == 4 + 2 * 9
 
 
 def test_a_kept_measurement_refuses_what_it_was_not_begun_with(tmp_path):
@@ -152,10 +167,3 @@ def test_the_command_measures_controls_and_keeps_them(tmp_path, capsys):
     layered(tmp_path / "set")
     assert run(command) == 0
     assert capsys.readouterr().out == first
-
-
-def test_blocks_cover_all_problems_once():
-    assert blocks(0, 5, 2) == [(0, 2), (2, 4), (4, 5)]
-    assert blocks(3, 9, 4) == [(3, 4), (4, 8), (8, 9)]
-    assert blocks(0, 4, 4) == [(0, 4)]
-    assert blocks(4, 4, 4) == []
