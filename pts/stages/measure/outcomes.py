@@ -171,7 +171,12 @@ def kept_measurement(
         settle_manifest(
             directory,
             settings=settings,
-            resolved={"model_id": vectors.model.id, "model_revision": vectors.model.revision},
+            # Of the model that is loaded: another of the same shape may stand in for the set's.
+            resolved={
+                "model_id": vectors.model.id,
+                "model_revision": search.loaded.revision,
+                "dtype": str(search.loaded.dtype).removeprefix("torch."),
+            },
             environment={"device": str(search.loaded.device)},
             problems=[problem_digest(problem) for problem in task.problems],
         )

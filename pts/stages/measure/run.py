@@ -38,10 +38,10 @@ class MeasureInputs:
     """What to measure: `strengths` of patterns in multiples of the calibrated ones (None: the first at 1.0).
 
     `dataset` is None for a set made on a registered data set: then fresh ones of its test split are drawn by
-    `seed`. `random` vectors of the same form are measured beside the set's; in a `race` the worse half
-    is dropped several times on the way. `output` is a directory that keeps
-    what is measured, so that a stopped measurement goes on; `problems` and `random` may grow. `model` is where
-    the set's model is, None for where its search found it. With `examples` a few of the problems are also
+    `seed`. `random` vectors of the same form are measured beside the set's; in a `race` the worse half is
+    dropped several times on the way. `output` is a directory that keeps what is measured, so that a stopped
+    measurement goes on; `problems` and `random` may grow. `model` is where the set's model is, None for where
+    its search found it. With `examples` a few of the problems are also
     decoded token by token, and written into the set for its report. `batch_rows` bounds the rows of a batch,
     None by memory.
     """

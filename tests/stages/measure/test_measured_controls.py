@@ -118,6 +118,15 @@ def test_a_kept_measurement_refuses_what_it_was_not_begun_with(tmp_path):
     inputs = MeasureInputs(source, problems=4, samples=1, output=output)
     measure_set(inputs)
     kept = (output / "outcomes.jsonl").read_bytes()
+    manifest = output / "manifest.json"
+    own = manifest.read_text()
+    other = json.loads(own)
+    assert other["resolved"]["dtype"] == "float32"
+    other["resolved"]["dtype"] = "float16"
+    manifest.write_text(json.dumps(other))
+    with pytest.raises(RunError, match="float16"):
+        measure_set(inputs)
+    manifest.write_text(own)
     with pytest.raises(RunError, match=r"other settings \(samples 1 → 2; seed 1 → 2; other problems\)"):
         measure_set(replace(inputs, samples=2, seed=2))
     with pytest.raises(RunError, match=r"other settings \(other vectors\): give what it was begun with, or"):
