@@ -51,6 +51,11 @@ _MEASURED: dict[str, Options] = {
             {"is_flag": True},
         ),
         (
+            ("record", "--record"),
+            "Also write the result into VECTORS: what shows or publishes the set then tells it.",
+            {"is_flag": True},
+        ),
+        (
             ("same_shape", "--same-shape"),
             "Accept another model of the same shape, such as a fine-tune.",
             {"is_flag": True},
@@ -96,8 +101,9 @@ def show(vectors: str, revision: str | None, as_json: bool) -> None:
     help="Pattern to steer by, and a multiple of its calibrated strength. May be repeated.",
 )
 @options_of(MeasureInputs, _MEASURED)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 @click.option("--quiet", is_flag=True, help="Show no progress and no warnings.")
-def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any) -> None:
+def measure(vectors: str, patterns: tuple[str, ...], as_json: bool, quiet: bool, **inputs: Any) -> None:
     """Measure success on problems: unsteered, steered by VECTORS, and by random vectors in their place.
 
     VECTORS is a directory, a Hub id, or demo.
@@ -113,7 +119,7 @@ def measure(vectors: str, patterns: tuple[str, ...], quiet: bool, **inputs: Any)
     except Stopped as stopped:
         stopped.note = resume_note(asked)
         raise
-    print_report(Report(measured_report(measured)))
+    print_report(Report(measured_report(measured), data=measured.figures), as_json)
 
 
 @vectors_command.command("compare")

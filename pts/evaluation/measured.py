@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pts.evaluation.outcomes import Outcomes
 from pts.ranks import rank_among
 
+LEVEL = 0.95
+"""Of the interval of the difference."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:

@@ -11,6 +11,7 @@ from pts.runs.codec import to_json
 from pts.steering.claims import claims, rank_sentence
 from pts.steering.pattern_source import groups_without, source_sentence
 from pts.steering.set_location import RECORDS_NAME
+from pts.steering.set_measurement import HEADINGS, READING, measurement_rows
 from pts.steering.vector_set import VectorSet
 
 
@@ -58,6 +59,9 @@ def vector_set_card(
         rank_sentence=rank_sentence,
         source_sentence=source_sentence,
         groups_without=groups_without,
+        measured_later=measurement_rows(vectors.measurements, vectors.model.id),
+        headings=HEADINGS,
+        reading=READING,
     )
     return marked(text)
 

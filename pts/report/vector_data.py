@@ -14,6 +14,7 @@ from pts.runs.vector_run import VECTORS
 from pts.steering.claims import claims, rank_sentence
 from pts.steering.pattern_source import source_sentence
 from pts.steering.set_location import RECORDS_NAME
+from pts.steering.set_measurement import HEADINGS, READING, SetMeasurement, measurement_rows
 from pts.steering.vector_algebra import cosines
 from pts.steering.vector_files import load_vectors
 from pts.steering.vector_set import Effect, SteeringVector, VectorSet
@@ -94,6 +95,7 @@ class VectorData:
     patterns: tuple[PatternData, ...]
     calibration: tuple[SettingData, ...]
     cosines: tuple[CosineData, ...]
+    measurements: tuple[SetMeasurement, ...] = ()
     kind: Literal["vectors"] = "vectors"
 
 
@@ -115,6 +117,7 @@ def vector_data(path: Path) -> VectorData:
         ),
         calibration=_calibration(path),
         cosines=tuple(CosineData(*key, value) for key, value in cosines(vectors, vectors).items()),
+        measurements=vectors.measurements,
     )
 
 
@@ -139,6 +142,11 @@ def vector_page(data: VectorData) -> Page:
         template="vectors_report.html.j2",
         scripts=("moved.js", "steered.js", "vectors.js"),
         data=data,
+        values={
+            "measured_later": [("", row) for row in measurement_rows(data.measurements, data.model)],
+            "headings": HEADINGS,
+            "reading": READING,
+        },
     )
 
 

@@ -13,6 +13,7 @@ from pts.ranks import controls_needed
 from pts.report.rendering import plain_table
 from pts.steering.claims import Claim, claims, rank_sentence
 from pts.steering.pattern_source import groups_without, source_sentence
+from pts.steering.set_measurement import HEADINGS, READING, measurement_rows
 from pts.steering.vector_set import Effect, VectorSet
 
 VECTOR_COLUMNS = 112
@@ -33,6 +34,8 @@ def vector_report(vectors: VectorSet) -> RenderableType:
         parts += [Text(line) for line in groups_without(vectors.patterns)]
     if vectors.effects:
         parts += [_effects(vectors), Text(_cut(vectors))]
+    if vectors.measurements:
+        parts += [_measured_later(vectors), Text(READING)]
     parts += [Text(line, style=style) for line, style in _verdicts(vectors)]
     parts += [Text(line, style="yellow") for line in _left_out(vectors)]
     return Group(*parts)
@@ -130,6 +133,13 @@ def _effects(vectors: VectorSet) -> Table:
             f"{effect.tokens_unsteered:.0f} → {effect.tokens_steered:.0f}",
             _number(effect.kl_per_token, ".3f"),
         )
+    return table
+
+
+def _measured_later(vectors: VectorSet) -> Table:
+    table = plain_table("Measured later", HEADINGS[:2], HEADINGS[2:])
+    for row in measurement_rows(vectors.measurements, vectors.model.id):
+        table.add_row(*row)
     return table
 
 

@@ -16,6 +16,7 @@ from pts.runs.manifest import MANIFEST_NAME
 from pts.steering.pattern_source import PatternSource
 from pts.steering.records import VectorRecord, read_records_parquet
 from pts.steering.set_location import JSON_NAME, RECORDS_NAME, TENSORS_NAME, set_directory
+from pts.steering.set_measurement import SetMeasurement
 from pts.steering.tensor_files import read_entry, read_tensors, write_tensors
 from pts.steering.vector_set import (
     LAYERS_GATES,
@@ -67,6 +68,7 @@ class _SetEntry:
     provenance: Mapping[str, object]
     controls: tuple[_VectorEntry, ...] = ()
     patterns: PatternSource | None = None
+    measurements: tuple[SetMeasurement, ...] = ()
 
 
 def save_vectors(vectors: VectorSet, directory: Path) -> None:
@@ -162,6 +164,7 @@ def _load(directory: Path) -> VectorSet:
             for number, (name, control) in enumerate(controls.items())
         ),
         entry.patterns,
+        entry.measurements,
     )
     _check(loaded, str(directory))
     return loaded
@@ -211,6 +214,7 @@ def _entry(vectors: VectorSet) -> _SetEntry:
         vectors.provenance,
         tuple(_vector_entry(control) for control in vectors.controls),
         vectors.patterns,
+        vectors.measurements,
     )
 
 

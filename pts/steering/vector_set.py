@@ -14,6 +14,7 @@ from pts.errors import ConfigError, ModelError
 from pts.ranks import SIGNIFICANCE, controls_needed, rank_among, rank_p_value
 from pts.steering.pattern_source import PatternSource
 from pts.steering.set_html import Strip, effects_svg
+from pts.steering.set_measurement import SetMeasurement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +23,8 @@ GateKind: TypeAlias = Literal["always", "probe", "entropy", "tokens"]
 LAYERS_GATES: tuple[GateKind, ...] = ("tokens", "always")
 """The gates that a vector of several layers may have: those that are fitted to no layer."""
 
-SCHEMA_VERSION = 3
-"""Version 2 added the controls, version 3 vectors of several layers."""
+SCHEMA_VERSION = 4
+"""Version 2 added the controls, version 3 vectors of several layers, version 4 later measurements."""
 
 
 class VectorError(ModelError):
@@ -160,8 +161,9 @@ class VectorSet:
     `vectors` maps each pattern to its vector, with the layer, strength and gate at which it is added.
     `effects` are measured on problems on which nothing was chosen. `residual_norms` are the mean norms of the
     residual stream at decode positions, by layer. `controls` are random directions that went through the same
-    calibration (none in sets before version 2). `patterns` says what divides the pairs into patterns,
-    `provenance` where the set comes from, and `directory` where it was loaded from (None if it was made here).
+    calibration (none in sets before version 2). `measurements` were made later, on other problems. `patterns`
+    says what divides the pairs into patterns, `provenance` where the set comes from, and `directory` where it
+    was loaded from (None if it was made here).
 
         vectors = pts.load_vectors("demo")
         print(vectors)
@@ -177,6 +179,7 @@ class VectorSet:
     directory: Path | None = None
     controls: tuple[SteeringVector, ...] = ()
     patterns: PatternSource | None = None
+    measurements: tuple[SetMeasurement, ...] = ()
 
     def vector(self, pattern: str) -> SteeringVector:
         """The vector of a pattern. Raises ConfigError, naming those there are."""
@@ -247,7 +250,7 @@ class VectorSet:
     def scaled(self, factor: float) -> VectorSet:
         """The set with every strength multiplied; a negative factor steers the other way.
 
-        No effect is kept, and no control: neither was calibrated so.
+        No effect is kept, no control and no later measurement: none of them is of these strengths.
         """
         vectors = {name: replace(v, strength=v.strength * factor) for name, v in self.vectors.items()}
-        return replace(self, vectors=vectors, effects={}, controls=())
+        return replace(self, vectors=vectors, effects={}, controls=(), measurements=())

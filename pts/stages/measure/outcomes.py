@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pts.errors import RunError
 from pts.evaluation.outcomes import Outcomes
 from pts.runs.directory import RunDirectory, RunKind, open_run
-from pts.runs.manifest import differences, list_problems
+from pts.runs.manifest import differences, list_problems, text_digest
 from pts.runs.settle import settle_manifest
 from pts.setting_names import setting
 
@@ -148,20 +148,27 @@ def kept_measurement(
     is kept.
     """
     from pts.calibration.evaluator import intervention_digest
+    from pts.models.prompt import encode_prompt
     from pts.problems import problem_digest
 
+    prompt = encode_prompt(search.loaded.tokenizer, task.problems[0].query, search.prompt_format)
     settings = {
         "vectors": "+".join(intervention_digest(each) for each in task.controls.kept),
         "sampling": asdict(search.sampling),
         "samples": task.samples,
         "seed": task.seed,
+        # Of the first problem: the settings above do not say what the model's template makes of it.
+        "prompt": text_digest(map(str, prompt))[:16],
     }
     with open_run(output, MEASUREMENT) as directory:
         earlier = directory.manifest
         if earlier is not None:
-            changed = differences(earlier.settings, settings)
+            # A version before kept no prompt.
+            changed = differences({"prompt": settings["prompt"], **earlier.settings}, settings)
             drawn = [problem_digest(problem) for problem in read(earlier.problems.count)]
             if list_problems(drawn) != earlier.problems:
+                # Another first problem has another prompt.
+                changed = [each for each in changed if not each.startswith("prompt ")]
                 changed.append("other problems")
             if changed:
                 raise RunError(
@@ -184,5 +191,8 @@ def kept_measurement(
 
 
 def _short(changed: Sequence[str]) -> str:
-    """What changed; that the vectors did, without their digests."""
-    return "; ".join("other vectors" if each.startswith("vectors ") else each for each in changed)
+    """What changed; that the vectors or the prompt did, without their digests."""
+    named = {"vectors ": "other vectors", "prompt ": "another prompt"}
+    return "; ".join(
+        next((name for start, name in named.items() if each.startswith(start)), each) for each in changed
+    )

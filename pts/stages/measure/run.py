@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pts.errors import ConfigError
-from pts.evaluation.measured import Example, Measured
+from pts.evaluation.measured import LEVEL, Example, Measured
 from pts.records import Problem, RolloutRequest
 from pts.registered import registered_dataset
 from pts.runs.codec import ShapeError, from_json
-from pts.runs.files import replace_text
 from pts.runs.search_run import SearchResolved
 from pts.seeds import derive_seed
 from pts.setting_names import setting
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
     from pts.stages.shared.recorded import Recorded
     from pts.steering.vector_set import VectorSet
 
-LEVEL = 0.95
-
 
 @dataclass(frozen=True, slots=True)
 class MeasureInputs:
@@ -42,7 +38,8 @@ class MeasureInputs:
     dropped several times on the way. `output` is a directory that keeps what is measured, so that a stopped
     measurement goes on; `problems` and `random` may grow. `model` is where the set's model is, None for where
     its search found it. With `examples` a few of the problems are also
-    decoded token by token, and written into the set for its report. `batch_rows` bounds the rows of a batch,
+    decoded token by token, and written into the set for its report; with `record` the result is, as a
+    measurement that the set carries. `batch_rows` bounds the rows of a batch,
     None by memory.
     """
 
@@ -64,6 +61,7 @@ class MeasureInputs:
     samples: int = 4
     seed: int = 1
     examples: bool = False
+    record: bool = False
     device: str = "auto"
     batch_rows: int | None = None
     trust_remote_code: bool = False
@@ -90,16 +88,18 @@ def measure_set(inputs: MeasureInputs, observe: Callable[[str, int, float], None
     from pts.calibration.set_controls import SetControls
     from pts.evaluation.decoder import Decoder
     from pts.stages.measure.outcomes import Task, kept_measurement
+    from pts.stages.measure.record import record, write_figures
     from pts.stages.search.reload import inputs_from, load_inputs
     from pts.stages.shared.recorded_grader import check_references
     from pts.steering import interventions, load_vectors
     from pts.steering.vector_algebra import require_fits
 
-    if inputs.examples and not Path(inputs.vectors).expanduser().is_dir():
-        raise ConfigError(
-            f"{setting('examples', True)} writes into the set, and {inputs.vectors} is no directory: "
-            "give a set of your own."
-        )
+    for name in ("examples", "record"):
+        if getattr(inputs, name) and not Path(inputs.vectors).expanduser().is_dir():
+            raise ConfigError(
+                f"{setting(name, True)} writes into the set, and {inputs.vectors} is no directory: "
+                "give a set of your own."
+            )
     vectors = load_vectors(inputs.vectors)
     variant = interventions(vectors, inputs.strengths)
     settings, found, recorded = _origin(vectors, inputs)
@@ -129,11 +129,14 @@ def measure_set(inputs: MeasureInputs, observe: Callable[[str, int, float], None
     controls = SetControls(variant, inputs.seed)
     task = Task(decoder, controls, problems, inputs.samples, inputs.seed, inputs.random, inputs.race)
     if inputs.output is None:
-        return _measure(inputs, search, task, None, observe)
-    with kept_measurement(inputs.output, vectors, search, task, read) as directory:
-        measured = _measure(inputs, search, task, directory, observe)
-        replace_text(directory.path / "measured.json", json.dumps(measured.figures(), indent=2) + "\n")
-        return measured
+        measured = _measure(inputs, search, task, None, observe)
+    else:
+        with kept_measurement(inputs.output, vectors, search, task, read) as directory:
+            measured = _measure(inputs, search, task, directory, observe)
+            write_figures(directory.path, measured)
+    if inputs.record:
+        record(inputs, vectors, search, problems, measured)
+    return measured
 
 
 def resume_note(inputs: MeasureInputs) -> str:
@@ -170,6 +173,7 @@ def _measure(
     observe: Callable[[str, int, float], None] | None,
 ) -> Measured:
     from pts.stages.measure.outcomes import measured_outcomes
+    from pts.stages.measure.record import kept_example
     from pts.stages.shared.cut_completions import cut_of
 
     def tell(tokens: int, share: float) -> None:
@@ -187,7 +191,7 @@ def _measure(
         steered.success - unsteered.success,
         low,
         high,
-        _example(inputs, search, task),
+        (None if directory is None else kept_example(directory.path)) or _example(inputs, search, task),
         found.random,
         found.place,
     )
