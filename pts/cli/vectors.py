@@ -14,7 +14,7 @@ from pts.cli.output import print_report
 from pts.cli.patterns import strengths
 from pts.cli.progress import phase_progress
 from pts.cli.shared_options import PLACEMENT, PROBLEMS, REMOTE_CODE, Options, without
-from pts.stages.measure.run import MeasureInputs
+from pts.stages.measure.inputs import MeasureInputs
 from pts.stages.stage import Report
 
 _DATA: Options = [

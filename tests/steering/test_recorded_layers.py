@@ -13,7 +13,8 @@ from pts.records import Sampling
 from pts.runs.manifest import Manifest, ProblemList
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.extract.inputs import ExtractInputs
-from pts.stages.measure.run import MeasureInputs, measure_set
+from pts.stages.measure.inputs import MeasureInputs
+from pts.stages.measure.run import measure_set
 from pts.stages.shared.recorded_layers import with_recorded_layers
 from pts.steering import load_vectors, steer
 from pts.steering.vector_files import save_vectors

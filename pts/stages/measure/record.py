@@ -15,7 +15,7 @@ from pts.steering.set_measurement import SetMeasurement, with_measurement
 
 if TYPE_CHECKING:
     from pts.records import Problem
-    from pts.stages.measure.run import MeasureInputs
+    from pts.stages.measure.inputs import MeasureInputs
     from pts.stages.search.reload import Loaded
     from pts.steering.vector_set import VectorSet
 

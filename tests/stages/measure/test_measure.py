@@ -13,7 +13,8 @@ from pts.evaluation.steered_examples import (
     read_examples,
     write_examples,
 )
-from pts.stages.measure.run import MeasureInputs, measure_set
+from pts.stages.measure.inputs import MeasureInputs
+from pts.stages.measure.run import measure_set
 from pts.steering.set_location import EXAMPLES_NAME
 from pts.steering.vector_files import save_vectors
 from pts.steering.vector_set import Gate, SteeredModel, SteeringVector, VectorError, VectorSet

@@ -14,7 +14,8 @@ from pts.errors import ConfigError, ModelError, RunError
 from pts.evaluation.measured import Measured
 from pts.evaluation.outcomes import Outcomes
 from pts.report.vector_tables import measured_report
-from pts.stages.measure.run import MeasureInputs, measure_set, resume_note
+from pts.stages.measure.inputs import MeasureInputs
+from pts.stages.measure.run import measure_set, resume_note
 from pts.steering import interventions, load_vectors
 from pts.steering.vector_files import save_vectors
 from pts.steering.vector_set import Gate, SteeredModel, SteeringVector, VectorSet

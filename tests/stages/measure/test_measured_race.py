@@ -12,7 +12,8 @@ from pts.errors import ConfigError
 from pts.evaluation.measured import Measured
 from pts.evaluation.outcomes import Outcomes
 from pts.report.vector_tables import measured_report
-from pts.stages.measure.run import MeasureInputs, measure_set
+from pts.stages.measure.inputs import MeasureInputs
+from pts.stages.measure.run import measure_set
 from pts.steering.hooks import Intervention
 
 KEPT_VECTORS = (Intervention(0, torch.ones(4)),)

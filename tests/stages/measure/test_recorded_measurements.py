@@ -12,8 +12,9 @@ from pts.cli import run
 from pts.errors import ConfigError, RunError
 from pts.publishing.card import vector_set_card
 from pts.report.write_report import write_report
+from pts.stages.measure.inputs import MeasureInputs
 from pts.stages.measure.record import FIGURES
-from pts.stages.measure.run import MeasureInputs, measure_set
+from pts.stages.measure.run import measure_set
 from pts.steering.vector_files import load_vectors, vectors_digest
 
 SMALL = ("--problems", "4", "--samples", "2")

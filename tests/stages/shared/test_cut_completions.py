@@ -15,7 +15,8 @@ from pts.stages.decode.decoder import open_decoder
 from pts.stages.decode.inputs import DecodeInputs
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.run import run_evaluation
-from pts.stages.measure.run import MeasureInputs, measure_set
+from pts.stages.measure.inputs import MeasureInputs
+from pts.stages.measure.run import measure_set
 from pts.stages.search.inputs import SearchInputs
 from pts.stages.search.run import run_search
 from pts.stages.shared.cut_completions import cut_of, cut_sentence, is_too_much
