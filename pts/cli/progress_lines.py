@@ -32,12 +32,18 @@ class Account(Protocol):
 
 @dataclass(slots=True)
 class Pace:
-    """How fast an amount has grown over the last minute."""
+    """How fast an amount has grown over the last minute; if it did not grow in it, since the beginning.
+
+    Completions of one length end together, minutes after the ones before them.
+    """
 
     samples: deque[tuple[float, float]] = field(default_factory=deque)
+    first: tuple[float, float] | None = None
 
     def add(self, now: float, amount: float) -> None:
         """The amount at a time. About one sample a second is kept."""
+        if self.first is None:
+            self.first = (now, amount)
         if len(self.samples) > 1 and now - self.samples[-2][0] < 1.0:
             self.samples.pop()
         self.samples.append((now, amount))
@@ -46,9 +52,11 @@ class Pace:
 
     def rate(self, now: float) -> float | None:
         """Growth per second up to `now`; None where too little time has passed, or nothing grew."""
-        if not self.samples:
+        if not self.samples or self.first is None:
             return None
-        (began, before), (_, after) = self.samples[0], self.samples[-1]
+        (began, before), (last, after) = self.samples[0], self.samples[-1]
+        if now - last > WINDOW:
+            began, before = self.first
         if now - began < LEAST_SECONDS or after <= before:
             return None
         return (after - before) / (now - began)
@@ -122,6 +130,8 @@ class PhasesDone:
         """Amount, pace, share and time left of the phase."""
         if self.phase is None:
             return None
+        if not self.done and not self.share:
+            return f"{self.phase}: nothing has ended yet"
         unit = "pairs" if self.phase == "harvest" else "tokens"
         parts = [f"{self.done:,} {unit}"]
         rate, growth = self.amounts.rate(now), self.shares.rate(now)

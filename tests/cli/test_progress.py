@@ -76,6 +76,27 @@ def test_a_search_of_unknown_length_has_no_end():
     assert account.line(10.0).startswith("9 problems done, 16 under way, 1,100 tokens, 100 tokens/s, 0 pivots")
 
 
+def test_between_bursts_the_pace_is_that_since_the_beginning():
+    pace = Pace()
+    pace.add(0.0, 0)
+    for second in range(300, 310):
+        pace.add(float(second), 100 * (second - 299))
+    assert pace.rate(310.0) == pytest.approx(1000 / 310)
+    assert pace.rate(600.0) == pytest.approx(1000 / 600)
+    # Again within a minute of something: that minute's own.
+    for second in range(600, 700):
+        pace.add(float(second), 1000 + 50 * (second - 599))
+    assert pace.rate(700.0) == pytest.approx(50, rel=0.05)
+
+
+def test_a_phase_in_which_nothing_has_ended_says_so():
+    account = PhasesDone()
+    account.hear(0.0, "measuring", 0, 0.0)
+    assert account.line(300.0) == "measuring: nothing has ended yet"
+    account.hear(301.0, "measuring", 90, 0.01)
+    assert account.line(310.0) == "measuring: 90 tokens, 0 tokens/s, 1% done, about 9 h left"
+
+
 def test_phases_say_what_is_left():
     account = PhasesDone()
     # A quarter was done before this process began.
