@@ -225,7 +225,7 @@ def child(counter: Path, arguments: Sequence[str]) -> None:
 
     def counting(engine: Engine) -> object:
         (before,) = struct.unpack("<Q", memory[:8])
-        memory[:8] = struct.pack("<Q", before + len(engine.table.occupied))
+        memory[:8] = struct.pack("<Q", before + len(engine.batch.table.occupied))
         return step(engine)
 
     Engine._step = counting  # type: ignore[method-assign, assignment]

@@ -22,6 +22,7 @@ from pts.models.prompt import PromptFormat
 from pts.models.thinking import find_think_tags
 from pts.pivot_search import SearchConfig, confirm, grades, screen, search_problems
 from pts.policies.transformers import TransformersPolicy, engine, policy
+from pts.policies.transformers.batch import Batch
 from pts.policies.transformers.cache import RowStore
 from pts.policies.transformers.engine import Engine
 from pts.policies.transformers.prefill import PrefixStore
@@ -37,8 +38,8 @@ PARTS: tuple[tuple[Any, str, str], ...] = (
     (RowStore, "copy", "rows' cache"),
     (Engine, "_step", "rows' bookkeeping"),
     (Engine, "_admit", "rows' bookkeeping"),
-    (Engine, "_take_branches", "rows' bookkeeping"),
-    (Engine, "_compact", "rows' bookkeeping"),
+    (Batch, "take_branches", "rows' bookkeeping"),
+    (Batch, "compact", "rows' bookkeeping"),
     (PrefixStore, "prefilled", "prefix store"),
     (screen, "believe", "screen: belief"),
     (screen, "off_trace_counts", "screen: counts"),
