@@ -11,8 +11,9 @@ from pts.pivot_search.config import Grade, Progress, SearchConfig
 from pts.pivot_search.findings import Finding, select_findings
 from pts.pivot_search.grades import CompletionGrades
 from pts.pivot_search.ledger import Ledger
+from pts.pivot_search.problem_rollouts import Answers, Requests
 from pts.pivot_search.recorder import RolloutRecorder
-from pts.pivot_search.searcher import Answers, ProblemSearch, Requests, SearchedTokens
+from pts.pivot_search.searcher import ProblemSearch, SearchedTokens
 from pts.pivot_search.values import GradedRollout
 from pts.policies.protocol import Policy
 from pts.records import Problem, ProblemResult, Rollout, RolloutRequest, TokenIds
@@ -84,7 +85,7 @@ def search_problems(
                     ledger.spent,
                     done,
                     confirmed + confirming,
-                    oldest.phase,
+                    oldest.rollouts.phase,
                     oldest.problem.id,
                     len(flights),
                     sum(flight.tokens for flight in flights),
@@ -171,9 +172,9 @@ class _Flight:
     def promised(self) -> int:
         """Expected tokens of the look that is under way, and of confirming what the search has advanced."""
         confirming = self.search.tokens_to_confirm()
-        if self.search.phase == "confirm":
+        if self.search.rollouts.phase == "confirm":
             return confirming
-        return confirming + sum(self.search.expected_tokens(request) for request in self.missing)
+        return confirming + sum(self.search.rollouts.expected_tokens(request) for request in self.missing)
 
     @property
     def missing(self) -> list[RolloutRequest]:
@@ -193,7 +194,7 @@ class _Flight:
         asked.graded, asked.drawn = self._grades.graded(asked.drawn), []
         # A given trace costs no tokens: it is not recorded, and is requested again on resume.
         if self._recorder is not None and any(each.new_tokens for each in asked.graded):
-            self._recorder.record(self.search.problem.id, self.search.phase, asked.graded)
+            self._recorder.record(self.search.problem.id, self.search.rollouts.phase, asked.graded)
         self._missing -= 1
         return self._missing == 0
 
@@ -223,7 +224,7 @@ class _Flight:
 
     def _would_take_from_confirmations(self) -> bool:
         """Whether a look that confirms nothing would spend what confirming advanced tokens will take."""
-        if self.search.phase == "confirm" or self._left >= self.promised:
+        if self.search.rollouts.phase == "confirm" or self._left >= self.promised:
             return False
         return any(flight.search.tokens_to_confirm() for flight in self._flights)
 
