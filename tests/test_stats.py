@@ -92,5 +92,14 @@ def test_holm():
     assert stats.holm([]).shape == (0,)
 
 
+def test_holm_is_that_of_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(0)
+    for size in (1, 2, 7, 40):
+        family = np.round(rng.random(size) ** 2, 2)  # Some of them tie.
+        assert stats.holm(family) == pytest.approx(multipletests(family, method="holm")[1], abs=1e-12)
+
+
 def test_the_bootstrap_of_one_value_is_that_value():
     assert stats.bootstrap_mean_interval([0.25], 0.95, seed=0) == (0.25, 0.25)

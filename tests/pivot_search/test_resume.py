@@ -79,7 +79,8 @@ def test_stopped_after_any_number_of_requests_it_ends_the_same_and_draws_no_look
     whole = Counted(ROOT)
     expected = search(whole, InMemory())
     assert whole.drawn.total() > 40
-    for stop in range(whole.drawn.total()):
+    # Two in three of the numbers: the phases are all much longer.
+    for stop in (number for number in range(whole.drawn.total()) if number % 3):
         recorder, first = InMemory(), Counted(ROOT, dies_after=stop)
         with pytest.raises(Killed):
             search(first, recorder)

@@ -31,12 +31,12 @@ def test_noise_has_no_structure(kind: str) -> None:
 
 
 @pytest.mark.slow
-def test_gaussian_noise_has_no_structure_in_95_of_100_seeds() -> None:
+def test_gaussian_noise_has_no_structure_in_38_of_40_seeds() -> None:
     found = [
         cluster_contrasts(NOISE["decaying"](np.random.default_rng(s), 120, 128), s, max_k=3).k > 1
-        for s in range(100)
+        for s in range(40)
     ]
-    assert sum(found) <= 5
+    assert sum(found) <= 2
 
 
 @pytest.mark.parametrize(("k", "n", "hidden"), [(3, 200, 128), (4, 300, 512), (5, 600, 1024)])
