@@ -18,6 +18,7 @@ from pts.pivot_search import Finding
 from pts.records import Unit
 from pts.runs.codec import to_json
 from pts.runs.search_run import SearchResults, read_search
+from pts.runs.search_summary import search_summary
 
 PATTERNS = {
     "Split": "numerical_accuracy",
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--findings", type=int, default=10)
     options = parser.parse_args()
     run = read_search(options.run)
-    summary = run.summary()
+    summary = search_summary(run)
     for unit in get_args(Unit):
         found = [finding for finding in run.findings if finding.candidate.unit == unit]
         shown = found[:: max(1, len(found) // max(1, options.findings))][: options.findings]

@@ -12,7 +12,8 @@ from pts.api.settings import loaded_or_none, model_inputs, stage_inputs
 from pts.models.held import holding
 from pts.models.load import LoadedModel
 from pts.runs.finding_records import PivotalSentence, PivotalToken
-from pts.runs.search_run import SearchResults, SearchSummary, read_search
+from pts.runs.search_run import SearchResults, read_search
+from pts.runs.search_summary import SearchSummary, search_summary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,7 @@ class Run:
     @property
     def summary(self) -> SearchSummary:
         """The run in numbers."""
-        return self.results.summary()
+        return search_summary(self.results)
 
     def to_pandas(self) -> pd.DataFrame:
         """A table with one row a finding; its columns are the fields of the records."""

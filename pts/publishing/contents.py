@@ -136,13 +136,14 @@ def _search_run(path: Path, target: Target, rollouts: bool) -> Contents:
     from pts.runs.codec import to_json
     from pts.runs.rollout_table import write_rollouts
     from pts.runs.search_run import ROLLOUTS_TABLE, read_search
+    from pts.runs.search_summary import search_summary
 
     if target.repo_type != "dataset":
         raise ConfigError(
             f"{path} is a search run, which is a data set; leave {setting('repo_type', target.repo_type)} out."
         )
     run = read_search(path)
-    summary = run.summary()
+    summary = search_summary(run)
     written, now = _json(path / "summary.json"), to_json(summary)
     assert isinstance(now, dict)
     # A summary of an earlier version says less, and is current where what it says is true.

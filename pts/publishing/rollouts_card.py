@@ -5,6 +5,7 @@ from __future__ import annotations
 from pts.publishing.card_text import base_model, front_matter, marked, parquet_configs, render, size_category
 from pts.runs.rollout_table import FIELDS
 from pts.runs.search_run import SearchResults
+from pts.runs.search_summary import search_summary
 
 
 def rollouts_card(run: SearchResults, file: str, rows: int) -> str:
@@ -19,7 +20,7 @@ def rollouts_card(run: SearchResults, file: str, rows: int) -> str:
         ),
         file=file,
         rows=rows,
-        summary=run.summary(),
+        summary=search_summary(run),
         sampling=run.manifest.settings.get("sampling"),
         fields=FIELDS,
     )

@@ -7,6 +7,7 @@ from pts.runs.pivotal_tokens import pivotal_tokens, sentences_of, tokens_of
 from pts.runs.recall_text import recall_text
 from pts.runs.rollout_table import FIELDS as ROLLOUT_FIELDS
 from pts.runs.search_run import ROLLOUTS_TABLE, SENTENCES, SearchResults
+from pts.runs.search_summary import search_summary
 
 TOKENS = "pivotal_tokens.parquet"
 _SHOWN = 10
@@ -24,7 +25,7 @@ def search_card(
 
     `rollouts` is the number of rows of the rollouts that are published with it, None where they are not.
     """
-    summary, records = run.summary(), pivotal_tokens(run, run.findings)
+    summary, records = search_summary(run), pivotal_tokens(run, run.findings)
     counted = summary.completions
     tokens, sentences = tokens_of(records), sentences_of(records)
     tables = {"default": TOKENS} if tokens else {}

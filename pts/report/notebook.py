@@ -16,6 +16,7 @@ from pts.report.search_data import EventData, TraceData, traces_of_findings
 from pts.report.search_page import found_sentence
 from pts.report.terminal import run_report
 from pts.runs.search_run import SearchResults
+from pts.runs.search_summary import search_summary
 
 TRACES = 3
 """Completions that are drawn, at most."""
@@ -30,7 +31,7 @@ _COLUMNS = 300
 def run_html(run: SearchResults, top: int) -> str:
     """The run's finding in a sentence, a few completions, and the report of `pts show` behind a click."""
     shown = traces_of_findings(run, TRACES)
-    parts = [f"<p>{escape(found_sentence(run.summary()))}</p>"]
+    parts = [f"<p>{escape(found_sentence(search_summary(run)))}</p>"]
     parts += [
         _trace(result, index, trace, opened=not place) for place, (result, index, trace) in enumerate(shown)
     ]

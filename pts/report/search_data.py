@@ -23,7 +23,8 @@ from pts.report.steered_data import (
     steered_trace,
 )
 from pts.runs.run_tokenizer import load_run_detokenizer
-from pts.runs.search_run import SearchResults, SearchSummary
+from pts.runs.search_run import SearchResults
+from pts.runs.search_summary import SearchSummary, search_summary
 from pts.stats import proportion_interval
 from pts.steering.formats.dpo import preference_pairs
 
@@ -177,7 +178,7 @@ def search_data(run: SearchResults, steered: SteeredRun | None = None) -> Search
     whole = _Run(run, decode, found, pairs, examples, steered)
     return SearchData(
         name=Path(run.path).resolve().name,
-        summary=run.summary(),
+        summary=search_summary(run),
         problems=tuple(_problem(whole, result) for result in run.results),
         without_tokenizer=reason,
         sampler=_sampler(run),

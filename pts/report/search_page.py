@@ -11,7 +11,7 @@ from pts.records import MOST_CUT
 from pts.report.one_file import Page
 from pts.report.search_data import SearchData
 from pts.runs.lost_text import lost_text
-from pts.runs.search_run import SearchSummary
+from pts.runs.search_summary import SearchSummary
 
 SCRIPTS = (
     "search_state.js",

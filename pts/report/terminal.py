@@ -13,7 +13,8 @@ from pts.pivot_search.findings import Finding
 from pts.records import MOST_CUT, Alternative, SentenceLink
 from pts.runs.lost_text import lost_text
 from pts.runs.recall_text import recall_text
-from pts.runs.search_run import SearchResults, SearchSummary
+from pts.runs.search_run import SearchResults
+from pts.runs.search_summary import SearchSummary, search_summary
 from pts.setting_names import setting
 
 BEFORE = 240
@@ -52,7 +53,7 @@ def run_report(run: SearchResults, top: int, problem: str | None = None) -> Rend
         where = f" in problem {problem}" if problem is not None else ""
         what = {"token": "tokens", "sentence": "sentences", "both": "tokens or sentences"}[run.unit]
         parts.append(Text(f"No pivotal {what} were found{where}.\n", style="bold"))
-    summary = summary_report(run.summary(), shard=run.manifest.whole is not None)
+    summary = summary_report(search_summary(run), shard=run.manifest.whole is not None)
     return Group(*parts, summary, Text(f"Run directory: {run.path}"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pts.runs.search_run import SearchSummary
+from pts.runs.search_summary import SearchSummary
 
 
 def recall_text(summary: SearchSummary) -> str:

@@ -9,6 +9,7 @@ from pts.graders.thinking import AfterThinking
 from pts.graders.undecided import undecided_by, warn_undecided
 from pts.report.terminal import summary_report
 from pts.runs.search_run import read_search
+from pts.runs.search_summary import search_summary
 from tests.publishing.artifacts import write_search_run
 
 ENDLESS = r"\boxed{9^{9^{9^9}} + x}"
@@ -47,11 +48,11 @@ def test_graders_that_decide_everything_count_nothing():
 
 def test_a_search_says_how_many_of_all_its_sessions_were_not_decided(tmp_path):
     searched = read_search(write_search_run(tmp_path / "run"))
-    assert searched.summary().undecided == 0
+    assert search_summary(searched).undecided == 0
     (line,) = searched.lines
     counted = replace(searched, lines=(replace(line, undecided=2), replace(line, undecided=1)))
-    assert counted.summary().undecided == 3
-    told = [summary_report(each.summary()).plain for each in (searched, counted)]
+    assert search_summary(counted).undecided == 3
+    told = [summary_report(search_summary(each)).plain for each in (searched, counted)]
     assert "Not decided: 3 completions" in told[1]
     assert "Not decided" not in told[0]
 

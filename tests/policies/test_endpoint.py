@@ -18,6 +18,7 @@ from pts.policies.vllm.served_engine import Logit
 from pts.policies.vllm.server import from_16_bits
 from pts.records import Problem, RolloutRequest, Sampling
 from pts.runs.search_run import read_search
+from pts.runs.search_summary import search_summary
 from pts.setting_names import named_as, on_command_line
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.extract.inputs import ExtractInputs
@@ -240,7 +241,7 @@ def test_a_server_that_dies_in_a_search_loses_nothing(demo, tmp_path):
     broken = pytest.raises(ModelError, match=r"no longer answers .* a search goes on from what was drawn")
     with serving(demo, port, completions=60), broken:
         run_search(inputs)
-    kept = read_search(inputs.output).summary().tokens_generated
+    kept = search_summary(read_search(inputs.output)).tokens_generated
     assert kept > 0
     manifest = json.loads((inputs.output / "manifest.json").read_text())
     assert manifest["resolved"]["attention"] == "vllm server"

@@ -13,6 +13,7 @@ from pts.runs.directory import open_run
 from pts.runs.manifest import Manifest, list_problems
 from pts.runs.pivotal_tokens import pivotal_tokens, write_parquet
 from pts.runs.search_run import SEARCH, SearchEnvironment, SearchResolved, read_search
+from pts.runs.search_summary import search_summary
 from pts.runs.shard import Context, ShardLine, results_journal
 from pts.steering.vector_files import save_vectors
 from pts.steering.vector_set import Effect, Gate, SteeredModel, SteeringVector, VectorSet
@@ -90,7 +91,7 @@ def write_search_run(directory: Path, findings: int = 2, done: bool = True) -> P
         results_journal(run.shard).append(_line(findings))
     searched = read_search(directory)
     write_parquet(directory / "pivotal_tokens.parquet", pivotal_tokens(searched, searched.findings))
-    text = json.dumps(to_json(searched.summary()), ensure_ascii=False, indent=2) + "\n"
+    text = json.dumps(to_json(search_summary(searched)), ensure_ascii=False, indent=2) + "\n"
     (directory / "summary.json").write_text(text)
     return directory
 

@@ -13,6 +13,7 @@ from pts.report.one_file import pack, unpack
 from pts.report.terminal import summary_report
 from pts.report.write_report import write_report
 from pts.runs.search_run import read_search
+from pts.runs.search_summary import search_summary
 
 pytestmark = pytest.mark.slow
 
@@ -45,10 +46,10 @@ def chosen(page):
 
 
 def test_a_run_whose_rollouts_are_gone_says_so(searched, tmp_path):
-    whole, run = read_search(searched).summary(), tmp_path / "run"
+    whole, run = search_summary(read_search(searched)), tmp_path / "run"
     shutil.copytree(searched, run)
     shutil.rmtree(run / "rollouts")
-    summary = read_search(run).summary()
+    summary = search_summary(read_search(run))
     assert summary.tokens_lost == summary.tokens_generated == whole.tokens_generated
     assert (summary.findings, summary.completions, whole.tokens_lost) == (whole.findings, None, 0)
     lost = f"the rollouts of {whole.tokens_generated:,} of the generated tokens are no longer in"

@@ -6,7 +6,8 @@ import pytest
 
 from pts.pivot_search.audit import RecallEstimate
 from pts.runs.recall_text import recall_text
-from pts.runs.search_run import SearchSummary, read_search
+from pts.runs.search_run import read_search
+from pts.runs.search_summary import SearchSummary, search_summary
 from tests.publishing.artifacts import write_search_run
 
 FOUND = RecallEstimate(0.9, 0.744, 0.981, 2.0, 0.4, 6.2, 18, 1, 31, 1234)
@@ -15,7 +16,7 @@ NOTHING = RecallEstimate(None, None, None, 0.0, 0.0, 12.3, 0, 0, 8, 90)
 
 @pytest.fixture
 def summary(tmp_path) -> SearchSummary:
-    return read_search(write_search_run(tmp_path / "run")).summary()
+    return search_summary(read_search(write_search_run(tmp_path / "run")))
 
 
 def test_the_recall_stands_with_its_interval_and_what_it_rests_on(summary) -> None:

@@ -24,6 +24,7 @@ from pts.demo.problems import demo_problems
 from pts.errors import ConfigError, DataError
 from pts.records import Problem
 from pts.runs.search_run import read_search
+from pts.runs.search_summary import search_summary
 from pts.setting_names import named_as, on_command_line
 from pts.stages.evaluate.inputs import EvaluateInputs
 from pts.stages.evaluate.run import run_evaluation
@@ -154,7 +155,7 @@ def test_what_a_worker_leaves_that_dies_with_its_place_is_found_by_the_other(clu
     assert killed
     assert set(after) == {1}
     assert "a new one is begun, and its work goes on" in caplog.text
-    assert summary == read_search(alone).summary()
+    assert summary == search_summary(read_search(alone))
     assert counted(run.output) == counted(alone)
     # No rollout was drawn twice for want of its record: the summary's tokens are those of one process.
     assert summary.tokens_generated == sum(result.tokens_generated for result in read_search(alone).results)
@@ -195,13 +196,13 @@ def test_a_search_that_is_stopped_killed_and_ended_by_its_limit_goes_on(address,
     assert "generated tokens kept" in said.splitlines()[-1]
     lines = run.output / "problems.jsonl"
     ended_by(signal.SIGKILL, lambda: lines.exists() and lines.read_bytes().count(b"\n"))
-    before = read_search(run.output).summary()
+    before = search_summary(read_search(run.output))
     assert 0 < before.done < 8
     limit = before.tokens_generated + 200
     # Two workers count what both draw against one limit.
     limited = run_search(replace(run, workers=2, max_tokens=limit))
     assert limited.status == "spent"
-    assert limit <= limited.tokens_generated < read_search(alone).summary().tokens_generated
+    assert limit <= limited.tokens_generated < search_summary(read_search(alone)).tokens_generated
     # What they drew is used by one process that goes on without Ray and without a limit.
     assert run_search(replace(run, ray=None, workers=None)).status == "complete"
     assert counted(run.output) == counted(alone)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pts.runs.directory import RunDirectory
 from pts.runs.files import replace_text
 from pts.runs.search_run import SearchResults
+from pts.runs.search_summary import search_summary
 from pts.stages.extract.inputs import ExtractInputs
 from pts.stages.extract.patterns import Division, set_records
 
@@ -81,7 +82,7 @@ def _provenance(
 ) -> dict[str, object]:
     manifest = directory.manifest
     assert manifest is not None
-    summary = searched.summary()
+    summary = search_summary(searched)
     return {
         "created": manifest.created,
         "dataset": searched.resolved.dataset_id,

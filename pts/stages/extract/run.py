@@ -16,6 +16,7 @@ from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_text
 from pts.runs.manifest import Manifest, list_problems, text_digest
 from pts.runs.search_run import ROLLOUTS, SearchResults, read_search
+from pts.runs.search_summary import search_summary
 from pts.runs.settle import settle_manifest
 from pts.runs.vector_run import HARVEST_FOLDER, VECTORS
 from pts.setting_names import setting
@@ -85,7 +86,7 @@ def run_extract(inputs: ExtractInputs, observe: Observe | None = None) -> Vector
 
 def warn_of_unfinished(searched: SearchResults) -> None:
     """Log it where the search has problems left to do: the vectors are of the pairs that there are."""
-    summary = searched.summary()
+    summary = search_summary(searched)
     if summary.status != "complete":
         logger.warning(
             "%s is not finished: %d of %d problems are done. The vectors are made from what is there; once the "
@@ -111,7 +112,7 @@ def enough_pairs(searched: SearchResults) -> list[Pair]:
 
 
 def _more_of(searched: SearchResults) -> str:
-    summary = searched.summary()
+    summary = search_summary(searched)
     if summary.status == "complete":
         return f"search more problems ({setting('problems')})"
     return (

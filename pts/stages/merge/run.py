@@ -12,7 +12,8 @@ from pts.runs.directory import RunDirectory, open_run
 from pts.runs.files import replace_file
 from pts.runs.manifest import Manifest, differences
 from pts.runs.rollout_parts import copy_parts, read_parts
-from pts.runs.search_run import ROLLOUTS, SEARCH, SearchSummary, read_search
+from pts.runs.search_run import ROLLOUTS, SEARCH, read_search
+from pts.runs.search_summary import SearchSummary, search_summary
 from pts.setting_names import setting
 from pts.stages.merge.inputs import MergeInputs
 from pts.stages.merge.shards import ShardRun, merged_manifest, read_shards, warn_of_differences
@@ -94,5 +95,5 @@ def _tokens(paths: Sequence[Path]) -> Counter[str]:
 
 def merged_content(output: Path) -> str:
     """What there is of a merged run, in words. Raises RunError."""
-    summary = read_search(output).summary()
+    summary = search_summary(read_search(output))
     return f"{summary.done} of {summary.problems} problems done"

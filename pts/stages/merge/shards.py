@@ -12,6 +12,7 @@ from pts.errors import RunError
 from pts.runs.codec import to_json
 from pts.runs.manifest import Manifest, ProblemList, differences
 from pts.runs.search_run import SearchEnvironment, SearchResults, read_search
+from pts.runs.search_summary import search_summary
 from pts.setting_names import setting
 from pts.stages.search.share import SHARD, Share, read_share
 
@@ -79,7 +80,7 @@ def warn_of_differences(runs: Sequence[ShardRun]) -> None:
         if changed:
             logger.warning("%s and %s had other versions: %s.", first.path, run.path, "; ".join(changed))
     for run in runs:
-        summary = run.searched.summary()
+        summary = search_summary(run.searched)
         if summary.status != "complete":
             spent = summary.status == "spent"
             logger.warning(

@@ -8,7 +8,7 @@ from pts.stages.merge.inputs import MergeInputs
 from pts.stages.stage import Context, Observer, Plan, Report, Stage, Status
 
 if TYPE_CHECKING:
-    from pts.runs.search_run import SearchSummary
+    from pts.runs.search_summary import SearchSummary
 
 
 def _status(inputs: MergeInputs) -> Status:

@@ -8,13 +8,14 @@ from pts.runs.codec import to_json
 from pts.runs.directory import RunDirectory
 from pts.runs.files import replace_text
 from pts.runs.pivotal_tokens import pivotal_tokens, sentences_of, tokens_of, write_jsonl, write_parquet
-from pts.runs.search_run import SEARCH, SENTENCES, SearchResults, SearchSummary, read_search
+from pts.runs.search_run import SEARCH, SENTENCES, SearchResults, read_search
+from pts.runs.search_summary import SearchSummary, search_summary
 
 
 def write_derived(directory: RunDirectory) -> SearchSummary:
     """Write what is derived from the shard, unless it is there and right already; the run's summary."""
     searched = read_search(directory.path)
-    summary = searched.summary()
+    summary = search_summary(searched)
     text = json.dumps(to_json(summary), ensure_ascii=False, indent=2) + "\n"
     if not _is_current(searched, text):
         records = pivotal_tokens(searched, searched.findings)

@@ -6,6 +6,7 @@ from pts.report.terminal import run_report
 from pts.runs.codec import to_json
 from pts.runs.pivotal_tokens import pivotal_tokens, sentences_of, tokens_of
 from pts.runs.search_run import SearchResults
+from pts.runs.search_summary import search_summary
 from pts.stages.stage import Report
 
 SHOWN = 10
@@ -24,7 +25,7 @@ def search_report(run: SearchResults, top: int | None = None, problem: str | Non
         records = pivotal_tokens(run, run.findings_of(problem)[:top])
         said: dict[str, object] = {
             "run": str(run.path),
-            "summary": to_json(run.summary()),
+            "summary": to_json(search_summary(run)),
             "pivotal_tokens": [to_json(record) for record in tokens_of(records)],
         }
         if run.unit != "token":

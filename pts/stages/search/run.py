@@ -14,14 +14,8 @@ from pts.records import Completions
 from pts.runs.directory import RunDirectory, open_run
 from pts.runs.manifest import differences, list_problems
 from pts.runs.rollout_journal import RolloutJournal
-from pts.runs.search_run import (
-    ROLLOUTS,
-    SEARCH,
-    SearchEnvironment,
-    SearchSummary,
-    read_search,
-    search_digest,
-)
+from pts.runs.search_run import ROLLOUTS, SEARCH, SearchEnvironment, read_search, search_digest
+from pts.runs.search_summary import SearchSummary, search_summary
 from pts.runs.settle import settle_manifest
 from pts.runs.shard import ShardLine, results_journal
 from pts.stages.search.derived import write_derived
@@ -72,7 +66,7 @@ def resume_note(inputs: SearchInputs) -> str:
     """A sentence on what a stopped search leaves and how to go on with it."""
     path = inputs.directory()
     try:
-        done = read_search(path).summary()
+        done = search_summary(read_search(path))
     except RunError:
         return "nothing had been written yet."
     again = "the same command without --fresh" if inputs.fresh else "the same command"

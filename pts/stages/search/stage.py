@@ -10,13 +10,15 @@ from pts.stages.search.inputs import SearchInputs
 from pts.stages.stage import Context, Observer, Plan, Report, Stage, Status
 
 if TYPE_CHECKING:
-    from pts.runs.search_run import SearchResults, SearchSummary
+    from pts.runs.search_run import SearchResults
+    from pts.runs.search_summary import SearchSummary
 
 
 def _status(inputs: SearchInputs) -> Status:
     """How the run directory compares with the inputs. Raises PtsError for one that cannot be read."""
     from pts.runs.manifest import differences, read_manifest
     from pts.runs.search_run import read_search
+    from pts.runs.search_summary import search_summary
     from pts.stages.search.given_traces import read_traces
     from pts.stages.search.plan import fixed_settings
 
@@ -24,7 +26,7 @@ def _status(inputs: SearchInputs) -> Status:
     if read_manifest(path) is None:
         return Status("new")
     searched = read_search(path)
-    summary = searched.summary()
+    summary = search_summary(searched)
     limited = ", all that max_tokens allowed" if summary.status == "spent" else ""
     tokens = f"{summary.tokens_generated:,} tokens generated{limited}"
     content = f"{summary.done} of {summary.problems} problems done, {tokens}"

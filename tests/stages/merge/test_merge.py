@@ -10,6 +10,7 @@ from pts.errors import ConfigError, DataError, RunError
 from pts.runs.manifest import read_manifest, write_manifest
 from pts.runs.rollout_journal import rollout_totals
 from pts.runs.search_run import read_search
+from pts.runs.search_summary import search_summary
 from pts.stages.merge.inputs import MergeInputs
 from pts.stages.merge.run import run_merge
 from pts.stages.merge.stage import STAGE
@@ -60,7 +61,7 @@ def change(path, **parts):
 def test_the_merged_run_is_that_of_one_process(whole, shards, tmp_path):
     summary, path = merged(shards[::-1], tmp_path)
     alone, together = read_search(whole), read_search(path)
-    assert summary == alone.summary()
+    assert summary == search_summary(alone)
     assert (summary.status, summary.problems, summary.done) == ("complete", 7, 7)
     assert summary.candidates > summary.findings > 0
     assert counted(path) == counted(whole)
@@ -129,12 +130,12 @@ def test_what_is_left_of_a_shard_is_searched_in_the_merged_run(whole, shards, tm
     told = []
     finished = run_search(replace(WHOLE, output=path), told.append)
     assert told == []  # Every rollout was recorded: none is drawn again.
-    assert finished == read_search(whole).summary()
+    assert finished == search_summary(read_search(whole))
 
 
 @pytest.mark.slow
 def test_a_limit_is_shared_out_and_added_up(whole, tmp_path, caplog):
-    alone = read_search(whole).summary()
+    alone = search_summary(read_search(whole))
     limit = alone.tokens_generated // 2
     runs = [
         replace(WHOLE, shard=f"{i}/2", max_tokens=limit, output=tmp_path / str(i), batch_rows=8) for i in (1, 2)

@@ -10,6 +10,7 @@ from pts.errors import ConfigError, DataError
 from pts.records import Candidate
 from pts.runs.finding_records import PivotalSentence
 from pts.runs.search_run import read_search
+from pts.runs.search_summary import search_summary
 from pts.steering.pairs import measured_pairs
 
 
@@ -69,7 +70,7 @@ def test_sentences_are_added_to_a_run_of_tokens(tmp_path: Path, caplog: pytest.L
     manifest.write_text(json.dumps(begun))
     stopped = read_search(manifest.parent)
     assert stopped.findings == tokens.results.findings
-    assert stopped.summary().status == "partial"
+    assert search_summary(stopped).status == "partial"
     both = pts.search("demo", unit="both", **settings)
     assert both.summary.status == "complete"
     assert "its tokens stay as they are" in caplog.text

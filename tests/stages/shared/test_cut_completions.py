@@ -10,6 +10,7 @@ from pts.cli.commands import cli
 from pts.evaluation.outcomes import Outcomes
 from pts.records import Completions
 from pts.runs.search_run import read_search
+from pts.runs.search_summary import search_summary
 from pts.stages.decode.answer_file import answer_file
 from pts.stages.decode.decoder import open_decoder
 from pts.stages.decode.inputs import DecodeInputs
@@ -82,8 +83,8 @@ def test_a_problem_counts_completions_and_not_rows(tmp_path):
         # Rollouts that never leave the trace count for the value and need not be drawn.
         assert avoided <= result.completions["confirm"].drawn <= taken + avoided
     total = sum((counted for each in searched.results for counted in each.completions.values()), Completions())
-    assert searched.summary().cut_share == pytest.approx(total.cut / total.drawn)
-    assert searched.summary().cut_share < 0.2
+    assert search_summary(searched).cut_share == pytest.approx(total.cut / total.drawn)
+    assert search_summary(searched).cut_share < 0.2
 
 
 def test_a_run_that_did_not_count_says_unknown(cut, tmp_path):
@@ -96,7 +97,7 @@ def test_a_run_that_did_not_count_says_unknown(cut, tmp_path):
         del line["result"]["completions"]
         del line["paid"]  # as before there was a journal of rollouts
     (folder / "problems.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    summary = read_search(folder).summary()
+    summary = search_summary(read_search(folder))
     assert (summary.completions, summary.cut_share, summary.cut_shares) == (None, None, None)
     shown = CliRunner().invoke(cli, ["show", str(folder)], catch_exceptions=False)
     assert "Cut by the budget: unknown" in shown.stdout
