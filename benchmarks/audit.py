@@ -39,9 +39,10 @@ from pts.pivot_search.audit import (
 )
 from pts.pivot_search.confirm import Confirmation
 from pts.pivot_search.grades import CompletionGrades
+from pts.pivot_search.results import ProblemResult
 from pts.pivot_search.screen import TraceScreen
 from pts.pivot_search.values import Floats, TraceMap
-from pts.records import ProblemResult, Trace
+from pts.records import Trace
 
 RUN_SIZES = (50, 150, 450)
 """Traces of a run."""

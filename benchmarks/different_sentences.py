@@ -28,9 +28,10 @@ import numpy.typing as npt
 from pts.models.load import ModelOptions, load_model
 from pts.pivot_search.different import LONGEST, other_words, shared_words, words_of
 from pts.pivot_search.embedded import EmbeddedSentences
+from pts.pivot_search.results import Candidate
 from pts.pivot_search.sentences import sentence_spans
 from pts.policies.open import policy_of
-from pts.records import Candidate, TokenIds
+from pts.records import TokenIds
 from pts.runs.rollout_parts import read_parts
 from pts.runs.search_run import ROLLOUTS, SearchResults, read_search
 

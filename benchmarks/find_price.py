@@ -30,8 +30,9 @@ import numpy.typing as npt
 from proxy_cases import journal_pools
 
 from pts.pivot_search.posterior import believe
+from pts.pivot_search.results import ProblemResult
 from pts.pivot_search.values import GradedRollout, TraceMap, off_trace_counts
-from pts.records import ProblemResult, Sampling, Trace
+from pts.records import Sampling, Trace
 from pts.runs.search_run import read_search
 
 Floats = npt.NDArray[np.float64]

@@ -15,7 +15,7 @@ from typing import get_args
 
 from pts.demo.vocabulary import ORDERING_WORDS
 from pts.pivot_search import Finding
-from pts.records import Unit
+from pts.pivot_search.results import Unit
 from pts.runs.codec import to_json
 from pts.runs.search_run import SearchResults, read_search
 from pts.runs.search_summary import search_summary

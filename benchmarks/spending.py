@@ -21,17 +21,11 @@ from quality import MARGIN, THRESHOLD
 from shapes import SHAPES, policy_in_range
 
 from pts.pivot_search import Grade, SearchConfig, search_problems, select_findings
+from pts.pivot_search.results import ProblemResult
 from pts.policies.protocol import Policy
 from pts.policies.source import RolloutRequests, as_source
 from pts.policies.tabular import TabularPolicy
-from pts.records import (
-    Problem,
-    ProblemResult,
-    Rollout,
-    Sampling,
-    TokenDistribution,
-    TokenIds,
-)
+from pts.records import Problem, Rollout, Sampling, TokenDistribution, TokenIds
 
 SHARES = (0.3, 0.6)
 

@@ -19,8 +19,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.colors import LinearSegmentedColormap
 
+from pts.pivot_search.results import ProblemResult, SearchedTrace
 from pts.policies.transformers import TransformersPolicy
-from pts.records import ProblemResult, RolloutRequest, SearchedTrace
+from pts.records import RolloutRequest
 from pts.runs.search_run import read_search
 from pts.seeds import derive_seed
 from pts.stages.search.reload import Loaded, load_again

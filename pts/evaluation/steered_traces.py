@@ -8,7 +8,8 @@ from math import prod
 from typing import Any, TypeAlias
 
 from pts.errors import ModelError
-from pts.records import Candidate, ProblemResult, Sampling, SearchedTrace, TokenDistribution, TokenIds
+from pts.pivot_search.results import Candidate, ProblemResult, SearchedTrace
+from pts.records import Sampling, TokenDistribution, TokenIds
 from pts.steering.tables import Variant
 from pts.steering.two_readings import Text, TwoReadings, read_twice
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pts.pivot_search.findings import Finding
+from pts.pivot_search.results import AuditDraw, ProblemResult
 from pts.pivot_search.values import Floats
-from pts.records import AuditDraw, ProblemResult
 
 LEVEL = 0.95
 """Of the interval for the recall."""

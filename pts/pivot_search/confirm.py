@@ -11,19 +11,11 @@ import numpy as np
 
 from pts.pivot_search.different import Differs, different_tally, other_words, sentences_at
 from pts.pivot_search.links import LATER, later_sentences
+from pts.pivot_search.results import Alternative, Candidate, LaterSentence
 from pts.pivot_search.sentences import sentence_spans
 from pts.pivot_search.sequential import LOOKS, TEST, SequentialTest, side_ratio
 from pts.pivot_search.values import Floats, GradedRollout, leaving_draws
-from pts.records import (
-    DEFAULT_SAMPLING,
-    Alternative,
-    Candidate,
-    LaterSentence,
-    RolloutRequest,
-    Sampling,
-    TokenDistribution,
-    Trace,
-)
+from pts.records import DEFAULT_SAMPLING, RolloutRequest, Sampling, TokenDistribution, Trace
 from pts.seeds import derive_seed
 
 EXPECTED_LOOK = 22

@@ -13,10 +13,11 @@ from pts.pivot_search.grades import CompletionGrades
 from pts.pivot_search.ledger import Ledger
 from pts.pivot_search.problem_rollouts import Answers, Requests
 from pts.pivot_search.recorder import RolloutRecorder
+from pts.pivot_search.results import ProblemResult
 from pts.pivot_search.searcher import ProblemSearch, SearchedTokens
 from pts.pivot_search.values import GradedRollout
 from pts.policies.protocol import Policy
-from pts.records import Problem, ProblemResult, Rollout, RolloutRequest, TokenIds
+from pts.records import Problem, Rollout, RolloutRequest, TokenIds
 
 IN_FLIGHT, MOST_IN_FLIGHT = 16, 64
 """Problems searched at once: at least, and at most where the policy's batch has room for more."""

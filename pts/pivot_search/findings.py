@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pts.records import Candidate, ProblemResult
+from pts.pivot_search.results import Candidate, ProblemResult
 from pts.stats import benjamini_hochberg, difference_interval
 
 

@@ -11,10 +11,11 @@ from typing import TypeAlias
 
 from pts.pivot_search.different import DIFFERENT_BELOW, shared_words, words_of
 from pts.pivot_search.findings import Finding
+from pts.pivot_search.results import Candidate, LaterSentence, SentenceLink
 from pts.pivot_search.sentence_text import sentence_ends
 from pts.pivot_search.sentences import Span
 from pts.pivot_search.values import GradedRollout
-from pts.records import Candidate, LaterSentence, SentenceLink, TokenIds
+from pts.records import TokenIds
 from pts.stats import benjamini_hochberg, difference_interval
 
 LATER = 24

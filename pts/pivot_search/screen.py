@@ -105,7 +105,7 @@ class TraceScreen:
         return len(self._open)
 
     def fates(self) -> str:
-        """What became of each token so far, by letter (`pts.records.FATE_LETTERS`); the undecided are open."""
+        """What became of each token so far, by letter (`results.FATE_LETTERS`); the undecided are open."""
         return "".join(self._fates.tolist())
 
     def expected_tokens(self, rollouts: Sequence[GradedRollout]) -> int:

@@ -16,6 +16,7 @@ from pts.pivot_search.different import Differs, other_words
 from pts.pivot_search.embedded import EmbeddedSentences, require_embeddings
 from pts.pivot_search.grades import CompletionGrades
 from pts.pivot_search.problem_rollouts import Answers, ProblemRollouts, Requests
+from pts.pivot_search.results import AuditDraw, Candidate, ProblemResult, ProblemStatus, SearchedTrace
 from pts.pivot_search.screen import PRICE, SENTENCE_PRICE, Dropped, TraceScreen
 from pts.pivot_search.sentence_screen import SentenceScreen
 from pts.pivot_search.sentences import sentence_spans
@@ -23,17 +24,7 @@ from pts.pivot_search.trace_record import searched_trace
 from pts.pivot_search.traces import drawn_traces, given_traces, is_whole, map_trace, shared_tokens
 from pts.pivot_search.values import GradedRollout, TraceMap
 from pts.policies.protocol import Policy
-from pts.records import (
-    AuditDraw,
-    Candidate,
-    Completions,
-    Problem,
-    ProblemResult,
-    ProblemStatus,
-    SearchedTrace,
-    TokenDistribution,
-    TokenIds,
-)
+from pts.records import Completions, Problem, TokenDistribution, TokenIds
 from pts.seeds import derive_seed
 from pts.setting_names import setting
 

@@ -18,8 +18,8 @@ from pts.pivot_search.values import GradedRollout, TraceMap, off_trace_counts
 class SentenceScreen:
     """A trace's sentences, sorted into worth confirming and not; no rollout is drawn for that.
 
-    `fates` has what became of each of `spans` [S], by letter (`pts.records.FATE_LETTERS`). `advanced` are those
-    to confirm, the likeliest first.
+    `fates` has what became of each of `spans` [S], by letter (`results.FATE_LETTERS`). `advanced` are those to
+    confirm, the likeliest first.
     """
 
     map: TraceMap

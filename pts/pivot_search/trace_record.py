@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from pts.pivot_search.confirm import Confirmation
 from pts.pivot_search.offsets import text_offsets
 from pts.pivot_search.posterior import believed_values
+from pts.pivot_search.results import FATE_LETTERS, SearchedTrace, TokenDetails
 from pts.pivot_search.screen import TraceScreen
 from pts.pivot_search.sentence_screen import SentenceScreen
 from pts.pivot_search.values import GradedRollout, off_trace_counts
-from pts.records import FATE_LETTERS, SearchedTrace, TokenDetails, TokenIds
+from pts.records import TokenIds
 
 
 def searched_trace(

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from html import escape
 
-from pts.records import ProblemResult
+from pts.pivot_search.results import ProblemResult
 from pts.report.rendering import as_html
 from pts.report.search_data import EventData, TraceData, traces_of_findings
 from pts.report.search_page import found_sentence

@@ -11,8 +11,9 @@ from pts.errors import DataError, ModelError
 from pts.lexicon import label_pivot, label_sentence
 from pts.pivot_search.findings import Finding, effect_interval
 from pts.pivot_search.offsets import text_offsets
+from pts.pivot_search.results import Candidate, ProblemResult, ProblemStatus, SearchedTrace, SentenceLink
 from pts.pivot_search.sentences import sentence_spans
-from pts.records import Candidate, ProblemResult, ProblemStatus, SearchedTrace, SentenceLink, TokenIds
+from pts.records import TokenIds
 from pts.report.continuations import Continuation, Place, example_continuations
 from pts.report.steered_data import (
     MovedData,

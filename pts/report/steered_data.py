@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pts.evaluation.steered_traces import ChoicePlace, Moved, SteeredTraces, TracePlace
-from pts.records import Alternative
+from pts.pivot_search.results import Alternative
 
 _THOUSAND = 1000
 _DIGITS = 4

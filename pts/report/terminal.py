@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pts.pivot_search.findings import Finding
-from pts.records import MOST_CUT, Alternative, SentenceLink
+from pts.pivot_search.results import Alternative, SentenceLink
+from pts.records import MOST_CUT
 from pts.runs.lost_text import lost_text
 from pts.runs.recall_text import recall_text
 from pts.runs.search_run import SearchResults

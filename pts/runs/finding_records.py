@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pts.records import SCHEMA_VERSION, Alternative, SentenceLink, TokenIds, Unit
+from pts.pivot_search.results import Alternative, SentenceLink, Unit
+from pts.records import SCHEMA_VERSION, TokenIds
 
 _CONTEXT = 60
 """Characters of the text before a token that its line shows."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pts.lexicon import label_sentence
 from pts.pivot_search.findings import Finding
-from pts.records import Unit
+from pts.pivot_search.results import Unit
 from pts.runs.finding_records import PivotalSentence, PivotalToken
 from pts.runs.record_files import write_jsonl_records, write_parquet_records
 from pts.runs.search_run import SearchResults

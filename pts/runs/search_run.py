@@ -14,7 +14,8 @@ from pts.pivot_search.audit import RecallEstimate, estimate_recall
 from pts.pivot_search.config import Phase, SearchUnit, SentenceMeasure
 from pts.pivot_search.findings import Finding, select_findings
 from pts.pivot_search.links import select_links
-from pts.records import FATE_LETTERS, Completions, Fate, ProblemResult, Sampling, SentenceLink
+from pts.pivot_search.results import FATE_LETTERS, Fate, ProblemResult, SentenceLink
+from pts.records import Completions, Sampling
 from pts.runs.codec import ShapeError, from_json, to_json
 from pts.runs.directory import RunKind, find_run
 from pts.runs.manifest import Manifest, text_digest

@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias, get_args
 
 from pts.pivot_search.audit import RecallEstimate
 from pts.pivot_search.config import SearchUnit, SentenceMeasure
-from pts.records import Completions, Fate, ProblemResult
+from pts.pivot_search.results import Fate, ProblemResult
+from pts.records import Completions
 from pts.runs.search_run import SearchResults
 
 RunStatus: TypeAlias = Literal["complete", "partial", "spent"]

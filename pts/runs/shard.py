@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pts.records import ProblemResult
+from pts.pivot_search.results import ProblemResult
 from pts.runs.journal import Journal
 
 

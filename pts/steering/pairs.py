@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pts.errors import DataError
 from pts.pivot_search.findings import Finding
-from pts.records import Alternative, TokenIds
+from pts.pivot_search.results import Alternative
+from pts.records import TokenIds
 from pts.runs.search_run import SearchResults
 from pts.setting_names import setting
 

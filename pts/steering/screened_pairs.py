@@ -7,7 +7,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from typing import TypeAlias
 
-from pts.records import SearchedTrace, TokenIds
+from pts.pivot_search.results import SearchedTrace
+from pts.records import TokenIds
 from pts.runs.rollout_parts import read_parts
 from pts.runs.search_run import ROLLOUTS, SearchResults
 from pts.steering.pairs import Choice, Pair

@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from pts.pivot_search.results import ProblemResult, SearchedTrace
 from pts.pivot_search.sentences import Span, sentence_spans
 from pts.policies.protocol import SteerablePolicy
-from pts.records import Problem, ProblemResult, RolloutRequest, SearchedTrace, TokenIds
+from pts.records import Problem, RolloutRequest, TokenIds
 from pts.seeds import derive_seed
 from pts.training.drawing import lead_of
 from pts.training.modes import Modes

@@ -5,8 +5,9 @@ import pytest
 from shapes import ChainShape, chain, long_trace
 
 from pts.pivot_search import SearchConfig, search_problems
+from pts.pivot_search.results import ProblemResult
 from pts.policies.tabular import TabularPolicy
-from pts.records import Problem, ProblemResult, TokenIds
+from pts.records import Problem, TokenIds
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from pts.pivot_search.audit import (
     inclusion_chances,
     pivotal_interval,
 )
-from pts.records import Problem, ProblemResult, Sampling
+from pts.pivot_search.results import ProblemResult
+from pts.records import Problem, Sampling
 
 RNG = np.random.default_rng(8)
 PIVOTAL = RNG.beta(0.2, 6.0, 300)

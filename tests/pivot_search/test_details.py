@@ -9,8 +9,9 @@ from shapes import ChainShape, chain
 
 from pts.pivot_search import SearchConfig, find_pivotal_tokens
 from pts.pivot_search.offsets import text_offsets
+from pts.pivot_search.results import FATE_LETTERS
 from pts.policies.tabular import TabularPolicy
-from pts.records import FATE_LETTERS, Problem
+from pts.records import Problem
 
 
 @pytest.fixture(scope="module")

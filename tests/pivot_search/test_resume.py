@@ -10,10 +10,11 @@ from shapes import ChainShape, chain
 
 from pts.pivot_search import SearchConfig, search_problems
 from pts.pivot_search.config import Phase
+from pts.pivot_search.results import ProblemResult
 from pts.pivot_search.values import GradedRollout
 from pts.policies.source import RolloutRequests
 from pts.policies.tabular import TabularPolicy
-from pts.records import Problem, ProblemResult, Rollout, RolloutRequest
+from pts.records import Problem, Rollout, RolloutRequest
 
 PROBLEMS = [Problem(f"p{i}", "q", "a") for i in range(3)]
 

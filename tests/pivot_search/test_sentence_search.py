@@ -11,10 +11,11 @@ from pts.pivot_search.different import different_tally, sentences_at, shared_wor
 from pts.pivot_search.findings import Finding
 from pts.pivot_search.links import select_links
 from pts.pivot_search.posterior import believe, span_chances
+from pts.pivot_search.results import LaterSentence, ProblemResult
 from pts.pivot_search.sentences import sentence_spans
 from pts.pivot_search.values import GradedRollout, TraceMap, leaving_draws
 from pts.policies.tabular import Node, TabularPolicy
-from pts.records import LaterSentence, Problem, ProblemResult, RolloutRequest, TokenIds, Trace
+from pts.records import Problem, RolloutRequest, TokenIds, Trace
 
 
 def policy_of(seed: int, length: int = 60) -> SentencePolicy:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from pts.records import Candidate, ProblemResult, SearchedTrace
+from pts.pivot_search.results import Candidate, ProblemResult, SearchedTrace
 from pts.runs.codec import to_json
 from pts.runs.directory import open_run
 from pts.runs.manifest import Manifest, list_problems

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pts.errors import RunError
-from pts.records import Alternative, Candidate, ProblemResult, SearchedTrace
+from pts.pivot_search.results import Alternative, Candidate, ProblemResult, SearchedTrace
 from pts.runs.shard import Context, ShardLine, latest_results, results_journal
 
 CANDIDATE = Candidate(

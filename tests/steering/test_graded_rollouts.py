@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from pts.errors import DataError
+from pts.pivot_search.results import Candidate, ProblemResult, SearchedTrace
 from pts.pivot_search.values import GradedRollout
-from pts.records import Candidate, ProblemResult, RolloutRequest, Sampling, SearchedTrace
+from pts.records import RolloutRequest, Sampling
 from pts.runs.rollout_journal import RolloutJournal
 from pts.runs.search_run import ROLLOUTS
 from pts.steering.graded_rollouts import (

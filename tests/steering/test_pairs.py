@@ -1,6 +1,6 @@
 """A pair is the taken token and the other one that was measured on its other side."""
 
-from pts.records import Alternative
+from pts.pivot_search.results import Alternative
 from pts.steering.pairs import Choice, _other_side
 
 TAKEN = Choice(7, "x", 0.4, 0.5, 24)

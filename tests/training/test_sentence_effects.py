@@ -6,8 +6,9 @@ from pts.graders import make_grader
 from pts.models.load import load_model
 from pts.models.options import ModelOptions
 from pts.models.prompt import PromptFormat
+from pts.pivot_search.results import Candidate, ProblemResult, SearchedTrace, TokenDetails
 from pts.policies import policy_of
-from pts.records import Candidate, Problem, ProblemResult, Sampling, SearchedTrace, TokenDetails
+from pts.records import Problem, Sampling
 from pts.training.fit import Order
 from pts.training.mixing import Progressive
 from pts.training.modes import find_modes

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pts.pivot_search.config import Progress
-from pts.records import Candidate, Problem, ProblemResult, TokenIds
+from pts.pivot_search.results import Candidate, ProblemResult
+from pts.records import Problem, TokenIds
 from pts.runs.search_run import SearchResolved
 from pts.runs.shard import Context
 from pts.stages.search.given_traces import encode_traces

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pts.errors import DataError, RunError
-from pts.records import Problem, ProblemResult, TokenIds
+from pts.pivot_search.results import ProblemResult
+from pts.records import Problem, TokenIds
 from pts.runs.directory import RunDirectory
 from pts.runs.manifest import Manifest, differences, list_problems
 from pts.runs.rollout_journal import RolloutJournal

@@ -9,7 +9,8 @@ from functools import partial
 
 from pts.pivot_search.config import Progress
 from pts.pivot_search.drive import MOST_IN_FLIGHT
-from pts.records import Problem, ProblemResult
+from pts.pivot_search.results import ProblemResult
+from pts.records import Problem
 from pts.runs.rollout_journal import RolloutJournal
 from pts.stages.search.engine import Searched, SearchTask
 from pts.stages.search.plan import SearchPlan

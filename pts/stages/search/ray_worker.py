@@ -8,8 +8,9 @@ from typing import Any
 
 from pts.pivot_search.config import Phase, Progress
 from pts.pivot_search.ledger import Ledger
+from pts.pivot_search.results import ProblemResult
 from pts.pivot_search.values import GradedRollout
-from pts.records import Problem, ProblemResult, RolloutRequest, TokenIds
+from pts.records import Problem, RolloutRequest, TokenIds
 from pts.runs.rollout_journal import RecalledRollouts
 from pts.runs.search_run import SearchResolved
 from pts.stages.search.engine import Searched, SearchHere, SearchTask

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pts.errors import ConfigError, DataError, ModelError, RunError
-from pts.records import Completions, Problem, ProblemResult, Sampling
+from pts.pivot_search.results import ProblemResult
+from pts.records import Completions, Problem, Sampling
 from pts.registered import registered_dataset
 from pts.runs.codec import ShapeError, from_json
 from pts.runs.search_run import SearchResolved, SearchResults

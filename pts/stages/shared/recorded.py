@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from pts.errors import ModelError, RunError
 from pts.models.options import DtypeName, ModelOptions
 from pts.models.prompt import PromptFormat, encode_prompt, prompt_digest, settled_format
-from pts.records import ProblemResult
+from pts.pivot_search.results import ProblemResult
 from pts.setting_names import setting
 
 if TYPE_CHECKING:

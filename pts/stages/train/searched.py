@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pts.errors import RunError
-from pts.records import Problem, ProblemResult
+from pts.pivot_search.results import ProblemResult
+from pts.records import Problem
 from pts.runs.journal import Journal
 from pts.runs.manifest import differences, text_digest
 from pts.runs.search_run import SearchResults, read_search

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from pts.errors import DataError, ModelError
 from pts.pivot_search.findings import Finding
-from pts.records import SCHEMA_VERSION, Alternative, TokenIds
+from pts.pivot_search.results import Alternative
+from pts.records import SCHEMA_VERSION, TokenIds
 from pts.runs.codec import known_keys
 from pts.runs.record_files import write_jsonl_records, write_parquet_records
 from pts.runs.search_run import SearchResults

@@ -7,7 +7,7 @@ import pytest
 
 import pts
 from pts.errors import ConfigError, DataError
-from pts.records import Candidate
+from pts.pivot_search.results import Candidate
 from pts.runs.finding_records import PivotalSentence
 from pts.runs.search_run import read_search
 from pts.runs.search_summary import search_summary

@@ -12,7 +12,7 @@ import pytest
 from pts.errors import DataError, ModelError
 from pts.models.options import ModelOptions
 from pts.models.tokenizer import load_detokenizer
-from pts.records import Alternative, Candidate, ProblemResult, SearchedTrace
+from pts.pivot_search.results import Alternative, Candidate, ProblemResult, SearchedTrace
 from pts.runs.codec import from_json, known_keys
 from pts.runs.manifest import Manifest, ProblemList
 from pts.runs.search_run import SearchResults, read_search
