@@ -34,10 +34,10 @@ def vector_report(vectors: VectorSet) -> RenderableType:
         parts += [Text(line) for line in groups_without(vectors.patterns)]
     if vectors.effects:
         parts += [_effects(vectors), Text(_cut(vectors))]
-    if vectors.measurements:
-        parts += [_measured_later(vectors), Text(READING)]
     parts += [Text(line, style=style) for line, style in _verdicts(vectors)]
     parts += [Text(line, style="yellow") for line in _left_out(vectors)]
+    if vectors.measurements:
+        parts += [_measured_later(vectors), Text(READING)]
     return Group(*parts)
 
 
@@ -137,9 +137,10 @@ def _effects(vectors: VectorSet) -> Table:
 
 
 def _measured_later(vectors: VectorSet) -> Table:
-    table = plain_table("Measured later", HEADINGS[:2], HEADINGS[2:])
+    # Without the last column, which the terminal has no room for.
+    table = plain_table("Measured later", HEADINGS[:1], HEADINGS[1:-1])
     for row in measurement_rows(vectors.measurements, vectors.model.id):
-        table.add_row(*row)
+        table.add_row(*row[:-1])
     return table
 
 

@@ -56,15 +56,16 @@ class SetMeasurement:
         if self.rank is None:
             return "–"
         count = len(self.random)
-        text = f"rank {self.rank} of {count + 1}{' in a race' if self.race else ''}"
-        return f"{text}, p {self.rank / (count + 1):.3f}" if count >= controls_needed() else text
+        parts = [f"{self.rank} of {count + 1}", *(["race"] if self.race else [])]
+        if count >= controls_needed():
+            parts.append(f"p {self.rank / (count + 1):.3f}")
+        return ", ".join(parts)
 
-    @property
-    def what_was_added(self) -> str:
-        """The patterns, each with its multiple where it is not 1: `all`, or `all × 0.5`."""
-        return ", ".join(
-            name if factor == 1 else f"{name} × {factor:g}" for name, factor in self.strengths.items()
-        )
+    def on_what(self, model: str) -> str:
+        """The data set, and what was unusual: other patterns or strengths, a model other than the set's."""
+        added = [name if factor == 1 else f"{name} × {factor:g}" for name, factor in self.strengths.items()]
+        unusual = ([] if added == ["all"] else added) + ([] if self.model == model else [self.model])
+        return f"{self.dataset} ({', '.join(unusual)})" if unusual else self.dataset
 
 
 def with_measurement(
@@ -87,11 +88,9 @@ def measurement_rows(kept: Sequence[SetMeasurement], model: str) -> list[list[st
     """A row for people of each, below `HEADINGS`. A model other than the set's, `model`, is named."""
     return [
         [
-            each.dataset if each.model == model else f"{each.dataset} ({each.model})",
-            each.what_was_added,
+            each.on_what(model),
             f"{each.problems} × {each.samples}",
-            f"{each.unsteered:.3f}",
-            f"{each.steered:.3f}",
+            f"{each.unsteered:.3f} → {each.steered:.3f}",
             f"{each.difference:+.3f}",
             f"{each.low:+.3f} to {each.high:+.3f}",
             each.beside_random,
@@ -102,14 +101,11 @@ def measurement_rows(kept: Sequence[SetMeasurement], model: str) -> list[list[st
     ]
 
 
-HEADINGS = (
-    *("problems", "pattern", "number", "unsteered", "steered", "difference", "interval", "random vectors"),
-    *("tokens", "cut"),
-)
-"""Of a table of measurements; the first two columns are texts."""
+HEADINGS = ("problems", "number", "success", "difference", "interval", "rank", "tokens", "cut")
+"""Of a table of measurements; the first column is a text."""
 READING = (
-    "Each row was measured on problems of its own, after the set was made. The random vectors have the layers, "
-    "norms and gates of the set's. They were not calibrated, while the strength and the sign of the set's were "
-    "chosen, so a p-value here is too small by an unknown amount."
+    "Each row was measured on problems of its own, after the set was made. The rank is among random vectors of "
+    "the layers, norms and gates of the set's. They were not calibrated, while the strength and the sign of "
+    "the set's were chosen, so a p-value here is too small by an unknown amount."
 )
 """How the table is read."""

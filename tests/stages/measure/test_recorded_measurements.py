@@ -61,13 +61,13 @@ def test_more_of_the_same_stands_in_its_place_and_anything_else_beside_it(tmp_pa
     other.write_text("".join(reversed(Path(data).read_text().splitlines(keepends=True))))
     measure_set(replace(inputs, dataset=str(other)))
     kept = load_vectors(source).measurements
-    assert [(each.dataset, each.problems, each.seed, each.what_was_added) for each in kept] == [
-        ("sums.jsonl", 5, 1, "all"),
-        ("sums.jsonl", 3, 1, "all"),
-        ("sums.jsonl", 3, 2, "all"),
-        ("sums.jsonl", 3, 1, "all × 0.5"),
-        ("demo, fresh problems", 3, 1, "all"),
-        ("sums.jsonl", 3, 1, "all"),
+    assert [(each.on_what("demo"), each.problems, each.seed) for each in kept] == [
+        ("sums.jsonl", 5, 1),
+        ("sums.jsonl", 3, 1),
+        ("sums.jsonl", 3, 2),
+        ("sums.jsonl (all × 0.5)", 3, 1),
+        ("demo, fresh problems", 3, 1),
+        ("sums.jsonl", 3, 1),
     ]
 
 
@@ -77,7 +77,7 @@ def test_it_is_shown_wherever_the_set_is(tmp_path, data, capsys):
     assert run([*asked, "--quiet"]) == 0
     capsys.readouterr()
     (kept,) = load_vectors(source).measurements
-    assert kept.beside_random == f"rank {kept.rank} of 4 in a race"
+    assert kept.beside_random == f"{kept.rank} of 4, race"
     assert run(["vectors", "show", source]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     card = vector_set_card(load_vectors(source), "set", None, 0)
@@ -95,7 +95,7 @@ def test_enough_random_vectors_give_a_p_value(tmp_path, data):
     source = write(tmp_path / "set")
     measure_set(MeasureInputs(source, dataset=data, problems=2, samples=1, random=19, record=True))
     (kept,) = load_vectors(source).measurements
-    assert kept.beside_random == f"rank {kept.rank} of 20, p {kept.rank / 20:.3f}"
+    assert kept.beside_random == f"{kept.rank} of 20, p {kept.rank / 20:.3f}"
 
 
 def test_a_set_without_later_measurements_says_nothing_of_them(tmp_path, capsys):
