@@ -86,7 +86,7 @@ def _compared(measured: Measured) -> str:
         return f"{text}, which proves nothing: a test at 5% needs {needed} of them."
     return (
         f"{text}, p {measured.p_value:.3f} for the direction. Strength and sign were chosen for these vectors "
-        "and not for the random ones, so the p-value is too small by an unknown amount."
+        "and not for the random ones, so the p-value may be too small."
     )
 
 

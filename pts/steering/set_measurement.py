@@ -106,6 +106,6 @@ HEADINGS = ("problems", "number", "success", "difference", "interval", "rank", "
 READING = (
     "Each row was measured on problems of its own, after the set was made. The rank is among random vectors of "
     "the layers, norms and gates of the set's. They were not calibrated, while the strength and the sign of "
-    "the set's were chosen, so a p-value here is too small by an unknown amount."
+    "the set's were chosen, so a p-value here may be too small."
 )
 """How the table is read."""
