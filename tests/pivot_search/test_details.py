@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from conftest import search_chain
+from searched_chains import search_chain
 from shapes import ChainShape, chain
 
 from pts.pivot_search import SearchConfig, find_pivotal_tokens

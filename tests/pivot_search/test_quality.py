@@ -5,7 +5,7 @@ figures themselves.
 """
 
 import numpy as np
-from conftest import Searched
+from searched_chains import Searched
 
 from pts.pivot_search import effect_interval, select_findings
 

@@ -4,7 +4,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from conftest import search_chain
+from searched_chains import search_chain
 from shapes import OFF, ChainShape, chain, long_trace, policy_in_range
 
 from pts.errors import ConfigError, PtsError
