@@ -4,7 +4,7 @@
 
 On the demo model. Each of `--sets` vectors is drawn at random, so that the null is true of it, and then treated
 as an extraction treats its own: strength, sign and gate are chosen by success on 64 problems x 4, of the
-settings that `pts vectors show benchmarks/results/qwen_vectors` was chosen from. For each setting that was
+settings that the set `qwen2.5-coder-0.5b` was chosen from. For each setting that was
 chosen, `--pool` random vectors of the same layers, norms and gate are drawn, which nobody calibrates. All are
 measured on the same other problems. Of each set the chance is counted to come first of 20 beside 19 of its
 pool, and the share of the pool that does as much. If calibration gave nothing, the first would be 5% and the

@@ -27,7 +27,7 @@ _OPTIONS: dict[str, Options] = {
     _STEERING: [
         (
             ("vectors", "--vectors"),
-            "Vector set: also read the completions of the search with it (a directory, a Hub id, or demo).",
+            "Vector set: also read the completions of the search with it (directory, Hub id, or one that comes with pts).",
             {},
         ),
         (

@@ -156,7 +156,7 @@ SAMPLER: Options = [
     ),
 ]
 STEERING: Options = [
-    (("vectors", "--vectors"), "Vector set: directory, Hub id, or demo.", {}),
+    (("vectors", "--vectors"), "Vector set: directory, Hub id, or one that comes with pts, such as demo.", {}),
     (("vectors_revision", "--vectors-revision"), "Revision of the vector set on the Hub.", {}),
     (
         ("pattern", "--pattern"),

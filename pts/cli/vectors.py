@@ -82,7 +82,8 @@ def vectors_command() -> None:
 def show(vectors: str, revision: str | None, as_json: bool) -> None:
     """Show the patterns of a vector set: layer, norm, held-out numbers, effect.
 
-    VECTORS is a directory, a Hub id, or demo.
+    VECTORS is a directory, a Hub id, or the name of a set that comes with pts,
+    such as demo.
     """
     from pts.report.vector_tables import VECTOR_COLUMNS, vector_report
     from pts.steering.vector_files import load_vectors, vectors_json
@@ -106,7 +107,8 @@ def show(vectors: str, revision: str | None, as_json: bool) -> None:
 def measure(vectors: str, patterns: tuple[str, ...], as_json: bool, quiet: bool, **inputs: Any) -> None:
     """Measure success on problems: unsteered, steered by VECTORS, and by random vectors in their place.
 
-    VECTORS is a directory, a Hub id, or demo.
+    VECTORS is a directory, a Hub id, or the name of a set that comes with pts,
+    such as demo.
     """
     from pts.report.vector_tables import measured_report
     from pts.stages.measure.run import measure_set, resume_note
