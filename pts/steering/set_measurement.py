@@ -104,8 +104,8 @@ def measurement_rows(kept: Sequence[SetMeasurement], model: str) -> list[list[st
 HEADINGS = ("problems", "number", "success", "difference", "interval", "rank", "tokens", "cut")
 """Of a table of measurements; the first column is a text."""
 READING = (
-    "Each row was measured on problems of its own, after the set was made. The rank is among random vectors of "
-    "the layers, norms and gates of the set's. They were not calibrated, while the strength and the sign of "
+    "Each row was measured after the set was made. The rank is among random vectors of the layers, norms and "
+    "gates of the set's. They were not calibrated, while the strength and the sign of "
     "the set's were chosen, so a p-value here may be too small."
 )
 """How the table is read."""
