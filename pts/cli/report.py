@@ -27,7 +27,7 @@ _OPTIONS: dict[str, Options] = {
     _STEERING: [
         (
             ("vectors", "--vectors"),
-            "Vector set to read the search's completions with too: directory, Hub id, or one that comes with pts.",
+            "Vector set to read the completions with too: directory, Hub id, or one that comes with pts.",
             {},
         ),
         (
