@@ -73,11 +73,13 @@ def with_measurement(
 ) -> tuple[SetMeasurement, ...]:
     """Those of a set and one more, which stands in the place of the same one on the first of its problems.
 
+    One that has more random vectors beside it stays.
+
     `digest_of_first` is of the first so many problems of the new one, as `problems_digest` is.
     """
 
     def replaced(earlier: SetMeasurement) -> bool:
-        fewer = earlier.problems <= made.problems
+        fewer = earlier.problems <= made.problems and len(earlier.random) <= len(made.random)
         first = fewer and digest_of_first(earlier.problems) == earlier.problems_digest
         return first and made.same_but_problems(earlier)
 

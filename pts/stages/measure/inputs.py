@@ -1,4 +1,4 @@
-"""What `pts vectors measure` is asked for."""
+"""The settings of `pts vectors measure`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ class MeasureInputs:
     `seed`. `random` vectors of the same form are measured beside the set's; in a `race` the worse half is
     dropped several times on the way. `output` is a directory that keeps what is measured, so that a stopped
     measurement goes on; `problems` and `random` may grow. `model` is where the set's model is, None for where
-    its search found it. With `examples` a few of the problems are also
-    decoded token by token, and written into the set for its report; with `record` the result is, as a
-    measurement that the set carries. `batch_rows` bounds the rows of a batch,
-    None by memory.
+    its search found it. With `examples` a few of the problems are also decoded token by token, and written
+    into the set for its report. With `record` the result is written into the set. `batch_rows` bounds the rows
+    of a batch, None by memory.
     """
 
     vectors: str

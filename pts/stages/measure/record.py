@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pts.errors import RunError
 from pts.evaluation.measured import LEVEL, Example, Measured
 from pts.runs.files import replace_text
 from pts.runs.manifest import list_problems
@@ -30,10 +31,18 @@ def write_figures(folder: Path, measured: Measured) -> None:
 
 
 def kept_example(folder: Path) -> Example | None:
-    """The example that an earlier command of the same measurement found; None where there is none."""
+    """The example that an earlier command of the same measurement found; None where there is none.
+
+    Raises RunError for a file that cannot be read.
+    """
     path = folder / FIGURES
-    found = json.loads(path.read_text()).get("example") if path.exists() else None
-    return None if found is None else Example(**found)
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text()).get("example")
+        return None if found is None else Example(**found)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} cannot be read: delete it; what was measured is kept beside it.") from error
 
 
 def record(

@@ -98,6 +98,16 @@ def test_enough_random_vectors_give_a_p_value(tmp_path, data):
     assert kept.beside_random == f"{kept.rank} of 20, p {kept.rank / 20:.3f}"
 
 
+def test_random_vectors_that_were_recorded_are_not_lost_by_a_measurement_without_them(tmp_path, data):
+    source = write(tmp_path / "set")
+    beside = MeasureInputs(source, dataset=data, problems=2, samples=1, random=2, record=True)
+    measure_set(beside)
+    measure_set(replace(beside, random=0))
+    assert [len(each.random) for each in load_vectors(source).measurements] == [2, 0]
+    measure_set(replace(beside, random=3))
+    assert [len(each.random) for each in load_vectors(source).measurements] == [3]
+
+
 def test_a_set_without_later_measurements_says_nothing_of_them(tmp_path, capsys):
     source = write(tmp_path / "set")
     assert run(["vectors", "show", source]) == 0
@@ -142,6 +152,10 @@ def test_the_example_of_a_kept_measurement_is_kept_too(tmp_path):
     kept["example"]["steered"] = "as it was kept"
     (output / FIGURES).write_text(json.dumps(kept))
     assert measure_set(inputs).example.steered == "as it was kept"
+    for broken in ("{", "[]", '{"example": {"query": "q"}}'):
+        (output / FIGURES).write_text(broken)
+        with pytest.raises(RunError, match=r"measured\.json cannot be read: delete it; what was"):
+            measure_set(inputs)
 
 
 def test_another_prompt_is_another_measurement(tmp_path, data):
